@@ -1,0 +1,216 @@
+"""What a client may do: the action index, its candidates and their legality.
+
+Legality is hard: it follows from the device, the manifest and memory. What is merely unwise belongs to
+`ppgym.planning.pruning`.
+
+An action is 0, `WAIT`, or ``1 + (slot * L + lookahead) * O + option``: the `lookahead`-th chunk not yet requested of the
+slot's video, from its playhead on and within `RING` chunks of it, by the given option (representation and unit).
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from ppgym.core.jit import kernel, njit
+from ppgym.core.state import (
+    ABSENT,
+    I4,
+    LOOKAHEAD,
+    NO_ENTRY,
+    RING,
+    SLOTS,
+    U1,
+    CatalogArrays,
+    Episode,
+    Params,
+    Record,
+)
+
+WAIT = 0
+
+Mask = npt.NDArray[np.int8]
+
+
+def action_count(options: int) -> int:
+    """Size of the action space for a number of options.
+
+    Args:
+        options: O.
+
+    Returns:
+        1 + S * L * O.
+    """
+    return 1 + SLOTS * LOOKAHEAD * options
+
+
+@kernel
+def first_chunk(state: Record, video: int) -> int:
+    """The chunk at which a visible video's candidates begin: the playhead, or 0 in a video still to come.
+
+    Args:
+        state: Record of `STATE_DTYPE`.
+        video: Feed position, at or after the current one.
+
+    Returns:
+        Chunk index.
+    """
+    return state.playhead if video == state.video else 0
+
+
+@kernel
+def find_candidate(catalog: CatalogArrays, episode: Episode, state: Record, slot: int, lookahead: int) -> int:
+    """The `lookahead`-th chunk of a slot that can be requested.
+
+    Args:
+        catalog: The catalog.
+        episode: Its playlist gives the slot's video, which is visible and so public.
+        state: Record of `STATE_DTYPE`.
+        slot: Visible slot, 0 the current video.
+        lookahead: How many candidates come before it.
+
+    Returns:
+        Chunk index, `NO_ENTRY` when there is none.
+    """
+    video = state.video + slot
+    if video >= episode.playlist.shape[0]:
+        return NO_ENTRY
+    row = video % SLOTS
+    begin = first_chunk(state, video)
+    end = min(catalog.n_chunks[episode.playlist[video]], begin + RING)
+    for chunk in range(begin, end):
+        if state.chunk_status[row, chunk % RING] == ABSENT:
+            if lookahead == 0:
+                return chunk
+            lookahead -= 1
+    return NO_ENTRY
+
+
+@kernel
+def find_candidates(catalog: CatalogArrays, episode: Episode, state: Record, candidates: I4) -> None:
+    """All candidates of all slots.
+
+    Args:
+        catalog: The catalog.
+        episode: Its playlist gives the visible videos.
+        state: Record of `STATE_DTYPE`.
+        candidates: Output [S, L] of chunk indices; `NO_ENTRY` where there is none.
+    """
+    ended = state.terminated or state.truncated
+    for slot in range(SLOTS):
+        found = 0
+        video = state.video + slot
+        if video < episode.playlist.shape[0] and not ended:
+            row = video % SLOTS
+            begin = first_chunk(state, video)
+            end = min(catalog.n_chunks[episode.playlist[video]], begin + RING)
+            for chunk in range(begin, end):
+                if state.chunk_status[row, chunk % RING] == ABSENT:
+                    candidates[slot, found] = chunk
+                    found += 1
+                    if found == LOOKAHEAD:
+                        break
+        for lookahead in range(found, LOOKAHEAD):
+            candidates[slot, lookahead] = NO_ENTRY
+
+
+@kernel
+def fits_in_memory(
+    params: Params, catalog: CatalogArrays, state: Record, slot: int, chunk: int, representation: int
+) -> bool:
+    """Whether a chunk's reservation fits; the playhead's chunk is exempt, so that playback never deadlocks.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The catalog.
+        state: Record of `STATE_DTYPE`.
+        slot: Visible slot.
+        chunk: Chunk index.
+        representation: Representation index.
+
+    Returns:
+        True where the request is legal as far as memory goes.
+    """
+    if slot == 0 and chunk == state.playhead:
+        return True
+    return state.reserved_bytes + catalog.memory_bytes[representation] <= params.decoded_buffer_bytes
+
+
+@kernel
+def resolve_action(
+    params: Params, catalog: CatalogArrays, episode: Episode, state: Record, action: int
+) -> tuple[int, int, int]:
+    """What a download action means now.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The catalog.
+        episode: Its playlist gives the visible videos.
+        state: Record of `STATE_DTYPE`.
+        action: Any integer.
+
+    Returns:
+        (feed position, chunk, option), or (`NO_ENTRY`, `NO_ENTRY`, `NO_ENTRY`) when it is not a legal download.
+    """
+    options = params.option_unit.shape[0]
+    if 0 < action < 1 + SLOTS * LOOKAHEAD * options:
+        place = (action - 1) // options
+        option = (action - 1) - place * options
+        slot = place // LOOKAHEAD
+        if params.option_usable[option]:
+            chunk = find_candidate(catalog, episode, state, slot, place - slot * LOOKAHEAD)
+            if chunk != NO_ENTRY and fits_in_memory(
+                params, catalog, state, slot, chunk, params.option_representation[option]
+            ):
+                return state.video + slot, chunk, option
+    return NO_ENTRY, NO_ENTRY, NO_ENTRY
+
+
+@kernel
+def fill_mask(params: Params, catalog: CatalogArrays, state: Record, candidates: I4, mask: Mask) -> None:
+    """The legality mask, from the candidates at hand.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The catalog.
+        state: Record of `STATE_DTYPE`.
+        candidates: [S, L], as `find_candidates` fills it.
+        mask: Output int8 [1 + S * L * O]: 1 where the action is legal; WAIT always is.
+    """
+    usable: U1 = params.option_usable
+    options = usable.shape[0]
+    free_bytes = params.decoded_buffer_bytes - state.reserved_bytes
+    largest_bytes = 0.0
+    for representation in range(catalog.memory_bytes.shape[0]):
+        largest_bytes = max(largest_bytes, catalog.memory_bytes[representation])
+    mask[WAIT] = 1
+    index = 1
+    for slot in range(SLOTS):
+        for lookahead in range(LOOKAHEAD):
+            chunk = candidates[slot, lookahead]
+            if chunk == NO_ENTRY:
+                for option in range(options):
+                    mask[index + option] = 0
+            elif free_bytes >= largest_bytes:
+                for option in range(options):
+                    mask[index + option] = usable[option]
+            else:
+                for option in range(options):
+                    mask[index + option] = usable[option] and fits_in_memory(
+                        params, catalog, state, slot, chunk, params.option_representation[option]
+                    )
+            index += options
+
+
+@njit
+def legal_mask(params: Params, catalog: CatalogArrays, episode: Episode, state: Record, mask: Mask) -> None:
+    """The legality mask of a state.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The catalog.
+        episode: Its playlist gives the visible videos.
+        state: Record of `STATE_DTYPE`.
+        mask: Output int8 [1 + S * L * O].
+    """
+    candidates = np.empty((SLOTS, LOOKAHEAD), np.int32)
+    find_candidates(catalog, episode, state, candidates)
+    fill_mask(params, catalog, state, candidates, mask)

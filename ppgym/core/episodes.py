@@ -1,0 +1,165 @@
+"""Many hidden draws as arrays, and how one is drawn.
+
+An `Episodes` holds N draws side by side, so that a vector environment is arrays and nothing else; `take_episode` is the
+view of one of them that `dynamics.transition` takes. The traces are a shared pool, and a draw only points into it.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ppgym.core.jit import kernel, njit
+from ppgym.core.state import CHUNK_S, F8, I4, U1, CatalogArrays, Episode
+
+SHORTEST_WATCH_S = 1e-3  # a watch time is above 0
+
+
+class Links(NamedTuple):
+    """A pool of traces, laid end to end."""
+
+    time_s: F8  # edges of every trace, each from 0
+    bits: F8  # bits carried up to each edge, each from 0
+    first: I4  # [traces + 1] index of each trace's first edge
+
+
+class EpisodeLaw(NamedTuple):
+    """The distribution of what the catalog and the links leave open; public."""
+
+    leave_p: float
+    patience_low_s: float  # uniform between these two; inf = any stall is borne
+    patience_high_s: float
+    jitter_sigma: float  # of the logarithm of the factor on decode seconds, whose mean is 1
+    wall_base_s: float  # a session is truncated after this ...
+    wall_per_feed_s: float  # ... plus this times the feed's seconds
+
+
+class Episodes(NamedTuple):
+    """N draws; fields as in `Episode` with a leading axis, the link by its index in the pool."""
+
+    playlist: I4  # [N, V]
+    watch_s: F8  # [N, V]
+    leaves: U1  # [N, V]
+    patience_s: F8  # [N]
+    jitter: F8  # [N, V, C]
+    link: I4  # [N]
+    link_offset_s: F8  # [N]
+    max_wall_s: F8  # [N]
+
+
+def new_episodes(count: int, videos: int, chunks: int) -> Episodes:
+    """Room for draws.
+
+    Args:
+        count: N.
+        videos: V.
+        chunks: C, the most chunks of any video of the catalog.
+
+    Returns:
+        Episodes, blank until `draw_episode` fills them.
+    """
+    return Episodes(
+        playlist=np.zeros((count, videos), np.int32),
+        watch_s=np.zeros((count, videos)),
+        leaves=np.zeros((count, videos), np.uint8),
+        patience_s=np.zeros(count),
+        jitter=np.ones((count, videos, chunks)),
+        link=np.zeros(count, np.int32),
+        link_offset_s=np.zeros(count),
+        max_wall_s=np.zeros(count),
+    )
+
+
+@kernel
+def take_episode(episodes: Episodes, links: Links, i: int) -> Episode:
+    """One of many draws, as views.
+
+    Args:
+        episodes: The draws.
+        links: The pool of traces.
+        i: Which.
+
+    Returns:
+        The draw.
+    """
+    first, end = links.first[episodes.link[i]], links.first[episodes.link[i] + 1]
+    return Episode(
+        episodes.playlist[i],
+        episodes.watch_s[i],
+        episodes.leaves[i],
+        episodes.patience_s[i],
+        episodes.jitter[i],
+        links.time_s[first:end],
+        links.bits[first:end],
+        episodes.link_offset_s[i],
+        episodes.max_wall_s[i],
+    )
+
+
+@njit
+def draw_watch_s(catalog: CatalogArrays, index: int, uniform: float) -> float:
+    """Watch time of a video by inversion of its retention curve, linear between whole seconds.
+
+    Args:
+        catalog: The catalog.
+        index: Catalog index of the video.
+        uniform: In [0, 1); below the curve's last value the video is watched to its end.
+
+    Returns:
+        Content seconds in (0, duration].
+    """
+    chunks = catalog.n_chunks[index]
+    curve = catalog.retention[index]
+    for second in range(chunks):
+        if uniform >= curve[second + 1]:
+            share = (curve[second] - uniform) / (curve[second] - curve[second + 1])
+            return max(second + share, SHORTEST_WATCH_S)
+    return chunks * CHUNK_S
+
+
+@njit
+def draw_episode(
+    rng: np.random.Generator, law: EpisodeLaw, catalog: CatalogArrays, links: Links, episodes: Episodes, i: int
+) -> None:
+    """Draw everything random of one episode.
+
+    Videos of a feed are distinct. The order of the draws is fixed: playlist, link, patience, then for each video its
+    watch time, whether the session ends after it, and the jitter of its chunks.
+
+    Args:
+        rng: Source of randomness.
+        law: The distribution.
+        catalog: The catalog.
+        links: The pool of traces.
+        episodes: Output.
+        i: Which of them to fill.
+    """
+    videos = episodes.playlist.shape[1]
+    for v in range(videos):
+        fresh = False
+        while not fresh:
+            candidate = int(rng.random() * catalog.n_chunks.shape[0])
+            fresh = True
+            for earlier in range(v):
+                fresh = fresh and episodes.playlist[i, earlier] != candidate
+        episodes.playlist[i, v] = candidate
+
+    link = int(rng.random() * (links.first.shape[0] - 1))
+    episodes.link[i] = link
+    episodes.link_offset_s[i] = rng.random() * links.time_s[links.first[link + 1] - 1]
+    patience = rng.random()
+    episodes.patience_s[i] = (
+        law.patience_low_s + patience * (law.patience_high_s - law.patience_low_s)
+        if law.patience_high_s > law.patience_low_s
+        else law.patience_low_s
+    )
+
+    feed_s = 0.0
+    for v in range(videos):
+        index = episodes.playlist[i, v]
+        feed_s += catalog.n_chunks[index] * CHUNK_S
+        episodes.watch_s[i, v] = draw_watch_s(catalog, index, rng.random())
+        episodes.leaves[i, v] = rng.random() < law.leave_p
+        for chunk in range(catalog.n_chunks[index]):
+            exponent = law.jitter_sigma * rng.standard_normal() - 0.5 * law.jitter_sigma**2
+            episodes.jitter[i, v, chunk] = np.exp(exponent)
+    episodes.max_wall_s[i] = law.wall_base_s + law.wall_per_feed_s * feed_s

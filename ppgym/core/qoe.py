@@ -1,0 +1,74 @@
+"""What a step is worth: the weighted, signed terms of the reward, from the totals before and after it."""
+
+from typing import NamedTuple
+
+from ppgym.core.jit import kernel
+from ppgym.core.state import F8, UNITS, Params, Record
+
+MBIT_PER_BYTE = 8e-6
+
+REWARD_TERMS = ("quality", "rebuffer", "switch", "waste", "compute")  # their sum, in this order, is the reward
+
+
+class Totals(NamedTuple):
+    """The totals of a state that the reward depends on; see `STATE_DTYPE` for units."""
+
+    quality: float
+    rebuffer_s: float
+    switch: float
+    downloaded_bytes: float
+    wasted_bytes: float
+    abandoned: float
+    busy_s: tuple[float, float, float, float]  # [U]
+
+
+@kernel
+def totals_of(state: Record) -> Totals:
+    """Read the totals of a state.
+
+    Args:
+        state: Record of `STATE_DTYPE`.
+
+    Returns:
+        The totals.
+    """
+    return Totals(
+        state.quality,
+        state.rebuffer_s,
+        state.switch,
+        state.downloaded_bytes,
+        state.wasted_bytes,
+        float(state.abandoned),
+        (state.busy_s[0], state.busy_s[1], state.busy_s[2], state.busy_s[3]),
+    )
+
+
+@kernel
+def reward_terms(params: Params, before: Totals, after: Totals, terms: F8) -> float:
+    """The terms of the reward for what happened between two moments.
+
+    Quality earns its weight per Mbit/s-equivalent second played; stalls, switches, waste and busy seconds cost theirs.
+    Leaving a video out of impatience is charged with the stalls.
+
+    Args:
+        params: The scenario's constants.
+        before: Totals, or a whole state, before.
+        after: Totals, or a whole state, after.
+        terms: Output [5], in the order of `REWARD_TERMS`.
+
+    Returns:
+        Their sum.
+    """
+    rebuffer_s = after.rebuffer_s - before.rebuffer_s
+    abandoned = after.abandoned - before.abandoned
+    wasted_mbit = (after.wasted_bytes - before.wasted_bytes) * MBIT_PER_BYTE
+    downloaded_mbit = (after.downloaded_bytes - before.downloaded_bytes) * MBIT_PER_BYTE
+    terms[0] = params.weight_quality * (after.quality - before.quality)
+    terms[1] = -(params.weight_rebuffer * rebuffer_s + params.weight_abandon * abandoned)
+    terms[2] = -params.weight_switch * (after.switch - before.switch)
+    terms[3] = -(params.weight_waste * wasted_mbit + params.weight_download * downloaded_mbit)
+    compute = 0.0
+    for unit in range(UNITS):
+        compute -= params.weight_compute[unit] * (after.busy_s[unit] - before.busy_s[unit])
+    terms[4] = compute
+    return terms[0] + terms[1] + terms[2] + terms[3] + terms[4]

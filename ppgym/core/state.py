@@ -1,0 +1,200 @@
+"""The kernel's data: what is constant, what is hidden, what has happened.
+
+Three kinds of data, never mixed:
+
+* `Params`, `CatalogArrays`: constant for a scenario and public.
+* `Episode`: one hidden draw (playlist, link, watch times, patience, decode jitter).
+* `State`: what has happened, one flat record of `STATE_DTYPE`; copying the record clones the world.
+
+Shape legend: V videos of the feed, K videos of the catalog, S visible slots, C chunks, R representations,
+U compute units, O options, P transfers, N environments.
+
+No behaviour lives here; `dynamics.py` moves a state.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+F8 = npt.NDArray[np.float64]
+I4 = npt.NDArray[np.int32]
+U1 = npt.NDArray[np.uint8]
+Record = Any  # an np.record of STATE_DTYPE, whose fields are attributes; typed records are beyond mypy
+
+MAX_VIDEOS = 20  # V: videos of a feed, at most
+SLOTS = 5  # S: the current video and the four after it
+LOOKAHEAD = 4  # L: candidates of a slot
+RING = 64  # chunks of a slot that can be tracked, from its playhead on
+MAX_TRANSFERS = 8  # P
+HISTORY = 8  # throughputs remembered
+
+UNIT_NAMES = ("cpu", "gpu", "npu", "vdec")  # U, in index order; `vdec` is the fixed-function video decoder
+UNITS = len(UNIT_NAMES)
+
+CHUNK_S = 1.0  # seconds of content in a chunk
+SIMULTANEOUS_S = 1e-9  # events this close are one instant
+NEVER_S = np.inf  # the time of what is not scheduled
+NO_ENTRY = -1  # no video, no chunk, no queue entry
+
+# Life of a chunk, kept in State.chunk_status
+ABSENT = 0  # not requested
+IN_FLIGHT = 1  # requested, bytes under way
+QUEUED = 2  # fully received, waits for its unit
+DECODING = 3
+DECODED = 4
+BEGUN = 5  # its playing has begun
+
+_STATE_FIELDS = np.dtype(
+    [
+        # clock and totals since reset
+        ("time_s", "f8"),
+        ("played_s", "f8"),
+        ("rebuffer_s", "f8"),
+        ("quality", "f8"),  # Mbit/s-equivalent x seconds played
+        ("switch", "f8"),  # sum of |quality differences| charged
+        ("downloaded_bytes", "f8"),
+        ("wasted_bytes", "f8"),
+        ("busy_s", "f8", (UNITS,)),
+        # playback; the playhead is the chunk playing or, in a stall, the one waited for
+        ("playback_since_s", "f8"),  # start of the chunk that plays or of the stall
+        ("playback_end_s", "f8"),  # hidden: the chunk's or the patience's end
+        ("begun_quality", "f8"),  # quality of the last chunk begun
+        ("reserved_bytes", "f8"),  # of the decoded buffer
+        # transfers, in the order of their requests; [0, transfers) are open
+        ("transfer_request_s", "f8", (MAX_TRANSFERS,)),
+        ("transfer_received_bytes", "f8", (MAX_TRANSFERS,)),  # up to link_settled_s
+        ("transfer_end_s", "f8", (MAX_TRANSFERS,)),  # hidden
+        ("link_settled_s", "f8"),  # flows are accounted up to here
+        ("link_change_s", "f8"),  # next end of an RTT that changes the shares of the link
+        # jobs, one per unit
+        ("job_start_s", "f8", (UNITS,)),
+        ("job_expected_s", "f8", (UNITS,)),  # profile seconds x contention
+        ("job_end_s", "f8", (UNITS,)),  # hidden
+        ("queued_s", "f8", (UNITS,)),  # expected seconds of the jobs in the unit's queue
+        # throughputs seen, a ring of the last HISTORY completed transfers
+        ("throughput_bps", "f8", (HISTORY,)),
+        ("throughput_time_s", "f8", (HISTORY,)),
+        # counts and indices
+        ("video", "i4"),  # feed position of the current video
+        ("playhead", "i4"),  # chunk index in the current video
+        ("chunks_begun", "i4"),  # of the whole episode
+        ("abandoned", "i4"),  # videos left out of impatience
+        ("transfers", "i4"),
+        ("throughputs", "i4"),  # completed transfers, ever
+        ("transfer_video", "i2", (MAX_TRANSFERS,)),
+        ("transfer_chunk", "i2", (MAX_TRANSFERS,)),
+        ("job_video", "i2", (UNITS,)),  # NO_ENTRY when idle
+        ("job_chunk", "i2", (UNITS,)),
+        ("queue_head", "i2", (UNITS,)),  # ring entries (row * RING + column), linked by queue_next
+        ("queue_tail", "i2", (UNITS,)),
+        ("queue_next", "i2", (SLOTS * RING,)),
+        # row = feed position % SLOTS, column = chunk % RING
+        ("chunk_status", "u1", (SLOTS, RING)),
+        ("chunk_option", "u1", (SLOTS, RING)),
+        ("transfer_option", "u1", (MAX_TRANSFERS,)),
+        # of the last step and of the end
+        ("playing", "u1"),
+        ("terminated", "u1"),
+        ("truncated", "u1"),
+        ("invalid_action", "u1"),
+    ],
+    align=True,
+)
+STATE_DTYPE = np.dtype((np.record, _STATE_FIELDS))
+assert STATE_DTYPE.itemsize <= 2048, "a State must fit in 2 KiB"
+
+
+# Kinds of rows in an event log, which `transition` fills when it is given one
+EVENT_REQUEST = 0  # a download begins (unit: where it will be decoded)
+EVENT_ARRIVAL = 1  # its last byte is in
+EVENT_CANCEL = 2  # it ends early: cancelled on a swipe, or the session is over
+EVENT_JOB_START = 3
+EVENT_JOB_END = 4
+EVENT_JOB_ABORT = 5  # a swipe, or the end of the session, stops a running job
+EVENT_PLAY = 6  # a chunk begins to play
+EVENT_PLAY_END = 7  # it has played to its end, or to the viewer's leaving
+EVENT_STALL = 8  # playback waits for this chunk (start-up included)
+EVENT_STALL_END = 9
+EVENT_SWIPE = 10  # the viewer has left the video
+EVENT_SESSION_END = 11
+
+_EVENT_FIELDS = np.dtype(
+    [
+        ("time_s", "f8"),
+        ("kind", "i4"),
+        ("video", "i4"),  # feed position
+        ("chunk", "i4"),  # NO_ENTRY where the event concerns no chunk
+        ("option", "i4"),  # NO_ENTRY where the event concerns no option
+        ("value", "f8"),  # ARRIVAL, CANCEL: bytes received; SWIPE: 1 if out of impatience
+    ],
+    align=True,
+)
+EVENT_DTYPE = np.dtype((np.record, _EVENT_FIELDS))
+
+
+class EventLog(NamedTuple):
+    """Room for the events of one or more transitions; events past its end are counted, not kept."""
+
+    rows: np.ndarray  # [capacity] of EVENT_DTYPE
+    count: I4  # [1] events so far
+
+
+class Params(NamedTuple):
+    """Constants of a scenario that the kernel needs; public."""
+
+    rtt_s: float
+    link_efficiency: float  # share of the trace's rate that carries payload
+    wait_s: float
+    decoded_buffer_bytes: float
+    charge_thinking_s: float
+    parallel_downloads: int  # 1..MAX_TRANSFERS
+    cancel_on_swipe: bool
+    weight_quality: float
+    weight_rebuffer: float
+    weight_switch: float
+    weight_waste: float  # per wasted Mbit
+    weight_download: float  # per downloaded Mbit
+    weight_abandon: float  # per video left out of impatience
+    weight_compute: F8  # [U] per busy second
+    option_representation: I4  # [O]
+    option_unit: I4  # [O]
+    option_usable: U1  # [O] 1 where the device has the pair within max_decode_s
+    option_decode_s: F8  # [O] profile seconds for one chunk; inf where the device lacks the pair
+    contention: F8  # [U, U + 1] factor by unit and number of busy units (itself included)
+
+
+class CatalogArrays(NamedTuple):
+    """What the client can read in the manifests, for every video of the catalog; public."""
+
+    n_chunks: I4  # [K]
+    chunk_bytes: F8  # [K, C, R] 0 past a video's end
+    quality: F8  # [K, C, R] Mbit/s of H.264 of equal perceptual quality
+    memory_bytes: F8  # [R] one decoded chunk
+    retention: F8  # [K, C + 1] P(watched at least c seconds); 0 past a video's end
+
+
+class Episode(NamedTuple):
+    """One hidden draw: everything random, fixed at reset."""
+
+    playlist: I4  # [V] catalog index of each feed position
+    watch_s: F8  # [V] content seconds until the viewer leaves, in (0, duration]
+    leaves: U1  # [V] 1 where the viewer ends the session after this video
+    patience_s: float  # longest stall borne; inf = any
+    jitter: F8  # [V, C] factor on decode seconds, whatever the unit
+    link_time_s: F8  # [T + 1] edges of the trace's intervals, from 0
+    link_bits: F8  # [T + 1] bits the trace carries up to each edge (link_efficiency not applied)
+    link_offset_s: float  # place in the trace at time 0
+    max_wall_s: float  # the session is truncated here
+
+
+def new_states(count: int) -> np.ndarray:
+    """Blank states.
+
+    Args:
+        count: How many.
+
+    Returns:
+        Array [count] of `STATE_DTYPE`, all zero; `dynamics.reset_state` makes one valid.
+    """
+    return np.zeros(count, dtype=STATE_DTYPE)

@@ -1,0 +1,146 @@
+"""One decision as the shells see it: transition, reward, mask, observation and info, over an array of states.
+
+The environment is this over one state, the vector environment over many. Nothing here adds to the physics.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ppgym.core.actions import Mask, fill_mask, find_candidates
+from ppgym.core.dynamics import reset_state, transition
+from ppgym.core.episodes import Episodes, Links, take_episode
+from ppgym.core.jit import kernel
+from ppgym.core.observation import F4, Features, observe
+from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
+from ppgym.core.state import F8, I4, LOOKAHEAD, SLOTS, U1, UNITS, CatalogArrays, EventLog, Params, Record
+
+# What a call does with each state
+SKIP = 0
+STEP = 1
+RESTART = 2
+
+# Columns of StepResults.info: totals of the episode, then what belongs to this step alone
+INFO_TOTALS = (
+    "time_s",
+    "played_s",
+    "rebuffer_s",
+    "quality",
+    "switch",
+    "downloaded_bytes",
+    "wasted_bytes",
+    "decode_busy_s",
+    "videos_watched",
+)
+INFO_STEP = ("elapsed_s", *(f"reward_{name}" for name in REWARD_TERMS), "invalid_action")
+INFO_COLUMNS = INFO_TOTALS + INFO_STEP
+FIRST_TERM = INFO_COLUMNS.index("reward_quality")
+
+
+class StepResults(NamedTuple):
+    """Where a call writes, one row a state."""
+
+    observation: F4  # [N, size]
+    mask: Mask  # [N, 1 + S * L * O]
+    info: F8  # [N, len(INFO_COLUMNS)]
+    reward: F8  # [N]
+    terminated: npt.NDArray[np.bool_]  # [N]
+    truncated: npt.NDArray[np.bool_]  # [N]
+    candidates: I4  # [S, L] scratch
+
+
+def new_results(count: int, observation_size: int, actions: int) -> StepResults:
+    """Room for the results of a call.
+
+    Args:
+        count: N.
+        observation_size: Length of an observation.
+        actions: Size of the action space.
+
+    Returns:
+        Blank results.
+    """
+    return StepResults(
+        observation=np.zeros((count, observation_size), np.float32),
+        mask=np.zeros((count, actions), np.int8),
+        info=np.zeros((count, len(INFO_COLUMNS))),
+        reward=np.zeros(count),
+        terminated=np.zeros(count, np.bool_),
+        truncated=np.zeros(count, np.bool_),
+        candidates=np.zeros((SLOTS, LOOKAHEAD), np.int32),
+    )
+
+
+@kernel
+def write_totals(state: Record, info: F8) -> None:
+    """Write the totals of an episode.
+
+    Args:
+        state: Record of `STATE_DTYPE`.
+        info: Output [len(INFO_COLUMNS)].
+    """
+    info[0] = state.time_s
+    info[1] = state.played_s
+    info[2] = state.rebuffer_s
+    info[3] = state.quality
+    info[4] = state.switch
+    info[5] = state.downloaded_bytes
+    info[6] = state.wasted_bytes
+    busy_s = 0.0
+    for unit in range(UNITS):
+        busy_s += state.busy_s[unit]
+    info[7] = busy_s
+    info[8] = state.video
+
+
+@kernel
+def step_many(
+    params: Params,
+    catalog: CatalogArrays,
+    links: Links,
+    episodes: Episodes,
+    features: Features,
+    states: np.ndarray,
+    todo: U1,
+    actions: npt.NDArray[np.int64],
+    results: StepResults,
+    log: EventLog | None = None,
+) -> None:
+    """Step or restart states and write what a client then sees.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The catalog.
+        links: The pool of traces.
+        episodes: The hidden draws, one a state.
+        features: What of the observation is constant.
+        states: [N] of `STATE_DTYPE`.
+        todo: [N] of `SKIP`, `STEP` and `RESTART`.
+        actions: [N] of action indices.
+        results: Output; rows of skipped states are left alone.
+        log: Where to write events (of all states), or None.
+    """
+    for i in range(states.shape[0]):
+        if todo[i] == SKIP:
+            continue
+        state = states[i]
+        episode = take_episode(episodes, links, i)
+        info = results.info[i]
+        if todo[i] == STEP:
+            time_s = state.time_s
+            before = totals_of(state)
+            transition(params, catalog, episode, state, actions[i], log)
+            results.reward[i] = reward_terms(params, before, totals_of(state), info[FIRST_TERM:])
+            info[FIRST_TERM - 1] = state.time_s - time_s
+        else:
+            reset_state(params, catalog, episode, state, log)
+            results.reward[i] = 0.0
+            info[:] = 0.0
+        write_totals(state, info)
+        info[info.shape[0] - 1] = state.invalid_action
+        results.terminated[i] = state.terminated
+        results.truncated[i] = state.truncated
+        find_candidates(catalog, episode, state, results.candidates)
+        fill_mask(params, catalog, state, results.candidates, results.mask[i])
+        observe(params, catalog, episode, state, features, results.candidates, results.observation[i])

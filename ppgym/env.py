@@ -1,0 +1,350 @@
+"""The Gymnasium shell around the kernel, and the reference documentation of the decision process.
+
+No physics is here: the kernel moves the state (`ppgym.core`), the scenario says what the world is
+(`ppgym.scenario`). The class's docstring is the specification that users read.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from ppgym.core.actions import action_count
+from ppgym.core.episodes import Episodes, take_episode
+from ppgym.core.observation import describe_observation, observation_fields
+from ppgym.core.state import EVENT_DTYPE, UNIT_NAMES, EventLog, new_states
+from ppgym.core.step import INFO_COLUMNS, RESTART, STEP, new_results, step_many
+from ppgym.rendering import Timeline, render_ansi, render_rgb
+from ppgym.scenario import DEFAULT_SCENARIO, Option, Scenario, World, make_rng, make_world
+from ppgym.view import PlanningView, make_view
+
+Observation = npt.NDArray[np.float32]
+
+EVENTS_A_STEP = 4096  # more than one step can bring forth
+
+VIDEOS_WATCHED = INFO_COLUMNS.index("videos_watched")
+INVALID_ACTION = INFO_COLUMNS.index("invalid_action")
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """The exact situation of an environment: what has happened, what is hidden, and the source of randomness.
+
+    `PromptPreamEnv.get_state` makes one and `set_state` takes it; it can be pickled, and shares no memory.
+    """
+
+    scenario: Scenario
+    split: str
+    state: bytes
+    episode: Episodes
+    observation: Observation
+    mask: npt.NDArray[np.int8]
+    info: npt.NDArray[np.float64]
+    candidates: npt.NDArray[np.int32]
+    rng: dict[str, Any]
+    running: bool
+
+
+class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
+    __doc__ = """A client preloads a feed of short videos, as pixels over the link or as prompts that it decodes itself.
+
+    ## Description
+
+    A viewer watches a feed of at most 20 short videos and swipes on whenever they like. The client sees the manifests
+    of the current video and of the four after it. Each chunk of one second exists in R representations: pixels (many
+    bytes, next to no computation) and prompts (few bytes, decoded slowly by a diffusion model). Whenever the link is
+    free the client chooses which video, which chunk, which representation and which compute unit.
+
+    *Link.* A request waits `rtt_s`, then its bytes flow at 0.95 times the rate of a network trace that repeats. With
+    `parallel_downloads` above 1 the transfers whose RTT has passed share the rate equally, those of videos already
+    left included; ends are computed anew when that set changes. A transfer within a millionth of a bit of its end
+    has arrived.
+
+    *Compute units.* `cpu`, `gpu`, `npu` and `vdec` (fixed-function video decoder) each serve one job at a time, first
+    in first out, all in parallel. A job starts when its chunk has fully arrived and its unit is free; it takes the
+    device profile's seconds, times a hidden factor of that chunk, times a contention factor fixed at its start.
+    Chunks that arrive together queue in the order of their requests. Jobs start after all arrivals and ends of decode
+    of an instant, and again after a swipe's aborts, in the order of the units.
+
+    *Memory.* From its request until it is played or dropped a chunk reserves width x height x 1.5 x fps bytes of
+    `decoded_buffer_bytes`. The playhead's chunk (the one playing or waited for) may always be requested.
+
+    *Playback.* The current video plays while its next chunk is decoded, else it stalls; start-up counts as stall. The
+    viewer leaves the video after its hidden watch time, or when one stall has lasted their patience without playing
+    starting at that instant. A stall ends with its video. A chunk begins only if watch time is left. On leaving, what
+    was fetched for the video and not begun is waste, its jobs are dropped, and a transfer in flight goes on as waste
+    unless `cancel_on_swipe` ends it. After each video the viewer ends the session with the viewer's `leave_p`.
+
+    *Simultaneous events*, within 1e-9 s of the earliest, are one instant, settled in this order until nothing changes:
+    arrival, end of decode, starts of jobs, playback and chunk boundary, swipe. Then the client decides.
+
+    ## Action Space
+
+    `Discrete(1 + 5 * 4 * O)`, with O = 15 options in the default ladder (301 actions):
+
+    - 0: `WAIT` until the next arrival, end of decode, chunk boundary, start or end of a stall, or swipe, at most
+      `wait_s`. Always legal. The end of an RTT does not end it.
+    - 1 + (slot * 4 + lookahead) * O + option: request the `lookahead`-th chunk not yet requested of the slot's video
+      (0 is the current one), from its playhead on and within 64 chunks of it, with that option. `options` lists the
+      options: pairs of representation and unit, the same on every device. Pairs that the device lacks, or that take
+      more than `max_decode_s` a chunk, are illegal.
+
+    `info["action_mask"]` and `action_masks()` say what is legal. An illegal action, or an index outside the space, acts
+    as `WAIT` and sets `info["invalid_action"]`. After a download the next decision comes when a transfer slot is free;
+    while one remains free, at once. With `charge_thinking_s` that time passes first, without ending the step at an
+    event; the action is resolved before, and acts as `WAIT` if its video is left meanwhile.
+
+    ## Observation Space
+
+    `Box(-1, 1, (N,), float32)`. Every value is in [0, 1], cut where it would exceed it. Nothing hidden is in it: of a
+    running transfer or job it holds what was expected at its start. For the default ladder:
+
+    {observation}
+
+    ## Starting State
+
+    Nothing is requested, and the first video waits for its first chunk. Playlist, trace and the place in it, watch
+    times, where the session ends, patience and decode factors are drawn at reset.
+
+    ## Rewards
+
+    The sum of five signed terms of what happened since the last decision, each in `info`: the quality of the content
+    played (Mbit/s-equivalent x seconds), minus weighted stall seconds (and a charge for each video left out of
+    impatience), quality switches (|difference| to the chunk played before, charged when a chunk begins; the first
+    costs nothing), wasted megabits (and, by weight, downloaded ones), and busy seconds of the compute units.
+
+    ## Episode End
+
+    Terminated when the viewer leaves the session or the last video: open transfers stop, and all that was received
+    and not begun is waste. Truncated at 60 s plus 5 times the feed's seconds (or `max_wall_s`): the step is cut there,
+    after that instant's events; if those end the session it is terminated and not truncated. Truncation charges nothing
+    more. A trace's end ends nothing.
+
+    ## Information
+
+    The same keys on reset and on every step. Totals of the episode: `time_s`, `played_s`, `rebuffer_s`, `quality`,
+    `switch`, `downloaded_bytes`, `wasted_bytes`, `decode_busy_s`, `videos_watched` (videos left, however). Of this step:
+    `elapsed_s`, `reward_quality`, `reward_rebuffer`, `reward_switch`, `reward_waste`, `reward_compute` (which sum to the
+    reward), `invalid_action`; and `action_mask` (int8, 1 = legal).
+
+    ## Arguments
+
+    ```python
+    gymnasium.make("PromptPream-v0", scenario="low/snapdragon-8-elite/typical", split="train", parallel_downloads=2)
+    ```
+
+    `scenario` is `network/device/viewer`, `split` is "train", "validation" or "test" (which share no trace, no video and
+    no stream of seeds), and any field of `ppgym.scenario.Scenario` overrides.
+
+    ## References
+
+    PromptPream (arXiv 2602.09484). Which quality, which weights, which chunk length it used is not public: those here
+    are ppgym's own.
+
+    ## Version History
+
+    - v0: first release.
+    """.replace("{observation}", describe_observation(observation_fields(6, 15)).replace("\n", "\n    "))
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
+
+    def __init__(
+        self,
+        scenario: str | Scenario = DEFAULT_SCENARIO,
+        split: str = "train",
+        render_mode: str | None = None,
+        **overrides: Any,
+    ) -> None:
+        """Make an environment.
+
+        Args:
+            scenario: Name of a scenario, or one ready made.
+            split: "train", "validation" or "test".
+            render_mode: None, "ansi" or "rgb_array".
+            **overrides: Fields of `ppgym.scenario.Scenario`, as JSON would hold them.
+
+        Raises:
+            ValueError: Unknown name, field, split or render mode, or a value out of range.
+            FileNotFoundError: A file that the scenario names is missing.
+        """
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ValueError(f"render_mode: expected None, 'ansi' or 'rgb_array', got {render_mode!r}")
+        if isinstance(scenario, Scenario):
+            if overrides:
+                raise ValueError(f"overrides {sorted(overrides)} go with a scenario's name, not with a Scenario")
+        else:
+            scenario = Scenario.parse(scenario, **overrides)
+        self.render_mode = render_mode
+        self.world: World = make_world(scenario, split)
+        actions, size = action_count(len(self.world.options)), self.world.features.layout.size
+        self.action_space = spaces.Discrete(actions)
+        self.observation_space = spaces.Box(-1.0, 1.0, (size,), np.float32)
+
+        self._states = new_states(1)
+        self._episodes = self.world.new_episodes(1)
+        self._results = new_results(1, size, actions)
+        self._todo = np.full(1, STEP, np.uint8)
+        self._action = np.zeros(1, np.int64)
+        self._running = False  # False before reset and after the end
+        self._log: EventLog | None = None
+        self._timeline: Timeline | None = None
+        self._return = 0.0
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """The option table: [O] pairs of representation and compute unit, in the order of the action index."""
+        return self.world.options
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Draw an episode and start it.
+
+        Args:
+            seed: Seeds the source of randomness, together with the split; None goes on with it.
+            options: Not used.
+
+        Returns:
+            Observation and info.
+        """
+        super().reset(seed=seed)
+        if seed is not None:
+            self._np_random = make_rng(seed, self.world.split)
+        self.world.draw(self.np_random, self._episodes, 0)
+        self._running = True
+        self._return = 0.0
+        if self.render_mode is not None:
+            self._log = EventLog(np.zeros(EVENTS_A_STEP, EVENT_DTYPE), np.zeros(1, np.int32))
+            self._timeline = self._new_timeline()
+        self._move(RESTART, 0)
+        return self._results.observation[0].copy(), self._info()
+
+    def step(self, action: int | np.integer[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Act, and go on to the next decision.
+
+        Args:
+            action: Index of an action.
+
+        Returns:
+            Observation, reward, terminated, truncated, info.
+
+        Raises:
+            gymnasium.error.ResetNeeded: The episode has not begun, or has ended.
+        """
+        if not self._running:
+            raise gymnasium.error.ResetNeeded("the episode has not begun or has ended: call reset() before step()")
+        self._move(STEP, action)
+        results = self._results
+        reward, terminated, truncated = float(results.reward[0]), bool(results.terminated[0]), bool(results.truncated[0])
+        self._running = not (terminated or truncated)
+        self._return += reward
+        return results.observation[0].copy(), reward, terminated, truncated, self._info()
+
+    def render(self) -> str | npt.NDArray[np.uint8] | None:  # type: ignore[override]
+        """Draw the timeline of link, compute units and screen up to now.
+
+        Returns:
+            Text, a picture [H, W, 3], or None without a render mode.
+
+        Raises:
+            gymnasium.error.ResetNeeded: Before the first reset.
+        """
+        if self.render_mode is None:
+            gymnasium.logger.warn('render() needs a render mode: gymnasium.make(..., render_mode="ansi" or "rgb_array")')
+            return None
+        if self._timeline is None:
+            raise gymnasium.error.ResetNeeded("call reset() before render()")
+        info = self._info() | {"return": self._return}
+        draw = render_ansi if self.render_mode == "ansi" else render_rgb
+        return draw(self._timeline, info["time_s"], info)
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """What is legal now, bool [1 + S * L * O]."""
+        return self._results.mask[0].astype(np.bool_)
+
+    def planning_view(self) -> PlanningView:
+        """A frozen copy of what a client may know now."""
+        episode = take_episode(self._episodes, self.world.links, 0)
+        return make_view(self.world, episode, self._states[0], self._results.candidates, self._results.mask[0])
+
+    def get_state(self) -> Snapshot:
+        """The exact situation, source of randomness included. Pictures are not part of it."""
+        results = self._results
+        return Snapshot(
+            scenario=self.world.scenario,
+            split=self.world.split,
+            state=self._states.tobytes(),
+            episode=Episodes(*(array.copy() for array in self._episodes)),
+            observation=results.observation[0].copy(),
+            mask=results.mask[0].copy(),
+            info=results.info[0].copy(),
+            candidates=results.candidates.copy(),
+            rng=self.np_random.bit_generator.state,
+            running=self._running,
+        )
+
+    def set_state(self, snapshot: Snapshot) -> None:
+        """Go back, or over, to a situation of the same scenario and split.
+
+        Args:
+            snapshot: From `get_state`, of this environment or another.
+
+        Raises:
+            ValueError: It comes from another scenario or split.
+        """
+        here, there = (self.world.scenario, self.world.split), (snapshot.scenario, snapshot.split)
+        if here != there:
+            raise ValueError(f"the snapshot is of {there}; this environment is of {here}")
+        self._states[:] = np.frombuffer(snapshot.state, self._states.dtype)
+        for array, saved in zip(self._episodes, snapshot.episode, strict=True):
+            array[:] = saved
+        self._results.observation[0] = snapshot.observation
+        self._results.mask[0] = snapshot.mask
+        self._results.info[0] = snapshot.info
+        self._results.candidates[:] = snapshot.candidates
+        self.np_random.bit_generator.state = snapshot.rng
+        self._running = snapshot.running
+        self._return = 0.0
+        if self._timeline is not None:
+            self._timeline = self._new_timeline()
+
+    def _move(self, todo: int, action: int | np.integer[Any]) -> None:
+        world = self.world
+        self._todo[0] = todo
+        self._action[0] = action if 0 <= action < self.action_space.n else -1
+        step_many(
+            world.params,
+            world.catalog,
+            world.links,
+            self._episodes,
+            world.features,
+            self._states,
+            self._todo,
+            self._action,
+            self._results,
+            self._log,
+        )
+        if self._log is not None and self._timeline is not None:
+            self._timeline.extend(self._log.rows[: self._log.count[0]])
+            self._log.count[0] = 0
+
+    def _info(self) -> dict[str, Any]:
+        values = self._results.info[0].tolist()
+        info: dict[str, Any] = dict(zip(INFO_COLUMNS, values, strict=True))
+        info["videos_watched"] = int(values[VIDEOS_WATCHED])
+        info["invalid_action"] = values[INVALID_ACTION] != 0.0
+        info["action_mask"] = self._results.mask[0].copy()
+        return info
+
+    def _new_timeline(self) -> Timeline:
+        world = self.world
+        return Timeline(
+            option_representations=world.params.option_representation.tolist(),
+            option_units=world.params.option_unit.tolist(),
+            representation_names=[r.name for r in world.representations],
+            unit_names=UNIT_NAMES,
+            units_present=[unit in world.profile.units for unit in UNIT_NAMES],
+        )

@@ -1,0 +1,299 @@
+"""The challenge's files, and the viewers drawn from them.
+
+Reads the official layout (`short_video_size/VIDEO/video_size_RUNG`, `user_ret/VIDEO`, `network_traces/CLASS/N`) and
+refuses what the official simulator could not run. Source of the layout: github.com/AItransCompetition/
+Short-Video-Streaming-Challenge. None of its data is part of ppgym.
+"""
+
+import functools
+import math
+import operator
+import os
+import random
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ppgym.data import read_text, suggest
+from ppgym.mmgc.kernel import F8, I8, NO_RUNG, RUNGS, VIDEOS
+from ppgym.mmgc.session import MMGCSession
+
+Seeds = Iterable[Sequence[int]]
+"""Seven pairs (a, b), one per video: a draws the second in which the viewer leaves, b the millisecond within it."""
+
+
+class MMGCTrace(NamedTuple):
+    """One network trace.
+
+    Attributes:
+        stamps_s: float64 [T], seconds, never falling. Row t's rate holds *until* its stamp.
+        rates_mbps: float64 [T], Mbit/s. The first row's is never used.
+    """
+
+    stamps_s: F8
+    rates_mbps: F8
+
+
+class MMGCRetention(NamedTuple):
+    """One video's retention curve.
+
+    Attributes:
+        times_ms: Milliseconds, rising.
+        shares: Share of viewers who watch at least that long, as the file spells it, for policies are given the text.
+        leave_cdf: Probability that the viewer has left by each time but the first.
+    """
+
+    times_ms: tuple[float, ...]
+    shares: tuple[str, ...]
+    leave_cdf: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class MMGCDataset:
+    """Videos, retention curves and network traces of the MMGC 2022 challenge.
+
+    Attributes:
+        root: Folder that was read.
+        videos: The seven names, in the order of the feed.
+        chunk_bytes: int64 [V, R, C], 0 behind a video's end.
+        chunk_counts: int64 [V].
+        retention: One curve per video.
+        traces: Traces per class, in the order of their numbers.
+    """
+
+    root: Path
+    videos: tuple[str, ...]
+    chunk_bytes: I8
+    chunk_counts: I8
+    retention: tuple[MMGCRetention, ...]
+    traces: Mapping[str, tuple[MMGCTrace, ...]]
+    _carried_rungs: I8 = field(default_factory=lambda: np.full(VIDEOS, NO_RUNG), repr=False)
+    _legacy: np.random.RandomState = field(default_factory=np.random.RandomState, repr=False)
+    _standard: random.Random = field(default_factory=random.Random, repr=False)
+
+    @functools.cached_property
+    def sizes_bytes(self) -> list[list[list[float]]]:
+        """Bytes per video, rung and chunk as policies are given them: lists of floats, of each video's own length."""
+        counts = self.chunk_counts.tolist()
+        sizes: list[list[list[float]]] = self.chunk_bytes.astype(np.float64).tolist()
+        return [[row[:count] for row in rungs] for rungs, count in zip(sizes, counts, strict=True)]
+
+    @classmethod
+    def load(cls, root: str | os.PathLike[str]) -> "MMGCDataset":
+        """Read a dataset.
+
+        Args:
+            root: Folder with `short_video_size`, `user_ret` and `network_traces`.
+
+        Returns:
+            The dataset.
+
+        Raises:
+            FileNotFoundError: A folder or file is missing.
+            ValueError: A file breaks the format; the message names file, line and what was expected.
+        """
+        root = Path(root)
+        videos = tuple(sorted(entry.name for entry in _entries(root / "short_video_size") if entry.is_dir()))
+        if len(videos) != VIDEOS:
+            raise ValueError(
+                f"{root / 'short_video_size'}: expected {VIDEOS} video folders, got {len(videos)}: {', '.join(videos)}"
+            )
+        sizes = [_read_sizes(root / "short_video_size" / video) for video in videos]
+        chunk_bytes = np.zeros((VIDEOS, RUNGS, max(size.shape[1] for size in sizes)), dtype=np.int64)
+        for video, size in enumerate(sizes):
+            chunk_bytes[video, :, : size.shape[1]] = size
+        classes = sorted(entry.name for entry in _entries(root / "network_traces") if entry.is_dir())
+        if not classes:
+            raise FileNotFoundError(f"{root / 'network_traces'}: expected one folder per class, got none")
+        return cls(
+            root=root,
+            videos=videos,
+            chunk_bytes=chunk_bytes,
+            chunk_counts=np.array([size.shape[1] for size in sizes], dtype=np.int64),
+            retention=tuple(_read_retention(root / "user_ret" / video) for video in videos),
+            traces={name: _read_class(root / "network_traces" / name) for name in classes},
+        )
+
+    def trace(self, trace_class: str, trace_index: int) -> MMGCTrace:
+        """One trace.
+
+        Args:
+            trace_class: Class, such as `"low"`.
+            trace_index: Place in the class, from 0.
+
+        Returns:
+            The trace.
+
+        Raises:
+            ValueError: No such class or trace.
+        """
+        if trace_class not in self.traces:
+            raise ValueError(f"{self.root}: no trace class {trace_class!r}; {suggest(trace_class, self.traces)}")
+        traces = self.traces[trace_class]
+        if not 0 <= trace_index < len(traces):
+            raise ValueError(
+                f"{self.root}: class {trace_class!r} has the traces 0 to {len(traces) - 1}, got {trace_index}"
+            )
+        return traces[trace_index]
+
+    def draw_watch_ms(self, seeds: Seeds) -> F8:
+        """Draw how long the viewer watches each video.
+
+        Equal, draw for draw, to `RandomState(a).choice(times_ms[:-1], p=...)` followed by
+        `random.Random(b).uniform(...)`, which is how the official simulator draws.
+
+        Args:
+            seeds: Seven pairs (a, b); a within [0, 2**32).
+
+        Returns:
+            float64 [V], whole milliseconds where the curve's times are.
+
+        Raises:
+            ValueError: Not seven pairs of whole numbers, or an a out of range.
+        """
+        try:
+            pairs = [(operator.index(a), operator.index(b)) for a, b in seeds]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"seeds: expected {VIDEOS} pairs of whole numbers, got {seeds!r}") from error
+        if len(pairs) != VIDEOS:
+            raise ValueError(f"seeds: expected {VIDEOS} pairs, one per video, got {len(pairs)}")
+        watch_ms = np.empty(VIDEOS)
+        for video, ((a, b), curve) in enumerate(zip(pairs, self.retention, strict=True)):
+            if not 0 <= a < 2**32:
+                raise ValueError(f"seeds: video {video}: expected a first seed from 0 to 2**32 - 1, got {a}")
+            # One uniform and a bisection are all that `choice` does; reseeding spares its checks and a new generator.
+            self._legacy.seed(a)
+            second = bisect_right(curve.leave_cdf, self._legacy.random_sample())
+            start_ms = curve.times_ms[second]
+            # Quirk: the last time but one stands for "watched to the end" and is not spread over its second.
+            if second < len(curve.leave_cdf) - 1:
+                self._standard.seed(b)
+                start_ms = int(self._standard.uniform(start_ms, start_ms + 1000))
+            watch_ms[video] = start_ms
+        return watch_ms
+
+    def session(self, trace_class: str, trace_index: int, seeds: Seeds, *, carry_over: bool = False) -> MMGCSession:
+        """Start a session: one viewer, one trace, seven videos.
+
+        Args:
+            trace_class: Class, such as `"low"`.
+            trace_index: Place in the class, from 0.
+            seeds: Seven pairs (a, b), see `draw_watch_ms`.
+            carry_over: Whether the rungs remembered per video outlive the session, as they do in the official runner,
+                which never resets them: such a session starts from what the dataset's last such session left.
+
+        Returns:
+            The session, before its first step.
+
+        Raises:
+            ValueError: No such class or trace, or bad seeds.
+        """
+        return MMGCSession(
+            self,
+            self.trace(trace_class, trace_index),
+            self.draw_watch_ms(seeds),
+            self._carried_rungs if carry_over else None,
+        )
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """What a folder holds, without hidden files."""
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder}: no such folder; expected the official layout with short_video_size, user_ret, network_traces"
+        )
+    return (entry for entry in folder.iterdir() if not entry.name.startswith("."))
+
+
+def _rows(path: Path, columns: int) -> Iterator[tuple[str, list[str]]]:
+    """The file's rows that are not blank: where each is, and its first columns."""
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        cells = line.split()
+        if not cells:
+            continue
+        where = f"{path}, line {number}"
+        if len(cells) < columns:
+            raise ValueError(f"{where}: expected {columns} columns, got {line!r}")
+        yield where, cells[:columns]
+
+
+def _number(where: str, cell: str) -> float:
+    try:
+        number = float(cell)
+    except ValueError:
+        number = math.nan
+    if not 0.0 <= number < math.inf:
+        raise ValueError(f"{where}: expected a finite number of at least 0, got {cell!r}")
+    return number
+
+
+def _read_sizes(folder: Path) -> I8:
+    """int64 [R, C], bytes of a video's chunks."""
+    names = [f"video_size_{rung}" for rung in range(RUNGS)]
+    rows: list[list[int]] = []
+    for name in names:
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder / name}: no such file; expected one per rung: {', '.join(names)}")
+        rows.append([])
+        for where, (cell,) in _rows(folder / name, 1):
+            if not (cell.isdecimal() and int(cell) > 0):
+                raise ValueError(f"{where}: expected a whole number of bytes above 0, got {cell!r}")
+            rows[-1].append(int(cell))
+    lengths = [len(row) for row in rows]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"{folder}: expected equally many chunks in {', '.join(names)}, got {lengths}")
+    return np.array(rows, dtype=np.int64)
+
+
+def _read_retention(path: Path) -> MMGCRetention:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected one retention curve per folder of short_video_size")
+    times_ms: list[float] = []
+    shares: list[str] = []
+    for where, (time, share) in _rows(path, 2):
+        time_ms = _number(where, time) * 1000.0
+        if times_ms and time_ms <= times_ms[-1]:
+            raise ValueError(f"{where}: expected a time above {times_ms[-1] / 1000:g} s, got {time}")
+        if _number(where, share) > float(shares[-1] if shares else "inf"):
+            raise ValueError(f"{where}: a retention curve cannot rise: expected at most {shares[-1]}, got {share}")
+        times_ms.append(time_ms)
+        shares.append(share)
+    if len(times_ms) < 2:
+        raise ValueError(f"{path}: expected at least 2 rows, got {len(times_ms)}")
+    churn = 1.0 - np.array(shares).astype(np.float64)
+    leave = np.diff(churn)
+    # The tolerance is that of NumPy's `choice`, which the official simulator draws with.
+    if abs(math.fsum(leave) - 1.0) > math.sqrt(np.finfo(np.float64).eps):
+        raise ValueError(f"{path}: expected a curve that falls from 1 to 0, got one from {shares[0]} to {shares[-1]}")
+    cdf = leave.cumsum()
+    cdf /= cdf[-1]
+    return MMGCRetention(tuple(times_ms), tuple(shares), tuple(cdf.tolist()))
+
+
+def _read_class(folder: Path) -> tuple[MMGCTrace, ...]:
+    files = list(_entries(folder))
+    for file in files:
+        if not file.name.isdecimal():
+            raise ValueError(f"{file}: expected trace files named by whole numbers, such as {folder / '0'}")
+    if not files:
+        raise FileNotFoundError(f"{folder}: expected trace files named 0, 1, ..., got none")
+    return tuple(_read_trace(file) for file in sorted(files, key=lambda file: int(file.name)))
+
+
+def _read_trace(path: Path) -> MMGCTrace:
+    stamps_s: list[float] = []
+    rates_mbps: list[float] = []
+    for where, (stamp, rate) in _rows(path, 2):
+        stamp_s = _number(where, stamp)
+        if stamps_s and stamp_s < stamps_s[-1]:
+            raise ValueError(f"{where}: expected a time of at least {stamps_s[-1]:g} s, got {stamp}")
+        stamps_s.append(stamp_s)
+        rates_mbps.append(_number(where, rate))
+    trace = MMGCTrace(np.array(stamps_s), np.array(rates_mbps))
+    if not np.any(trace.rates_mbps[1:] * np.diff(trace.stamps_s) > 0):
+        raise ValueError(f"{path}: expected a trace that carries bytes after its first row, got none that does")
+    return trace

@@ -1,0 +1,161 @@
+"""A slow second writing of the MMGC 2022 rules, in plain Python objects, for tests to compare with."""
+
+import itertools
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+RATES = [750, 1200, 1850]
+
+
+def write_dataset(
+    root: Path,
+    sizes: Sequence[Sequence[Sequence[int]]],
+    curves: Sequence[Sequence[tuple[float, float]]],
+    traces: dict[str, Sequence[Sequence[tuple[float, float]]]],
+) -> Path:
+    """Write the official layout: sizes [video][rung][chunk], curves of (s, share), traces of (s, Mbit/s) per class."""
+    for video, (rungs, curve) in enumerate(zip(sizes, curves, strict=True)):
+        folder = root / "short_video_size" / f"{video + 1}_clip"
+        folder.mkdir(parents=True)
+        for rung, chunks in enumerate(rungs):
+            (folder / f"video_size_{rung}").write_text("".join(f"{size}\n" for size in chunks))
+        (root / "user_ret").mkdir(exist_ok=True)
+        (root / "user_ret" / folder.name).write_text("\n".join(f"{time}\t{share}" for time, share in curve))
+    for name, members in traces.items():
+        (root / "network_traces" / name).mkdir(parents=True)
+        for index, rows in enumerate(members):
+            text = "".join(f"{stamp} {rate}\n" for stamp, rate in rows)
+            (root / "network_traces" / name / str(index)).write_text(text)
+    return root
+
+
+class OraclePlayer:
+    def __init__(self, root: Path, name: str, seeds: Sequence[int]):
+        files = [root / "short_video_size" / name / f"video_size_{rung}" for rung in range(3)]
+        self.sizes = [[int(line) for line in file.read_text().split()] for file in files]
+        rows = [line.split() for line in (root / "user_ret" / name).read_text().splitlines()]
+        self.times = [float(time) * 1000 for time, _ in rows]
+        self.shares = [share for _, share in rows]
+        self.watch = self.draw(*seeds)
+        self.got: list[int] = []  # rungs recorded
+        self.counter = 0
+        self.bytes = 0
+        self.position = 0.0
+        self.buffer = 0.0
+        self.last_rung: int | None = None
+
+    def draw(self, a: int, b: int) -> float:
+        churn = [1.0 - float(share) for share in self.shares]
+        leave = [late - early for early, late in itertools.pairwise(churn)]
+        second = np.random.RandomState(a).choice(self.times[:-1], p=leave)
+        if second == self.times[-2]:
+            return float(second)
+        return int(random.Random(b).uniform(second, second + 1000))
+
+
+class Oracle:
+    """One session; `step` gives what `MMGCSession.step` should, as a plain tuple."""
+
+    def __init__(self, root: Path, trace_class: str, index: int, seeds: Sequence[Sequence[int]]):
+        names = sorted(folder.name for folder in (root / "short_video_size").iterdir())
+        self.players = [OraclePlayer(root, name, pair) for name, pair in zip(names, seeds, strict=True)]
+        text = (root / "network_traces" / trace_class / str(index)).read_text()
+        self.trace = [(float(line.split()[0]), float(line.split()[1])) for line in text.splitlines()]
+        self.row, self.clock = 1, self.trace[0][0]
+        self.playing = 0
+        self.qoe = self.bytes = self.wasted = self.downloads = 0
+        self.score: float | None = None
+
+    def window(self) -> list[int]:
+        return list(range(self.playing, min(self.playing + 5, 7)))
+
+    def transfer(self, size: int) -> int:
+        sent, seconds = 0.0, 0.0
+        while True:
+            stamp, rate = self.trace[self.row]
+            speed = rate * 1e6 / 8
+            if sent + speed * (stamp - self.clock) * 0.95 > size:
+                rest = (size - sent) / speed / 0.95
+                self.clock += rest
+                return math.floor((seconds + rest) * 1000 + 80 + 0.5)
+            sent += speed * (stamp - self.clock) * 0.95
+            seconds += stamp - self.clock
+            self.row, self.clock = self.row + 1, stamp
+            if self.row == len(self.trace):
+                self.row, self.clock = 1, 0.0
+
+    def play(self, span: float) -> tuple[float, int]:
+        wasted = 0
+        while span > 0 and self.playing < 7:
+            player = self.players[self.playing]
+            wanted = min(span, player.watch - player.position)
+            played = min(wanted, player.buffer)
+            left = played == player.watch - player.position
+            player.position += played
+            player.buffer -= played
+            span -= played
+            if played < wanted:
+                return span, wasted
+            if left:
+                first = math.ceil(player.watch / 1000)
+                wasted += sum(player.sizes[rung][chunk] for chunk, rung in enumerate(player.got) if chunk >= first)
+                self.playing += 1
+        return 0.0, wasted
+
+    def judge(self, video: int, rung: int) -> tuple[int, int]:
+        player = self.players[video]
+        final = math.floor(player.watch / 1000)
+        if player.counter > final:
+            return 0, 0
+        switch = 0
+        if player.counter == final:
+            player.last_rung = rung
+            if video + 1 in self.window() and self.players[video + 1].counter:
+                switch += RATES[self.players[video + 1].got[0]]
+        before: int | None = None
+        if player.counter:
+            before = player.got[-1]
+        elif video:
+            before = self.players[video - 1].last_rung
+        if before is not None:
+            switch += abs(RATES[rung] - RATES[before])
+        return RATES[rung], switch
+
+    def step(self, video: int, rung: int, sleep: float) -> tuple[int, float, int, bool, int, int, float]:
+        quality = switch = size = 0
+        if sleep > 0:
+            delay = int(sleep)
+            stall, wasted = self.play(delay)
+            end = self.playing == 7 or self.players[self.playing].counter == len(self.players[self.playing].sizes[0])
+        else:
+            player = self.players[video]
+            quality, switch = self.judge(video, rung)
+            size = player.sizes[rung][player.counter]
+            delay = self.transfer(size)
+            player.got.append(rung)
+            player.bytes += size
+            stall, wasted = self.play(delay)
+            if video in self.window():
+                player.buffer += 1000
+                player.counter += 1
+                end = player.counter == len(player.sizes[0])
+            else:
+                wasted += size
+                end = True
+            self.bytes += size
+            self.downloads += 1
+        qoe = quality / 1000 - 1.85 * stall / 1000 - switch / 1000
+        self.qoe += qoe
+        self.wasted += wasted
+        if self.qoe < -1e4:
+            self.score = -1e9
+        elif self.playing == 7:
+            self.score = self.qoe - 0.5 * 8 * self.bytes / 1e6
+        return delay, stall, size, end, self.playing, wasted, qoe
+
+    def ratio(self) -> float:
+        return 1000 * self.downloads / sum(player.watch for player in self.players[: min(self.playing + 5, 7)])

@@ -1,0 +1,219 @@
+"""Makes every generated file of this folder again, byte for byte: `python traces/make.py [--output DIR]`.
+
+Seeds, the published figures behind the device profiles and the fit behind the viewers are here; what the files mean
+and where the figures come from is in the README.md of each subfolder. The laws that are drawn from live in `ppgym`.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ppgym.catalog import SCHEMA as CATALOG_SCHEMA
+from ppgym.catalog import default_ladder, generate_feed_videos
+from ppgym.data import write_text
+from ppgym.devices import DecodeRow, DeviceProfile
+from ppgym.traces import NETWORKS, generate_trace
+from ppgym.viewers import SCHEMA as VIEWER_SCHEMA
+
+# split: seeds of its traces, the same for every network; their starts are picked so that the class means of every
+# split lie within 5 % of their targets
+NETWORK_SEEDS = {"train": range(9000, 9024), "validation": range(14000, 14008), "test": range(17000, 17016)}
+# split: seed and number of its videos; picked so that mean bitrates lie within 5 % and durations near their targets
+VIDEO_SEEDS = {"train": (101, 200), "validation": (1, 60), "test": (103, 100)}
+
+DASHLET = "https://arxiv.org/abs/2204.12954"
+# Dashlet's MTurk set of 1,291 videos: share of views that end in each tenth of the video; the last tenth holds the
+# complete views, 0.399 of all
+LEFT_PER_TENTH = (0.116, 0.107, 0.095, 0.070, 0.052, 0.051, 0.042, 0.028, 0.030, 0.409)
+COMPLETE = 0.399
+# Its user study: 1,388 videos, 0.264 of all views complete
+STUDY_COMPLETE, STUDY_VIDEOS, MTURK_VIDEOS = 0.264, 1388, 1291
+
+AI_HUB = "https://github.com/quic/ai-hub-models, stable_diffusion_v2_1/perf.yaml, 512x512, w8a16"
+FAST_DIFFUSION = "https://github.com/happyyzy/Fast-Diffusion, README"
+PROMPTUS = "https://arxiv.org/abs/2405.20032: 170 FPS on an RTX 4090D (TensorRT fp16, batch 10), whole pipeline"
+# FLOPs of the SD 2.1 UNet plus the TAESD decoder over those of the UNet, 512x512: (0.804 T + 0.141 T) / 0.804 T
+FRAME_PER_UNET = 1.176
+FPS = 30
+
+
+def make_networks(output: Path) -> None:
+    """Write every network's splits."""
+    for network in NETWORKS:
+        for split, seeds in NETWORK_SEEDS.items():
+            for seed in seeds:
+                generate_trace(network, seed).write(output / network / split / f"{seed}.txt")
+
+
+def make_videos(output: Path) -> None:
+    """Write the catalogs, a video a line."""
+    for split, (seed, count) in VIDEO_SEEDS.items():
+        head = {
+            "schema": CATALOG_SCHEMA,
+            "provenance": f"generated: ppgym.catalog.generate_feed_videos(seed={seed}, count={count})",
+            "representations": [r.name for r in default_ladder() if not r.is_prompt],
+        }
+        rungs = {v.name: v.chunk_bytes.T.astype(int).tolist() for v in generate_feed_videos(seed, count)}
+        lines = [f'    "{name}": {json.dumps(sizes, separators=(",", ":"))}' for name, sizes in rungs.items()]
+        text = json.dumps(head, indent=2).removesuffix("\n}") + ',\n  "videos": {\n' + ",\n".join(lines) + "\n  }\n}\n"
+        write_text(output / f"{split}.json", text)
+
+
+def fit_leaving() -> tuple[float, float]:
+    """Shape and scale, on a grid of 0.01, of the truncated Weibull law nearest to the incomplete MTurk views."""
+    left = np.cumsum(LEFT_PER_TENTH)
+    left[-1] = 1 - COMPLETE
+    target = left / left[-1]
+    fraction = np.arange(1, 11) / 10
+    shape = np.arange(80, 141)[:, None, None] / 100
+    scale = np.arange(20, 101)[:, None] / 100
+    law = -np.expm1(-((fraction / scale) ** shape))
+    errors = ((law / law[..., -1:] - target) ** 2).sum(axis=-1)
+    best = np.unravel_index(np.argmin(errors), errors.shape)
+    return float(shape[best[0], 0, 0]), float(scale[best[1], 0])
+
+
+def make_viewers(output: Path) -> None:
+    """Write the viewer profiles."""
+    shape, scale = fit_leaving()
+    pooled = (MTURK_VIDEOS * COMPLETE + STUDY_VIDEOS * STUDY_COMPLETE) / (MTURK_VIDEOS + STUDY_VIDEOS)
+    fitted = f"derived: least squares on the incomplete views of the MTurk set of {DASHLET}, by tenths; traces/make.py"
+    assumed = "assumption: chosen for a mean watched fraction of about"
+    leaving = "assumption: no session lengths per kind of viewer are published"
+    profiles = (
+        (
+            ("skimmer", "Swipes early, rarely sees an end, closes the app soon; watches about 0.30 of a video."),
+            (0.15, leaving),
+            (0.1, f"{assumed} 0.30"),
+            (0.9, f"{assumed} 0.30, with a hazard that falls from the start on"),
+            (0.25, f"{assumed} 0.30"),
+        ),
+        (
+            ("typical", "Leaves as the viewers in Dashlet's studies did; watches about 0.55 of a video."),
+            (0.1, f"{leaving}; 0.1 lets 0.47 of sessions see at most 6 videos, Alfie reports 0.52"),
+            (round(pooled, 3), f"derived: complete views of the MTurk set (0.399) and user study (0.264) of {DASHLET}"),
+            (shape, fitted),
+            (scale, fitted),
+        ),
+        (
+            ("sticky", "Leaves as the typical viewer does where it leaves, but mostly stays; watches about 0.75."),
+            (0.05, leaving),
+            (0.62, f"{assumed} 0.75"),
+            (shape, f"assumption: that of the typical viewer, {fitted}"),
+            (scale, f"assumption: that of the typical viewer, {fitted}"),
+        ),
+    )
+    for (name, description), *numbers in profiles:
+        keyed = dict(zip(("leave_p", "completion", "shape", "scale"), numbers, strict=True))
+        content = {
+            "schema": VIEWER_SCHEMA,
+            "name": name,
+            "description": description,
+            **{key: value for key, (value, _) in keyed.items()},
+            "provenance": {key: source for key, (_, source) in keyed.items()},
+        }
+        write_text(output / f"{name}.json", json.dumps(content, indent=2) + "\n")
+
+
+def _prompt_row(unit: str, unet_ms: float, source: str, per_pass: str = "") -> DecodeRow:
+    return DecodeRow(
+        codec="prompt",
+        unit=unit,
+        seconds=round(unet_ms / 1000 * FRAME_PER_UNET * FPS, 4),
+        provenance="derived",
+        source=source,
+        formula=f"{unet_ms:g} ms a UNet pass{per_pass} x {FRAME_PER_UNET} (+ TAESD, by FLOPs) x {FPS} frames / 1000",
+    )
+
+
+def _pixel_rows(cpu_s: dict[str, float], vdec_s: float, cpu_source: str) -> tuple[DecodeRow, ...]:
+    cpu = [(codec, "cpu", seconds, cpu_source) for codec, seconds in cpu_s.items()]
+    vdec = [
+        (codec, "vdec", vdec_s, "No figure at hand for a fixed-function decoder; far faster than real time at 512x512.")
+        for codec in cpu_s
+    ]
+    return tuple(
+        DecodeRow(codec=codec, unit=unit, seconds=seconds, provenance="assumption", source=source, formula="assumed")
+        for codec, unit, seconds, source in (*cpu, *vdec)
+    )
+
+
+def make_devices(output: Path) -> None:
+    """Write the device profiles."""
+    phone = _pixel_rows(
+        {"h264": 0.25, "hevc": 0.35, "av1": 0.5},
+        0.05,
+        "No figure at hand for software decode on a phone; 0.05 to 0.15 s was seen on one x86-64 core (PyAV 18).",
+    )
+    desktop = _pixel_rows(
+        {"h264": 0.05, "hevc": 0.1, "av1": 0.15},
+        0.02,
+        "No figure at hand for a desktop; 0.05 to 0.15 s was seen on one x86-64 core (PyAV 18).",
+    )
+    promptus = DecodeRow(
+        codec="prompt",
+        unit="gpu",
+        seconds=round(FPS / 170, 4),
+        provenance="derived",
+        source=PROMPTUS,
+        formula=f"{FPS} frames / 170 FPS",
+    )
+    profiles = (
+        (
+            "snapdragon-8-gen-2",
+            "Phone of 2023 (Galaxy S23 class): prompts on NPU and, too slowly, on GPU.",
+            (
+                _prompt_row("gpu", 290, "https://arxiv.org/abs/2304.11267: S23 Ultra, SD 1.4, about 290 ms a pass"),
+                _prompt_row("npu", 96.4, f"{AI_HUB}: QCS8550 (8 Gen 2 class)"),
+                *phone,
+            ),
+        ),
+        (
+            "snapdragon-8-gen-3",
+            "Phone of 2024 (Galaxy S24 class): prompts on NPU and, far too slowly, on CPU.",
+            (
+                _prompt_row("cpu", 4000, FAST_DIFFUSION + ": SD 1.5", " (8000 ms with guidance, two passes, / 2)"),
+                _prompt_row("npu", 68.3, f"{AI_HUB}: Snapdragon 8 Gen 3 (Galaxy S24)"),
+                *phone,
+            ),
+        ),
+        (
+            "snapdragon-8-elite",
+            "Phone of 2025 (Galaxy S25 class): prompts on NPU at half of real time, on GPU at an eighth.",
+            (
+                _prompt_row("gpu", 230, FAST_DIFFUSION + ": 8 Elite, CLML, SD 1.5, about 230 ms a pass"),
+                _prompt_row("npu", 54.9, f"{AI_HUB}: Snapdragon 8 Elite (Galaxy S25)"),
+                *phone,
+            ),
+        ),
+        ("rtx-4090", "Desktop with an RTX 4090: prompts five times faster than real time.", (promptus, *desktop)),
+        ("pixels-only", "Phone without generative decode: the world as it is.", phone),
+    )
+    for name, description, rows in profiles:
+        sigma = 0.05 if name == "rtx-4090" else 0.1
+        DeviceProfile(
+            name=name,
+            description=description,
+            provenance="Derived from published figures; rows without a source are assumptions. See README.md.",
+            rows=rows,
+            jitter_sigma=sigma,
+            jitter_provenance="assumption",
+            jitter_source="No spread of decode times is published.",
+        ).write(output / f"{name}.json")
+
+
+def main() -> None:
+    """Write all files below `--output`."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder (default: this one)")
+    output = parser.parse_args().output
+    make_networks(output / "networks")
+    make_videos(output / "videos")
+    make_viewers(output / "viewers")
+    make_devices(output / "devices")
+
+
+if __name__ == "__main__":
+    main()
