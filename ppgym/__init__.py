@@ -6,8 +6,9 @@ What lives here: the version, the registration of the environment and the public
 import gymnasium
 
 from ppgym.catalog import Catalog, Representation, Video
+from ppgym.core.state import Episode
 from ppgym.devices import DeviceProfile
-from ppgym.scenario import Episode, QoEWeights, Scenario, make_world, sample_episode
+from ppgym.scenario import QoEWeights, Scenario, make_world, sample_episode
 from ppgym.traces import NetworkTrace
 from ppgym.view import PlanningView
 from ppgym.viewers import RetentionCurve, ViewerProfile

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from ppgym.core.actions import action_count
-from ppgym.core.episodes import Episodes, take_episode
+from ppgym.core.episodes import Episodes, view_episode
 from ppgym.core.observation import describe_observation, observation_fields
 from ppgym.core.state import EVENT_DTYPE, UNIT_NAMES, EventLog, new_states
 from ppgym.core.step import INFO_COLUMNS, RESTART, STEP, new_results, step_many
@@ -49,7 +49,7 @@ class Snapshot:
 
 
 class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
-    __doc__ = """A client preloads a feed of short videos, as pixels over the link or as prompts that it decodes itself.
+    """A client preloads a feed of short videos, as pixels over the link or as prompts that it decodes itself.
 
     ## Description
 
@@ -126,9 +126,9 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
     ## Information
 
     The same keys on reset and on every step. Totals of the episode: `time_s`, `played_s`, `rebuffer_s`, `quality`,
-    `switch`, `downloaded_bytes`, `wasted_bytes`, `decode_busy_s`, `videos_watched` (videos left, however). Of this step:
-    `elapsed_s`, `reward_quality`, `reward_rebuffer`, `reward_switch`, `reward_waste`, `reward_compute` (which sum to the
-    reward), `invalid_action`; and `action_mask` (int8, 1 = legal).
+    `switch`, `downloaded_bytes`, `wasted_bytes`, `decode_busy_s`, `videos_watched` (videos left, however). Of this
+    step: `elapsed_s`, `reward_quality`, `reward_rebuffer`, `reward_switch`, `reward_waste`, `reward_compute` (which sum
+    to the reward), `invalid_action`; and `action_mask` (int8, 1 = legal).
 
     ## Arguments
 
@@ -136,8 +136,8 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
     gymnasium.make("PromptPream-v0", scenario="low/snapdragon-8-elite/typical", split="train", parallel_downloads=2)
     ```
 
-    `scenario` is `network/device/viewer`, `split` is "train", "validation" or "test" (which share no trace, no video and
-    no stream of seeds), and any field of `ppgym.scenario.Scenario` overrides.
+    `scenario` is `network/device/viewer`, `split` is "train", "validation" or "test" (which share no trace, no
+    video and no stream of seeds), and any field of `ppgym.scenario.Scenario` overrides.
 
     ## References
 
@@ -147,9 +147,12 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
     ## Version History
 
     - v0: first release.
-    """.replace("{observation}", describe_observation(observation_fields(6, 15)).replace("\n", "\n    "))
+    """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "render_modes": ["ansi", "rgb_array"],
+        "render_fps": 4,
+    }
 
     def __init__(
         self,
@@ -180,7 +183,7 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
         self.render_mode = render_mode
         self.world: World = make_world(scenario, split)
         actions, size = action_count(len(self.world.options)), self.world.features.layout.size
-        self.action_space = spaces.Discrete(actions)
+        self.action_space: spaces.Discrete = spaces.Discrete(actions)
         self.observation_space = spaces.Box(-1.0, 1.0, (size,), np.float32)
 
         self._states = new_states(1)
@@ -238,12 +241,13 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
             raise gymnasium.error.ResetNeeded("the episode has not begun or has ended: call reset() before step()")
         self._move(STEP, action)
         results = self._results
-        reward, terminated, truncated = float(results.reward[0]), bool(results.terminated[0]), bool(results.truncated[0])
+        reward = float(results.reward[0])
+        terminated, truncated = bool(results.terminated[0]), bool(results.truncated[0])
         self._running = not (terminated or truncated)
         self._return += reward
         return results.observation[0].copy(), reward, terminated, truncated, self._info()
 
-    def render(self) -> str | npt.NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> str | npt.NDArray[np.uint8] | None:
         """Draw the timeline of link, compute units and screen up to now.
 
         Returns:
@@ -253,7 +257,7 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
             gymnasium.error.ResetNeeded: Before the first reset.
         """
         if self.render_mode is None:
-            gymnasium.logger.warn('render() needs a render mode: gymnasium.make(..., render_mode="ansi" or "rgb_array")')
+            gymnasium.logger.warn("render() needs a render mode: give render_mode='ansi' or 'rgb_array' to make()")
             return None
         if self._timeline is None:
             raise gymnasium.error.ResetNeeded("call reset() before render()")
@@ -263,12 +267,25 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """What is legal now, bool [1 + S * L * O]."""
-        return self._results.mask[0].astype(np.bool_)
+        mask: npt.NDArray[np.bool_] = self._results.mask[0].astype(np.bool_)
+        return mask
 
     def planning_view(self) -> PlanningView:
         """A frozen copy of what a client may know now."""
-        episode = take_episode(self._episodes, self.world.links, 0)
+        episode = view_episode(self._episodes, self.world.links, 0)
         return make_view(self.world, episode, self._states[0], self._results.candidates, self._results.mask[0])
+
+    def drawn_watch_s(self) -> float:
+        """Content seconds that the viewer would watch in this episode, whatever the client does.
+
+        This is hidden from a client: it is the denominator of a benchmark's QoE, and not for agents.
+
+        Returns:
+            Sum of the drawn watch times up to the video after which the viewer ends the session.
+        """
+        watch_s, leaves = self._episodes.watch_s[0], self._episodes.leaves[0]
+        last = int(np.argmax(leaves)) if leaves.any() else len(watch_s) - 1
+        return float(watch_s[: last + 1].sum())
 
     def get_state(self) -> Snapshot:
         """The exact situation, source of randomness included. Pictures are not part of it."""
@@ -277,12 +294,12 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
             scenario=self.world.scenario,
             split=self.world.split,
             state=self._states.tobytes(),
-            episode=Episodes(*(array.copy() for array in self._episodes)),
+            episode=Episodes(*[array.copy() for array in self._episodes]),  # type: ignore[arg-type]
             observation=results.observation[0].copy(),
             mask=results.mask[0].copy(),
             info=results.info[0].copy(),
             candidates=results.candidates.copy(),
-            rng=self.np_random.bit_generator.state,
+            rng=dict(self.np_random.bit_generator.state),
             running=self._running,
         )
 
@@ -300,7 +317,7 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
             raise ValueError(f"the snapshot is of {there}; this environment is of {here}")
         self._states[:] = np.frombuffer(snapshot.state, self._states.dtype)
         for array, saved in zip(self._episodes, snapshot.episode, strict=True):
-            array[:] = saved
+            np.copyto(array, saved)  # type: ignore[arg-type]
         self._results.observation[0] = snapshot.observation
         self._results.mask[0] = snapshot.mask
         self._results.info[0] = snapshot.info
@@ -328,8 +345,8 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
             self._log,
         )
         if self._log is not None and self._timeline is not None:
-            self._timeline.extend(self._log.rows[: self._log.count[0]])
-            self._log.count[0] = 0
+            self._timeline.extend(self._log.rows[: self._log.used[0]])
+            self._log.used[0] = 0
 
     def _info(self) -> dict[str, Any]:
         values = self._results.info[0].tolist()
@@ -348,3 +365,9 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
             unit_names=UNIT_NAMES,
             units_present=[unit in world.profile.units for unit in UNIT_NAMES],
         )
+
+
+# The rows of the observation come from its one table
+PromptPreamEnv.__doc__ = (PromptPreamEnv.__doc__ or "").replace(
+    "{observation}", describe_observation(observation_fields(6, 15)).replace("\n", "\n    ")
+)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppgym.catalog import Catalog, Representation, load_catalog
-from ppgym.core.episodes import EpisodeLaw, Episodes, Links, draw_episode, new_episodes, take_episode
+from ppgym.core.episodes import EpisodeLaw, Episodes, Links, draw_episode, new_episodes, view_episode
 from ppgym.core.observation import Features, make_features
 from ppgym.core.state import MAX_TRANSFERS, MAX_VIDEOS, UNIT_NAMES, UNITS, CatalogArrays, Episode, Params
 from ppgym.data import suggest
@@ -236,9 +236,7 @@ class Scenario:
         parts = name.split("/") if isinstance(name, str) else []
         if len(parts) != 3:
             raise ValueError(f"scenario {name!r}: expected network/device/viewer, such as {DEFAULT_SCENARIO!r}")
-        for kind, part, known in zip(
-            ("network", "device", "viewer"), parts, (NETWORKS, DEVICES, VIEWERS), strict=True
-        ):
+        for kind, part, known in zip(("network", "device", "viewer"), parts, (NETWORKS, DEVICES, VIEWERS), strict=True):
             if part not in known:
                 raise ValueError(f"scenario {name!r}: unknown {kind} {part!r}; {suggest(part, known)}")
         names = [f.name for f in dataclasses.fields(cls)]
@@ -341,9 +339,9 @@ def _read_catalog(scenario: Scenario, split: str, viewer: ViewerProfile) -> tupl
     if scenario.videos is None:
         if scenario.viewers is not None:
             raise ValueError("viewers: a folder of retention curves goes with a folder of videos; give `videos` too")
-        catalog, curves = load_catalog(split, scenario.prompt_quality_scale), ()
-    else:
-        catalog, curves = Catalog.read_mmgc(scenario.videos, scenario.viewers, scenario.prompt_quality_scale)
+        catalog = load_catalog(split, scenario.prompt_quality_scale)
+        return catalog, [viewer.curve(chunks) for chunks in catalog.n_chunks]
+    catalog, curves = Catalog.read_mmgc(scenario.videos, scenario.viewers, scenario.prompt_quality_scale)
     return catalog, list(curves) or [viewer.curve(chunks) for chunks in catalog.n_chunks]
 
 
@@ -394,7 +392,8 @@ def make_world(scenario: Scenario, split: str = "train") -> World:
         option_decode_s=np.array([option.decode_s for option in options]),
         contention=contention,
     )
-    arrays = catalog.arrays(curves)
+    # Numba compiles anew for read-only arrays, and pickling forgets that they were
+    arrays = CatalogArrays(*[array.copy() for array in catalog.arrays(curves)])  # type: ignore[arg-type]
     low_s, high_s = scenario.patience_range_s
     fixed_wall = scenario.max_wall_s is not None
     return World(
@@ -448,4 +447,4 @@ def sample_episode(world: World, rng: np.random.Generator) -> Episode:
     """
     episodes = world.new_episodes(1)
     world.draw(rng, episodes, 0)
-    return take_episode(episodes, world.links, 0)
+    return view_episode(episodes, world.links, 0)

@@ -67,8 +67,8 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
         self.world: World = make_world(single.world.scenario, split)
         self.num_envs = num_envs
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = self.metadata | {"autoreset_mode": self.autoreset_mode}
-        self.single_action_space: spaces.Discrete = single.action_space  # type: ignore[assignment]
+        self.metadata = self.metadata | {"autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
+        self.single_action_space: spaces.Discrete = single.action_space
         self.single_observation_space = single.observation_space
         self.action_space = batch_space(single.action_space, num_envs)
         self.observation_space = batch_space(single.observation_space, num_envs)
@@ -125,9 +125,7 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
         self._restart(chosen)
         return self._results.observation.copy(), self._infos(chosen)
 
-    def step(
-        self, actions: npt.ArrayLike
-    ) -> tuple[Observations, npt.NDArray[np.float64], Flags, Flags, Infos]:
+    def step(self, actions: npt.ArrayLike) -> tuple[Observations, npt.NDArray[np.float64], Flags, Flags, Infos]:
         """Act in every environment.
 
         Args:
@@ -150,7 +148,7 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
         any_ended = bool(ended.any())
         if any_ended and self.autoreset_mode == AutoresetMode.DISABLED:
             raise gymnasium.error.ResetNeeded(
-                f"environments {np.flatnonzero(ended).tolist()} have ended: reset them with options={{'reset_mask': ...}}"
+                f"environments {np.flatnonzero(ended).tolist()} have ended: reset them with the option reset_mask"
             )
         self._actions[:] = indices
         self._todo[:] = STEP

@@ -159,3 +159,78 @@ class Oracle:
 
     def ratio(self) -> float:
         return 1000 * self.downloads / sum(player.watch for player in self.players[: min(self.playing + 5, 7)])
+
+
+class NaiveFixedPreload:
+    def Initialize(self):  # noqa: N802
+        pass
+
+    def run(self, delay, rebuf, video_size, end_of_video, play_video_id, Players, first_step=False):  # noqa: N803
+        if first_step:
+            return 0, 0, 0.0
+        target = None
+        if Players[0].get_remain_video_num():
+            target = 0
+        for seq in range(1, len(Players)):
+            player = Players[seq]
+            k = player.get_chunk_counter()
+            if target is None and k < 4 and k < player.get_chunk_sum():
+                shares = [float(share) for share in player.get_user_model()[1]]
+                if shares[k] / shares[int(player.get_play_chunk())] > 0.65:
+                    target = seq
+        if target is None:
+            return play_video_id, 0, 500.0
+        level = Players[target].get_buffer_size()
+        return play_video_id + target, (level > 1000) + (level > 2000), 0.0
+
+
+class NaiveNoSave:
+    def Initialize(self):  # noqa: N802
+        self.samples, self.errors, self.estimates = [], [], []
+        self.sleep = 0.0
+
+    def run(self, delay, rebuf, video_size, end_of_video, play_video_id, Players, first_step=False):  # noqa: N803
+        if first_step:
+            return 0, 2, 0.0
+        if self.sleep == 0:
+            self.samples.append(video_size / 1e6 / (delay / 1000))
+        seq = self.target(Players)
+        self.sleep = 500.0 if seq is None else 0.0
+        if seq is None:
+            return play_video_id, 0, 500.0
+        for _ in range(2):
+            now = self.samples[-1]
+            self.errors.append(abs(self.estimates[-1] - now) / now if self.estimates else 0)
+            recent = self.samples[-5:]
+            self.estimates.append(1 / (sum(1 / sample for sample in recent) / len(recent)))
+        bandwidth = self.estimates[-1] / (1 + max(self.errors[-5:]))
+        return play_video_id + seq, self.search(Players[seq], bandwidth), 0.0
+
+    def target(self, players):
+        if players[0].get_remain_video_num():
+            return 0
+        rest = [seq for seq in range(1, len(players)) if players[seq].get_remain_video_num()]
+        for limit in range(800_000, 100_000_000, 800_000):
+            for seq in rest:
+                if players[seq].get_preload_size() < limit:
+                    return seq
+        return None
+
+    def search(self, player, bandwidth):
+        horizon = min(5, player.get_remain_video_num())
+        sizes = player.get_undownloaded_video_size(horizon)
+        before = RATES[player.get_downloaded_bitrate()[-1]] if player.get_downloaded_bitrate() else 750
+        best, choice = -math.inf, None
+        for sequence in itertools.product(range(3), repeat=horizon):
+            level, stall, rates, switch = player.get_buffer_size(), 0.0, 0, 0
+            for chunk, rung in enumerate(sequence):
+                span = 1000 * (sizes[rung][chunk] / 1e6) / bandwidth
+                stall += max(span - level, 0)
+                level = max(level - span, 0) + 1000
+                rates += RATES[rung]
+                switch += abs(RATES[rung] - before)
+                before = RATES[rung]
+            reward = rates / 1000 - 4.3 * stall / 1000 - switch / 1000
+            if reward >= best:
+                best, choice = reward, sequence[0]
+        return choice

@@ -269,10 +269,12 @@ class NaiveSimulator:
             "playhead": self.playhead,
             "playing": self.playing,
             "playback_since_s": self.playback_since_s,
+            "playback_end_s": self.playback_end_s,
             "reserved_bytes": self.reserved_bytes(),
             "chunks": {key: (chunk.status, chunk.option) for key, chunk in self.chunks.items()},
-            "transfers": [(t.video, t.chunk, t.option, t.request_s, t.received_bytes) for t in self.transfers],
-            "jobs": [job and (job.video, job.chunk, job.start_s, job.expected_s) for job in self.jobs],
+            "transfers": [(t.video, t.chunk, t.option, t.request_s) for t in self.transfers],
+            "received_bytes": [t.received_bytes for t in self.transfers],
+            "jobs": [job and (job.video, job.chunk, job.start_s, job.expected_s, job.end_s) for job in self.jobs],
             "queues": [list(queue) for queue in self.queues],
             "queued_s": [
                 sum((float(self.params.option_decode_s[self.chunks[key].option]) for key in queue), 0.0)

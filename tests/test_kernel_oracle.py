@@ -28,9 +28,13 @@ def comparable_events(events: list[Event]) -> list[Any]:
 
     What the rows of a swipe and of the session's end say of the playhead is the log's own business.
     """
-    stalls = [{(e.time_s, e.video, e.chunk) for e in events if e.kind == kind} for kind in (EVENT_STALL, EVENT_STALL_END)]
+    stalls = [
+        {(e.time_s, e.video, e.chunk) for e in events if e.kind == kind} for kind in (EVENT_STALL, EVENT_STALL_END)
+    ]
     empty = stalls[0] & stalls[1]
-    events = [e for e in events if e.kind not in (EVENT_STALL, EVENT_STALL_END) or (e.time_s, e.video, e.chunk) not in empty]
+    events = [
+        e for e in events if e.kind not in (EVENT_STALL, EVENT_STALL_END) or (e.time_s, e.video, e.chunk) not in empty
+    ]
     ends = (EVENT_SWIPE, EVENT_SESSION_END)
     rows = [(e.kind, e.time_s, NO_ENTRY if e.kind in ends else e.chunk, e.option, e.value) for e in events]
     return sorted(rows, key=lambda row: (row[0], row[2]))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmgc_oracle import Oracle, write_dataset
+from mmgc_oracle import NaiveFixedPreload, NaiveNoSave, Oracle, write_dataset
 
 from ppgym.mmgc import (
     OFFICIAL_POLICIES,
@@ -466,6 +466,16 @@ def test_no_save_preloads_in_rounds_of_800_kb(tmp_path):
     actions = play(NoSave(), session)
     # Five chunks of 190,000 bytes pass 800,000, nine pass 1,600,000; the one with five is full by then.
     assert [action[0] for action in actions[:5]] == [0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("policy", "naive"), [(FixedPreload, NaiveFixedPreload), (NoSave, NaiveNoSave)])
+@pytest.mark.parametrize("trace", [0, 1, 2])
+def test_official_policies_equal_naive_ones(varied, policy, naive, trace):
+    for seed in range(5):
+        actions, expected = (
+            play(algorithm(), varied.session("odd", trace, viewer_seeds(seed))) for algorithm in (policy, naive)
+        )
+        assert actions == expected
 
 
 @pytest.mark.parametrize("name", OFFICIAL_POLICIES)

@@ -1,0 +1,1 @@
+"""The simulation kernel: what a world is, how it moves, what is seen of it. NumPy and Numba only."""

@@ -3,8 +3,8 @@
 Legality is hard: it follows from the device, the manifest and memory. What is merely unwise belongs to
 `ppgym.planning.pruning`.
 
-An action is 0, `WAIT`, or ``1 + (slot * L + lookahead) * O + option``: the `lookahead`-th chunk not yet requested of the
-slot's video, from its playhead on and within `RING` chunks of it, by the given option (representation and unit).
+An action is 0, `WAIT`, or ``1 + (slot * L + lookahead) * O + option``: the `lookahead`-th chunk not yet requested of
+the slot's video, from its playhead on and within `RING` chunks of it, by an option (representation and unit).
 """
 
 import numpy as np

@@ -5,7 +5,8 @@ jumps to the next end of a transfer, an RTT, a job, a chunk, a patience, or the 
 `SIMULTANEOUS_S` of the earliest of them is one instant, settled in this order until nothing changes: arrivals, ends of
 decode, starts of jobs, playback and chunk boundary, swipe.
 
-All bookkeeping of link, units, memory and screen is here; what is legal is in `actions.py`, what it is worth in `qoe.py`.
+All bookkeeping of link, units, memory and screen is here; what is legal is in `actions.py`, what it is worth in
+`qoe.py`.
 """
 
 from ppgym.core.actions import first_chunk, resolve_action
@@ -716,9 +717,7 @@ def settle_playback(
 
 
 @kernel
-def begin_chunk(
-    params: Params, catalog: CatalogArrays, episode: Episode, state: Record, log: EventLog | None
-) -> None:
+def begin_chunk(params: Params, catalog: CatalogArrays, episode: Episode, state: Record, log: EventLog | None) -> None:
     """Begin to play the playhead's chunk.
 
     Args:
@@ -799,9 +798,7 @@ def release(params: Params, catalog: CatalogArrays, state: Record, row: int, col
 
 
 @kernel
-def leave_video(
-    params: Params, catalog: CatalogArrays, episode: Episode, state: Record, log: EventLog | None
-) -> None:
+def leave_video(params: Params, catalog: CatalogArrays, episode: Episode, state: Record, log: EventLog | None) -> None:
     """The viewer swipes, or gives up: drop what was fetched for this video and turn to the next, or end the session.
 
     Args:
@@ -896,9 +893,7 @@ def cancel_transfer(state: Record, i: int, log: EventLog | None) -> None:
 
 
 @kernel
-def end_session(
-    params: Params, catalog: CatalogArrays, episode: Episode, state: Record, log: EventLog | None
-) -> None:
+def end_session(params: Params, catalog: CatalogArrays, episode: Episode, state: Record, log: EventLog | None) -> None:
     """Stop everything: open transfers and jobs end, and all that was received and not begun is waste.
 
     Args:
@@ -923,9 +918,7 @@ def end_session(
 
 
 @rare
-def write_event(
-    log: EventLog, time_s: float, kind: int, video: int, chunk: int, option: int, value: float
-) -> None:
+def write_event(log: EventLog, time_s: float, kind: int, video: int, chunk: int, option: int, value: float) -> None:
     """Append an event to a log.
 
     Args:
@@ -937,8 +930,8 @@ def write_event(
         option: Option index or `NO_ENTRY`.
         value: See `EVENT_DTYPE`.
     """
-    place = log.count[0]
-    log.count[0] = place + 1
+    place = log.used[0]
+    log.used[0] = place + 1
     if place < log.rows.shape[0]:
         row = log.rows[place]
         row.time_s = time_s

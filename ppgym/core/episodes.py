@@ -69,8 +69,7 @@ def new_episodes(count: int, videos: int, chunks: int) -> Episodes:
     )
 
 
-@kernel
-def take_episode(episodes: Episodes, links: Links, i: int) -> Episode:
+def view_episode(episodes: Episodes, links: Links, i: int) -> Episode:
     """One of many draws, as views.
 
     Args:
@@ -93,6 +92,9 @@ def take_episode(episodes: Episodes, links: Links, i: int) -> Episode:
         episodes.link_offset_s[i],
         episodes.max_wall_s[i],
     )
+
+
+take_episode = kernel(view_episode)  # for compiled code; what it returns cannot cross into Python
 
 
 @njit

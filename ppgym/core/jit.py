@@ -12,6 +12,8 @@ import numba
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+_njit: Any = numba.njit  # its stubs leave out `_nrt`
+
 CACHE = os.environ.get("PPGYM_NUMBA_CACHE", "1") != "0"
 
 
@@ -24,7 +26,7 @@ def njit(function: Function) -> Function:
     Returns:
         The compiled function (the function itself under ``NUMBA_DISABLE_JIT=1``).
     """
-    compiled: Function = numba.njit(cache=CACHE, error_model="numpy")(function)
+    compiled: Function = _njit(cache=CACHE, error_model="numpy")(function)
     return compiled
 
 
@@ -34,13 +36,16 @@ def kernel(function: Function) -> Function:
     The kernel passes tuples of some twenty arrays from function to function. Counting references to each of them at
     every call, and copying the tuples, costs twenty times what the physics does.
 
+    Without reference counts an array that Python receives would be the wrong one: such a function returns numbers only,
+    unless compiled code alone calls it.
+
     Args:
         function: Function in Numba's nopython subset that creates no array.
 
     Returns:
         The compiled function (the function itself under ``NUMBA_DISABLE_JIT=1``).
     """
-    compiled: Function = numba.njit(cache=CACHE, error_model="numpy", forceinline=True, _nrt=False)(function)
+    compiled: Function = _njit(cache=CACHE, error_model="numpy", forceinline=True, _nrt=False)(function)
     return compiled
 
 
@@ -53,5 +58,5 @@ def rare(function: Function) -> Function:
     Returns:
         The compiled function (the function itself under ``NUMBA_DISABLE_JIT=1``).
     """
-    compiled: Function = numba.njit(cache=CACHE, error_model="numpy", _nrt=False)(function)
+    compiled: Function = _njit(cache=CACHE, error_model="numpy", _nrt=False)(function)
     return compiled

@@ -32,7 +32,7 @@ from ppgym.core.state import (
 
 F4 = npt.NDArray[np.float32]
 
-# Scales: a value is divided by its scale and cut to [0, 1]; a "half" is the value that is shown as 1/2 of x / (x + half).
+# A value is divided by its scale and cut to [0, 1], or shown as x / (x + half)
 VIDEO_SCALE_S = 60.0
 BUFFER_SCALE_S = 20.0
 BYTES_SCALE = 500_000.0

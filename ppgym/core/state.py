@@ -76,9 +76,9 @@ _STATE_FIELDS = np.dtype(
         ("throughput_bps", "f8", (HISTORY,)),
         ("throughput_time_s", "f8", (HISTORY,)),
         # counts and indices
+        ("chunks_begun", "i8"),  # of the whole episode
         ("video", "i4"),  # feed position of the current video
         ("playhead", "i4"),  # chunk index in the current video
-        ("chunks_begun", "i4"),  # of the whole episode
         ("abandoned", "i4"),  # videos left out of impatience
         ("transfers", "i4"),
         ("throughputs", "i4"),  # completed transfers, ever
@@ -103,6 +103,9 @@ _STATE_FIELDS = np.dtype(
 )
 STATE_DTYPE = np.dtype((np.record, _STATE_FIELDS))
 assert STATE_DTYPE.itemsize <= 2048, "a State must fit in 2 KiB"
+assert STATE_DTYPE.itemsize == sum(STATE_DTYPE[name].itemsize for name in STATE_DTYPE.names or ()), (
+    "a State has no padding, so that its bytes are its value"
+)
 
 
 # Kinds of rows in an event log, which `transition` fills when it is given one
@@ -137,7 +140,7 @@ class EventLog(NamedTuple):
     """Room for the events of one or more transitions; events past its end are counted, not kept."""
 
     rows: np.ndarray  # [capacity] of EVENT_DTYPE
-    count: I4  # [1] events so far
+    used: I4  # [1] events so far
 
 
 class Params(NamedTuple):

@@ -116,7 +116,7 @@ class NoSave:
         self._slept = False
         self._samples: deque[float] = deque(maxlen=SAMPLES)  # Mbyte/s, of all videos
         self._errors: deque[float] = deque(maxlen=SAMPLES)  # relative
-        self._estimate: float | None = None  # the last appended, Mbyte/s
+        self._estimate: float | None = None  # Mbyte/s, of the decision before
 
     def run(
         self,
@@ -149,19 +149,20 @@ class NoSave:
         return min(unfinished, key=lambda seq: players[seq].get_preload_size() // PRELOAD_BYTES, default=None)
 
     def _rung(self, player: MMGCPlayer) -> int:
-        # Quirk: the estimator runs twice on one sample, so that its second error is that of the mean just made.
-        self._update_estimate()
-        bandwidth = self._update_estimate() / (1.0 + max(self._errors))
         sizes = np.array(player.get_undownloaded_video_size(min(HORIZON, player.get_remain_video_num())))
         downloaded = player.get_downloaded_bitrate()
-        return search_rung(sizes, bandwidth, float(player.get_buffer_size()), downloaded[-1] if downloaded else 0)
+        last_rung = downloaded[-1] if downloaded else 0
+        return search_rung(sizes, self._bandwidth(), float(player.get_buffer_size()), last_rung)
 
-    def _update_estimate(self) -> float:
-        """Append the error of the last estimate and then a new one, the harmonic mean of the samples, in Mbyte/s."""
+    def _bandwidth(self) -> float:
+        """RobustMPC's estimate in Mbyte/s: the harmonic mean of the samples, lowered by the largest recent error."""
         sample = self._samples[-1]
-        self._errors.append(0.0 if self._estimate is None else abs(self._estimate - sample) / sample)
-        self._estimate = 1.0 / (sum(1.0 / sample for sample in self._samples) / len(self._samples))
-        return self._estimate
+        mean = 1.0 / (sum([1.0 / sample for sample in self._samples]) / len(self._samples))
+        # Quirk: the estimator runs twice on one sample, so that its second error is that of the mean just made.
+        for estimate in (self._estimate, mean):
+            self._errors.append(0.0 if estimate is None else abs(estimate - sample) / sample)
+        self._estimate = mean
+        return mean / (1.0 + max(self._errors))
 
 
 @njit
