@@ -107,6 +107,8 @@ class ActionScorer(nn.Module):
         self.representation = nn.Embedding(representations, candidate_width)
         self.unit = nn.Embedding(UNITS, candidate_width)
         self.from_option = nn.Linear(4, candidate_width)
+        near_first = -torch.arange(SLOTS)[:, None] - torch.arange(LOOKAHEAD)[None, :]
+        self.preference = nn.Parameter(near_first.flatten().float())
         self.wait = nn.Linear(context_width, 1)
         self.scale = 1.0 / math.sqrt(candidate_width)
         self.register_buffer("option_representation", torch.tensor(option_representation), persistent=False)
@@ -136,7 +138,7 @@ class ActionScorer(nn.Module):
             dim=-1,
         )
         options = self.from_option(features) + self.representation(self.option_representation) + self.unit(units)
-        downloads = torch.bmm(codes, options.transpose(1, 2)) * self.scale
+        downloads = torch.bmm(codes, options.transpose(1, 2)) * self.scale + self.preference[:, None]
         return torch.cat([self.wait(context), downloads.flatten(1)], dim=-1)
 
 

@@ -36,6 +36,7 @@ class PromptPreamSB3VecEnv(VecEnv):
             raise ValueError(f"autoreset_mode: expected SameStep, got {envs.autoreset_mode.value}")
         self.envs = envs
         self.reward_scale = reward_scale
+        self.elapsed_s = np.zeros(envs.num_envs)  # of the last step of each environment
         self._actions = np.zeros(envs.num_envs, np.int64)
         self._sums = np.zeros((envs.num_envs, len(TERM_KEYS) + 3))  # return, length, terms, invalid actions
         super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
@@ -61,7 +62,8 @@ class PromptPreamSB3VecEnv(VecEnv):
         step_infos = infos
         if ended.any():
             final = infos["final_info"]
-            step_infos = {key: np.where(ended, final[key], infos[key]) for key in (*TERM_KEYS, "invalid_action")}
+            step_infos = {key: np.where(ended, final[key], infos[key]) for key in ("elapsed_s", *TERM_KEYS, "invalid_action")}
+        self.elapsed_s = step_infos["elapsed_s"]
         self._sums += np.stack(
             [rewards, np.ones_like(rewards), *(step_infos[key] for key in TERM_KEYS), step_infos["invalid_action"]],
             axis=1,

@@ -17,10 +17,10 @@ def data_root() -> Path:
     """The folder of the shipped data.
 
     Returns:
-        `ppgym/data` in an installed wheel, the top-level `traces` in a clone.
+        `ppgym/_data` in an installed wheel, the top-level `traces` in a clone.
     """
     package = Path(__file__).parent
-    installed = package / "data"
+    installed = package / "_data"
     return installed if installed.is_dir() else package.parent / "traces"
 
 

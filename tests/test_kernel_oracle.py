@@ -35,9 +35,18 @@ def comparable_events(events: list[Event]) -> list[Any]:
     events = [
         e for e in events if e.kind not in (EVENT_STALL, EVENT_STALL_END) or (e.time_s, e.video, e.chunk) not in empty
     ]
-    ends = (EVENT_SWIPE, EVENT_SESSION_END)
-    rows = [(e.kind, e.time_s, NO_ENTRY if e.kind in ends else e.chunk, e.option, e.value) for e in events]
-    return sorted(rows, key=lambda row: (row[0], row[2]))
+    rows = [
+        (
+            e.kind,
+            NO_ENTRY if e.kind == EVENT_SESSION_END else e.video,
+            NO_ENTRY if e.kind == EVENT_SWIPE else e.chunk,
+            e.option,
+            e.time_s,
+            e.value,
+        )
+        for e in events
+    ]
+    return sorted(rows)
 
 
 def compare(world: World, picks: list[Pick], max_steps: int) -> NaiveSimulator:

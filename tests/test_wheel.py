@@ -58,7 +58,7 @@ def test_wheel_holds_the_package_and_its_data_alone(wheel: Path) -> None:
     wanted = {path.relative_to(traces).as_posix() for path in traces.rglob("*") if path.is_file()}
     wanted = {name for name in wanted if not name.endswith((".py", ".pyc"))}
     assert wanted
-    assert {name.removeprefix("ppgym/data/") for name in names if name.startswith("ppgym/data/")} == wanted
+    assert {name.removeprefix("ppgym/_data/") for name in names if name.startswith("ppgym/_data/")} == wanted
 
 
 def test_wheel_works_in_an_environment_of_its_own(wheel: Path, tmp_path: Path) -> None:

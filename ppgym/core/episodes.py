@@ -94,7 +94,7 @@ def view_episode(episodes: Episodes, links: Links, i: int) -> Episode:
     )
 
 
-take_episode = kernel(view_episode)  # for compiled code; what it returns cannot cross into Python
+take_episode = kernel(view_episode)  # for other kernels alone, since it returns arrays
 
 
 @njit
