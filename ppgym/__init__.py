@@ -38,3 +38,5 @@ if "PromptPream-v0" not in gymnasium.registry:
         entry_point="ppgym.env:PromptPreamEnv",
         vector_entry_point="ppgym.vector_env:PromptPreamVectorEnv",
     )
+if "PromptPreamMMGC-v0" not in gymnasium.registry:
+    gymnasium.register(id="PromptPreamMMGC-v0", entry_point="ppgym.mmgc.env:MMGCEnv")

@@ -31,6 +31,7 @@ class PlanningView:
         device: The device profile.
         options: [O], the option table.
         representations: [R], their names.
+        transfer_bytes: [P] size of each open transfer, that of a video already left included; 0 past the open ones.
         throughput_bps: [n <= 8] bits per second of the last completed transfers after their RTT, oldest first.
         throughput_time_s: [n] when they ended.
         candidates: [S, L] chunk that each (slot, look-ahead) stands for; -1 where there is none.
@@ -45,6 +46,7 @@ class PlanningView:
     device: DeviceProfile
     options: tuple[Option, ...]
     representations: tuple[str, ...]
+    transfer_bytes: F8
     throughput_bps: F8
     throughput_time_s: F8
     candidates: I4
@@ -109,6 +111,11 @@ def make_view(world: World, episode: Episode, state: Record, candidates: I4, mas
     Returns:
         The view; it shares no memory with the environment.
     """
+    transfer_bytes = np.zeros(MAX_TRANSFERS)
+    for i in range(state.transfers):
+        representation = world.params.option_representation[state.transfer_option[i]]
+        index = episode.playlist[state.transfer_video[i]]
+        transfer_bytes[i] = world.catalog.chunk_bytes[index, state.transfer_chunk[i], representation]
     seen = int(state.throughputs)
     places = np.arange(max(seen - HISTORY, 0), seen) % HISTORY
     return PlanningView(
@@ -119,6 +126,7 @@ def make_view(world: World, episode: Episode, state: Record, candidates: I4, mas
         device=world.profile,
         options=world.options,
         representations=tuple(r.name for r in world.representations),
+        transfer_bytes=transfer_bytes,
         throughput_bps=state.throughput_bps[places],
         throughput_time_s=state.throughput_time_s[places],
         candidates=candidates.copy(),

@@ -543,3 +543,29 @@ def test_thinking_takes_time_before_an_action_has_effect(
     seen = sim.step(download(0, 0, PIXEL))
     assert (seen["video"], seen["transfers"], seen["invalid_action"]) == (2, [], False)
     assert not differences(0.4, seen["time_s"])
+
+
+@pytest.mark.parametrize("simulator", [NaiveSimulator, KernelSimulator])
+def test_without_an_rtt_transfers_share_the_link_from_their_requests_on(
+    simulator: type[NaiveSimulator] | type[KernelSimulator],
+) -> None:
+    params, catalog, episode = world()
+    sim = simulator(params._replace(rtt_s=0.0), catalog, episode)
+    sim.step(download(0, 0, PROMPT))
+    seen = sim.step(download(0, 0, PROMPT))  # 12,500 B each, at 62,500 B/s each
+    assert not differences([0.2, 25_000.0], [seen["time_s"], seen["downloaded_bytes"]])
+    assert not differences([(0.2, 500_000.0), (0.2, 500_000.0)], seen["throughputs"])
+
+
+@pytest.mark.parametrize("simulator", [NaiveSimulator, KernelSimulator])
+def test_what_flows_while_the_client_thinks_is_accounted_for(
+    simulator: type[NaiveSimulator] | type[KernelSimulator],
+) -> None:
+    params, catalog, episode = world()
+    sim = simulator(params._replace(charge_thinking_s=1.0, parallel_downloads=3), catalog, episode)
+    sim.step(download(0, 0, PIXEL))  # requested at 1 s, flows from 1.5 s
+    seen = sim.step(download(0, 0, PIXEL))  # requested at 2 s, flows from 2.5 s
+    assert not differences([2.0, 62_500.0], [seen["time_s"], seen["downloaded_bytes"]])
+    assert not differences([62_500.0, 0.0], seen["received_bytes"])
+    seen = sim.step(0)  # both chunks have the link to themselves; the first is in while the client thinks
+    assert not differences([(2.5, 1e6), (3.5, 1e6)], seen["throughputs"])

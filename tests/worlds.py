@@ -6,6 +6,7 @@ prime, so that two times are either equal or far more than 1e-9 s apart: what li
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as some
@@ -53,6 +54,7 @@ def picks(n_actions: int) -> SearchStrategy[list[Pick]]:
     one = some.one_of(
         some.just(Pick("wait")),
         some.builds(Pick, some.just("first"), some.integers(0, 2)),
+        some.builds(Pick, some.just("first"), some.just(0)),
         some.builds(Pick, some.just("any"), some.integers(0, n_actions)),
         some.builds(Pick, some.just("any"), some.integers(0, n_actions)),
         some.builds(Pick, some.just("raw"), some.integers(-3, n_actions + 3)),
@@ -63,7 +65,8 @@ def picks(n_actions: int) -> SearchStrategy[list[Pick]]:
 def _spread(values: list[float], shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:
     """Fills an array with a short pattern: few draws, and arrays that shrink well."""
     index = sum(stride * axis for stride, axis in zip(strides, np.indices(shape), strict=True))
-    return np.asarray(values, dtype=np.float64)[np.asarray(index) % len(values)]
+    spread: np.ndarray = np.asarray(values, dtype=np.float64)[np.asarray(index) % len(values)]
+    return spread
 
 
 @some.composite
@@ -167,7 +170,7 @@ def worlds(draw: DrawFn, long_video: bool = False) -> World:
     return World(params, catalog, episode)
 
 
-def _lists(elements: SearchStrategy, length: int) -> SearchStrategy[list]:
+def _lists(elements: SearchStrategy[Any], length: int) -> SearchStrategy[list[Any]]:
     return some.lists(elements, min_size=length, max_size=length)
 
 

@@ -153,6 +153,38 @@ def reset_state(
     begin_stall(params, episode, state, log)
 
 
+@rare
+def reschedule(params: Params, catalog: CatalogArrays, episode: Episode, state: Record) -> None:
+    """Compute the ends of all that is under way anew, as another draw would have them.
+
+    This is how a planner puts a future that it has sampled under a public state, whose ends are hidden. The draw must
+    agree with what has happened: nothing that is under way may have ended before now.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The catalog.
+        episode: The draw.
+        state: Record of `STATE_DTYPE`; its scheduled ends are overwritten.
+    """
+    if state.playing:
+        chunk_s = min(CHUNK_S, episode.watch_s[state.video] - state.playhead * CHUNK_S)
+        state.playback_end_s = state.playback_since_s + chunk_s
+    else:
+        state.playback_end_s = state.playback_since_s + episode.patience_s
+    for unit in range(UNITS):
+        if state.job_video[unit] != NO_ENTRY:
+            factor = episode.jitter[state.job_video[unit], state.job_chunk[unit]]
+            state.job_end_s[unit] = state.job_start_s[unit] + state.job_expected_s[unit] * factor
+    for i in range(state.transfers):
+        state.transfer_end_s[i] = NEVER_S
+    if state.transfers == 1 and not is_flowing(params, state, 0, state.time_s):
+        size_bytes = transfer_size(params, catalog, episode, state, 0)
+        state.transfer_end_s[0] = transfer_end(params, episode, state.transfer_request_s[0] + params.rtt_s, size_bytes)
+        state.link_change_s = NEVER_S
+    elif state.transfers > 0:
+        share_link(params, catalog, episode, state)
+
+
 @kernel
 def advance(
     params: Params,

@@ -11,13 +11,19 @@ else in ppgym follows these rules.
     session.result()
 
 What lives where: `kernel` is the arithmetic, `dataset` reads the files and draws viewers, `session` is one session and
-what a policy may see of it, `policies` has the two official ones, `evaluation` runs solutions and makes the table.
+what a policy may see of it, `policies` has the two official ones, `runner` runs solutions, and
+`evaluation` makes the table and its records.
+Between ppgym and the challenge: `client` shows a session as ppgym's agents know it, `env` is the Gymnasium environment
+`PromptPreamMMGC-v0`, and `solution` makes an official solution of an agent.
 """
 
-from ppgym.mmgc.dataset import MMGCDataset, MMGCRetention, MMGCTrace
-from ppgym.mmgc.evaluation import evaluate, load_solution, play, print_table, run_solution, viewer_seeds
+from ppgym.mmgc.dataset import MMGCDataset, MMGCRetention, MMGCTrace, viewer_seeds
+from ppgym.mmgc.env import MMGCEnv, MMGCSnapshot
+from ppgym.mmgc.evaluation import evaluate, print_table, run_mmgc, validate_records
 from ppgym.mmgc.policies import OFFICIAL_POLICIES, Algorithm, AlgorithmFactory, FixedPreload, NoSave
+from ppgym.mmgc.runner import load_solution, play, run_solution
 from ppgym.mmgc.session import MMGCPlayer, MMGCResult, MMGCSession, MMGCStep
+from ppgym.mmgc.solution import as_solution
 
 __all__ = [
     "OFFICIAL_POLICIES",
@@ -25,17 +31,22 @@ __all__ = [
     "AlgorithmFactory",
     "FixedPreload",
     "MMGCDataset",
+    "MMGCEnv",
     "MMGCPlayer",
     "MMGCResult",
     "MMGCRetention",
     "MMGCSession",
+    "MMGCSnapshot",
     "MMGCStep",
     "MMGCTrace",
     "NoSave",
+    "as_solution",
     "evaluate",
     "load_solution",
     "play",
     "print_table",
+    "run_mmgc",
     "run_solution",
+    "validate_records",
     "viewer_seeds",
 ]

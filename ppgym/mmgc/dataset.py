@@ -25,6 +25,21 @@ from ppgym.mmgc.session import MMGCSession
 Seeds = Iterable[Sequence[int]]
 """Seven pairs (a, b), one per video: a draws the second in which the viewer leaves, b the millisecond within it."""
 
+VIEWER_SEED_LIMIT = 10_000  # exclusive, as in the official runner
+
+
+def viewer_seeds(seed: int | np.random.Generator) -> list[list[int]]:
+    """Seeds of one viewer draw.
+
+    Args:
+        seed: Any whole number of at least 0, or the source of randomness itself.
+
+    Returns:
+        Seven pairs, for `MMGCDataset.session`.
+    """
+    pairs: list[list[int]] = np.random.default_rng(seed).integers(VIEWER_SEED_LIMIT, size=(VIDEOS, 2)).tolist()
+    return pairs
+
 
 class MMGCTrace(NamedTuple):
     """One network trace.

@@ -1,13 +1,14 @@
-"""Running official solutions, and the challenge's table with intervals."""
+"""The challenge's table with intervals, and the records that replay it."""
 
-import importlib.util
+import gzip
+import itertools
 import json
+import math
 import os
 import platform
-import sys
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,148 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 import ppgym
-from ppgym.data import suggest, write_text
-from ppgym.mmgc.dataset import MMGCDataset, Seeds
-from ppgym.mmgc.kernel import VIDEOS
-from ppgym.mmgc.policies import Action, Algorithm, AlgorithmFactory
+from ppgym.data import read_json, write_text
+from ppgym.mmgc.dataset import MMGCDataset, viewer_seeds
+from ppgym.mmgc.policies import OFFICIAL_POLICIES, AlgorithmFactory
+from ppgym.mmgc.runner import load_solution, play
 from ppgym.mmgc.session import MMGCResult, MMGCSession
+from ppgym.mmgc.solution import Agent, SolutionEnv, as_solution
 
-VIEWER_SEED_LIMIT = 10_000  # exclusive, as in the official runner
-
-Solution = str | os.PathLike[str] | AlgorithmFactory | Algorithm
-
-
-def viewer_seeds(seed: int) -> list[list[int]]:
-    """Seeds of one viewer draw.
-
-    Args:
-        seed: Any whole number of at least 0.
-
-    Returns:
-        Seven pairs, for `MMGCDataset.session`.
-    """
-    pairs: list[list[int]] = np.random.default_rng(seed).integers(VIEWER_SEED_LIMIT, size=(VIDEOS, 2)).tolist()
-    return pairs
-
-
-def load_solution(path: str | os.PathLike[str]) -> AlgorithmFactory:
-    """Import an official `solution.py`.
-
-    While it is imported, its folder is importable, and so is the `simulator` package of an official repository that it
-    lies in, for many solutions take constants or helpers from there.
-
-    Args:
-        path: The file, or a folder with a `solution.py`, as the official `run.py --solution` takes it.
-
-    Returns:
-        Its class `Algorithm`.
-
-    Raises:
-        FileNotFoundError: No such file.
-        ValueError: It has no class `Algorithm` with `Initialize` and `run`.
-        ImportError: It needs a module that cannot be found.
-    """
-    path = Path(path).resolve()
-    file = path / "solution.py" if path.is_dir() else path
-    if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such file; expected a solution with a class Algorithm")
-    spec = importlib.util.spec_from_file_location(f"mmgc_solution_{file.parent.name}_{file.stem}", file)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{file}: expected a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    with _importable(file):
-        spec.loader.exec_module(module)
-    algorithm: AlgorithmFactory | None = getattr(module, "Algorithm", None)
-    if algorithm is None:
-        classes = [name for name, value in vars(module).items() if isinstance(value, type)]
-        raise ValueError(f"{file}: expected a class 'Algorithm'; {suggest('Algorithm', classes)}")
-    for method in ("Initialize", "run"):
-        if not callable(getattr(algorithm, method, None)):
-            raise ValueError(
-                f"{file}: class Algorithm: expected a method {method!r}; {suggest(method, vars(algorithm))}"
-            )
-    return algorithm
-
-
-@contextmanager
-def _importable(file: Path) -> Iterator[None]:
-    before = list(sys.path)
-    sys.path.insert(0, str(file.parent))
-    for folder in file.parents:
-        if (folder / "simulator" / "video_player.py").is_file():
-            sys.path += [str(folder), str(folder / "simulator")]
-            break
-    try:
-        yield
-    finally:
-        sys.path[:] = before
-
-
-def run_solution(
-    solution: Solution,
-    dataset: MMGCDataset,
-    trace_class: str,
-    trace_index: int,
-    seeds: Seeds,
-    *,
-    carry_over: bool = False,
-) -> MMGCResult:
-    """Run an official solution through one session.
-
-    Args:
-        solution: A `solution.py` or its folder, a class `Algorithm`, or an instance of one.
-        dataset: The dataset.
-        trace_class: Class, such as `"low"`.
-        trace_index: Place in the class, from 0.
-        seeds: Seven pairs (a, b), see `viewer_seeds`.
-        carry_over: See `MMGCDataset.session`.
-
-    Returns:
-        The official five figures.
-
-    Raises:
-        ValueError: No such class or trace, bad seeds, or an illegal action of the solution.
-    """
-    if isinstance(solution, str | os.PathLike):
-        solution = load_solution(solution)
-    session = dataset.session(trace_class, trace_index, seeds, carry_over=carry_over)
-    play(solution() if callable(solution) else solution, session)
-    return session.result()
-
-
-def play(algorithm: Algorithm, session: MMGCSession) -> list[Action]:
-    """Run an algorithm through a session that has not begun, to its end.
-
-    Args:
-        algorithm: An official-style algorithm; it is initialized first.
-        session: The session.
-
-    Returns:
-        The actions that it took.
-    """
-    algorithm.Initialize()
-    actions: list[Action] = []
-    action = algorithm.run(0, 0, 0, False, 0, session.players(), True)
-    while True:
-        try:
-            video, rung, sleep_ms = action
-            step = session.step(video, rung, sleep_ms)
-        except (TypeError, ValueError) as error:
-            error.add_note(f"decision {len(actions)} of {type(algorithm).__name__} was {action!r}")
-            raise
-        actions.append(action)
-        if session.done:
-            return actions
-        action = algorithm.run(
-            step.delay_ms,
-            step.rebuffer_ms,
-            float(step.chunk_bytes),
-            step.end_of_video,
-            step.playing_video,
-            session.players(),
-            False,
-        )
+TOLERANCE = 1e-9  # relative, of replayed figures
 
 
 def evaluate(
@@ -176,7 +43,8 @@ def evaluate(
 
     Args:
         dataset: The dataset.
-        agents: Official-style algorithms by name; one is made anew for every session.
+        agents: Official-style algorithms by name; one is made anew for every session. `as_solution` makes one of an
+            agent of ppgym.
         classes: Trace classes, all by default.
         viewers: Viewer draws per trace.
         seed: Seed of the viewer draws.
@@ -211,6 +79,99 @@ def evaluate(
         write_text(Path(output) / "records.jsonl", "".join(json.dumps(record) + "\n" for record in records))
         write_text(Path(output) / "results.json", json.dumps({"rows": rows}, indent=2) + "\n")
     return rows
+
+
+def run_mmgc(
+    data: str | os.PathLike[str],
+    agents: Sequence[str],
+    *,
+    make_agent: Callable[..., Agent],
+    solution: str | os.PathLike[str] | None = None,
+    classes: Sequence[str] | None = None,
+    viewers: int = 5,
+    seed: int = 0,
+    output: str | os.PathLike[str] | None = None,
+) -> list[dict[str, Any]]:
+    """Evaluate agents by name and print the table: what `python evaluate.py mmgc` does.
+
+    Args:
+        data: Folder in the official layout.
+        agents: Names: keys of `OFFICIAL_POLICIES` mean the official policies, others are for `make_agent`.
+        make_agent: Makes an agent of ppgym: `make_agent(name, env, seed=seed)`.
+        solution: An official `solution.py`, or its folder, to be evaluated with them.
+        classes: See `evaluate`.
+        viewers: See `evaluate`.
+        seed: Seed of the viewer draws; the agents that are made get it and the numbers after it.
+        output: See `evaluate`.
+
+    Returns:
+        The rows of `evaluate`; the solution goes by its path.
+
+    Raises:
+        FileNotFoundError: A folder or file is missing.
+        ValueError: A bad file, an unknown agent or class, fewer than one viewer, or an illegal action.
+    """
+    algorithms: dict[str, AlgorithmFactory] = {}
+    for name in agents:
+        if name in OFFICIAL_POLICIES:
+            algorithms[name] = OFFICIAL_POLICIES[name]
+        else:
+            make_agent(name, SolutionEnv(), seed=seed)  # so that a wrong name costs no work
+            algorithms[name] = _algorithm_of(name, make_agent, seed)
+    if solution is not None:
+        algorithms[os.fspath(solution)] = load_solution(solution)
+    if not algorithms:
+        raise ValueError("agents: expected at least one, or a solution")
+    rows = evaluate(MMGCDataset.load(data), algorithms, classes=classes, viewers=viewers, seed=seed, output=output)
+    print_table(rows)
+    return rows
+
+
+def _algorithm_of(name: str, make_agent: Callable[..., Agent], seed: int) -> AlgorithmFactory:
+    seeds = itertools.count(seed)
+    return as_solution(lambda env: make_agent(name, env, seed=next(seeds)))
+
+
+def validate_records(folder: str | os.PathLike[str], data: str | os.PathLike[str] | MMGCDataset) -> list[str]:
+    """Replay the records that `evaluate` wrote and compare all figures, the rows of results.json included.
+
+    Args:
+        folder: Holds `records.jsonl` (or `.gz`) and `results.json`.
+        data: The data that they were made with.
+
+    Returns:
+        What does not agree, a line each; nothing where all does.
+
+    Raises:
+        FileNotFoundError: A file or folder is missing.
+        ValueError: A line that is no record, or bad data.
+    """
+    folder = Path(folder)
+    dataset = data if isinstance(data, MMGCDataset) else MMGCDataset.load(data)
+    mismatches: list[str] = []
+    results: dict[tuple[str, str], dict[str, list[MMGCResult]]] = {}
+    for where, record in _read_records(folder):
+        _, trace_class, trace = record["scenario"].split("/")
+        try:
+            totals = _replay(dataset, record)
+        except (RuntimeError, ValueError) as error:
+            mismatches.append(f"{where}: {error}")
+            continue
+        mismatches += _differences(where, record["totals"], totals)
+        result = MMGCResult._make(totals[name] for name in MMGCResult._fields)
+        results.setdefault((trace_class, record["agent"]), {}).setdefault(trace, []).append(result)
+    if mismatches:
+        return mismatches
+
+    rows = {(row["class"], row["agent"]): row for row in read_json(folder / "results.json")["rows"]}
+    for (trace_class, agent), by_trace in results.items():
+        where = f"results.json, {trace_class}, {agent}"
+        row = rows.pop((trace_class, agent), {})
+        if len({len(viewers) for viewers in by_trace.values()}) > 1:
+            mismatches.append(f"{where}: the records of its traces are not equally many")
+        else:
+            mismatches += _differences(where, row, _row(trace_class, agent, np.array(list(by_trace.values()))))
+    return mismatches + [f"results.json, {', '.join(key)}: no records" for key in rows]
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -260,15 +221,14 @@ def _episode(
     except Exception as error:
         error.add_note(f"agent {agent!r}, scenario {scenario!r}, seed {seed}")
         raise
-    result = session.result()
-    return result, {
+    return session.result(), {
         "scenario": scenario,
         "seed": seed,
         "agent": agent,
         "params": {},
         # A solution may hand out NumPy's numbers, which JSON does not know, and anything as the video of a sleep.
         "actions": [[0, 0, float(a[2])] if a[2] else [int(a[0]), int(a[1]), 0.0] for a in actions],
-        "totals": {"return": result.score, **session.totals(), **result._asdict()},
+        "totals": _totals(session),
         "versions": {
             "ppgym": ppgym.__version__,
             "python": platform.python_version(),
@@ -277,6 +237,11 @@ def _episode(
         },
         "wall_time_s": time.perf_counter() - started_s,
     }
+
+
+def _totals(session: MMGCSession) -> dict[str, float]:
+    result = session.result()
+    return {"return": result.score, **session.totals(), **result._asdict()}
 
 
 def _row(trace_class: str, agent: str, figures: npt.NDArray[np.float64]) -> dict[str, Any]:
@@ -304,3 +269,49 @@ def _ci95(scores: npt.NDArray[np.float64]) -> list[float | None]:
         return [None, None]
     half = stats.t.ppf(0.975, len(units) - 1) * stats.sem(units)
     return [float(units.mean() - half), float(units.mean() + half)]
+
+
+def _read_records(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where each record is, and the record."""
+    path = next((path for path in (folder / "records.jsonl", folder / "records.jsonl.gz") if path.is_file()), None)
+    if path is None:
+        raise FileNotFoundError(f"{folder}: expected a file records.jsonl or records.jsonl.gz in this folder")
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}, line {number}: expected a JSON object: {error.msg}") from error
+            for key in ("scenario", "seed", "agent", "actions", "totals"):
+                if not isinstance(record, dict) or key not in record:
+                    raise ValueError(f"{path}, line {number}: expected a record with a key {key!r}")
+            if not re.fullmatch(r"mmgc2022/[^/]+/\d+", record["scenario"]):
+                raise ValueError(f"{path}, line {number}: expected mmgc2022/CLASS/TRACE, got {record['scenario']!r}")
+            yield f"{path.name}, line {number}", record
+
+
+def _replay(dataset: MMGCDataset, record: Mapping[str, Any]) -> dict[str, float]:
+    """The totals that a record's actions lead to."""
+    _, trace_class, trace = record["scenario"].split("/")
+    session = dataset.session(trace_class, int(trace), viewer_seeds(record["seed"]))
+    for action in record["actions"]:
+        session.step(*action)
+    if not session.done:
+        raise ValueError(f"the session goes on after its {len(record['actions'])} actions")
+    return _totals(session)
+
+
+def _differences(where: str, recorded: Mapping[str, Any], replayed: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{where}: {key} is {recorded.get(key)!r}, replayed {value!r}"
+        for key, value in replayed.items()
+        if not _agree(recorded.get(key), value)
+    ]
+
+
+def _agree(left: Any, right: Any) -> bool:
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_agree, left, right))
+    if isinstance(left, int | float) and isinstance(right, int | float):
+        return math.isclose(left, right, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return bool(left == right)

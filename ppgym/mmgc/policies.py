@@ -30,6 +30,7 @@ HORIZON = 5
 STALL_WEIGHT = 4.3  # per second
 SEARCH_RATES_KBPS = (750, 1200, 1850)
 SEARCH_CHUNK_MS = 1000.0
+ROUNDING_KBPS = 1e-3  # far more than what rounding can add to a reward
 
 
 class Algorithm(Protocol):
@@ -188,8 +189,9 @@ def search_rung(sizes_bytes: F8, bandwidth: float, buffer_ms: float, last_rung: 
     switch_kbps = np.zeros(horizon + 1, dtype=np.int64)
     best_reward = -np.inf
     best_rung = 0
-    changed = 0
-    for _ in range(rungs**horizon):
+    changed = 0  # first chunk whose rung differs from that of the sequence before
+    while changed >= 0:
+        hopeless = False
         for chunk in range(changed, horizon):
             rung = sequence[chunk]
             surplus_ms = level_ms[chunk] - download_ms[rung, chunk]
@@ -199,18 +201,26 @@ def search_rung(sizes_bytes: F8, bandwidth: float, buffer_ms: float, last_rung: 
             if chunk > 0:
                 switch = abs(SEARCH_RATES_KBPS[rung] - SEARCH_RATES_KBPS[sequence[chunk - 1]])
                 switch_kbps[chunk + 1] = switch_kbps[chunk] + switch
+            # No sequence that begins like this can reach the best: pass over them to their last one.
+            most_kbps = rate_kbps[chunk + 1] + (horizon - 1 - chunk) * SEARCH_RATES_KBPS[rungs - 1]
+            most_kbps -= STALL_WEIGHT * stall_ms[chunk + 1] + switch_kbps[chunk + 1]
+            if most_kbps < 1000.0 * best_reward - ROUNDING_KBPS:
+                hopeless = True
+                sequence[chunk + 1 :] = rungs - 1
+                break
         # Quirk: never reset, so that each sequence but the first is charged a switch from the one tried before it.
         entry_kbps = abs(SEARCH_RATES_KBPS[sequence[0]] - SEARCH_RATES_KBPS[last_rung])
         last_rung = sequence[-1]
         reward = rate_kbps[-1] / 1000.0 - STALL_WEIGHT * stall_ms[-1] / 1000.0 - (entry_kbps + switch_kbps[-1]) / 1000.0
-        if reward >= best_reward:  # the last of equals wins
+        if reward >= best_reward and not hopeless:  # the last of equals wins
             best_reward = reward
             best_rung = sequence[0]
         changed = horizon - 1  # the next sequence: the last rung changes fastest
-        while changed > 0 and sequence[changed] == rungs - 1:
+        while changed >= 0 and sequence[changed] == rungs - 1:
             sequence[changed] = 0
             changed -= 1
-        sequence[changed] += 1
+        if changed >= 0:
+            sequence[changed] += 1
     return best_rung
 
 

@@ -1,0 +1,126 @@
+"""An agent of ppgym as an official solution: what the official evaluator's `run.py --solution` accepts.
+
+It works without the data in hand: all that the agent sees is made from what the runner hands over (`client`).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ppgym.mmgc.env import ClientEnv
+from ppgym.mmgc.policies import Action, Algorithm
+from ppgym.mmgc.session import MMGCPlayer
+
+
+class Agent(Protocol):
+    """What ppgym asks of an agent: Stable-Baselines3's `predict`."""
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+        action_masks: npt.NDArray[Any] | None = None,
+    ) -> tuple[Any, Any]:
+        """Decide: action and the state for the next call."""
+
+
+AgentFactory = Callable[[ClientEnv], Agent]
+
+
+class SolutionEnv(ClientEnv):
+    """What an agent holds as its environment while the official runner moves the session."""
+
+    def reset(self, **_: Any) -> NoReturn:
+        """Refused.
+
+        Raises:
+            RuntimeError: Always.
+        """
+        raise RuntimeError("the official runner starts this session: an agent may look at it only")
+
+    def step(self, _: Any) -> NoReturn:
+        """Refused.
+
+        Raises:
+            RuntimeError: Always.
+        """
+        raise RuntimeError("the official runner moves this session: an agent may look at it only")
+
+    def follow(
+        self,
+        delay_ms: float,
+        rebuffer_ms: float,
+        chunk_bytes: float,
+        playing_video: int,
+        players: Sequence[MMGCPlayer],
+        first_step: bool,
+    ) -> npt.NDArray[np.float32]:
+        """Take in what the runner tells; see `Client.update`.
+
+        Returns:
+            The observation.
+        """
+        if first_step:
+            self._client.start(players)
+        else:
+            self._client.update(delay_ms, rebuffer_ms, chunk_bytes, playing_video, players)
+        return self._client.observation.copy()
+
+    def resolve(self, action: Any) -> Action:
+        """What an action means to the runner; see `Client.resolve`."""
+        return self._client.resolve(action)
+
+
+def as_solution(agent_factory: AgentFactory) -> type[Algorithm]:
+    """Make an official-style class of an agent.
+
+    The agent decides as in `PromptPreamMMGC-v0` on the same session, deterministically. An action that is illegal there
+    is a sleep here, too.
+
+    Args:
+        agent_factory: Makes the agent for an environment, such as `lambda env: make_agent("greedy", env)`. It is called
+            once for each instance of the class.
+
+    Returns:
+        The class, to be called `Algorithm` in a `solution.py`.
+    """
+
+    class AgentAlgorithm:
+        """An agent of ppgym, as the official runner calls it."""
+
+        def __init__(self) -> None:
+            """Make the agent."""
+            self._env = SolutionEnv()
+            self._agent = agent_factory(self._env)
+            self._state: Any = None
+
+        def Initialize(self) -> None:  # noqa: N802, official name
+            """Forget the session before."""
+            self._state = None
+
+        def run(
+            self,
+            delay: float,
+            rebuf: float,
+            video_size: float,
+            end_of_video: bool,
+            play_video_id: int,
+            Players: Sequence[MMGCPlayer],  # noqa: N803, official name
+            first_step: bool = False,
+        ) -> Action:
+            """Decide; see `ppgym.mmgc.policies.Algorithm.run`."""
+            observation = self._env.follow(delay, rebuf, video_size, play_video_id, Players, first_step)
+            action, self._state = self._agent.predict(
+                observation,
+                state=self._state,
+                episode_start=np.array([first_step]),
+                deterministic=True,
+                action_masks=self._env.action_masks(),
+            )
+            return self._env.resolve(action)
+
+    return AgentAlgorithm

@@ -1,0 +1,249 @@
+"""What the planner believes of the future: draws of all that is hidden, given all that has happened.
+
+A future is an `Episode` of the visible videos that agrees with the planning view. Watch times follow the retention
+curves, given the seconds already watched; decode factors their law, given the seconds already served; the link a model
+fitted to the throughputs seen. Which action to take is not decided here.
+"""
+
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+
+from ppgym.core.dynamics import reschedule
+from ppgym.core.episodes import SHORTEST_WATCH_S, Episodes, Links, view_episode
+from ppgym.core.observation import position_s
+from ppgym.core.state import F8, NO_ENTRY, SLOTS, CatalogArrays
+from ppgym.view import PlanningView
+
+GRID_S = 0.5  # step of a sampled link
+
+
+class LinkModel(NamedTuple):
+    """Prior of the logarithm of the link's rate: a session's mean, a slow part that is forgotten, and fast noise.
+
+    The figures are ppgym's own: fitted to the training traces, whose logarithms have a standard deviation of 0.45 to
+    0.5 within a trace, about a third of it in regimes that last some ten seconds.
+    """
+
+    mean: float = float(np.log(1.6e6))  # of the log of bits per second
+    mean_sd: float = 1.0
+    sd: float = 0.5
+    sd_weight: float = 6.0  # samples that the prior `sd` counts for
+    slow_share: float = 0.35  # of the variance
+    averaging: float = 0.7  # of a transfer's throughput: how near it is to a mean, from 0 (one draw of the noise) to 1
+    slow_s: float = 10.0
+
+
+class LinkBelief(NamedTuple):
+    """Posterior at a time: the log rate is a session mean plus a slow part plus noise."""
+
+    mean: F8  # [2] of session mean and slow part
+    covariance: F8  # [2, 2]
+    slow_sd: float
+    noise_sd: float
+    slow_s: float
+
+
+class Futures(NamedTuple):
+    """M draws under one view, and the state of each at the start, its hidden ends filled in."""
+
+    catalog: CatalogArrays  # rows: the visible videos by slot, then one for each open transfer of a left video
+    links: Links
+    episodes: Episodes  # [M]
+    states: np.ndarray  # [M] of STATE_DTYPE
+
+
+def believe_link(view: PlanningView, model: LinkModel) -> LinkBelief:
+    """Filter the throughputs seen, oldest first, to a posterior of the link's rate now.
+
+    Args:
+        view: The planning view.
+        model: The prior.
+
+    Returns:
+        The posterior.
+    """
+    logs = np.log(np.maximum(view.throughput_bps, 1.0))
+    spread = float(((logs - logs.mean()) ** 2).sum()) if len(logs) else 0.0
+    weight = model.sd_weight + max(len(logs) - 1, 0)
+    variance = (model.sd_weight * model.sd**2 + spread) / weight
+    slow, noise = model.slow_share * variance, (1.0 - model.slow_share) * variance
+
+    mean, covariance = np.array([model.mean, 0.0]), np.diag([model.mean_sd**2, slow])
+    clock_s = float(view.throughput_time_s[0]) if len(logs) else view.time_s
+    both = np.ones(2)
+    logs = logs - 0.5 * noise * model.averaging  # the log of a mean lies above the mean of the logs
+    for log, time_s in zip([*logs, None], [*view.throughput_time_s, view.time_s], strict=True):
+        kept = np.array([1.0, np.exp(-(time_s - clock_s) / model.slow_s)])
+        mean, clock_s = mean * kept, time_s
+        covariance = covariance * np.outer(kept, kept) + np.diag([0.0, slow * (1.0 - kept[1] ** 2)])
+        if log is not None:
+            gain = covariance @ both / (both @ covariance @ both + noise)
+            mean = mean + gain * (log - mean.sum())
+            covariance = covariance - np.outer(gain, both @ covariance)
+    return LinkBelief(mean, covariance, float(np.sqrt(slow)), float(np.sqrt(noise)), model.slow_s)
+
+
+def sample_rates(belief: LinkBelief, rng: np.random.Generator, count: int, horizon_s: float) -> F8:
+    """Draw how the link's rate goes on.
+
+    Args:
+        belief: The posterior now.
+        rng: Source of randomness.
+        count: M.
+        horizon_s: How far.
+
+    Returns:
+        Bits per second [M, steps of `GRID_S`].
+    """
+    steps = int(np.ceil(horizon_s / GRID_S))
+    start = rng.multivariate_normal(belief.mean, belief.covariance, size=count, method="cholesky")
+    kept = np.exp(-GRID_S / belief.slow_s)
+    shocks = rng.standard_normal((steps, count)) * belief.slow_sd * np.sqrt(1.0 - kept**2)
+    slow = np.empty((steps, count))
+    now = start[:, 1]
+    for step in range(steps):
+        slow[step] = now
+        now = kept * now + shocks[step]
+    noise = rng.standard_normal((count, steps)) * belief.noise_sd
+    rates: F8 = np.exp(start[:, :1] + slow.T + noise)
+    return rates
+
+
+def sample_watch_s(curve: F8, chunks: int, watched_s: float, uniform: F8) -> F8:
+    """Draw watch times of a video given that it has been watched so far, by inversion of its retention curve.
+
+    Args:
+        curve: P(watched at least c seconds) at whole seconds, [>= chunks + 1].
+        chunks: Duration in seconds.
+        watched_s: Content seconds already watched, less than the duration.
+        uniform: [M] in [0, 1).
+
+    Returns:
+        [M] content seconds in (watched_s, chunks].
+    """
+    alive = np.interp(watched_s, np.arange(chunks + 1), curve[: chunks + 1])
+    level = uniform * alive
+    # survival falls with time: np.interp wants it to rise
+    falling = curve[: chunks + 1][::-1] + 1e-12 * np.arange(chunks + 1)
+    watch_s = np.interp(level, falling, np.arange(chunks, -1, -1.0))
+    watch_s = np.where(level < curve[chunks], float(chunks), watch_s)
+    drawn: F8 = np.clip(watch_s, min(watched_s + SHORTEST_WATCH_S, chunks), chunks)
+    return drawn
+
+
+def sample_factors(rng: np.random.Generator, sigma: float, served: float, count: int) -> F8:
+    """Draw decode factors of a running job given that it has not ended yet.
+
+    Args:
+        rng: Source of randomness.
+        sigma: Standard deviation of the logarithm; the mean is 1.
+        served: Seconds served by expected seconds.
+        count: M.
+
+    Returns:
+        [M] above `served`.
+    """
+    if sigma == 0.0:
+        return np.full(count, max(1.0, served * (1.0 + 1e-6)))
+    law = NormalDist(-0.5 * sigma**2, sigma)
+    below = law.cdf(np.log(max(served, 1e-12)))
+    uniform = np.minimum(below + (1.0 - below) * rng.random(count), 1.0 - 1e-12)
+    logs = np.array([law.inv_cdf(u) for u in uniform.tolist()])
+    return np.maximum(np.exp(logs), served * (1.0 + 1e-6))
+
+
+def planning_catalog(view: PlanningView) -> tuple[CatalogArrays, list[int]]:
+    """The visible manifests, and a row for each open transfer of a video that was left.
+
+    Args:
+        view: The planning view.
+
+    Returns:
+        The catalog, and the feed position of each row past the slots.
+    """
+    state, catalog = view.state, view.catalog
+    left = [i for i in range(state.transfers) if state.transfer_video[i] < state.video]
+    if not left:
+        return catalog, []
+    extra = np.zeros((len(left), *catalog.chunk_bytes.shape[1:]))
+    for row, i in enumerate(left):
+        extra[row, state.transfer_chunk[i]] = view.transfer_bytes[i]
+    grown = CatalogArrays(
+        n_chunks=np.append(catalog.n_chunks, np.ones(len(left), np.int32)),
+        chunk_bytes=np.concatenate([catalog.chunk_bytes, extra]),
+        quality=np.concatenate([catalog.quality, np.zeros_like(extra)]),
+        memory_bytes=catalog.memory_bytes,
+        retention=np.concatenate([catalog.retention, np.ones((len(left), catalog.retention.shape[1]))]),
+    )
+    return grown, [int(state.transfer_video[i]) for i in left]
+
+
+def sample_futures(
+    view: PlanningView, count: int, rng: np.random.Generator, horizon_s: float, model: LinkModel | None = None
+) -> Futures:
+    """Draw futures that agree with a view.
+
+    The feed of a future ends with the last visible video; a transfer that is open to two videos left alike is as good
+    as one.
+
+    Args:
+        view: The planning view.
+        count: M.
+        rng: Source of randomness.
+        horizon_s: Seconds of link to draw; it repeats after that.
+        model: Prior of the link; the default one where None.
+
+    Returns:
+        The futures.
+    """
+    state, params, law = view.state, view.params, view.law
+    catalog, left = planning_catalog(view)
+    video = int(state.video)
+    visible = int((view.catalog.n_chunks > 0).sum())
+    videos = video + visible
+    playlist = np.zeros(videos, np.int32)
+    playlist[video:] = np.arange(visible)
+    for row, position in enumerate(left):
+        playlist[position] = SLOTS + row
+
+    watch_s = np.ones((count, videos))
+    for slot in range(visible):
+        watched_s = position_s(state) if slot == 0 else 0.0
+        watch_s[:, video + slot] = sample_watch_s(
+            catalog.retention[slot], int(catalog.n_chunks[slot]), watched_s, rng.random(count)
+        )
+    stalled_s = 0.0 if state.playing else float(state.time_s - state.playback_since_s)
+    low_s, high_s = max(law.patience_low_s, stalled_s + 1e-6), max(law.patience_high_s, stalled_s + 2e-6)
+    patience_s = rng.uniform(low_s, high_s, count) if np.isfinite(high_s) else np.full(count, np.inf)
+
+    chunks = catalog.chunk_bytes.shape[1]
+    jitter = np.exp(law.jitter_sigma * rng.standard_normal((count, videos, chunks)) - 0.5 * law.jitter_sigma**2)
+    for unit in np.flatnonzero(state.job_video != NO_ENTRY):
+        served = float((state.time_s - state.job_start_s[unit]) / state.job_expected_s[unit])
+        factors = sample_factors(rng, law.jitter_sigma, served, count)
+        jitter[:, state.job_video[unit], state.job_chunk[unit]] = factors
+
+    rates = sample_rates(believe_link(view, model or LinkModel()), rng, count, horizon_s) / params.link_efficiency
+    steps = rates.shape[1]
+    edges_s = GRID_S * np.arange(steps + 1)
+    episodes = Episodes(
+        playlist=np.tile(playlist, (count, 1)),
+        watch_s=watch_s,
+        leaves=(rng.random((count, videos)) < law.leave_p).astype(np.uint8),
+        patience_s=patience_s,
+        jitter=jitter,
+        link=np.arange(count, dtype=np.int32),
+        link_offset_s=np.full(count, -view.time_s),
+        max_wall_s=np.full(count, np.inf),
+    )
+    links = Links(
+        time_s=np.tile(edges_s, count),
+        bits=np.concatenate([np.zeros((count, 1)), np.cumsum(rates * GRID_S, axis=1)], axis=1).ravel(),
+        first=np.arange(0, (count + 1) * (steps + 1), steps + 1, dtype=np.int32),
+    )
+    states = np.repeat(np.array([state]), count)
+    for i in range(count):
+        reschedule(params, catalog, view_episode(episodes, links, i), states[i])
+    return Futures(catalog, links, episodes, states)

@@ -1,0 +1,146 @@
+"""What the planner believes: futures agree with what has happened, and are calibrated against what came."""
+
+import numpy as np
+import pytest
+
+from ppgym.core.dynamics import reschedule, transition
+from ppgym.core.episodes import view_episode
+from ppgym.core.link import bits_at
+from ppgym.core.observation import position_s
+from ppgym.core.state import NO_ENTRY
+from ppgym.env import PromptPreamEnv
+from ppgym.planning.belief import (
+    LinkModel,
+    believe_link,
+    sample_factors,
+    sample_futures,
+    sample_rates,
+    sample_watch_s,
+)
+from tests.test_env import random_legal
+
+
+def views(downloads: int, count: int, seed: int = 0):
+    """Decision points of random play, with the environment that they come from."""
+    env = PromptPreamEnv(parallel_downloads=downloads, patience_s=[3.0, 9.0])
+    rng = np.random.default_rng(seed)
+    _, info = env.reset(seed=seed)
+    for step in range(6 * count):
+        _, _, terminated, truncated, info = env.step(random_legal(rng, info["action_mask"]))
+        if terminated or truncated:
+            _, info = env.reset()
+        if step % 6 == 5:
+            yield env, env.planning_view()
+
+
+@pytest.mark.parametrize("downloads", [1, 3])
+def test_nothing_under_way_ends_before_now(downloads: int) -> None:
+    rng = np.random.default_rng(1)
+    jobs = transfers = 0
+    for _, view in views(downloads, 60):
+        futures = sample_futures(view, 8, rng, 20.0)
+        state = view.state
+        video = int(state.video)
+        for i in range(8):
+            drawn = futures.states[i]
+            assert drawn.playback_end_s > state.time_s
+            busy = state.job_video != NO_ENTRY
+            assert (drawn.job_end_s[busy] > state.time_s).all()
+            assert (drawn.transfer_end_s[: state.transfers] >= state.time_s).all()
+            assert futures.episodes.watch_s[i, video] > position_s(state)
+            jobs += int(busy.sum())
+            transfers += int(state.transfers)
+        visible = view.catalog.n_chunks > 0
+        assert (futures.episodes.watch_s[:, video:] <= view.catalog.n_chunks[visible]).all()
+    assert jobs > 100
+    assert transfers >= 100 * (downloads - 1)
+
+
+@pytest.mark.parametrize("downloads", [1, 3])
+def test_the_kernel_plays_on_in_a_future(downloads: int) -> None:
+    rng = np.random.default_rng(2)
+    for _, view in views(downloads, 20):
+        futures = sample_futures(view, 4, rng, 20.0)
+        for i in range(4):
+            state = futures.states[i]
+            episode = view_episode(futures.episodes, futures.links, i)
+            downloaded = float(state.downloaded_bytes)
+            for _ in range(40):
+                transition(view.params, futures.catalog, episode, state, 0)
+            assert state.time_s > view.time_s + 1.0 or state.terminated
+            assert state.downloaded_bytes >= downloaded
+            assert state.downloaded_bytes <= downloaded + view.transfer_bytes.sum() + 1e-6
+
+
+def test_the_truth_put_under_a_view_goes_on_as_the_environment() -> None:
+    """`reschedule` computes the very ends that the kernel had."""
+    for env, view in views(1, 40, seed=3):
+        truth = view_episode(env._episodes, env.world.links, 0)
+        state = view.state.copy()
+        reschedule(env.world.params, env.world.catalog, truth, state)
+        real = env._states[0].copy()
+        for _ in range(10):
+            transition(env.world.params, env.world.catalog, truth, state, 0)
+            transition(env.world.params, env.world.catalog, truth, real, 0)
+            assert state.time_s == pytest.approx(real.time_s, abs=1e-9)
+            assert state.played_s == pytest.approx(real.played_s, abs=1e-9)
+            assert state.busy_s == pytest.approx(real.busy_s, abs=1e-9)
+
+
+def test_watch_times_follow_the_curve_given_what_was_watched() -> None:
+    curve = np.array([1.0, 0.8, 0.7, 0.5, 0.3, 0.0])
+    uniform = (np.arange(20000) + 0.5) / 20000
+    watch_s = sample_watch_s(curve, 4, 1.5, uniform)
+    alive = 0.75
+    assert watch_s.min() > 1.5
+    assert np.mean(watch_s == 4.0) == pytest.approx(0.3 / alive, abs=1e-3)
+    for seconds, survival in ((2.0, 0.7), (2.5, 0.6), (3.0, 0.5), (3.5, 0.4)):
+        assert np.mean(watch_s >= seconds) == pytest.approx(survival / alive, abs=1e-3)
+
+
+def test_factors_follow_their_law_given_what_was_served() -> None:
+    rng = np.random.default_rng(0)
+    free = sample_factors(rng, 0.3, 0.0, 20000)
+    assert free.mean() == pytest.approx(1.0, abs=0.01)
+    late = sample_factors(rng, 0.3, 1.2, 20000)
+    assert late.min() > 1.2
+    kept = free[free > 1.2]
+    assert np.median(late) == pytest.approx(np.median(kept), rel=0.02)
+    assert (sample_factors(rng, 0.0, 0.5, 3) == 1.0).all()
+    assert (sample_factors(rng, 0.0, 1.5, 3) > 1.5).all()
+
+
+def test_without_evidence_the_link_is_the_prior() -> None:
+    env = PromptPreamEnv()
+    env.reset(seed=0)
+    belief = believe_link(env.planning_view(), LinkModel())
+    assert belief.mean[0] == LinkModel().mean
+    rates = sample_rates(belief, np.random.default_rng(0), 4000, 5.0)
+    assert np.median(rates) == pytest.approx(1.6e6, rel=0.05)
+
+
+@pytest.mark.parametrize("network", ["low", "medium", "high", "mixed"])
+def test_the_link_belief_is_calibrated_on_held_out_traces(network: str) -> None:
+    """How often the mean rate of the next four seconds fell below each predicted quantile."""
+    below = []
+    for seed in range(10):
+        env = PromptPreamEnv(f"{network}/pixels-only/typical", split="validation", leave_p=0.0)
+        rng = np.random.default_rng(seed)
+        _, info = env.reset(seed=seed)
+        truth = view_episode(env._episodes, env.world.links, 0)
+        for step in range(120):
+            rungs = np.flatnonzero(info["action_mask"][:31])
+            _, _, terminated, truncated, info = env.step(int(rng.choice(rungs)))
+            if terminated or truncated:
+                break
+            view = env.planning_view()
+            if step % 6 == 5:
+                rates = sample_rates(believe_link(view, LinkModel()), rng, 200, 4.0).mean(axis=1)
+                place_s = truth.link_offset_s + view.time_s
+                bits = bits_at(truth.link_time_s, truth.link_bits, place_s + 4.0) - bits_at(
+                    truth.link_time_s, truth.link_bits, place_s
+                )
+                below.append(np.mean(rates < 0.95 * bits / 4.0))
+    assert len(below) > 100
+    for quantile in (0.1, 0.25, 0.5, 0.75, 0.9):
+        assert np.mean(np.array(below) < quantile) == pytest.approx(quantile, abs=0.13)
