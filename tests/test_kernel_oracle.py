@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import event, given, settings
 
-from ppgym.core.state import EVENT_SESSION_END, EVENT_STALL, EVENT_STALL_END, EVENT_SWIPE, HISTORY, NO_ENTRY
+from ppgym.core.state import HISTORY
 from tests.kernel import KernelSimulator, differences
 from tests.naive import Event, NaiveSimulator
 from tests.worlds import Pick, World, plays
@@ -27,29 +27,8 @@ def comparable(seen: dict[str, Any]) -> dict[str, Any]:
 
 
 def comparable_events(events: list[Event]) -> list[Any]:
-    """Events of a step by kind, without stalls of no length.
-
-    What the rows of a swipe and of the session's end say of the playhead is the log's own business.
-    """
-    stalls = [
-        {(e.time_s, e.video, e.chunk) for e in events if e.kind == kind} for kind in (EVENT_STALL, EVENT_STALL_END)
-    ]
-    empty = stalls[0] & stalls[1]
-    events = [
-        e for e in events if e.kind not in (EVENT_STALL, EVENT_STALL_END) or (e.time_s, e.video, e.chunk) not in empty
-    ]
-    rows = [
-        (
-            e.kind,
-            NO_ENTRY if e.kind == EVENT_SESSION_END else e.video,
-            NO_ENTRY if e.kind == EVENT_SWIPE else e.chunk,
-            e.option,
-            e.time_s,
-            e.value,
-        )
-        for e in events
-    ]
-    return sorted(rows)
+    """Events of a step, those of one instant in any order."""
+    return sorted((e.kind, e.video, e.chunk, e.option, e.time_s, e.value) for e in events)
 
 
 def compare(world: World, picks: list[Pick], max_steps: int) -> NaiveSimulator:

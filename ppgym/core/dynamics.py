@@ -150,7 +150,9 @@ def reset_state(
     state.terminated = 0
     state.truncated = 0
     state.invalid_action = 0
-    begin_stall(params, episode, state, log)
+    begin_stall(episode, state)
+    if log is not None:
+        write_event(log, 0.0, EVENT_STALL, 0, 0, NO_ENTRY, 0.0)
 
 
 @rare
@@ -280,6 +282,8 @@ def settle_instant(
             if state.terminated:
                 return True
         if not (arrived or decoded or played or leaving):
+            if log is not None and happened and not state.playing and state.playback_since_s == state.time_s:
+                write_event(log, state.time_s, EVENT_STALL, int(state.video), int(state.playhead), NO_ENTRY, 0.0)
             return happened
         happened = True
 
@@ -316,6 +320,8 @@ def request(
     state.reserved_bytes += catalog.memory_bytes[params.option_representation[option]]
 
     i = state.transfers
+    if i > 0:  # what flowed while the client thought flowed among the others alone
+        settle_link(params, catalog, episode, state)
     state.transfers = i + 1
     state.transfer_video[i] = video
     state.transfer_chunk[i] = chunk
@@ -328,9 +334,12 @@ def request(
         state.transfer_end_s[i] = transfer_end(params, episode, state.time_s + params.rtt_s, size_bytes)
     else:
         state.transfer_end_s[i] = NEVER_S
-        for j in range(i + 1):
-            if not is_flowing(params, state, j, state.time_s):
-                state.link_change_s = min(state.link_change_s, state.transfer_request_s[j] + params.rtt_s)
+        if is_flowing(params, state, i, state.time_s):  # without an RTT
+            share_link(params, catalog, episode, state)
+        else:
+            for j in range(i + 1):
+                if not is_flowing(params, state, j, state.time_s):
+                    state.link_change_s = min(state.link_change_s, state.transfer_request_s[j] + params.rtt_s)
     if log is not None:
         write_event(log, state.time_s, EVENT_REQUEST, video, chunk, option, 0.0)
 
@@ -737,7 +746,7 @@ def settle_playback(
         end_chunk(params, catalog, state, log)
         if episode.watch_s[state.video] - state.playhead * CHUNK_S <= SIMULTANEOUS_S:
             return changed, True
-        begin_stall(params, episode, state, log)
+        begin_stall(episode, state)
     if not state.playing:
         if state.chunk_status[state.video % SLOTS, state.playhead % RING] == DECODED:
             begin_chunk(params, catalog, episode, state, log)
@@ -763,7 +772,8 @@ def begin_chunk(params: Params, catalog: CatalogArrays, episode: Episode, state:
     row, column = video % SLOTS, chunk % RING
     option = int(state.chunk_option[row, column])
     if log is not None:
-        write_event(log, state.time_s, EVENT_STALL_END, video, chunk, NO_ENTRY, 0.0)
+        if state.time_s > state.playback_since_s:
+            write_event(log, state.time_s, EVENT_STALL_END, video, chunk, NO_ENTRY, 0.0)
         write_event(log, state.time_s, EVENT_PLAY, video, chunk, option, 0.0)
     quality = catalog.quality[episode.playlist[video], chunk, params.option_representation[option]]
     if state.chunks_begun > 0:
@@ -796,20 +806,16 @@ def end_chunk(params: Params, catalog: CatalogArrays, state: Record, log: EventL
 
 
 @kernel
-def begin_stall(params: Params, episode: Episode, state: Record, log: EventLog | None) -> None:
-    """Wait for the playhead's chunk from now on; a stall that ends in the same instant has no length.
+def begin_stall(episode: Episode, state: Record) -> None:
+    """Wait for the playhead's chunk from now on; a stall that ends in the same instant has no length and is none.
 
     Args:
-        params: The scenario's constants.
         episode: The hidden draw.
         state: Record of `STATE_DTYPE`.
-        log: Where to write events, or None.
     """
     state.playing = 0
     state.playback_since_s = state.time_s
     state.playback_end_s = state.time_s + episode.patience_s
-    if log is not None:
-        write_event(log, state.time_s, EVENT_STALL, int(state.video), int(state.playhead), NO_ENTRY, 0.0)
 
 
 @kernel
@@ -840,12 +846,12 @@ def leave_video(params: Params, catalog: CatalogArrays, episode: Episode, state:
         state: Record of `STATE_DTYPE`.
         log: Where to write events, or None.
     """
-    video, playhead = int(state.video), int(state.playhead)
+    video = int(state.video)
     impatient = not state.playing
     if log is not None:
         if impatient:
-            write_event(log, state.time_s, EVENT_STALL_END, video, playhead, NO_ENTRY, 0.0)
-        write_event(log, state.time_s, EVENT_SWIPE, video, playhead, NO_ENTRY, 1.0 if impatient else 0.0)
+            write_event(log, state.time_s, EVENT_STALL_END, video, int(state.playhead), NO_ENTRY, 0.0)
+        write_event(log, state.time_s, EVENT_SWIPE, video, NO_ENTRY, NO_ENTRY, 1.0 if impatient else 0.0)
     if state.transfers > 0:
         settle_link(params, catalog, episode, state)
     drop_jobs(params, state, video, log)
@@ -856,7 +862,7 @@ def leave_video(params: Params, catalog: CatalogArrays, episode: Episode, state:
         end_session(params, catalog, episode, state, log)
         return
     start_jobs(params, episode, state, log)
-    begin_stall(params, episode, state, log)
+    begin_stall(episode, state)
 
 
 @kernel
@@ -946,7 +952,7 @@ def end_session(params: Params, catalog: CatalogArrays, episode: Episode, state:
     state.playback_end_s = NEVER_S
     state.terminated = 1
     if log is not None:
-        write_event(log, state.time_s, EVENT_SESSION_END, int(state.video), NO_ENTRY, NO_ENTRY, 0.0)
+        write_event(log, state.time_s, EVENT_SESSION_END, int(state.video) - 1, NO_ENTRY, NO_ENTRY, 0.0)
 
 
 @rare

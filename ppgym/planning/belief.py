@@ -151,7 +151,8 @@ def sample_factors(rng: np.random.Generator, sigma: float, served: float, count:
     below = law.cdf(np.log(max(served, 1e-12)))
     uniform = np.minimum(below + (1.0 - below) * rng.random(count), 1.0 - 1e-12)
     logs = np.array([law.inv_cdf(u) for u in uniform.tolist()])
-    return np.maximum(np.exp(logs), served * (1.0 + 1e-6))
+    factors: F8 = np.maximum(np.exp(logs), served * (1.0 + 1e-6))
+    return factors
 
 
 def planning_catalog(view: PlanningView) -> tuple[CatalogArrays, list[int]]:
