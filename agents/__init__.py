@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
+from agents.parameters import tuned_params
 from ppgym.data import suggest
 
 
@@ -44,7 +45,18 @@ AGENTS: dict[str, str] = {
     "random": "agents.heuristics:RandomLegal",
     "on_demand": "agents.heuristics:OnDemand",
     "next_one": "agents.heuristics:NextOne",
-    "fixed_preload": "agents.heuristics:FixedPreload",
+    "douyin": "agents.preload:Douyin",
+    "static": "agents.preload:Static",
+    "fixed_preload": "agents.preload:FixedPreload",
+    "no_save": "agents.preload:NoSave",
+    "pdas": "agents.pdas:PDAS",
+    "dashlet": "agents.dashlet:Dashlet",
+    "douyin+prompt": "agents.preload:PromptDouyin",
+    "static+prompt": "agents.preload:PromptStatic",
+    "fixed_preload+prompt": "agents.preload:PromptFixedPreload",
+    "no_save+prompt": "agents.preload:PromptNoSave",
+    "pdas+prompt": "agents.pdas:PromptPDAS",
+    "dashlet+prompt": "agents.dashlet:PromptDashlet",
     "greedy": "agents.greedy:Greedy",
     "ppo": "agents.learned:PPOAgent",
 }
@@ -86,7 +98,7 @@ def make_agent(name: str, env: gymnasium.Env[Any, Any], seed: int | None = None,
         name: Key of `AGENTS`, or an import path ``module:Class``.
         env: The environment that it will act in.
         seed: Seeds what the agent draws itself.
-        **params: Parameters of the agent's class.
+        **params: Parameters of the agent's class, in place of those that tuning has found (`tuned_params`).
 
     Returns:
         The agent.
@@ -94,4 +106,5 @@ def make_agent(name: str, env: gymnasium.Env[Any, Any], seed: int | None = None,
     Raises:
         ValueError: An unknown name, a path that leads to no agent, or parameters that the agent refuses.
     """
-    return agent_class(name)(env, seed=seed, **params)
+    tuned = tuned_params(name, env.unwrapped.world.scenario.qoe)  # type: ignore[attr-defined]
+    return agent_class(name)(env, seed=seed, **(tuned | params))

@@ -15,12 +15,12 @@ from ppgym.core.actions import WAIT
 from ppgym.core.state import (
     BEGUN,
     CHUNK_S,
+    F8,
     IN_FLIGHT,
     LOOKAHEAD,
     NO_ENTRY,
     SLOTS,
     UNIT_NAMES,
-    F8,
 )
 from ppgym.env import PromptPreamEnv
 from ppgym.view import PlanningView
@@ -224,8 +224,8 @@ class NextOne(PixelHeuristic):
 class FixedPreload(PixelHeuristic):
     """Fixed-Preload: the current video first, then up to four likely chunks of each video after it.
 
-    A chunk is likely where S(chunk) / S(position) > 0.65. The rung follows from what is buffered of the video. Knows the
-    manifests and the retention curves. Baseline of the ACM MM 2022 Grand Challenge
+    A chunk is likely where S(chunk) / S(position) > 0.65. The rung follows from what is buffered of the video. Knows
+    the manifests and the retention curves. Baseline of the ACM MM 2022 Grand Challenge
     (github.com/AItransCompetition/Short-Video-Streaming-Challenge).
     """
 

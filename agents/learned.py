@@ -4,8 +4,9 @@ How they are trained is in `agents.training`; how weights are kept is in `agents
 heuristics here.
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
+from agents.checkpoints import Tensors, read_checkpoint
 from ppgym.core.observation import make_layout, observation_fields
-from ppgym.core.state import LOOKAHEAD, SLOTS, UNITS
-from ppgym.scenario import World
+from ppgym.core.state import LOOKAHEAD, SLOTS, UNIT_NAMES, UNITS
+from ppgym.data import suggest
+from ppgym.env import PromptPreamEnv
+from ppgym.scenario import Option, World
 
 SLOT_FIELDS = 6  # fields of the observation with one value a slot
 CANDIDATE_FIELDS = 2  # fields with one value a candidate
@@ -107,10 +111,13 @@ class ActionScorer(nn.Module):
         self.representation = nn.Embedding(representations, candidate_width)
         self.unit = nn.Embedding(UNITS, candidate_width)
         self.from_option = nn.Linear(4, candidate_width)
+        # Begins with the order of playing: far chunks, tried at random, are mostly waste
         near_first = -torch.arange(SLOTS)[:, None] - torch.arange(LOOKAHEAD)[None, :]
         self.preference = nn.Parameter(near_first.flatten().float())
         self.wait = nn.Linear(context_width, 1)
         self.scale = 1.0 / math.sqrt(candidate_width)
+        self.option_representation: Tensor
+        self.option_unit: Tensor
         self.register_buffer("option_representation", torch.tensor(option_representation), persistent=False)
         self.register_buffer("option_unit", torch.tensor(option_unit), persistent=False)
 
@@ -155,9 +162,8 @@ class ActorCritic(nn.Module):
     ) -> None:
         """Make both networks; see `ActionScorer` for the arguments."""
         super().__init__()
-        representations = max(option_representation) + 1
         self.actor = ActionScorer(option_representation, option_unit, slot_width, context_width, candidate_width)
-        self.critic = Encoder(representations, len(option_unit), slot_width, context_width)
+        self.critic = Encoder(max(option_representation) + 1, len(option_unit), slot_width, context_width)
         self.latent_dim_vf = context_width
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
@@ -189,14 +195,120 @@ class CandidatePolicy(MaskableActorCriticPolicy):
         **kwargs: Any,
     ) -> None:
         """Make the policy; `ActionScorer` explains the arguments of its own."""
-        self._make_network = lambda: ActorCritic(
-            option_representation, option_unit, slot_width, context_width, candidate_width
-        )
+        self._network_arguments = (option_representation, option_unit, slot_width, context_width, candidate_width)
         super().__init__(*args, **kwargs)
 
     def _build(self, lr_schedule: Schedule) -> None:
-        network = self._make_network()
+        network = ActorCritic(*self._network_arguments)
         self.mlp_extractor = network  # type: ignore[assignment]
         self.action_net = nn.Identity()
         self.value_net = nn.Linear(network.latent_dim_vf, 1)
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+
+
+POLICIES: dict[str, type[MaskableActorCriticPolicy]] = {
+    "CandidatePolicy": CandidatePolicy,
+    "MlpPolicy": MaskableActorCriticPolicy,
+}
+
+
+def policy_of(
+    config: Mapping[str, Any], options: Sequence[Option]
+) -> tuple[type[MaskableActorCriticPolicy], dict[str, Any]]:
+    """The policy that a run's configuration names, for an option table.
+
+    Args:
+        config: Of the run.
+        options: The option table of its environments.
+
+    Returns:
+        Class and keyword arguments.
+
+    Raises:
+        ValueError: An unknown name.
+    """
+    name, kwargs = config["hyperparams"]["policy"], dict(config["hyperparams"]["policy_kwargs"])
+    if name not in POLICIES:
+        raise ValueError(f"unknown policy {name!r}; {suggest(name, POLICIES)}")
+    if name == "CandidatePolicy":
+        kwargs["option_representation"] = [option.representation for option in options]
+        kwargs["option_unit"] = [UNIT_NAMES.index(option.unit) for option in options]
+    return POLICIES[name], kwargs
+
+
+def load_weights(policy: nn.Module, weights: Tensors, path: Path) -> None:
+    """Load weights into a network.
+
+    Args:
+        policy: The network.
+        weights: Named tensors.
+        path: Where they come from, for the message.
+
+    Raises:
+        ValueError: They are of another network.
+    """
+    try:
+        policy.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{path}: expected weights of a {type(policy).__name__} for this scenario: {reason}"
+        ) from error
+
+
+@functools.lru_cache(maxsize=8)
+def _load_policy(path: Path, written_ns: int, world: World, actions: int) -> MaskableActorCriticPolicy:
+    weights, card = read_checkpoint(path)
+    policy_class, kwargs = policy_of(card["config"], world.options)
+    size = (world.features.layout.size,)
+    policy = policy_class(
+        gymnasium.spaces.Box(-1.0, 1.0, size, np.float32), gymnasium.spaces.Discrete(actions), lambda _: 0.0, **kwargs
+    )
+    load_weights(policy, weights, path)
+    policy.set_training_mode(False)
+    return policy
+
+
+class PPOAgent:
+    """Decides with the weights of a checkpoint; the shipped ones by default."""
+
+    WEIGHTS = Path(__file__).parent / "weights" / "ppo.safetensors"
+
+    def __init__(
+        self, env: gymnasium.Env[Any, Any], *, seed: int | None = None, weights: str | Path | None = None
+    ) -> None:
+        """Make the agent.
+
+        Args:
+            env: The environment that it will act in.
+            seed: Seeds what it draws when it is not asked to be deterministic.
+            weights: ``.../NAME.safetensors`` with its card beside it.
+
+        Raises:
+            FileNotFoundError: There are no such weights.
+            ValueError: They are not what they should be.
+        """
+        path = Path(weights or self.WEIGHTS)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such weights; `python train.py` makes some")
+        self._env: PromptPreamEnv = env.unwrapped  # type: ignore[assignment]
+        self._rng = np.random.default_rng(seed)
+        self._policy = _load_policy(path, path.stat().st_mtime_ns, self._env.world, int(self._env.action_space.n))
+
+    def predict(
+        self,
+        observation: npt.NDArray[np.float32],
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+        action_masks: npt.NDArray[Any] | None = None,
+    ) -> tuple[npt.NDArray[np.int64], Any]:
+        """Decide; see `agents.Agent`. Takes one observation or a batch."""
+        masks = self._env.action_masks() if action_masks is None else np.asarray(action_masks, np.bool_)
+        batch = torch.as_tensor(np.atleast_2d(observation))
+        with torch.inference_mode():
+            logits = self._policy.get_distribution(batch).distribution.logits.numpy()  # type: ignore[union-attr]
+        if not deterministic:  # the largest of logits plus Gumbel noise is a draw from their softmax
+            logits = logits + self._rng.gumbel(size=logits.shape)
+        actions = np.where(np.atleast_2d(masks), logits, -np.inf).argmax(axis=1)
+        return (actions[0] if observation.ndim == 1 else actions), state

@@ -1,25 +1,33 @@
-"""The adapter that shows the native vector environment to Stable-Baselines3. No learning here."""
+"""What Stable-Baselines3 needs to learn from the native vector environment: an adapter, and a buffer that knows time.
 
-from collections.abc import Sequence
-from typing import Any
+No network and no training loop here.
+"""
+
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from gymnasium.vector import AutoresetMode
+from sb3_contrib.common.maskable.buffers import MaskableRolloutBuffer
 from stable_baselines3.common.vec_env import VecEnv
 
 from ppgym.core.qoe import REWARD_TERMS
 from ppgym.vector_env import PromptPreamVectorEnv
 
-TERM_KEYS = tuple(f"reward_{name}" for name in REWARD_TERMS)
+SUMMED = (*(f"reward_{name}" for name in REWARD_TERMS), "invalid_action")  # infos of a step that an episode sums up
 
 
-class PromptPreamSB3VecEnv(VecEnv):
+class SB3VecEnv(VecEnv):
     """A thin Stable-Baselines3 `VecEnv` over `PromptPreamVectorEnv`.
 
     An environment that has ended starts anew in the same step. Its info then holds `terminal_observation`,
     `TimeLimit.truncated` and `episode`: what Stable-Baselines3's `Monitor` would write (return `r`, length `l`), and
-    the sums over the episode of the reward's terms and of `invalid_action`. The infos of the others are empty.
+    the sums over the episode of each term of the reward and of `invalid`. The infos of the others are empty.
+
+    Attributes:
+        envs: The vector environment.
+        elapsed_s: [N] simulated seconds that the last step took.
     """
 
     def __init__(self, envs: PromptPreamVectorEnv, reward_scale: float = 1.0) -> None:
@@ -27,7 +35,7 @@ class PromptPreamSB3VecEnv(VecEnv):
 
         Args:
             envs: It must reset in the same step.
-            reward_scale: Factor on the rewards that a learner sees; `episode` is in the environment's own unit.
+            reward_scale: Factor on the rewards that a learner sees; `episode` keeps the environment's own unit.
 
         Raises:
             ValueError: Another autoreset mode.
@@ -35,14 +43,14 @@ class PromptPreamSB3VecEnv(VecEnv):
         if envs.autoreset_mode != AutoresetMode.SAME_STEP:
             raise ValueError(f"autoreset_mode: expected SameStep, got {envs.autoreset_mode.value}")
         self.envs = envs
-        self.reward_scale = reward_scale
-        self.elapsed_s = np.zeros(envs.num_envs)  # of the last step of each environment
+        self.elapsed_s = np.zeros(envs.num_envs)
+        self._reward_scale = reward_scale
         self._actions = np.zeros(envs.num_envs, np.int64)
-        self._sums = np.zeros((envs.num_envs, len(TERM_KEYS) + 3))  # return, length, terms, invalid actions
+        self._sums = np.zeros((2 + len(SUMMED), envs.num_envs))  # rows: return, length, then SUMMED
         super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
 
     def reset(self) -> npt.NDArray[np.float32]:
-        """Start an episode in every environment, with the seeds of the last call of `seed`."""
+        """Start an episode in every environment, with the seeds that `seed` has set since the last reset."""
         observations, _ = self.envs.reset(seed=self._seeds)
         self._sums[:] = 0.0
         self._reset_seeds()
@@ -50,43 +58,40 @@ class PromptPreamSB3VecEnv(VecEnv):
         return observations
 
     def step_async(self, actions: npt.NDArray[np.int64]) -> None:
-        """Take the actions of the next `step_wait`."""
+        """Take the actions that `step_wait` carries out."""
         self._actions = actions
 
     def step_wait(
         self,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_], list[dict[str, Any]]]:
-        """Act in every environment."""
+        """Act in every environment.
+
+        Returns:
+            Observations [N, size], scaled rewards [N], whether an episode has ended [N], infos.
+        """
         observations, rewards, terminated, truncated, infos = self.envs.step(self._actions)
         ended = terminated | truncated
-        step_infos = infos
-        if ended.any():
-            final = infos["final_info"]
-            step_infos = {key: np.where(ended, final[key], infos[key]) for key in ("elapsed_s", *TERM_KEYS, "invalid_action")}
-        self.elapsed_s = step_infos["elapsed_s"]
-        self._sums += np.stack(
-            [rewards, np.ones_like(rewards), *(step_infos[key] for key in TERM_KEYS), step_infos["invalid_action"]],
-            axis=1,
-        )
+        steps = {key: infos[key] for key in ("elapsed_s", *SUMMED)}
+        if ended.any():  # the infos of these are of the episode that has just begun
+            steps = {key: np.where(ended, infos["final_info"][key], values) for key, values in steps.items()}
+        self.elapsed_s = steps["elapsed_s"]
+        self._sums += np.stack([rewards, np.ones_like(rewards), *(steps[key] for key in SUMMED)])
         records: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for i in np.flatnonzero(ended).tolist():
-            total, length, *terms, invalid = self._sums[i].tolist()
+            total, length, *terms, invalid = self._sums[:, i].tolist()
             records[i] = {
                 "terminal_observation": infos["final_obs"][i],
                 "TimeLimit.truncated": bool(truncated[i]),
-                "episode": {
-                    "r": total,
-                    "l": int(length),
-                    **dict(zip(REWARD_TERMS, terms, strict=True)),
-                    "invalid": int(invalid),
-                },
+                "episode": {"r": total, "l": int(length)}
+                | dict(zip(REWARD_TERMS, terms, strict=True))
+                | {"invalid": int(invalid)},
             }
-        self._sums[ended] = 0.0
-        return observations, (rewards * self.reward_scale).astype(np.float32), ended, records
+        self._sums[:, ended] = 0.0
+        return observations, (rewards * self._reward_scale).astype(np.float32), ended, records
 
-    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
-        """Call a method of the vector environment that answers for all environments, such as `action_masks`."""
-        answers = getattr(self.envs, method_name)(*args, **kwargs)
+    def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
+        """Call a method that answers for all environments at once, such as `action_masks`."""
+        answers = getattr(self.envs, method_name)(*method_args, **method_kwargs)
         return [answers[i] for i in self._get_indices(indices)]
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
@@ -96,7 +101,7 @@ class PromptPreamSB3VecEnv(VecEnv):
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         """Refused: the environments share their attributes."""
-        raise NotImplementedError("the environments of a vector share their attributes: make another vector")
+        raise NotImplementedError(f"{attr_name}: the environments of a vector share their attributes; make another one")
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
         """False for each environment asked for: nothing wraps them one by one."""
@@ -105,3 +110,56 @@ class PromptPreamSB3VecEnv(VecEnv):
     def close(self) -> None:
         """Close the vector environment."""
         self.envs.close()
+
+
+class Clock(Protocol):
+    """What knows how long the last step took in each environment."""
+
+    elapsed_s: npt.NDArray[np.float64]  # [N]
+
+
+class TimedRolloutBuffer(MaskableRolloutBuffer):
+    """A rollout buffer whose `gamma` and `gae_lambda` hold for a second, not for a decision.
+
+    Decisions last from nothing to several seconds. Discounted by decision, waiting would put off what follows, and
+    with it every penalty, more than a download that takes as long.
+    """
+
+    def __init__(self, *args: Any, clock: Clock, **kwargs: Any) -> None:
+        """Make the buffer.
+
+        Args:
+            *args: As `MaskableRolloutBuffer`.
+            clock: Asked after each step.
+            **kwargs: As `MaskableRolloutBuffer`.
+        """
+        self._clock = clock
+        super().__init__(*args, **kwargs)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        super().reset()
+        self._elapsed_s = np.zeros((self.buffer_size, self.n_envs), np.float32)
+
+    def add(self, *args: Any, **kwargs: Any) -> None:
+        """Add a step of every environment."""
+        self._elapsed_s[self.pos] = self._clock.elapsed_s
+        super().add(*args, **kwargs)
+
+    def compute_returns_and_advantage(self, last_values: torch.Tensor, dones: npt.NDArray[np.bool_]) -> None:
+        """Generalised advantage estimates in event time.
+
+        Args:
+            last_values: [N] values of the observations after the last step.
+            dones: [N] whether the last step ended an episode.
+        """
+        discount = self.gamma**self._elapsed_s
+        trace = (self.gamma * self.gae_lambda) ** self._elapsed_s
+        next_values, goes_on = last_values.clone().cpu().numpy().flatten(), ~dones
+        advantage = np.zeros(self.n_envs, np.float32)
+        for step in reversed(range(self.buffer_size)):
+            surprise = self.rewards[step] + discount[step] * next_values * goes_on - self.values[step]
+            advantage = surprise + trace[step] * goes_on * advantage
+            self.advantages[step] = advantage
+            next_values, goes_on = self.values[step], self.episode_starts[step] == 0.0
+        self.returns = self.advantages + self.values

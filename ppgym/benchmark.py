@@ -19,6 +19,7 @@ import gymnasium
 import numba
 import numpy as np
 import numpy.typing as npt
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -215,7 +216,7 @@ def run(
         One row for each scenario and agent, in their order.
 
     Raises:
-        ValueError: An unknown name, a number out of range, or an action outside the legal ones.
+        ValueError: An unknown name, or a number out of range.
         FileNotFoundError: A file that a scenario names is missing.
     """
     overrides, params = dict(overrides or {}), params or {}
@@ -236,8 +237,15 @@ def run(
         for i in range(episodes)
     ]
     console = Console(stderr=True)
-    results = _play_all(make_agent, jobs, workers)
-    played = list(track(results, "Playing", len(jobs), console=console, transient=True, disable=not console.is_terminal))
+    results = track(
+        _play_all(make_agent, jobs, workers),
+        description="Playing",
+        total=len(jobs),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    played = list(results)
     rows = [make_row(played[i : i + episodes]) for i in range(0, len(jobs), episodes)]
     if output is not None:
         write_results(Path(output), [one.record for one in played], rows)
@@ -355,7 +363,7 @@ def replay(record: Record) -> dict[str, float]:
         The totals that come out.
 
     Raises:
-        ValueError: The episode ends before its actions, or goes on after them, or an action is illegal.
+        ValueError: The episode ends before its actions, or goes on after them.
     """
     env = _environment(Scenario.parse(record["scenario"], **record.get("overrides", {})), record["split"])
     _, info = env.reset(seed=record["seed"])
@@ -364,8 +372,6 @@ def replay(record: Record) -> dict[str, float]:
         if ended:
             raise ValueError(f"the episode ends after {count} of {len(record['actions'])} actions")
         _, reward, terminated, truncated, info = env.step(action)
-        if info["invalid_action"]:
-            raise ValueError(f"action {count}, {action}, is illegal")
         total += reward
         ended = terminated or truncated
     if not ended:
@@ -429,23 +435,27 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
     console = console or Console()
     for scenario in dict.fromkeys(row.scenario for row in rows):
         chosen = sorted((row for row in rows if row.scenario == scenario), key=lambda row: -row.qoe_mean)
-        changed = ", ".join(f"{key}={value}" for key, value in chosen[0].overrides.items())
-        table = Table(
-            title=f"{scenario}: {chosen[0].episodes} episodes{f' ({changed})' if changed else ''}", title_justify="left"
-        )
-        table.add_column("agent")
-        for heading in ("QoE/min", "95 % interval", "stall %", "waste %", "quality", "p50 ms", "p99 ms"):
+        console.print(f"{scenario}, {chosen[0].episodes} episodes", style="bold", highlight=False)
+        for key, value in chosen[0].overrides.items():
+            console.print(f"  {key} = {value}", highlight=False, soft_wrap=True)
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        table.add_column("agent", overflow="fold")
+        for heading in ("QoE/min", "95 % interval", "stall", "waste", "quality", "ms p50", "ms p99"):
             table.add_column(heading, justify="right", no_wrap=True)
         for row in chosen:
             low, high = row.qoe_ci95
             table.add_row(
                 row.agent,
-                f"{row.qoe_mean:.1f}",
-                f"{low:.1f} to {high:.1f}",
-                f"{100 * row.stall_ratio:.1f}",
-                f"{100 * row.waste_ratio:.1f}",
+                _short(row.qoe_mean),
+                f"{_short(low)} to {_short(high)}",
+                f"{row.stall_ratio:.1%}",
+                f"{row.waste_ratio:.1%}",
                 f"{row.quality_mean:.2f}",
                 f"{row.decision_ms_p50:.2f}",
                 f"{row.decision_ms_p99:.2f}",
             )
         console.print(table)
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if abs(value) < 100.0 else f"{value:.0f}"

@@ -362,7 +362,7 @@ def test_nobody_sees_the_future(downloads: int) -> None:
         for _ in range(int(rng.integers(5, 120))):
             action = random_legal(rng, info["action_mask"])
             before = env.get_state()
-            observation, reward, terminated, truncated, info = env.step(action)
+            observation, _, terminated, truncated, info = env.step(action)
             if terminated or truncated:
                 env.set_state(before)
                 break

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 
 import numpy as np
 import pytest
@@ -23,9 +24,11 @@ from agents.pdas import (
 from ppgym.core.actions import WAIT
 from ppgym.core.state import LOOKAHEAD, NO_ENTRY, SLOTS, Params
 from ppgym.env import PromptPreamEnv
+from ppgym.mmgc import OFFICIAL_POLICIES, MMGCDataset, as_solution, evaluate
 
-LOW = 0  # index of h264-750k@vdec's representation
 VDEC = 1  # option h264-750k@vdec
+PUBLISHED = {"high": 32.5, "medium": 10.6, "low": -4.7, "mixed": -3.5}
+"""Mean scores of PDAS in the official evaluator, one viewer a trace."""
 
 
 def two_videos(survival: list[list[float]], playing_chunk: list[int], stay_p: float = 1.0) -> Window:
@@ -226,3 +229,15 @@ def test_pixels_and_prompts_differ_in_what_they_may_choose_alone() -> None:
     assert PromptPDAS(pixels).representations.tolist() == [True] * 3 + [False] * 3
     with pytest.raises(ValueError, match="steps"):
         PDAS(env, steps=0)
+
+
+@pytest.mark.skipif("PPGYM_MMGC2022" not in os.environ, reason="PPGYM_MMGC2022 does not name the official data")
+def test_it_scores_in_the_2022_evaluator_what_is_published() -> None:
+    agents = {"pdas": as_solution(PDAS), "fixed_preload": OFFICIAL_POLICIES["fixed_preload"]}
+    rows = evaluate(MMGCDataset.load(os.environ["PPGYM_MMGC2022"]), agents, viewers=4)
+    scores = {(row["class"], row["agent"]): row for row in rows}
+    for trace_class, published in PUBLISHED.items():
+        assert scores[trace_class, "pdas"]["score_ci95"][1] > published
+    pdas, fixed_preload = scores["high", "pdas"], scores["high", "fixed_preload"]
+    assert pdas["score_ci95"][0] > fixed_preload["score_mean"]
+    assert pdas["bandwidth_bytes"] < fixed_preload["bandwidth_bytes"]

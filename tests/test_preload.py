@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from agents.outlook import NO_QUALITY, foresee
+from agents.outlook import NO_QUALITY, foresee, usable_representations
 from agents.preload import (
     RUNG_RULES,
     Douyin,
@@ -157,7 +157,7 @@ def test_buffer_rule_climbs_the_ladder() -> None:
 
 @pytest.mark.parametrize("rungs", RUNG_RULES)
 def test_prompts_are_chosen_where_they_cost_no_stall(rungs: str) -> None:
-    """A prompt is smaller than pixels of its quality; each rung rule takes some, and none at the first decision."""
+    """A prompt is smaller than pixels of its quality; each rule takes some, and not where a chunk is due at once."""
     env = PromptPreamEnv("low/snapdragon-8-elite/sticky")
     agent = PromptStatic(env, rungs=rungs, current=6, each=1)
     codecs = []
@@ -170,7 +170,7 @@ def test_prompts_are_chosen_where_they_cost_no_stall(rungs: str) -> None:
         if terminated or truncated:
             env.reset()
     assert "prompt" in codecs
-    if rungs != "mpc":
+    if rungs in ("buffer", "throughput"):
         assert codecs[0] == "h264"
 
 
@@ -200,5 +200,7 @@ def test_fixed_preload_is_the_official_one(dataset: MMGCDataset, seed: int) -> N
 def test_what_an_agent_refuses() -> None:
     with pytest.raises(ValueError, match="throughput"):
         Douyin(PromptPreamEnv(), rungs="troughput")
+    prompts = [option for option in PromptPreamEnv().options if option.codec == "prompt"]
+    assert usable_representations(prompts, with_prompts=True).tolist() == [False] * 3 + [True] * 3
     with pytest.raises(ValueError, match="pixels"):
-        Static(PromptPreamEnv("low/snapdragon-8-elite/typical", max_decode_s=1e-3))
+        usable_representations(prompts, with_prompts=False)

@@ -1,0 +1,137 @@
+"""The commands of evaluate.py: their arguments, and the call that each makes.
+
+What they do is in `ppgym.benchmark`, `ppgym.speed`, `ppgym.mmgc` and `agents.tuning`.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from agents import make_agent
+from agents.tuning import tune as tune_agent
+from ppgym import benchmark, mmgc
+from ppgym import speed as simulator_speed
+
+app = tyro.extras.SubcommandApp()
+
+
+@app.command
+def run(
+    agents: tuple[str, ...] = ("random", "on_demand", "next_one", "fixed_preload", "pdas", "dashlet", "greedy"),
+    scenarios: tuple[str, ...] = (),
+    suite: str = "quick",
+    episodes: int | None = None,
+    seed: int = 0,
+    workers: int = 1,
+    output: Path | None = None,
+    network: Path | None = None,
+    videos: Path | None = None,
+    viewers: Path | None = None,
+) -> None:
+    """Play agents on paired episodes of the test split and print the table.
+
+    Args:
+        agents: Names, or import paths module:Class.
+        scenarios: Names network/device/viewer; the suite's where none is given.
+        suite: Which suite: quick.
+        episodes: Of each scenario; the suite's number by default.
+        seed: First seed.
+        workers: Processes.
+        output: Folder for records.jsonl and results.json.
+        network: Folder of real traces, in the layout of the MMGC 2022 challenge.
+        videos: Folder of real videos, in that layout.
+        viewers: Folder of real retention curves, in that layout; goes with videos.
+    """
+    chosen = benchmark.suite(suite)
+    folders = {"network": network, "videos": videos, "viewers": viewers}
+    rows = benchmark.run(
+        make_agent,
+        agents,
+        scenarios or chosen.scenarios,
+        episodes=chosen.episodes if episodes is None else episodes,
+        seed=seed,
+        workers=workers,
+        output=output,
+        overrides={key: str(folder) for key, folder in folders.items() if folder is not None},
+    )
+    benchmark.print_table(rows)
+
+
+@app.command
+def speed() -> None:
+    """Measure the simulator on one core of this machine, against its targets."""
+    simulator_speed.print_figures(simulator_speed.measure(make_agent))
+
+
+@app.command(name="mmgc")
+def challenge(
+    data: Path,
+    agents: tuple[str, ...] = ("fixed_preload", "no_save", "pdas", "dashlet", "greedy"),
+    solution: Path | None = None,
+    classes: tuple[str, ...] = (),
+    viewers: int = 5,
+    seed: int = 0,
+    output: Path | None = None,
+) -> None:
+    """Evaluate agents and official solutions in the simulator of the MMGC 2022 challenge and print its five figures.
+
+    Args:
+        data: Folder in the official layout: short_video_size, user_ret and network_traces.
+        agents: Names; fixed_preload and no_save are the official policies here.
+        solution: An official solution.py, or its folder, to be evaluated with them.
+        classes: Classes of traces; all where none is given.
+        viewers: Viewer draws for each trace.
+        seed: Of the viewer draws.
+        output: Folder for records.jsonl and results.json.
+    """
+    mmgc.run_mmgc(
+        data,
+        agents,
+        make_agent=make_agent,
+        solution=solution,
+        classes=classes or None,
+        viewers=viewers,
+        seed=seed,
+        output=output,
+    )
+
+
+@app.command
+def tune(
+    agent: Annotated[str, tyro.conf.Positional],
+    trials: int = 60,
+    episodes: int = 20,
+    seed: int = 0,
+    workers: int = 1,
+) -> None:
+    """Search an agent's parameters on the validation split and keep the best in agents/hyperparams.
+
+    Args:
+        agent: Name of an agent that declares what there is to tune.
+        trials: Sets of parameters to try.
+        episodes: Of each scenario.
+        seed: Of the draws, and the first seed of the episodes.
+        workers: Processes.
+    """
+    print(tune_agent(agent, trials=trials, episodes=episodes, seed=seed, workers=workers))
+
+
+@app.command
+def validate(folder: Annotated[Path, tyro.conf.Positional], data: Path | None = None) -> None:
+    """Replay the records of a run and compare the totals.
+
+    Args:
+        folder: What `run --output` or `mmgc --output` wrote.
+        data: The challenge's data, for records of `mmgc`.
+
+    Raises:
+        ValueError: A record does not come back.
+    """
+    if data is None:
+        print(f"{benchmark.validate(folder)} records come back exactly")
+        return
+    mismatches = mmgc.validate_records(folder, data)
+    if mismatches:
+        raise ValueError("\n".join(mismatches))
+    print("all records come back exactly")

@@ -1,0 +1,116 @@
+"""Imitation: what another agent decides in an environment, and a policy fitted to it.
+
+Where learning by trial begins is no matter of this file; it neither trains by reward nor knows which agent it copies.
+"""
+
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+import torch
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+from torch.nn import functional
+
+from agents import Agent
+
+
+class Demonstrations(NamedTuple):
+    """Decisions of an agent; N of them."""
+
+    observations: npt.NDArray[np.float32]  # [N, size]
+    masks: npt.NDArray[np.bool_]  # [N, actions]
+    actions: npt.NDArray[np.int64]  # [N]
+    returns: npt.NDArray[np.float32]  # [N] discounted rewards up to the episode's end
+
+
+def demonstrate(
+    agent: Agent,
+    env: gymnasium.Env[Any, Any],
+    decisions: int,
+    *,
+    seed: int,
+    discount_per_s: float,
+    stray_share: float = 0.0,
+) -> Demonstrations:
+    """Watch an agent act through whole episodes.
+
+    Args:
+        agent: Who decides.
+        env: The environment that it was made for.
+        decisions: How many to record, at least; the last episode is played to its end.
+        seed: Seeds the episodes and the straying.
+        discount_per_s: Discount of a second.
+        stray_share: Share of the steps that take a random legal action instead, so that the record holds how the agent
+            finds its way back.
+
+    Returns:
+        The decisions.
+    """
+    rng = np.random.default_rng(seed)
+    observations, masks = [], []
+    actions: list[int] = []
+    returns: list[float] = []
+    while len(actions) < decisions:
+        observation, info = env.reset(seed=seed if not actions else None)
+        state, ended = None, False
+        rewards, elapsed_s = [], []
+        while not ended:
+            mask = info["action_mask"].astype(np.bool_)
+            action, state = agent.predict(observation, state, deterministic=True, action_masks=mask)
+            observations.append(observation)
+            masks.append(mask)
+            actions.append(int(action))
+            taken = rng.choice(np.flatnonzero(mask)) if rng.random() < stray_share else action
+            observation, reward, terminated, truncated, info = env.step(taken)
+            rewards.append(float(reward))
+            elapsed_s.append(info["elapsed_s"])
+            ended = terminated or truncated
+        ahead, backwards = 0.0, []
+        for gained, seconds in zip(reversed(rewards), reversed(elapsed_s), strict=True):
+            ahead = gained + discount_per_s**seconds * ahead
+            backwards.append(ahead)
+        returns.extend(reversed(backwards))
+    return Demonstrations(
+        np.array(observations, np.float32), np.array(masks), np.array(actions), np.array(returns, np.float32)
+    )
+
+
+def imitate(
+    policy: MaskableActorCriticPolicy,
+    shown: Demonstrations,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    reward_scale: float,
+    seed: int,
+) -> None:
+    """Fit a policy's actions and values to demonstrations, by cross-entropy and squared error.
+
+    Args:
+        policy: Changed in place.
+        shown: What to fit.
+        epochs: Passes over the demonstrations.
+        batch_size: Decisions a step.
+        learning_rate: At the start; falls to zero linearly.
+        reward_scale: Factor on the returns.
+        seed: Seeds the order.
+    """
+    rng = np.random.default_rng(seed)
+    policy.set_training_mode(True)
+    optimizer = torch.optim.Adam(policy.parameters(), lr=learning_rate)
+    count = len(shown.actions)
+    steps = epochs * (count // batch_size)
+    decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
+    data = [torch.as_tensor(array) for array in (shown.observations, shown.actions, shown.masks, shown.returns)]
+    for _ in range(epochs):
+        order = torch.as_tensor(rng.permutation(count)[: count // batch_size * batch_size])
+        for rows in order.view(-1, batch_size):
+            observations, actions, masks, returns = (tensor[rows].to(policy.device) for tensor in data)
+            values, log_prob, _ = policy.evaluate_actions(observations, actions, masks)
+            loss = -log_prob.mean() + 0.5 * functional.mse_loss(values.flatten(), reward_scale * returns)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            decay.step()

@@ -1,0 +1,12 @@
+"""Compare policies, measure the simulator, check results: `python evaluate.py --help`; alone, the quick suite."""
+
+import sys
+
+from agents.commands import app
+
+if __name__ == "__main__":
+    try:
+        app.cli(args=sys.argv[1:] or ["run"])
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,218 @@
+"""train.py and training runs: end to end, the same curve for the same seed, going on, stopping, and mistakes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import agents.training as training
+import train as command_line
+from agents import make_agent
+from ppgym.env import PromptPreamEnv
+
+ROOT = Path(__file__).parent.parent
+SHORT: dict[str, Any] = {"n_videos": 2, "max_wall_s": 25.0}
+TINY: dict[str, Any] = {
+    "n_timesteps": 256,
+    "n_envs": 8,
+    "policy": "CandidatePolicy",
+    "policy_kwargs": {"slot_width": 8, "context_width": 16, "candidate_width": 8},
+    "n_steps": 16,
+    "batch_size": 64,
+    "n_epochs": 1,
+    "learning_rate": "lin_1e-3",
+    "gamma": 0.99,
+    "gae_lambda": 0.95,
+    "clip_range": 0.2,
+    "ent_coef": 0.0,
+    "vf_coef": 0.5,
+    "max_grad_norm": 0.5,
+    "reward_scale": 0.1,
+    "warm_start": {
+        "agent": "on_demand",
+        "decisions": 64,
+        "stray_share": 0.0,
+        "epochs": 1,
+        "batch_size": 32,
+        "learning_rate": 1e-2,
+    },
+    "evaluation": {"every": 128, "validation_episodes": 3, "test_episodes": 1},
+}
+
+
+def write_hyperparams(path: Path, **changes: Any) -> Path:
+    path.write_text(yaml.safe_dump({"PromptPream-v0": TINY | changes}))
+    return path
+
+
+@pytest.fixture
+def hyperparams(tmp_path: Path) -> Path:
+    return write_hyperparams(tmp_path / "tiny.yml")
+
+
+@pytest.fixture
+def run(hyperparams: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(training, "HEURISTICS", ("random",))
+    threads = torch.get_num_threads()
+
+    def call(folder: Path, **kwargs: Any) -> dict[str, Any]:
+        new = {"output": folder, "hyperparams": hyperparams, "overrides": SHORT}
+        training.train(**({"resume": folder} if (folder / "latest.json").exists() else new) | kwargs)
+        card: dict[str, Any] = json.loads((folder / "latest.json").read_text())
+        return card
+
+    yield call
+    torch.set_num_threads(threads)
+
+
+def optimizer_steps(folder: Path) -> int:
+    return int(load_file(folder / "latest-training.safetensors")["optimizer.0.step"])
+
+
+def test_same_seed_same_learning_curve(run: Any, tmp_path: Path) -> None:
+    cards = {name: run(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))}
+    weights = {name: load_file(tmp_path / name / "latest.safetensors") for name in cards}
+    assert [row["timesteps"] for row in cards["a"]["scores"]] == [0, 128, 256]
+    assert cards["a"]["scores"] == cards["b"]["scores"]
+    assert cards["a"]["sha256"] == cards["b"]["sha256"] != cards["c"]["sha256"]
+    assert all(torch.equal(tensor, weights["b"][name]) for name, tensor in weights["a"].items())
+
+
+def test_best_checkpoint_is_the_best_of_the_curve(run: Any, tmp_path: Path) -> None:
+    card = run(tmp_path / "run")
+    best = json.loads((tmp_path / "run" / "best.json").read_text())
+    returns = [row["return"] for row in card["scores"]]
+    assert best["scores"][-1]["return"] == max(returns)
+    rows = json.loads((tmp_path / "run" / "comparison" / "results.json").read_text())["rows"]
+    assert [row["agent"] for row in rows] == ["ppo", "random"]
+
+
+def test_goes_on_where_it_was(run: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    first = run(folder)
+    steps = optimizer_steps(folder)
+    with pytest.raises(ValueError, match="has its 256 timesteps; ask for more with --timesteps"):
+        run(folder)
+    second = run(folder, timesteps=512)
+    assert second["timesteps"] == second["config"]["timesteps"] == 512
+    assert second["scores"][: len(first["scores"])] == first["scores"]
+    assert [row["timesteps"] for row in second["scores"]] == [0, 128, 256, 384, 512]
+    assert optimizer_steps(folder) == 2 * steps
+    assert second["config"] | {"timesteps": 256} == first["config"]
+
+
+def test_interrupt_saves(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(self: training.Monitor) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Monitor, "_on_rollout_end", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "latest.json").read_text())["timesteps"] == 128
+    assert run(tmp_path / "run")["timesteps"] == 256
+
+
+def test_mlp_without_warm_start(run: Any, tmp_path: Path) -> None:
+    plain = write_hyperparams(
+        tmp_path / "mlp.yml",
+        policy="MlpPolicy",
+        policy_kwargs={"net_arch": [16]},
+        learning_rate=1e-3,
+        warm_start=None,
+    )
+    assert run(tmp_path / "run", hyperparams=plain, timesteps=128)["timesteps"] == 128
+
+
+@pytest.mark.slow
+def test_command_line_end_to_end(tmp_path: Path) -> None:
+    warm = TINY["warm_start"] | {"decisions": 1500, "epochs": 12, "batch_size": 64}  # so that it does not merely wait
+    hyperparams = write_hyperparams(tmp_path / "tiny.yml", warm_start=warm)
+    folder = tmp_path / "run"
+    command = [sys.executable, "train.py", "--hyperparams", hyperparams, "--output", folder, "--timesteps", "128"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "validation return" in done.stderr
+    for agent in ("ppo", *training.HEURISTICS):
+        assert agent in done.stdout
+    card = json.loads((folder / "latest.json").read_text())
+    assert card["config"]["scenario"] == "low/snapdragon-8-elite/typical"
+    assert card["versions"]["torch"]
+    scalars = EventAccumulator(str(folder / "tensorboard")).Reload().Tags()["scalars"]
+    for term in ("quality", "rebuffer", "switch", "waste", "compute", "invalid"):
+        assert f"validation/{term}" in scalars
+    assert {"validation/return", "train/value_loss"} <= set(scalars)
+    env = PromptPreamEnv(**SHORT)
+    observation, _ = env.reset(seed=0)
+    action, _ = make_agent("ppo", env, weights=folder / "best.safetensors").predict(observation)
+    assert env.action_masks()[int(action)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--scenario", "lw/snapdragon-8-elite/typical"], "unknown network 'lw'; did you mean 'low'?"),
+        (["--agent", "pop"], "unknown agent 'pop'; did you mean 'ppo'?"),
+        (["--resume", "no/such/run"], "latest.json: no such file"),
+        (["--hyperparams", "no/such.yml"], "no/such.yml: no such file"),
+        (["--timesteps", "0"], "timesteps: expected at least 1, got 0"),
+        (["--seed", "-1"], "seed: expected at least 0, got -1"),
+        (["--network", "no/such/folder"], "no/such/folder"),
+    ],
+)
+def test_mistakes_are_one_line(
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        command_line.main()
+    assert stop.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("train.py: error: ")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "expected YAML"),
+        ("[1]", "expected a mapping with the key 'PromptPream-v0'"),
+        ("PromptPream-v0: {n_envs: 8}", "key 'n_steps' is missing"),
+        (yaml.safe_dump({"PromptPream-v0": TINY | {"n_env": 8}}), "unknown key 'n_env'; did you mean 'n_envs'?"),
+    ],
+)
+def test_bad_hyperparams(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message.replace("?", r"\?").replace("[", r"\[")):
+        training.read_hyperparams(path)
+
+
+def test_a_run_is_not_overwritten(hyperparams: Path, tmp_path: Path) -> None:
+    (tmp_path / "latest.json").write_text("{}")
+    with pytest.raises(ValueError, match="holds a run already; go on with it by --resume"):
+        training.train(output=tmp_path, hyperparams=hyperparams)
+
+
+def test_shipped_hyperparams_are_read() -> None:
+    params = training.read_hyperparams(ROOT / "agents" / "hyperparams" / "ppo.yml")
+    rate = training.learning_rate_of(params["learning_rate"])
+    assert not isinstance(rate, float)
+    np.testing.assert_allclose([rate(1.0), rate(0.5), rate(0.0)], [5e-4, 2.5e-4, 0.0])
