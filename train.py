@@ -1,5 +1,6 @@
 """Trains an agent and compares it with the heuristics: the command line. What it does is in `agents.training`."""
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,7 @@ def main() -> None:
     """Run the command line; a mistake in it is one line on stderr and exit code 2."""
     arguments = tyro.cli(Arguments, description=Arguments.__doc__)
     folders = {"network": arguments.network, "videos": arguments.videos, "viewers": arguments.viewers}
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read on import; where cores are shared, spinning costs all
     from agents.training import train  # after parsing: --help shall not wait for a deep-learning library
 
     try:

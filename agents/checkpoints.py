@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+import ppgym
 from ppgym.data import check_keys, read_json, write_text
 
 SCHEMA = "ppgym-checkpoint/1"
@@ -40,7 +41,8 @@ def provenance() -> dict[str, Any]:
     )
     return {
         "git_commit": described.stdout.strip() or None,
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
+        "versions": {"ppgym": ppgym.__version__, "python": platform.python_version()}
+        | {name: metadata.version(name) for name in PACKAGES},
     }
 
 

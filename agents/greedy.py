@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.heuristics import Heuristic, Mask, expected_bps
+from agents.outlook import foresee_decoding
 from ppgym.core.actions import WAIT
 from ppgym.core.jit import njit
 from ppgym.core.qoe import MBIT_PER_BYTE
@@ -23,7 +24,6 @@ from ppgym.core.state import (
     NO_ENTRY,
     RING,
     SLOTS,
-    UNITS,
     CatalogArrays,
     Params,
     Record,
@@ -50,43 +50,6 @@ class Outlook(NamedTuple):
     fastest_s: F8  # [S, L] seconds until it can be decoded, if candidates of its video are fetched in order
     reference: F8  # [S, L] quality of the chunk before it; of the last one begun where that is not requested
     lateness_s: F8  # [S, GRID_S + 1] expected seconds, so far ahead, since the viewer came to the slot (not slot 0)
-
-
-@njit
-def expect_decoded(params: Params, catalog: CatalogArrays, state: Record, bps: float, ready_s: F8, free_s: F8) -> None:
-    """Foresee when requested chunks will be decoded: units and transfers go on at their expected pace.
-
-    Args:
-        params: The scenario's constants.
-        catalog: The manifests, by slot.
-        state: What has happened.
-        bps: Expected bits per second of a transfer.
-        ready_s: Output [S, RING] seconds from now, indexed as the state's rings; 0 for decoded chunks.
-        free_s: Output [U] seconds until a unit has done all that is requested of it.
-    """
-    ready_s[:] = 0.0
-    for unit in range(UNITS):
-        clock_s = 0.0
-        if state.job_video[unit] != NO_ENTRY:
-            clock_s = max(state.job_expected_s[unit] - (state.time_s - state.job_start_s[unit]), 0.0)
-            ready_s[state.job_video[unit] % SLOTS, state.job_chunk[unit] % RING] = clock_s
-        entry = state.queue_head[unit]
-        while entry != NO_ENTRY:
-            row, column = entry // RING, entry % RING
-            clock_s += params.option_decode_s[state.chunk_option[row, column]]
-            ready_s[row, column] = clock_s
-            entry = state.queue_next[entry]
-        free_s[unit] = clock_s
-    for transfer in range(state.transfers):
-        slot = state.transfer_video[transfer] - state.video
-        if slot >= 0:
-            chunk, option = state.transfer_chunk[transfer], state.transfer_option[transfer]
-            size = catalog.chunk_bytes[slot, chunk, params.option_representation[option]]
-            rtt_s = max(params.rtt_s - (state.time_s - state.transfer_request_s[transfer]), 0.0)
-            arrival_s = rtt_s + 8.0 * max(size - state.transfer_received_bytes[transfer], 0.0) / bps
-            unit = params.option_unit[option]
-            free_s[unit] = max(free_s[unit], arrival_s) + params.option_decode_s[option]
-            ready_s[state.transfer_video[transfer] % SLOTS, chunk % RING] = free_s[unit]
 
 
 @njit
@@ -152,7 +115,9 @@ def expected_stall_s(outlook: Outlook, slot: int, look: int, chunk: int, ready_s
 
 
 @njit
-def look_out(params: Params, catalog: CatalogArrays, state: Record, leave_p: float, bps: float, free_s: F8) -> Outlook:
+def look_out(
+    params: Params, catalog: CatalogArrays, state: Record, leave_p: float, bps: float, ready_s: F8, free_s: F8
+) -> Outlook:
     """Work out what is expected of the candidates.
 
     Args:
@@ -161,13 +126,12 @@ def look_out(params: Params, catalog: CatalogArrays, state: Record, leave_p: flo
         state: What has happened.
         leave_p: P(the session ends after a video).
         bps: Expected bits per second of a transfer.
-        free_s: Output [U] seconds until a unit has done all that is requested of it.
+        ready_s: [S, RING] seconds until a requested chunk is decoded, as `foresee_decoding` has it.
+        free_s: [U] seconds until a unit has done all that is requested of it.
 
     Returns:
         The outlook.
     """
-    ready_s = np.zeros((SLOTS, RING))
-    expect_decoded(params, catalog, state, bps, ready_s, free_s)
     outlook = Outlook(
         np.zeros((SLOTS, LOOKAHEAD)),
         np.zeros((SLOTS, LOOKAHEAD)),
@@ -247,8 +211,9 @@ def choose(
         A legal action.
     """
     options = params.option_unit.shape[0]
-    free_s, gain = np.zeros(UNITS), np.zeros(options)
-    outlook = look_out(params, catalog, state, leave_p, bps, free_s)
+    gain = np.zeros(options)
+    ready_s, free_s = foresee_decoding(params, catalog, state, bps)
+    outlook = look_out(params, catalog, state, leave_p, bps, ready_s, free_s)
     # Whoever starves a stalled viewer gains nothing by waiting
     starving = not state.playing and candidates[0, 0] == state.playhead
     best, best_value = WAIT, knobs.least_value - stall_of_others(params, outlook, candidates, -1, params.wait_s)

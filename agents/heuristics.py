@@ -1,4 +1,4 @@
-"""Policies by rule: random, on demand, NextOne and Fixed-Preload.
+"""Policies by rule: random, on demand and NextOne.
 
 They decide from the planning view, that is from public facts and what has happened, and fetch pixels only. A rule that
 weighs pixels against prompts is `greedy.py`.
@@ -219,30 +219,3 @@ class NextOne(PixelHeuristic):
     def decide(self, view: PlanningView, mask: Mask) -> int:
         """Choose; see `Heuristic.decide`."""
         return self.request(view, mask, 0, self.top_rung) or self.request(view, mask, 1, self.top_rung)
-
-
-class FixedPreload(PixelHeuristic):
-    """Fixed-Preload: the current video first, then up to four likely chunks of each video after it.
-
-    A chunk is likely where S(chunk) / S(position) > 0.65. The rung follows from what is buffered of the video. Knows
-    the manifests and the retention curves. Baseline of the ACM MM 2022 Grand Challenge
-    (github.com/AItransCompetition/Short-Video-Streaming-Challenge).
-    """
-
-    MAX_PRELOADED_CHUNKS = 4
-    LEAST_SURVIVAL = 0.65
-    RUNG_ABOVE_S = (1.0, 2.0)  # of buffer, for rungs 1 and 2
-
-    def decide(self, view: PlanningView, mask: Mask) -> int:
-        """Choose; see `Heuristic.decide`."""
-        for slot in range(SLOTS):
-            chunk = view.candidates[slot, 0]
-            if chunk == NO_ENTRY or (slot > 0 and not self._is_likely(view.catalog.retention[slot], chunk)):
-                continue
-            seconds = buffered_s(view, slot)
-            rung = sum(seconds > limit_s for limit_s in self.RUNG_ABOVE_S)
-            return self.request(view, mask, slot, min(rung, self.top_rung))
-        return WAIT
-
-    def _is_likely(self, survival: F8, chunk: int) -> bool:
-        return chunk < self.MAX_PRELOADED_CHUNKS and survival[chunk] > self.LEAST_SURVIVAL * survival[0]

@@ -236,6 +236,9 @@ class Monitor(BaseCallback):
         self._progress.update(self._task, completed=self.num_timesteps)
         return True
 
+    def _on_training_end(self) -> None:
+        torch.set_num_threads(1)
+
     def _on_rollout_end(self) -> None:
         torch.set_num_threads(UPDATE_THREADS)
         episodes = self.model.ep_info_buffer

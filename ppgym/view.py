@@ -1,13 +1,26 @@
 """What a planner may know: the planning view, a copy of what has happened and of the public facts, and nothing else."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ppgym.core.actions import Mask
 from ppgym.core.episodes import EpisodeLaw
-from ppgym.core.state import F8, HISTORY, I4, MAX_TRANSFERS, NO_ENTRY, SLOTS, CatalogArrays, Episode, Params, Record
+from ppgym.core.state import (
+    F8,
+    HISTORY,
+    I4,
+    MAX_TRANSFERS,
+    NO_ENTRY,
+    SLOTS,
+    CatalogArrays,
+    Episode,
+    Params,
+    Record,
+    new_states,
+)
 from ppgym.devices import DeviceProfile
 from ppgym.scenario import Option, World
 
@@ -68,7 +81,9 @@ def public_state(state: Record) -> Record:
     Returns:
         The copy; the ends of what is under way are `UNKNOWN_S`.
     """
-    copy = state.copy()
+    copies = new_states(1)
+    copies[0] = state
+    copy = copies[0]
     if not state.terminated:
         copy.playback_end_s = UNKNOWN_S
     copy.transfer_end_s[np.arange(MAX_TRANSFERS) < state.transfers] = UNKNOWN_S
@@ -118,9 +133,10 @@ def make_view(world: World, episode: Episode, state: Record, candidates: I4, mas
         transfer_bytes[i] = world.catalog.chunk_bytes[index, state.transfer_chunk[i], representation]
     seen = int(state.throughputs)
     places = np.arange(max(seen - HISTORY, 0), seen) % HISTORY
+    parameters: Any = [value.copy() if isinstance(value, np.ndarray) else value for value in world.params]
     return PlanningView(
         state=public_state(state),
-        params=world.params,
+        params=Params(*parameters),
         catalog=visible_catalog(world.catalog, episode.playlist, int(state.video)),
         law=world.law,
         device=world.profile,

@@ -270,7 +270,8 @@ def test_a_view_shares_no_memory_and_hides_what_has_not_happened() -> None:
         jobs += int((state.job_video != NO_ENTRY).sum())
         transfers += int(state.transfers)
         view.state.time_s = -1.0
-        for array in (view.catalog.chunk_bytes, view.throughput_bps, view.candidates, view.action_mask):
+        arrays = (view.catalog.chunk_bytes, view.params.option_decode_s, view.throughput_bps, view.candidates)
+        for array in (*arrays, view.action_mask):
             array[...] = 0
         assert_same(dataclasses.asdict(env.get_state()), dataclasses.asdict(before))
     assert jobs > 100

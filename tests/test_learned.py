@@ -211,6 +211,26 @@ def test_agent_decides_for_a_batch_as_for_one(env: PromptPreamEnv, weights: Path
         assert action == batch[row]
 
 
+def test_shipped_weights() -> None:
+    assert PPOAgent.WEIGHTS.stat().st_size <= 5_000_000
+    env = PromptPreamEnv(split="test")
+    agent = make_agent("ppo", env, seed=0)
+    returns, lengths = [], []
+    for seed in range(8):
+        observation, info = env.reset(seed=seed)
+        ended = False
+        total, length = 0.0, 0
+        while not ended:
+            action, _ = agent.predict(observation, deterministic=True, action_masks=info["action_mask"])
+            observation, reward, terminated, truncated, info = env.step(action)
+            total, length = total + float(reward), length + 1
+            ended = terminated or truncated
+        returns.append(total)
+        lengths.append(length)
+    assert np.mean(returns) > 0.0
+    assert max(lengths) < 1000
+
+
 def test_rewritten_weights_are_read_again(env: PromptPreamEnv, weights: Path) -> None:
     config = {"hyperparams": {"policy": "MlpPolicy", "policy_kwargs": {"net_arch": [8]}}}
     first = PPOAgent(env, weights=weights)

@@ -237,7 +237,8 @@ def test_it_scores_in_the_2022_evaluator_what_is_published() -> None:
     rows = evaluate(MMGCDataset.load(os.environ["PPGYM_MMGC2022"]), agents, viewers=4)
     scores = {(row["class"], row["agent"]): row for row in rows}
     for trace_class, published in PUBLISHED.items():
-        assert scores[trace_class, "pdas"]["score_ci95"][1] > published
-    pdas, fixed_preload = scores["high", "pdas"], scores["high", "fixed_preload"]
-    assert pdas["score_ci95"][0] > fixed_preload["score_mean"]
-    assert pdas["bandwidth_bytes"] < fixed_preload["bandwidth_bytes"]
+        pdas, fixed_preload = scores[trace_class, "pdas"], scores[trace_class, "fixed_preload"]
+        assert pdas["score_ci95"][1] > published
+        assert pdas["score_mean"] > fixed_preload["score_mean"]
+        assert pdas["bandwidth_bytes"] < fixed_preload["bandwidth_bytes"]
+    assert scores["high", "pdas"]["score_ci95"][0] > scores["high", "fixed_preload"]["score_mean"]

@@ -62,6 +62,7 @@ def hyperparams(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(hyperparams: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(training, "HEURISTICS", ("random",))
+    monkeypatch.setattr(training, "UPDATE_THREADS", 1)
     threads = torch.get_num_threads()
 
     def call(folder: Path, **kwargs: Any) -> dict[str, Any]:
