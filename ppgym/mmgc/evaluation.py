@@ -175,34 +175,38 @@ def validate_records(folder: str | os.PathLike[str], data: str | os.PathLike[str
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the rows of `evaluate` as a table.
+    """Print the rows of `evaluate`, a table for each class.
+
+    Args:
+        rows: The figures; QoE, score and ratio are means over sessions, bytes too.
 
     Raises:
         ImportError: rich is not installed.
     """
-    from rich import box
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("class", "agent"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("score", "95 % interval", "QoE", "bandwidth MB", "wasted MB", "download / watch"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        low, high = row["score_ci95"]
-        table.add_row(
-            row["class"],
-            row["agent"],
-            f"{row['score_mean']:.2f}",
-            "-" if low is None else f"{low:.2f} to {high:.2f}",
-            f"{row['qoe_mean']:.2f}",
-            f"{row['bandwidth_bytes'] / 1e6:.2f}",
-            f"{row['wasted_bytes'] / 1e6:.2f}",
-            f"{row['download_watch_ratio']:.3f}",
-        )
-    # Figures cut off at the edge of a narrow window would be worse than wrapped lines.
-    Console(width=max(Console().width, 120)).print(table)
+    console = Console()
+    for trace_class in dict.fromkeys(row["class"] for row in rows):
+        console.print(trace_class, style="bold", highlight=False)
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        table.add_column("agent", overflow="fold")
+        for heading in ("score", "95 % interval", "QoE", "MB", "MB wasted", "load/watch"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for row in rows:
+            if row["class"] == trace_class:
+                low, high = row["score_ci95"]
+                table.add_row(
+                    row["agent"],
+                    f"{row['score_mean']:.2f}",
+                    "-" if low is None else f"{low:.2f} to {high:.2f}",
+                    f"{row['qoe_mean']:.2f}",
+                    f"{row['bandwidth_bytes'] / 1e6:.2f}",
+                    f"{row['wasted_bytes'] / 1e6:.2f}",
+                    f"{row['download_watch_ratio']:.3f}",
+                )
+        console.print(table)
 
 
 def _episode_seed(seed: int, trace: int, viewer: int) -> int:
