@@ -19,6 +19,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from agents.checkpoints import Tensors, read_checkpoint
+from ppgym.core.actions import WAIT
 from ppgym.core.observation import make_layout, observation_fields
 from ppgym.core.state import LOOKAHEAD, SLOTS, UNIT_NAMES, UNITS
 from ppgym.data import suggest
@@ -256,6 +257,35 @@ def load_weights(policy: nn.Module, weights: Tensors, path: Path) -> None:
         ) from error
 
 
+def decide(
+    policy: MaskableActorCriticPolicy,
+    observations: npt.NDArray[np.float32],
+    masks: npt.NDArray[np.bool_],
+    rng: np.random.Generator | None = None,
+) -> npt.NDArray[np.int64]:
+    """Decide by a policy.
+
+    Args:
+        policy: The policy.
+        observations: [B, size].
+        masks: [B, actions], true where an action is legal.
+        rng: Draws the actions. None chooses: `WAIT` where that is likelier than all downloads together, else the
+            likeliest download; the likeliest single action would wait wherever downloads share what is likely.
+
+    Returns:
+        [B] legal actions.
+    """
+    with torch.inference_mode():
+        distribution = policy.get_distribution(torch.as_tensor(observations, device=policy.device), masks).distribution
+        shares = distribution.probs.cpu().numpy()  # type: ignore[union-attr]
+    if rng is not None:
+        bounds = shares.cumsum(axis=1, dtype=np.float64)
+        drawn: npt.NDArray[np.int64] = (bounds > rng.random((len(shares), 1)) * bounds[:, -1:]).argmax(axis=1)
+        return drawn
+    downloads = 1 + np.where(masks[:, 1:], shares[:, 1:], -1.0).argmax(axis=1)
+    return np.where((shares[:, WAIT] > 0.5) | ~masks[:, 1:].any(axis=1), WAIT, downloads)
+
+
 @functools.lru_cache(maxsize=8)
 def _load_policy(path: Path, written_ns: int, world: World, actions: int) -> MaskableActorCriticPolicy:
     weights, card = read_checkpoint(path)
@@ -305,10 +335,6 @@ class PPOAgent:
     ) -> tuple[npt.NDArray[np.int64], Any]:
         """Decide; see `agents.Agent`. Takes one observation or a batch."""
         masks = self._env.action_masks() if action_masks is None else np.asarray(action_masks, np.bool_)
-        batch = torch.as_tensor(np.atleast_2d(observation))
-        with torch.inference_mode():
-            logits = self._policy.get_distribution(batch).distribution.logits.numpy()  # type: ignore[union-attr]
-        if not deterministic:  # the largest of logits plus Gumbel noise is a draw from their softmax
-            logits = logits + self._rng.gumbel(size=logits.shape)
-        actions = np.where(np.atleast_2d(masks), logits, -np.inf).argmax(axis=1)
+        rng = None if deterministic else self._rng
+        actions = decide(self._policy, np.atleast_2d(observation), np.atleast_2d(masks), rng)
         return (actions[0] if observation.ndim == 1 else actions), state

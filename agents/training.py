@@ -30,7 +30,7 @@ from agents.checkpoints import (
     write_training_state,
 )
 from agents.imitation import demonstrate, imitate
-from agents.learned import load_weights, policy_of
+from agents.learned import decide, load_weights, policy_of
 from agents.sb3 import SB3VecEnv, TimedRolloutBuffer
 from ppgym import benchmark
 from ppgym.core.qoe import REWARD_TERMS
@@ -155,9 +155,7 @@ def evaluate(model: MaskablePPO, env: SB3VecEnv) -> dict[str, float]:
     observations = env.reset()
     episodes: list[dict[str, float] | None] = [None] * env.num_envs
     while None in episodes:
-        masks = env.envs.action_masks()
-        actions, _ = model.predict(observations, deterministic=True, action_masks=masks)
-        env.step_async(actions)
+        env.step_async(decide(model.policy, observations, env.envs.action_masks()))
         observations, _, ended, infos = env.step_wait()
         for i in np.flatnonzero(ended).tolist():
             episodes[i] = episodes[i] or infos[i]["episode"]

@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents import checkpoints, make_agent
 from agents.imitation import demonstrate, imitate
-from agents.learned import Encoder, PPOAgent, policy_of
+from agents.learned import Encoder, PPOAgent, decide, policy_of
 from agents.sb3 import SB3VecEnv, TimedRolloutBuffer
 from ppgym.core.observation import observation_fields
 from ppgym.core.qoe import REWARD_TERMS
@@ -199,6 +200,22 @@ def test_agent_is_always_legal_and_seeded(env: PromptPreamEnv, weights: Path) ->
     assert play(0, True) == play(1, True)
 
 
+def test_waits_only_where_that_is_likelier_than_all_downloads(env: PromptPreamEnv) -> None:
+    class Fixed:
+        device = "cpu"
+
+        def get_distribution(self, observations: torch.Tensor, masks: np.ndarray) -> Any:
+            rows = torch.tensor(
+                [[0.4, 0.3, 0.3, 0.0], [0.6, 0.1, 0.3, 0.0], [0.4, 0.2, 0.4, 0.0], [1.0, 0.0, 0.0, 0.0]]
+            )
+            return SimpleNamespace(distribution=SimpleNamespace(probs=rows))
+
+    masks = np.array([[1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 1, 1], [1, 0, 0, 0]], np.bool_)
+    assert decide(Fixed(), np.zeros((4, 1), np.float32), masks).tolist() == [1, 0, 2, 0]
+    draws = [decide(Fixed(), np.zeros((4, 1), np.float32), masks, np.random.default_rng(i)) for i in range(400)]
+    np.testing.assert_allclose((np.array(draws)[:, 0, None] == range(4)).mean(axis=0), [0.4, 0.3, 0.3, 0.0], atol=0.07)
+
+
 def test_agent_decides_for_a_batch_as_for_one(env: PromptPreamEnv, weights: Path) -> None:
     envs = PromptPreamVectorEnv(4, **SHORT)
     observations, infos = envs.reset(seed=0)
@@ -321,7 +338,7 @@ def test_imitation_learns_the_agent(env: PromptPreamEnv) -> None:
     policy = make_policy(env)
 
     def agreement() -> float:
-        chosen, _ = policy.predict(shown.observations, deterministic=True, action_masks=shown.masks)
+        chosen = decide(policy, shown.observations, shown.masks)
         return float((chosen == shown.actions).mean())
 
     before = agreement()

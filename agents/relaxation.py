@@ -1,0 +1,248 @@
+"""The relaxed problem whose optimum bounds every policy: which chunks will be played, what they take, what there is.
+
+What the symbols mean, and why no policy can do better, is proved in `bound.py`. All of this reads the hidden draw, so
+only the clairvoyant may use it.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ppgym.core.dynamics import transfer_end
+from ppgym.core.jit import njit
+from ppgym.core.qoe import MBIT_PER_BYTE
+from ppgym.core.state import CHUNK_S, F8, I4, SIMULTANEOUS_S, UNITS, CatalogArrays, Episode, Params
+
+STALL_STEP_S = 0.02  # narrowest cell of cumulative stall ...
+STALL_GROWTH = 0.015  # ... and its width as a share of the stall
+LINK = 0  # index of the resource; those of the units follow
+RESOURCES = 1 + 2 * UNITS
+LEEWAY_S = 1e-8  # for each chunk: events within `SIMULTANEOUS_S` count as one
+
+
+class Views(NamedTuple):
+    """The N chunks that the viewer plays if they never give up, in the order of playing."""
+
+    video: I4  # [N] feed position
+    chunk: I4  # [N]
+    play_s: F8  # [N] content seconds watched of it
+    before_s: F8  # [N] content seconds watched before it
+    mbit: F8  # [N, O] to fetch
+    quality: F8  # [N, O]
+    decode_s: F8  # [N, O] at the least contention; inf where the device cannot
+    value: F8  # [N, O] weighted quality minus what fetching and decoding cost; -inf where the device cannot
+
+
+class Relaxation(NamedTuple):
+    """The relaxed problem: symbols as in `bound`."""
+
+    views: Views
+    weight: F8  # [K, N, O] seconds of resource k that option o of chunk c takes
+    room: F8  # [K, N, G] seconds of it that chunks up to c may take if c begins in a cell of stall
+    stall_s: F8  # [G + 1] edges of the cells of cumulative stall
+    startup_s: F8  # [O] earliest beginning of the first chunk
+    weight_switch: float
+    weight_rebuffer: float
+    abandon: float  # cost of leaving a video out of impatience; inf where patience has no end
+
+
+def watch(params: Params, catalog: CatalogArrays, episode: Episode) -> Views:
+    """The chunks that the viewer will play, and what each option of them takes and gives.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The catalog.
+        episode: The hidden draw.
+
+    Returns:
+        The chunks of all videos up to the one after which the viewer leaves.
+    """
+    last = int(np.argmax(episode.leaves)) if episode.leaves.any() else len(episode.leaves) - 1
+    counts = np.maximum(np.ceil((episode.watch_s[: last + 1] - SIMULTANEOUS_S) / CHUNK_S), 1.0).astype(np.int32)
+    video = np.repeat(np.arange(last + 1, dtype=np.int32), counts)
+    chunk = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
+    play_s = np.minimum(CHUNK_S, episode.watch_s[video] - chunk * CHUNK_S)
+    index = episode.playlist[video]
+    representation, unit = params.option_representation, params.option_unit
+    usable = params.option_usable.astype(np.bool_)
+    mbit = catalog.chunk_bytes[index, chunk][:, representation] * MBIT_PER_BYTE
+    quality = catalog.quality[index, chunk][:, representation]
+    least_s = np.where(usable, params.option_decode_s, 0.0) * params.contention[:, 1:].min(axis=1)[unit]
+    decode_s = least_s * episode.jitter[video, chunk][:, None]
+    value = params.weight_quality * quality * play_s[:, None]
+    value -= params.weight_download * mbit + params.weight_compute[unit] * decode_s
+    return Views(
+        video=video,
+        chunk=chunk,
+        play_s=play_s,
+        before_s=np.cumsum(play_s) - play_s,
+        mbit=mbit,
+        quality=quality,
+        decode_s=np.where(usable, decode_s, np.inf),
+        value=np.where(usable, value, -np.inf),
+    )
+
+
+def relax(params: Params, episode: Episode, views: Views) -> Relaxation:
+    """Write the relaxed problem down.
+
+    Args:
+        params: The scenario's constants.
+        episode: The hidden draw.
+        views: The chunks to play.
+
+    Returns:
+        The problem; the link's Mbit are counted in seconds of its mean rate.
+    """
+    count, options = views.value.shape
+    leeway_s = (count + 1) * LEEWAY_S
+    stall_s = stall_cells(episode.max_wall_s)
+    begin_s = views.before_s[:, None] + stall_s[None, 1:] + leeway_s  # at the latest, of each chunk in each cell
+    weight = np.zeros((RESOURCES, count, options))
+    room = np.zeros((RESOURCES, *begin_s.shape))
+
+    usable = params.option_usable.astype(np.bool_)
+    mbps = params.link_efficiency * 1e-6 * np.diff(episode.link_bits) / np.diff(episode.link_time_s)
+    idle_s = most_idle_s(params, episode, mbps, views.mbit[:, usable].min())
+    toll_mbps = link_toll(params, episode, views, mbps, idle_s)
+    least_decode_s = np.minimum.accumulate(views.decode_s.min(axis=1))
+    carry(params, episode, mbps, idle_s, toll_mbps, begin_s - least_decode_s[:, None], room[LINK])
+    mean_mbps = float(mbps @ np.diff(episode.link_time_s) / episode.link_time_s[-1])
+    room[LINK] /= mean_mbps
+    weight[LINK] = (views.mbit + toll_mbps * params.rtt_s) / mean_mbps
+
+    for unit in range(UNITS):
+        served = usable & (params.option_unit == unit)
+        if served.any():
+            work, jobs = 1 + unit, 1 + UNITS + unit
+            least_bytes = views.mbit[:, served].min() / MBIT_PER_BYTE
+            free_s = np.maximum(begin_s - transfer_end(params, episode, params.rtt_s, least_bytes), 0.0)
+            shortest_s = views.decode_s[:, served].min(axis=1)
+            weight[work][:, served] = views.decode_s[:, served]
+            room[work] = free_s
+            weight[jobs][:, served] = shortest_s.mean()
+            count_jobs(shortest_s, free_s, room[jobs])
+            room[jobs] *= shortest_s.mean()
+
+    arrival_s = np.array([transfer_end(params, episode, params.rtt_s, m / MBIT_PER_BYTE) for m in views.mbit[0]])
+    return Relaxation(
+        views=views,
+        weight=weight,
+        room=room,
+        stall_s=stall_s,
+        startup_s=arrival_s + views.decode_s[0] - leeway_s,
+        weight_switch=params.weight_switch,
+        weight_rebuffer=params.weight_rebuffer,
+        abandon=np.inf if np.isinf(episode.patience_s) else params.weight_abandon,
+    )
+
+
+def stall_cells(limit_s: float) -> F8:
+    """Edges of cells of cumulative stall, narrow where stall is short.
+
+    Args:
+        limit_s: The last edge.
+
+    Returns:
+        [G + 1] seconds from 0.
+    """
+    edges = [0.0]
+    while edges[-1] < limit_s:
+        edges.append(edges[-1] + max(STALL_STEP_S, STALL_GROWTH * edges[-1]))
+    return np.array([*edges[:-1], limit_s])
+
+
+def most_idle_s(params: Params, episode: Episode, mbps: F8, least_mbit: float) -> F8:
+    """Seconds of each interval of the trace that RTTs of fetched chunks may fill, with one transfer at a time.
+
+    Args:
+        params: The scenario's constants.
+        episode: The hidden draw.
+        mbps: [T] payload rates.
+        least_mbit: The smallest chunk.
+
+    Returns:
+        [T] cap.
+    """
+    seconds = np.diff(episode.link_time_s)
+    rtts = np.floor(1.0 + mbps * seconds / least_mbit + LEEWAY_S)
+    return np.minimum(seconds, rtts * params.rtt_s + LEEWAY_S)
+
+
+def link_toll(params: Params, episode: Episode, views: Views, mbps: F8, idle_s: F8) -> float:
+    """What an RTT costs the link: the rate under which intervals have room for all RTTs of the session.
+
+    Args:
+        params: The scenario's constants.
+        episode: The hidden draw.
+        views: The chunks to play.
+        mbps: [T] payload rates.
+        idle_s: [T] cap.
+
+    Returns:
+        rho in Mbit/s; 0 where several transfers may be open, since one may then flow in the RTT of another.
+    """
+    if params.parallel_downloads > 1:
+        return 0.0
+    content_s = views.before_s[-1] + views.play_s[-1]
+    place_s = (episode.link_offset_s + np.arange(0.0, content_s + 1.0, 0.25)) % episode.link_time_s[-1]
+    seen = np.searchsorted(episode.link_time_s, place_s, side="right") - 1
+    order = seen[np.argsort(mbps[seen])]
+    idle_share = np.cumsum(idle_s[order] / np.diff(episode.link_time_s)[order]) / len(order)
+    enough = np.searchsorted(idle_share, len(views.video) * params.rtt_s / content_s)
+    return float(mbps[order[min(enough, len(order) - 1)]])
+
+
+@njit
+def carry(params: Params, episode: Episode, mbps: F8, idle_s: F8, toll_mbps: float, until_s: F8, mbit: F8) -> None:
+    """Room of the link.
+
+    Args:
+        params: The scenario's constants.
+        episode: The hidden draw.
+        mbps: [T] r_i.
+        idle_s: [T] cap_i.
+        toll_mbps: rho.
+        until_s: [N, G] tau, rising along G.
+        mbit: Output [N, G].
+    """
+    times = episode.link_time_s
+    start_s = params.rtt_s
+    first_lap_s = np.floor((episode.link_offset_s + start_s) / times[-1]) * times[-1] - episode.link_offset_s
+    for c in range(until_s.shape[0]):
+        i, lap_s, since_s, before = 0, first_lap_s, start_s, toll_mbps * params.rtt_s
+        for j in range(until_s.shape[1]):
+            while lap_s + times[i + 1] < until_s[c, j]:
+                whole_s = max(lap_s + times[i + 1] - since_s, 0.0)
+                before += mbps[i] * whole_s + max(toll_mbps - mbps[i], 0.0) * min(whole_s, idle_s[i])
+                since_s += whole_s
+                i += 1
+                if i == mbps.shape[0]:
+                    i = 0
+                    lap_s += times[-1]
+            part_s = max(until_s[c, j] - since_s, 0.0)
+            mbit[c, j] = before + mbps[i] * part_s + max(toll_mbps - mbps[i], 0.0) * min(part_s, idle_s[i])
+
+
+@njit
+def count_jobs(shortest_s: F8, free_s: F8, jobs: F8) -> None:
+    """How many of the shortest jobs fit one after the other.
+
+    Args:
+        shortest_s: [N] least decode time of each chunk on the unit.
+        free_s: [N, G] seconds that the unit has, rising along G.
+        jobs: Output [N, G]: jobs of chunks 0 .. c.
+    """
+    ranked_s = np.empty(shortest_s.shape[0])
+    for c in range(shortest_s.shape[0]):
+        place = c
+        while place > 0 and ranked_s[place - 1] > shortest_s[c]:
+            ranked_s[place] = ranked_s[place - 1]
+            place -= 1
+        ranked_s[place] = shortest_s[c]
+        fitting, filled_s = 0, 0.0
+        for j in range(free_s.shape[1]):
+            while fitting <= c and filled_s + ranked_s[fitting] <= free_s[c, j]:
+                filled_s += ranked_s[fitting]
+                fitting += 1
+            jobs[c, j] = fitting
