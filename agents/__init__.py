@@ -5,6 +5,7 @@ in the other files of this folder.
 """
 
 import importlib
+import inspect
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -43,8 +44,8 @@ class Agent(Protocol):
 
 AGENTS: dict[str, str] = {
     "random": "agents.heuristics:RandomLegal",
-    "on_demand": "agents.heuristics:OnDemand",
-    "next_one": "agents.heuristics:NextOne",
+    "on_demand": "agents.preload:OnDemand",
+    "next_one": "agents.preload:NextOne",
     "douyin": "agents.preload:Douyin",
     "static": "agents.preload:Static",
     "fixed_preload": "agents.preload:FixedPreload",
@@ -58,9 +59,16 @@ AGENTS: dict[str, str] = {
     "pdas+prompt": "agents.pdas:PromptPDAS",
     "dashlet+prompt": "agents.dashlet:PromptDashlet",
     "greedy": "agents.greedy:Greedy",
+    "mcts": "agents.mcts:MCTSAgent",
     "ppo": "agents.learned:PPOAgent",
+    "clairvoyant": "agents.clairvoyant:Clairvoyant",
 }
 """Import path of each name's class."""
+
+UNRANKED = {"clairvoyant"}
+"""Who sees the future: reads the hidden draw, to show how far the others are from the optimum, and does not compete."""
+
+JSON_TYPES = (bool, int, float, str, list, dict, type(None))
 
 
 def agent_class(name: str) -> Callable[..., Agent]:
@@ -106,5 +114,29 @@ def make_agent(name: str, env: gymnasium.Env[Any, Any], seed: int | None = None,
     Raises:
         ValueError: An unknown name, a path that leads to no agent, or parameters that the agent refuses.
     """
-    tuned = tuned_params(name, env.unwrapped.world.scenario.qoe)  # type: ignore[attr-defined]
-    return agent_class(name)(env, seed=seed, **(tuned | params))
+    return agent_class(name)(env, seed=seed, **(_tuned(name, env) | params))
+
+
+def agent_params(name: str, env: gymnasium.Env[Any, Any], **params: Any) -> dict[str, Any]:
+    """All parameters that `make_agent` would give an agent: a record's `params`.
+
+    Args:
+        name: Key of `AGENTS`, or an import path ``module:Class``.
+        env: The environment that it will act in.
+        **params: As for `make_agent`.
+
+    Returns:
+        By name, in the order of the class: `params`, else what tuning has found, else the class's default. What JSON
+        cannot hold is given as text.
+
+    Raises:
+        ValueError: See `agent_class`.
+    """
+    arguments = list(inspect.signature(agent_class(name)).parameters.values())[1:]  # not the environment
+    defaults = {one.name: one.default for one in arguments if one.name != "seed" and one.default is not one.empty}
+    found = defaults | _tuned(name, env) | params
+    return {key: value if isinstance(value, JSON_TYPES) else str(value) for key, value in found.items()}
+
+
+def _tuned(name: str, env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
+    return tuned_params(name, env.unwrapped.world.scenario.qoe)  # type: ignore[attr-defined]

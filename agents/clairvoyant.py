@@ -16,7 +16,7 @@ import numpy.typing as npt
 import platformdirs
 
 import ppgym
-from agents.bound import solve
+from agents.bound import bound, solve
 from agents.schedule import find_schedule
 from ppgym.core.episodes import view_episode
 from ppgym.core.state import CatalogArrays, Episode, Params
@@ -88,6 +88,18 @@ class Clairvoyant:
         if not state:
             raise ValueError("state: expected actions that remain, got none; was another action played?")
         return state[0], state[1:]
+
+
+def episode_bound(env: PromptPreamEnv) -> float:
+    """What no policy's return in the current episode of an environment exceeds, without a search for a schedule.
+
+    Args:
+        env: The environment, reset.
+
+    Returns:
+        The bound.
+    """
+    return bound(env.world.params, env.world.catalog, view_episode(env.get_state().episode, env.world.links, 0))
 
 
 def clairvoyant_figures(

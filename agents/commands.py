@@ -8,7 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from agents import make_agent
+from agents import UNRANKED, agent_params, make_agent
+from agents.clairvoyant import episode_bound
 from agents.tuning import tune as tune_agent
 from ppgym import benchmark, mmgc
 from ppgym import speed as simulator_speed
@@ -25,11 +26,15 @@ def run(
     seed: int = 0,
     workers: int = 1,
     output: Path | None = None,
+    clairvoyant: bool = False,
     network: Path | None = None,
     videos: Path | None = None,
     viewers: Path | None = None,
 ) -> None:
     """Play agents on paired episodes of the test split and print the table.
+
+    It ends with a bound that no policy exceeds. With on_demand among the agents, each row shows which share of the way
+    from there to the bound the agent has come.
 
     Args:
         agents: Names, or import paths module:Class.
@@ -39,12 +44,16 @@ def run(
         seed: First seed.
         workers: Processes.
         output: Folder for records.jsonl and results.json.
+        clairvoyant: Show also the best schedule that a search with full knowledge finds, unranked. It takes one to two
+            seconds an episode, once: schedules are kept in the user's cache.
         network: Folder of real traces, in the layout of the MMGC 2022 challenge.
         videos: Folder of real videos, in that layout.
         viewers: Folder of real retention curves, in that layout; goes with videos.
     """
     chosen = benchmark.suite(suite)
     folders = {"network": network, "videos": videos, "viewers": viewers}
+    if clairvoyant and "clairvoyant" not in agents:
+        agents = (*agents, "clairvoyant")
     rows = benchmark.run(
         make_agent,
         agents,
@@ -54,6 +63,9 @@ def run(
         workers=workers,
         output=output,
         overrides={key: str(folder) for key, folder in folders.items() if folder is not None},
+        read_params=agent_params,
+        bound=episode_bound,
+        unranked=UNRANKED,
     )
     benchmark.print_table(rows)
 
@@ -89,6 +101,7 @@ def challenge(
         data,
         agents,
         make_agent=make_agent,
+        read_params=agent_params,
         solution=solution,
         classes=classes or None,
         viewers=viewers,
@@ -100,8 +113,8 @@ def challenge(
 @app.command
 def tune(
     agent: Annotated[str, tyro.conf.Positional],
-    trials: int = 60,
-    episodes: int = 20,
+    trials: int = 27,
+    episodes: int = 108,
     seed: int = 0,
     workers: int = 1,
 ) -> None:
@@ -110,7 +123,7 @@ def tune(
     Args:
         agent: Name of an agent that declares what there is to tune.
         trials: Sets of parameters to try.
-        episodes: Of each scenario.
+        episodes: Of each scenario in the last round, and in the comparison with the defaults.
         seed: Of the draws, and the first seed of the episodes.
         workers: Processes.
     """

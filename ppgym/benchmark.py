@@ -1,7 +1,7 @@
 """Agents on scenarios over paired episodes: playing them, recording them, making rows of figures, replaying records.
 
 A result is the recipe that reproduces it: a record holds an episode's scenario, seed and every action, and `validate`
-plays it again. Agents are made by a factory that the caller hands in; none is imported here.
+plays it again. Agents are made by a factory that the caller hands in, as is what bounds them; neither is imported here.
 """
 
 import functools
@@ -10,10 +10,10 @@ import json
 import multiprocessing
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import gymnasium
 import numba
@@ -34,9 +34,13 @@ from ppgym.scenario import DEFAULT_SCENARIO, Scenario
 F8 = npt.NDArray[np.float64]
 Record = dict[str, Any]  # an episode as records.jsonl holds it
 AgentFactory = Callable[..., Any]  # (name, env, *, seed, **params) -> agent with Stable-Baselines3's `predict`
+ParamsReader = Callable[..., dict[str, Any]]  # (name, env, **params) -> all parameters that the agent then has
+Bound = Callable[[PromptPreamEnv], float]  # no policy's return in the env's current episode exceeds it
+Result = TypeVar("Result")
 
 ENV_ID = "PromptPream-v0"
 RESAMPLES = 10_000  # of the bootstrap
+REFERENCE = "on_demand"  # the agent from which the way to the bound is measured
 VALIDATION_LIMIT = 20  # mismatches named in an error message
 
 
@@ -77,6 +81,12 @@ class Row:
         decision_ms_p50: Milliseconds of a decision, median.
         decision_ms_p99: Milliseconds of a decision, 99th percentile.
         overrides: What differs from the named scenario.
+        ranked: Whether the agent competes; one that sees the future does not.
+        bound_mean: Mean over these episodes of the QoE that no policy exceeds; None where it was not asked for.
+        bound_ci95: 95 % interval of that mean.
+        share: Share of the distance from `REFERENCE` to the bound that the agent closes, of means over these episodes;
+            None without either.
+        share_ci95: 95 % interval of that share, from episodes that are resampled for all three alike.
     """
 
     scenario: str
@@ -91,6 +101,11 @@ class Row:
     decision_ms_p50: float
     decision_ms_p99: float
     overrides: dict[str, Any] = field(default_factory=dict)
+    ranked: bool = True
+    bound_mean: float | None = None
+    bound_ci95: tuple[float, float] | None = None
+    share: float | None = None
+    share_ci95: tuple[float, float] | None = None
 
 
 class Job(NamedTuple):
@@ -116,13 +131,14 @@ def _environment(scenario: Scenario, split: str) -> PromptPreamEnv:
     return PromptPreamEnv(scenario, split)
 
 
-def play_episode(make_agent: AgentFactory, job: Job) -> Played:
+def play_episode(make_agent: AgentFactory, read_params: ParamsReader | None, job: Job) -> Played:
     """Play one episode with a fresh agent.
 
     The agent's seed is the episode's, so that a record follows from its job alone, whatever was played before.
 
     Args:
         make_agent: Makes an agent by name.
+        read_params: Tells all of its parameters; where None the record holds those of the job.
         job: What to play.
 
     Returns:
@@ -154,7 +170,7 @@ def play_episode(make_agent: AgentFactory, job: Job) -> Played:
         "scenario": job.scenario,
         "seed": job.seed,
         "agent": job.agent,
-        "params": dict(job.params),
+        "params": dict(job.params) if read_params is None else read_params(job.agent, env, **job.params),
         "split": job.split,
         "actions": actions,
         "totals": _totals(total, info, env),
@@ -164,6 +180,21 @@ def play_episode(make_agent: AgentFactory, job: Job) -> Played:
     if job.overrides:
         record["overrides"] = dict(job.overrides)
     return Played(record, np.array(decision_s))
+
+
+def bound_qoe(bound: Bound, job: Job) -> float:
+    """The QoE that no policy exceeds in an episode.
+
+    Args:
+        bound: Bounds returns.
+        job: The episode, whoever plays it.
+
+    Returns:
+        Bound of the return per minute of drawn watch time.
+    """
+    env = _environment(Scenario.parse(job.scenario, **job.overrides), job.split)
+    env.reset(seed=job.seed)
+    return bound(env) / (env.drawn_watch_s() / 60.0)
 
 
 def _totals(total: float, info: Mapping[str, Any], env: PromptPreamEnv) -> dict[str, float]:
@@ -195,13 +226,17 @@ def run(
     output: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     params: Mapping[str, Mapping[str, Any]] | None = None,
+    read_params: ParamsReader | None = None,
+    bound: Bound | None = None,
+    unranked: Collection[str] = (),
 ) -> list[Row]:
     """Play every agent on the same episodes of every scenario.
 
     Results do not depend on the number of workers, times apart.
 
     Args:
-        make_agent: Makes an agent by name; a function of a module, so that workers can import it.
+        make_agent: Makes an agent by name. It, `read_params` and `bound` are functions of modules, so that workers can
+            import them.
         agents: Names, as the factory knows them.
         scenarios: Names ``network/device/viewer``.
         episodes: Episodes of each scenario, with seeds `seed`, `seed` + 1, ...
@@ -211,6 +246,9 @@ def run(
         output: Folder for records.jsonl and results.json; None writes nothing.
         overrides: Fields of `Scenario` that differ from the named ones, as JSON would hold them.
         params: Parameters of agents, by name.
+        read_params: Tells all parameters that an agent has, for its records; those of `params` alone where None.
+        bound: Bounds what any policy can get in an episode; where None no row has figures of it.
+        unranked: Names of agents that do not compete.
 
     Returns:
         One row for each scenario and agent, in their order.
@@ -236,37 +274,57 @@ def run(
         for agent in agents
         for i in range(episodes)
     ]
-    console = Console(stderr=True)
-    results = track(
-        _play_all(make_agent, jobs, workers),
-        description="Playing",
-        total=len(jobs),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    played = list(results)
-    rows = [make_row(played[i : i + episodes]) for i in range(0, len(jobs), episodes)]
+    played = _map(functools.partial(play_episode, make_agent, read_params), jobs, workers, "Playing")
+    bounds = None
+    if bound is not None:
+        episodes_jobs = [job for job in jobs if job.agent == agents[0]]
+        bounds = np.array(_map(functools.partial(bound_qoe, bound), episodes_jobs, workers, "Bounding"))
+    rows = []
+    for i in range(len(scenarios)):
+        first = i * len(agents) * episodes
+        by_agent = {name: played[first + k * episodes :][:episodes] for k, name in enumerate(agents)}
+        most = bounds[i * episodes :][:episodes] if bounds is not None else None
+        rows += [make_row(by_agent[name], most, by_agent.get(REFERENCE), name not in unranked) for name in agents]
     if output is not None:
         write_results(Path(output), [one.record for one in played], rows)
     return rows
 
 
-def _play_all(make_agent: AgentFactory, jobs: Sequence[Job], workers: int) -> Iterator[Played]:
-    play = functools.partial(play_episode, make_agent)
+def _map(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, doing: str) -> list[Result]:
+    """What a function makes of each job, in their order, with a bar on a terminal."""
+    console = Console(stderr=True)
+    results = _map_lazily(function, jobs, workers)
+    return list(
+        track(
+            results,
+            description=doing,
+            total=len(jobs),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+    )
+
+
+def _map_lazily(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
     if workers == 1:
-        yield from map(play, jobs)
+        yield from map(function, jobs)
         return
     # Not forked: threads of a deep-learning library would not survive it
     with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs))) as pool:
-        yield from pool.imap(play, jobs, chunksize=4)
+        yield from pool.imap(function, jobs, chunksize=4)
 
 
-def make_row(played: Sequence[Played]) -> Row:
+def make_row(
+    played: Sequence[Played], bound: F8 | None = None, reference: Sequence[Played] | None = None, ranked: bool = True
+) -> Row:
     """The figures of one agent on one scenario.
 
     Args:
         played: Its episodes, at least one.
+        bound: [n] QoE that no policy exceeds in them, if known.
+        reference: What `REFERENCE` made of them, if it has played.
+        ranked: Whether the agent competes.
 
     Returns:
         The row.
@@ -274,10 +332,10 @@ def make_row(played: Sequence[Played]) -> Row:
     first = played[0].record
     totals = [one.record["totals"] for one in played]
     total = {key: sum(each[key] for each in totals) for key in totals[0]}
-    qoe = np.array([each["return"] / (each["drawn_watch_s"] / 60.0) for each in totals])
+    qoe = qoe_of(played)
     decision_ms = 1e3 * np.concatenate([one.decision_s for one in played])
     low, high = bootstrap_interval(qoe)
-    return Row(
+    row = Row(
         scenario=first["scenario"],
         agent=first["agent"],
         episodes=len(played),
@@ -290,7 +348,28 @@ def make_row(played: Sequence[Played]) -> Row:
         decision_ms_p50=float(np.percentile(decision_ms, 50)),
         decision_ms_p99=float(np.percentile(decision_ms, 99)),
         overrides=first.get("overrides", {}),
+        ranked=ranked,
     )
+    if bound is None:
+        return row
+    row = replace(row, bound_mean=float(bound.mean()), bound_ci95=bootstrap_interval(bound))
+    if reference is None:
+        return row
+    share, interval = share_closed(qoe, qoe_of(reference), bound)
+    return replace(row, share=share, share_ci95=interval)
+
+
+def qoe_of(played: Sequence[Played]) -> F8:
+    """QoE of each of some episodes: return per minute of drawn watch time.
+
+    Args:
+        played: n episodes.
+
+    Returns:
+        [n].
+    """
+    totals = [one.record["totals"] for one in played]
+    return np.array([each["return"] / (each["drawn_watch_s"] / 60.0) for each in totals])
 
 
 def _ratio(part: float, whole: float) -> float:
@@ -306,9 +385,30 @@ def bootstrap_interval(values: F8) -> tuple[float, float]:
     Returns:
         Low and high; both the value itself where n is 1.
     """
-    picks = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.percentile(values[picks].mean(axis=1), (2.5, 97.5))
+    low, high = np.percentile(_resampled_means(values), (2.5, 97.5))
     return float(low), float(high)
+
+
+def share_closed(qoe: F8, reference: F8, bound: F8) -> tuple[float, tuple[float, float]]:
+    """Share of the distance from a reference to a bound that an agent closes.
+
+    Args:
+        qoe: [n] the agent's.
+        reference: [n] the reference's, in the same episodes.
+        bound: [n] theirs.
+
+    Returns:
+        (share of the means, its 95 % percentile bootstrap interval over episodes, the same picks for all three).
+    """
+    shares = (_resampled_means(qoe) - _resampled_means(reference)) / _resampled_means(bound - reference)
+    low, high = np.percentile(shares, (2.5, 97.5))
+    return float((qoe - reference).mean() / (bound - reference).mean()), (float(low), float(high))
+
+
+def _resampled_means(values: F8) -> F8:
+    picks = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
+    means: F8 = values[picks].mean(axis=1)
+    return means
 
 
 def write_results(folder: Path, records: Sequence[Record], rows: Sequence[Row]) -> None:
@@ -426,7 +526,10 @@ def suite(name: str) -> Suite:
 
 
 def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
-    """Print a table for each scenario, the best agent first.
+    """Print a table for each scenario: the best agent first, then what is not ranked.
+
+    Where the bound is known, the share of the way to it takes the place of the 99th percentile of decision times; what
+    follows its +- is half of the 95 % interval.
 
     Args:
         rows: The figures.
@@ -435,26 +538,44 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
     console = console or Console()
     for scenario in dict.fromkeys(row.scenario for row in rows):
         chosen = sorted((row for row in rows if row.scenario == scenario), key=lambda row: -row.qoe_mean)
-        console.print(f"{scenario}, {chosen[0].episodes} episodes", style="bold", highlight=False)
-        for key, value in chosen[0].overrides.items():
+        first = chosen[0]
+        console.print(f"{scenario}, {first.episodes} episodes", style="bold", highlight=False)
+        for key, value in first.overrides.items():
             console.print(f"  {key} = {value}", highlight=False, soft_wrap=True)
+        bounded = first.bound_mean is not None
         table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         table.add_column("agent", overflow="fold")
-        for heading in ("QoE/min", "95 % interval", "stall", "waste", "quality", "ms p50", "ms p99"):
+        share, times = (["of bound"], ["ms"]) if bounded else ([], ["ms p50", "ms p99"])
+        for heading in ["QoE/min", "95 % interval", *share, "stall", "waste", "quality", *times]:
             table.add_column(heading, justify="right", no_wrap=True)
         for row in chosen:
-            low, high = row.qoe_ci95
-            table.add_row(
-                row.agent,
-                _short(row.qoe_mean),
-                f"{_short(low)} to {_short(high)}",
-                f"{row.stall_ratio:.1%}",
-                f"{row.waste_ratio:.1%}",
-                f"{row.quality_mean:.2f}",
-                f"{row.decision_ms_p50:.2f}",
-                f"{row.decision_ms_p99:.2f}",
-            )
+            if row.ranked:
+                table.add_row(*_cells(row))
+        table.add_section()
+        for row in chosen:
+            if not row.ranked:
+                table.add_row(*_cells(row), style="italic")
+        if first.bound_mean is not None and first.bound_ci95 is not None:
+            table.add_row("bound", _short(first.bound_mean), _interval(first.bound_ci95), "100%", style="italic")
         console.print(table)
+
+
+def _cells(row: Row) -> list[str]:
+    """A row of the table."""
+    cells = [row.agent, _short(row.qoe_mean), _interval(row.qoe_ci95)]
+    if row.share is not None and row.share_ci95 is not None:
+        low, high = row.share_ci95
+        cells.append(f"{round(row.share, 2) + 0.0:.0%} ±{50.0 * (high - low):.0f}" if row.share > -1.0 else "< -100%")
+    elif row.bound_mean is not None:
+        cells.append("")
+    cells += [f"{row.stall_ratio:.1%}", f"{row.waste_ratio:.1%}", f"{row.quality_mean:.2f}"]
+    cells.append(f"{row.decision_ms_p50:.2f}")
+    return cells if row.bound_mean is not None else [*cells, f"{row.decision_ms_p99:.2f}"]
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{_short(low)} to {_short(high)}"
 
 
 def _short(value: float) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from agents import make_agent
+from agents import agent_params, make_agent
 from ppgym import benchmark, speed
 from ppgym.benchmark import Row
 from ppgym.core.step import INFO_TOTALS
@@ -31,7 +31,17 @@ KEYS = {
     "decision_ms_p50",
     "decision_ms_p99",
     "overrides",
+    "ranked",
+    "bound_mean",
+    "bound_ci95",
+    "share",
+    "share_ci95",
 }
+
+
+def generous(env: PromptPreamEnv) -> float:
+    """A bound, though not a good one."""
+    return 4.0 * env.drawn_watch_s()
 
 
 def untimed(row: Row) -> dict[str, Any]:
@@ -167,6 +177,56 @@ def test_parameters_reach_the_agent_and_the_record(tmp_path: Path) -> None:
     params = {"greedy": {"defer_s": 1.0}}
     benchmark.run(make_agent, ["greedy"], [SCENARIO], episodes=1, output=tmp_path, params=params)
     assert [record["params"] for record in benchmark.read_records(tmp_path)] == [{"defer_s": 1.0}]
+
+
+def test_the_record_holds_all_parameters_where_they_can_be_told(tmp_path: Path) -> None:
+    agents = ["greedy", "static", "agents.heuristics:RandomLegal"]
+    params = {"greedy": {"defer_s": 1.0}, "static": {"each": 3}}
+    benchmark.run(make_agent, agents, [SCENARIO], episodes=1, output=tmp_path, params=params, read_params=agent_params)
+    greedy, static, random = [record["params"] for record in benchmark.read_records(tmp_path)]
+    assert greedy == {"defer_s": 1.0, "link_price": 0.3, "least_value": 0.6, "switch_share": 0.5}
+    tuned = agent_params("static", PromptPreamEnv(SCENARIO))
+    assert static == tuned | {"each": 3}
+    assert set(static) == {"current", "each", "rungs"}
+    assert random == {}
+
+
+def test_the_share_of_the_way_to_the_bound_by_hand() -> None:
+    share, interval = benchmark.share_closed(np.array([3.0, 6.0]), np.array([1.0, 2.0]), np.array([5.0, 10.0]))
+    assert share == 0.5
+    assert interval == (0.5, 0.5)  # every resampling: the episodes are alike
+    share, (low, high) = benchmark.share_closed(np.array([1.0, 8.0]), np.zeros(2), np.full(2, 10.0))
+    assert (share, low, high) == (pytest.approx(0.45), pytest.approx(0.1), pytest.approx(0.8))
+
+
+def test_rows_know_the_bound_and_the_share_from_paired_episodes(tmp_path: Path) -> None:
+    agents = ["random", "on_demand", "greedy"]
+
+    def run(names: list[str], **kwargs: Any) -> list[Row]:
+        return benchmark.run(make_agent, names, [SCENARIO], episodes=3, bound=generous, unranked={"greedy"}, **kwargs)
+
+    rows = {row.agent: row for row in run(agents, output=tmp_path)}
+    for row in rows.values():
+        assert row.bound_mean == pytest.approx(240.0)
+        assert row.bound_ci95 == pytest.approx((240.0, 240.0))
+        assert row.share is not None
+        way = (row.qoe_mean - rows["on_demand"].qoe_mean) / (240.0 - rows["on_demand"].qoe_mean)
+        assert row.share == pytest.approx(way)
+    assert rows["on_demand"].share_ci95 == (0.0, 0.0)
+    assert rows["greedy"].share_ci95 is not None
+    assert rows["greedy"].share_ci95[0] < rows["greedy"].share < rows["greedy"].share_ci95[1]
+    assert [row.ranked for row in rows.values()] == [True, True, False]
+    assert [untimed(row) for row in run(agents, workers=2)] == [untimed(row) for row in rows.values()]
+    [alone] = run(["greedy"])
+    assert (alone.share, alone.bound_mean) == (None, rows["greedy"].bound_mean)
+
+    console = Console(width=80, file=io.StringIO())
+    benchmark.print_table(list(rows.values()), console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert text.index("on_demand") < text.index("random") < text.index("greedy") < text.index("\n bound")
+    assert f"{rows['greedy'].share:.0%} ±" in text
+    benchmark.print_table([alone], console)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from test_env import other_future
 
 from agents import AGENTS, agent_class, make_agent
-from agents.heuristics import FIRST_BPS, OnDemand, RandomLegal, expected_bps
+from agents.heuristics import FIRST_BPS, RandomLegal, expected_bps
+from agents.preload import OnDemand
 from ppgym import benchmark
 from ppgym.core.actions import WAIT
 from ppgym.core.state import LOOKAHEAD, NO_ENTRY
@@ -58,7 +59,7 @@ def test_unknown_agents_are_refused_with_the_nearest_name() -> None:
 
 
 def test_an_agent_may_be_an_import_path() -> None:
-    assert agent_class("agents.heuristics:OnDemand") is OnDemand
+    assert agent_class("agents.preload:OnDemand") is OnDemand
     assert set(NAMES) <= set(AGENTS)
 
 

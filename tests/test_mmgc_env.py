@@ -15,7 +15,7 @@ from gymnasium.utils.env_checker import check_env
 from mmgc_oracle import write_dataset
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
-from agents import make_agent
+from agents import agent_params, make_agent
 from ppgym.core.state import BEGUN, DECODED, NO_ENTRY
 from ppgym.core.step import INFO_COLUMNS
 from ppgym.env import PromptPreamEnv
@@ -34,7 +34,8 @@ from ppgym.mmgc import (
 from ppgym.view import PlanningView
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "mmgc" / "solution.py"
-AGENTS = ["random", "on_demand", "next_one", "fixed_preload", "greedy"]
+RULES = ["on_demand", "next_one", "douyin", "static", "fixed_preload", "no_save", "pdas", "dashlet"]
+AGENTS = ["random", *RULES, "pdas+prompt", "greedy"]
 CHUNKS = (5, 2, 70, 3, 14, 4, 6)  # the third outgrows the ring of 64 chunks
 OPTIONS_OF_RUNGS = (1, 3, 5)
 
@@ -447,21 +448,25 @@ def test_the_example_is_a_solution(dataset: MMGCDataset) -> None:
 def test_evaluation_by_name_and_its_records(dataset: MMGCDataset, tmp_path: Path, capsys: Any) -> None:
     rows = run_mmgc(
         dataset.root,
-        ["fixed_preload", "no_save", "random"],
+        ["fixed_preload", "no_save", "static"],
         make_agent=make_agent,
+        read_params=agent_params,
         solution=EXAMPLE,
         classes=["low"],
         viewers=2,
         seed=1,
         output=tmp_path,
     )
-    assert [row["agent"] for row in rows] == ["fixed_preload", "no_save", "random", str(EXAMPLE)]
+    assert [row["agent"] for row in rows] == ["fixed_preload", "no_save", "static", str(EXAMPLE)]
     assert "no_save" in capsys.readouterr().out
     assert validate_records(tmp_path, dataset.root) == []
 
     file = tmp_path / "records.jsonl"
     lines = file.read_text().splitlines()
     assert len(lines) == 4 * 2 * 2
+    params = {record["agent"]: record["params"] for record in map(json.loads, lines)}
+    assert params["static"] == {"current": 5, "each": 2, "rungs": "throughput"}  # untuned, under these weights
+    assert params["no_save"] == params[str(EXAMPLE)] == {}
     (tmp_path / "records.jsonl.gz").write_bytes(gzip.compress(file.read_bytes()))
     file.unlink()
     assert validate_records(tmp_path, dataset) == []

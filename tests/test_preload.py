@@ -14,10 +14,9 @@ from agents.preload import (
     Preload,
     PromptStatic,
     Static,
-    choose_by_mpc,
     preloaded_bytes,
-    robust_bps,
 )
+from agents.rungs import choose_by_mpc, robust_bps
 from ppgym.core.actions import WAIT
 from ppgym.core.state import LOOKAHEAD, NO_ENTRY, SLOTS
 from ppgym.env import PromptPreamEnv

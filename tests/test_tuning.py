@@ -28,26 +28,61 @@ def test_ranges_draw_within_themselves() -> None:
 def test_it_looks_at_the_validation_split_alone_and_keeps_the_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[str, dict[str, Any]]] = []
+    asked: list[tuple[str, int, int, dict[str, Any]]] = []
     run = benchmark.run
 
     def spy(*args: Any, **kwargs: Any) -> list[benchmark.Row]:
-        asked.append((kwargs["split"], kwargs["params"]["static"]))
+        asked.append((kwargs["split"], kwargs["seed"], kwargs["episodes"], kwargs["params"]["static"]))
         return run(*args, **kwargs)
 
     monkeypatch.setattr(benchmark, "run", spy)
-    path = tune("static", SCENARIOS[:1], trials=3, episodes=2, seed=1, folder=tmp_path)
+    path = tune("static", SCENARIOS[:1], trials=9, episodes=9, seed=1, folder=tmp_path)
     found = yaml.safe_load(path.read_text())
+    defaults = {"current": 5, "each": 2, "rungs": "throughput"}
     assert path == tmp_path / "static.yml"
-    assert [split for split, _ in asked] == [SPLIT] * 3
-    assert asked[0][1] == {"current": 5, "each": 2, "rungs": "throughput"}
-    assert found["params"] in [params for _, params in asked]
+    assert {split for split, *_ in asked} == {SPLIT}
+    # 9 sets, the best 3, the best one; then it and the defaults on new episodes
+    assert [(seed, count) for _, seed, count, _ in asked] == [(1, 1)] * 9 + [(2, 3)] * 3 + [(5, 9)] + [(14, 9)] * 2
+    assert asked[0][3] == asked[-1][3] == defaults
+    assert asked[-2][3] == asked[-3][3]
+    assert found["params"] in (asked[-2][3], defaults)
     assert found["score"] >= found["score_of_defaults"]
+    assert found["seeds_of_score"] == "14 to 22"
     assert found["command"] == (
-        "python evaluate.py tune static --scenarios low/snapdragon-8-elite/typical --trials 3 --episodes 2 --seed 1"
+        "python evaluate.py tune static --scenarios low/snapdragon-8-elite/typical --trials 9 --episodes 9 --seed 1"
     )
-    again = tune("static", SCENARIOS[:1], trials=3, episodes=2, seed=1, folder=tmp_path / "again")
+    again = tune("static", SCENARIOS[:1], trials=9, episodes=9, seed=1, folder=tmp_path / "again")
     assert again.read_text() == path.read_text()
+
+
+def test_defaults_that_are_not_beaten_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lucky(*args: Any, **kwargs: Any) -> list[benchmark.Row]:
+        """Rows of a world in which the defaults lose every round and win the last comparison."""
+        qoe = float(kwargs["params"]["static"]["current"] != 5)
+        row = benchmark.Row("low", "static", 1, 1.0 - qoe if kwargs["seed"] == 3 else qoe, (0.0, 0.0), *[0.0] * 6)
+        return [row]
+
+    monkeypatch.setattr(benchmark, "run", lucky)
+    found = yaml.safe_load(tune("static", trials=9, episodes=1, seed=0, folder=tmp_path).read_text())
+    assert found["params"] == {"current": 5, "each": 2, "rungs": "throughput"}
+    assert (found["score"], found["score_of_defaults"]) == (1.0, 1.0)
+    assert found["rejected"]["score"] == 0.0
+    assert found["rejected"]["params"]["current"] != 5
+
+
+def test_a_prompt_aware_variant_begins_with_what_the_rule_over_pixels_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "static.yml").write_text("params: {current: 2, each: 1}\n")
+    asked: list[dict[str, Any]] = []
+
+    def spy(*args: Any, **kwargs: Any) -> list[benchmark.Row]:
+        asked.append(kwargs["params"]["static+prompt"])
+        return [benchmark.Row("low", "static+prompt", 1, 0.0, (0.0, 0.0), *[0.0] * 6)]
+
+    monkeypatch.setattr(benchmark, "run", spy)
+    tune("static+prompt", trials=3, episodes=1, folder=tmp_path)
+    assert asked[1] == {"current": 2, "each": 1, "rungs": "throughput"}
 
 
 def test_who_gets_what_was_found(tmp_path: Path) -> None:

@@ -49,6 +49,19 @@ def kernel(function: Function) -> Function:
     return compiled
 
 
+def unlocked(function: Function) -> Function:
+    """Compile a function as `kernel` does, to run beside others in threads: it lets go of Python's lock.
+
+    Args:
+        function: Function in Numba's nopython subset that creates no array.
+
+    Returns:
+        The compiled function (the function itself under ``NUMBA_DISABLE_JIT=1``).
+    """
+    compiled: Function = _njit(cache=CACHE, error_model="numpy", _nrt=False, nogil=True)(function)
+    return compiled
+
+
 def rare(function: Function) -> Function:
     """Compile a function as `kernel` does, but leave it a call of its own: for what happens seldom in many places.
 

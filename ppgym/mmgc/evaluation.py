@@ -35,6 +35,7 @@ def evaluate(
     viewers: int = 5,
     seed: int = 0,
     output: str | os.PathLike[str] | None = None,
+    params: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """Run agents over all traces of some classes and several viewers a trace.
 
@@ -49,6 +50,7 @@ def evaluate(
         viewers: Viewer draws per trace.
         seed: Seed of the viewer draws.
         output: Folder for `records.jsonl` (one line per session) and `results.json` (the rows).
+        params: Parameters that agents have, by name: what their records say of them.
 
     Returns:
         A row per class and agent: `class`, `agent`, `episodes`, `score_mean`, `score_ci95` (95 % t interval, `[None,
@@ -73,7 +75,7 @@ def evaluate(
                 for viewer in range(viewers):
                     result, record = _episode(dataset, agent, factory, name, trace, _episode_seed(seed, trace, viewer))
                     results[-1].append(result)
-                    records.append(record)
+                    records.append(record | {"params": dict((params or {}).get(agent, {}))})
             rows.append(_row(name, agent, np.array(results)))
     if output is not None:
         write_text(Path(output) / "records.jsonl", "".join(json.dumps(record) + "\n" for record in records))
@@ -86,6 +88,7 @@ def run_mmgc(
     agents: Sequence[str],
     *,
     make_agent: Callable[..., Agent],
+    read_params: Callable[..., dict[str, Any]] | None = None,
     solution: str | os.PathLike[str] | None = None,
     classes: Sequence[str] | None = None,
     viewers: int = 5,
@@ -98,6 +101,7 @@ def run_mmgc(
         data: Folder in the official layout.
         agents: Names: keys of `OFFICIAL_POLICIES` mean the official policies, others are for `make_agent`.
         make_agent: Makes an agent of ppgym: `make_agent(name, env, seed=seed)`.
+        read_params: Tells all of its parameters, for the records: `read_params(name, env)`.
         solution: An official `solution.py`, or its folder, to be evaluated with them.
         classes: See `evaluate`.
         viewers: See `evaluate`.
@@ -112,17 +116,20 @@ def run_mmgc(
         ValueError: A bad file, an unknown agent or class, fewer than one viewer, or an illegal action.
     """
     algorithms: dict[str, AlgorithmFactory] = {}
+    params: dict[str, dict[str, Any]] = {}
     for name in agents:
         if name in OFFICIAL_POLICIES:
             algorithms[name] = OFFICIAL_POLICIES[name]
         else:
             make_agent(name, SolutionEnv(), seed=seed)  # so that a wrong name costs no work
             algorithms[name] = _algorithm_of(name, make_agent, seed)
+            params[name] = {} if read_params is None else read_params(name, SolutionEnv())
     if solution is not None:
         algorithms[os.fspath(solution)] = load_solution(solution)
     if not algorithms:
         raise ValueError("agents: expected at least one, or a solution")
-    rows = evaluate(MMGCDataset.load(data), algorithms, classes=classes, viewers=viewers, seed=seed, output=output)
+    dataset = MMGCDataset.load(data)
+    rows = evaluate(dataset, algorithms, classes=classes, viewers=viewers, seed=seed, output=output, params=params)
     print_table(rows)
     return rows
 
@@ -229,7 +236,6 @@ def _episode(
         "scenario": scenario,
         "seed": seed,
         "agent": agent,
-        "params": {},
         # A solution may hand out NumPy's numbers, which JSON does not know, and anything as the video of a sleep.
         "actions": [[0, 0, float(a[2])] if a[2] else [int(a[0]), int(a[1]), 0.0] for a in actions],
         "totals": _totals(session),

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ppgym.core.dynamics import reschedule
-from ppgym.core.episodes import SHORTEST_WATCH_S, Episodes, Links, view_episode
+from ppgym.core.episodes import SHORTEST_WATCH_S, Episodes, Links, take_episode
+from ppgym.core.jit import kernel
 from ppgym.core.observation import position_s
-from ppgym.core.state import F8, NO_ENTRY, SLOTS, CatalogArrays
+from ppgym.core.state import F8, NO_ENTRY, SLOTS, CatalogArrays, Params
 from ppgym.view import PlanningView
 
 GRID_S = 0.5  # step of a sampled link
@@ -245,6 +246,56 @@ def sample_futures(
         first=np.arange(0, (count + 1) * (steps + 1), steps + 1, dtype=np.int32),
     )
     states = np.repeat(np.array([state]), count)
-    for i in range(count):
-        reschedule(params, catalog, view_episode(episodes, links, i), states[i])
+    reschedule_all(params, catalog, links, episodes, states)
     return Futures(catalog, links, episodes, states)
+
+
+@kernel
+def reschedule_all(
+    params: Params, catalog: CatalogArrays, links: Links, episodes: Episodes, states: np.ndarray
+) -> None:
+    """Put each draw's ends under its copy of a public state.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The catalog.
+        links: The sampled links.
+        episodes: [M] draws.
+        states: [M] of STATE_DTYPE; their scheduled ends are overwritten.
+    """
+    for i in range(states.shape[0]):
+        reschedule(params, catalog, take_episode(episodes, links, i), states[i])
+
+
+def mean_future(view: PlanningView, horizon_s: float, model: LinkModel | None = None) -> Futures:
+    """The one future of who does not think in distributions: mean bandwidth, mean watch times, decoding as expected.
+
+    Args:
+        view: The planning view.
+        horizon_s: Seconds of link.
+        model: Prior of the link; the default one where None.
+
+    Returns:
+        One future. Nobody ends the session in it.
+    """
+    futures = sample_futures(view, 256, np.random.default_rng(0), horizon_s, model)
+    bits = np.diff(futures.links.bits.reshape(256, -1), axis=1).mean()
+    episodes, steps = futures.episodes, len(futures.links.time_s) // 256
+    mean = Episodes(
+        playlist=episodes.playlist[:1],
+        watch_s=episodes.watch_s.mean(axis=0, keepdims=True),
+        leaves=np.zeros_like(episodes.leaves[:1]),
+        patience_s=np.array([np.median(episodes.patience_s)]),
+        jitter=episodes.jitter.mean(axis=0, keepdims=True),
+        link=np.zeros(1, np.int32),
+        link_offset_s=episodes.link_offset_s[:1],
+        max_wall_s=episodes.max_wall_s[:1],
+    )
+    links = Links(
+        time_s=futures.links.time_s[:steps],
+        bits=bits * np.arange(steps),
+        first=np.array([0, steps], np.int32),
+    )
+    states = futures.states[:1].copy()
+    reschedule_all(view.params, futures.catalog, links, mean, states)
+    return Futures(futures.catalog, links, mean, states)

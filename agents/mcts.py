@@ -1,0 +1,131 @@
+"""The PromptPream planner as an agent: search over which video, chunk, codec and compute unit comes next.
+
+The machinery is in `ppgym.planning`; here are the agent's parameters and the ablations of the paper's techniques.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from agents.heuristics import Heuristic, Mask
+from ppgym.core.state import LOOKAHEAD, NO_ENTRY, SLOTS
+from ppgym.data import suggest
+from ppgym.planning.explain import Explanation, explain
+from ppgym.planning.planner import Plan, Planner, PlannerKnobs
+from ppgym.planning.pruning import RULES
+from ppgym.view import PlanningView
+
+NO_TIME_S = 1e-3  # decoding, to a planner that has no model of it
+
+
+class MCTSAgent(Heuristic):
+    """Plans every decision by simulating sampled futures; see `ppgym.planning.planner.Planner`.
+
+    It knows the planning view alone: manifests, retention curves, `leave_p`, the device profile, the past throughputs.
+    The paper (PromptPream, arXiv 2602.09484) names the parts, a tree search with pruning over codecs and orders with
+    network and compute decided together; how they are built is ppgym's own.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        *,
+        seed: int | None = None,
+        simulations: int = 256,
+        time_budget_ms: float | None = None,
+        pruning: bool | list[str] = True,
+        threads: int = 1,
+        prompts: bool = True,
+        compute_model: bool = True,
+        in_order: bool = False,
+        one_unit: bool = False,
+        belief: bool = True,
+        waste_weight: float = 1.0,
+        **knobs: Any,
+    ) -> None:
+        """Make the agent.
+
+        Args:
+            env: The environment that it will act in.
+            seed: Seeds the futures that are drawn; None is 0.
+            simulations: Budget of a decision.
+            time_budget_ms: Milliseconds after which a decision stops early; with it decisions depend on the clock.
+            pruning: True for all rules, False for none, or the names of those to apply.
+            threads: Trees that are searched side by side.
+            prompts: Ablation: False leaves prompts out.
+            compute_model: Ablation: False takes decoding of prompts for instantaneous in planning.
+            in_order: Ablation: True requests chunks in the order of the feed, a video complete before the next.
+            one_unit: Ablation: True decodes each codec on its fastest unit alone.
+            belief: Ablation: False plans for one future, of mean bandwidth and mean watch times.
+            waste_weight: Factor on the weight of waste in planning: the one knob between stalls and waste.
+            **knobs: Fields of `PlannerKnobs`.
+
+        Raises:
+            ValueError: A budget or number of threads below 1, or an unknown rule.
+        """
+        super().__init__(env, seed=seed)
+        names = [rule.name for rule in RULES]
+        chosen = names if pruning is True else [] if pruning is False else pruning
+        for name in chosen:
+            if name not in names:
+                raise ValueError(f"pruning: unknown rule {name!r}; {suggest(name, names)}")
+        self.prompts = prompts
+        self.compute_model = compute_model
+        self.in_order = in_order
+        self.one_unit = one_unit
+        self.waste_weight = waste_weight
+        self.planner = Planner(
+            simulations=simulations,
+            time_budget_ms=time_budget_ms,
+            rules=[rule for rule in RULES if rule.name in chosen],
+            seed=0 if seed is None else seed,
+            believes=belief,
+            threads=threads,
+            knobs=PlannerKnobs(**knobs),
+        )
+        self.last_plan: Plan | None = None
+
+    def decide(self, view: PlanningView, mask: Mask) -> int:
+        """Plan; see `Heuristic.decide`."""
+        self.last_plan = self.planner.plan(self._ablate(replace(view, action_mask=np.asarray(mask, np.int8))))
+        return self.last_plan.action
+
+    def _ablate(self, view: PlanningView) -> PlanningView:
+        """The view as an ablated planner sees it."""
+        params, options = view.params, view.options
+        usable, decode_s = params.option_usable.copy(), params.option_decode_s.copy()
+        is_prompt = np.array([option.codec == "prompt" for option in options])
+        if not self.prompts:
+            usable[is_prompt] = 0
+        if self.one_unit:
+            for representation in range(len(view.representations)):
+                same = np.flatnonzero((params.option_representation == representation) & (usable == 1))
+                slower = same[decode_s[same] > decode_s[same].min()] if len(same) else same
+                usable[slower] = 0
+        if not self.compute_model:
+            decode_s[is_prompt & (usable == 1)] = NO_TIME_S
+        mask = view.action_mask.reshape(-1)[1:].reshape(SLOTS, LOOKAHEAD, len(options)) * usable
+        if self.in_order:
+            first = np.flatnonzero(view.candidates[:, 0] != NO_ENTRY)
+            mask[first[0] + 1 :] = 0
+            mask[:, 1:] = 0
+        changed = params._replace(
+            option_usable=usable, option_decode_s=decode_s, weight_waste=params.weight_waste * self.waste_weight
+        )
+        flat = np.append(view.action_mask[:1], mask.ravel()).astype(np.int8)
+        return replace(view, params=changed, action_mask=flat)
+
+    def explain(self) -> Explanation:
+        """Explain the last decision: the actions looked at, and what goes where and when after the chosen one.
+
+        Returns:
+            The explanation.
+
+        Raises:
+            RuntimeError: Nothing has been decided yet.
+        """
+        if self.last_plan is None:
+            raise RuntimeError("explain: expected a decision before; call predict first")
+        return explain(self.last_plan, self.planner.knobs.rollout)

@@ -1,0 +1,150 @@
+"""What the planner has in mind: the schedule that follows its choice, as expected over futures."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ppgym.core.actions import WAIT
+from ppgym.core.state import (
+    EVENT_ARRIVAL,
+    EVENT_DTYPE,
+    EVENT_JOB_END,
+    EVENT_PLAY,
+    EVENT_REQUEST,
+    EventLog,
+)
+from ppgym.planning.planner import Plan
+from ppgym.planning.rollout import RolloutPolicy
+from ppgym.planning.search import new_scratch, rehearse
+
+REHEARSALS = 16
+HORIZON_S = 12.0
+LOG_ROWS = 512
+
+
+@dataclass(frozen=True)
+class PlannedRequest:
+    """A request that the planner has in mind, with times in seconds from now, averaged over futures that come to it.
+
+    Attributes:
+        video: Feed position.
+        chunk: Chunk index.
+        representation: Name.
+        unit: Compute unit.
+        share: Of the futures that come to this request within the horizon.
+        request_s: When it is sent.
+        arrival_s: When its last byte is in; NaN where that is past the horizon in every future.
+        ready_s: When it is decoded, likewise.
+        play_s: Its deadline: when it begins to play, likewise.
+    """
+
+    video: int
+    chunk: int
+    representation: str
+    unit: str
+    share: float
+    request_s: float
+    arrival_s: float
+    ready_s: float
+    play_s: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why an action: what else was looked at, and the schedule that follows.
+
+    Attributes:
+        choice: Name of the action.
+        considered: (name, share of the simulations, expected QoE over the rollout policy's choice) of each action.
+        schedule: The requests to come, by time.
+    """
+
+    choice: str
+    considered: tuple[tuple[str, float, float], ...]
+    schedule: tuple[PlannedRequest, ...]
+
+
+def name_action(plan: Plan, action: int) -> str:
+    """A root action in words: video, chunk, representation and unit.
+
+    Args:
+        plan: The plan.
+        action: Action index.
+
+    Returns:
+        Such as ``video 3 chunk 2 prompt-r8@npu``.
+    """
+    if action == WAIT:
+        return "wait"
+    view = plan.view
+    place, option = divmod(action - 1, len(view.options))
+    slot, lookahead = divmod(place, view.candidates.shape[1])
+    return f"video {int(view.state.video) + slot} chunk {view.candidates[slot, lookahead]} {view.options[option].name}"
+
+
+def explain(plan: Plan, policy: RolloutPolicy) -> Explanation:
+    """Rehearse a plan in some of its futures.
+
+    Args:
+        plan: What a search has found.
+        policy: The rollout policy that plays on.
+
+    Returns:
+        The explanation.
+    """
+    view, futures = plan.view, plan.futures
+    scratch = new_scratch(len(view.action_mask), 1)
+    rehearsals = min(REHEARSALS, len(futures.states))
+    times: dict[tuple[int, int, int], dict[int, list[float]]] = {}
+    for future in range(rehearsals):
+        log = EventLog(np.zeros(LOG_ROWS, EVENT_DTYPE), np.zeros(1, np.int32))
+        rehearse(
+            view.params,
+            futures.catalog,
+            futures.links,
+            futures.episodes,
+            futures.states,
+            view.law.leave_p,
+            policy,
+            scratch,
+            future,
+            plan.action,
+            HORIZON_S,
+            log,
+        )
+        options: dict[tuple[int, int], int] = {}
+        for row in log.rows[: log.used[0]]:
+            chunk = (int(row["video"]), int(row["chunk"]))
+            if row["kind"] == EVENT_REQUEST:
+                options[chunk] = int(row["option"])
+            if chunk in options and row["kind"] in (EVENT_REQUEST, EVENT_ARRIVAL, EVENT_JOB_END, EVENT_PLAY):
+                seen = times.setdefault((*chunk, options[chunk]), {})
+                seen.setdefault(int(row["kind"]), []).append(float(row["time_s"]) - view.time_s)
+
+    def mean_s(seen: dict[int, list[float]], kind: int) -> float:
+        return float(np.mean(seen[kind])) if kind in seen else float("nan")
+
+    schedule = [
+        PlannedRequest(
+            video=video,
+            chunk=chunk,
+            representation=view.representations[view.options[option].representation],
+            unit=view.options[option].unit,
+            share=len(seen[EVENT_REQUEST]) / rehearsals,
+            request_s=mean_s(seen, EVENT_REQUEST),
+            arrival_s=mean_s(seen, EVENT_ARRIVAL),
+            ready_s=mean_s(seen, EVENT_JOB_END),
+            play_s=mean_s(seen, EVENT_PLAY),
+        )
+        for (video, chunk, option), seen in times.items()
+    ]
+    total = max(int(plan.visits.sum()), 1)
+    order = np.argsort(-plan.visits, kind="stable")
+    return Explanation(
+        choice=name_action(plan, plan.action),
+        considered=tuple(
+            (name_action(plan, int(plan.root_actions[i])), plan.visits[i] / total, float(plan.advantage[i]))
+            for i in order
+        ),
+        schedule=tuple(sorted(schedule, key=lambda request: request.request_s)),
+    )

@@ -1,0 +1,267 @@
+"""The planner: belief, candidates, search with sequential halving at the root, decision, explanation.
+
+It puts the other files of this folder together; `agents/mcts.py` makes an agent of it.
+
+Shape legend: A actions at the root, M futures.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ppgym.core.actions import WAIT
+from ppgym.core.state import F8, I4
+from ppgym.planning.belief import Futures, LinkModel, mean_future, sample_futures
+from ppgym.planning.pruning import RULES, Requests, Rule, expect_requests
+from ppgym.planning.rollout import RolloutPolicy, estimate_bps
+from ppgym.planning.search import Scratch, SearchKnobs, new_scratch, prior_values, search_edges
+from ppgym.planning.tree import ROOT, Tree, new_tree, plant
+from ppgym.view import PlanningView
+
+LINK_PAST_HORIZON_S = 10.0  # drawn beyond the horizon, for the step that crosses it
+MS_PER_S = 1000.0
+
+
+class PlannerKnobs(NamedTuple):
+    """What the planner leaves open besides its budget; chosen on the train and validation splits."""
+
+    futures: int = 64  # sampled; simulations beyond them see a future again
+    root_actions: int = 16  # that the search looks at, at most
+    advantage_sd: float = 0.5  # of an action over the rollout policy's choice before any simulation, in QoE
+    prior_share: float = 1.0  # of what the rollout policy itself thinks of that advantage
+    edges: int = 8  # actions of a node below the root
+    search: SearchKnobs = SearchKnobs()
+    rollout: RolloutPolicy = RolloutPolicy()
+    link: LinkModel = LinkModel()
+
+
+class Plan(NamedTuple):
+    """What a search has found."""
+
+    action: int
+    root_actions: I4  # [A], the rollout policy's choice first
+    advantage: F8  # [A] estimated QoE over the rollout policy's choice until the horizon; -inf where dropped
+    visits: I4  # [A]
+    simulations: int
+    removed: dict[str, int]  # by rule, how many requests it removed
+    trees: list[Tree]
+    futures: Futures
+    view: PlanningView
+
+
+def prune(view: PlanningView, rules: Sequence[Rule], bps: float) -> tuple[Requests, dict[str, int]]:
+    """Leave out what the rules say, one after the other.
+
+    Args:
+        view: The planning view.
+        rules: The rules, in order.
+        bps: Expected rate of a transfer.
+
+    Returns:
+        What remains, and how many each rule removed.
+    """
+    requests, removed = expect_requests(view, bps), {}
+    for rule in rules:
+        gone = rule.find(view, requests)
+        removed[rule.name] = int(gone.sum())
+        if removed[rule.name]:
+            columns: Any = [column[~gone] for column in requests]
+            requests = Requests(*columns)
+    return requests, removed
+
+
+class Planner:
+    """Plans by simulation. Its decision is a function of the view and the seed alone, but for a time budget."""
+
+    def __init__(
+        self,
+        *,
+        simulations: int,
+        time_budget_ms: float | None = None,
+        rules: Sequence[Rule] = RULES,
+        seed: int = 0,
+        believes: bool = True,
+        threads: int = 1,
+        knobs: PlannerKnobs | None = None,
+    ) -> None:
+        """Make a planner.
+
+        Args:
+            simulations: Budget of a decision.
+            time_budget_ms: Milliseconds after which a decision stops early.
+            rules: Pruning rules.
+            seed: Seeds the futures.
+            believes: Whether futures are drawn; otherwise one is assumed, of mean bandwidth and mean watch times.
+            threads: Trees that are searched side by side, each in its share of the futures.
+            knobs: What else is open.
+
+        Raises:
+            ValueError: A budget, or a number of threads, below 1.
+        """
+        if threads < 1:
+            raise ValueError(f"threads: expected at least 1, got {threads}")
+        if simulations < 1:
+            raise ValueError(f"simulations: expected at least 1, got {simulations}")
+        if time_budget_ms is not None and time_budget_ms <= 0.0:
+            raise ValueError(f"time_budget_ms: expected more than 0 or None, got {time_budget_ms}")
+        self.simulations = simulations
+        self.time_budget_ms = time_budget_ms
+        self.rules = tuple(rules)
+        self.seed = seed
+        self.believes = believes
+        self.knobs = knobs or PlannerKnobs()
+        futures = self.knobs.futures if believes else 1
+        edges = max(self.knobs.root_actions, self.knobs.edges)
+        self._trees = [new_tree(simulations + 2, edges, futures) for _ in range(threads)]
+        self._scratches: list[Scratch] = []
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    def plan(self, view: PlanningView) -> Plan:
+        """Search.
+
+        1. Draw futures that agree with the view.
+        2. List the actions that are worth a look, by the rollout policy's opinion of them.
+        3. Sequential halving: simulate all of them in the same futures, keep the better half, and so on.
+        4. Take the highest posterior advantage over the rollout policy's choice.
+
+        Args:
+            view: The planning view.
+
+        Returns:
+            The plan.
+        """
+        started_s = time.perf_counter()
+        knobs = self.knobs
+        rng = np.random.default_rng([self.seed, abs(hash(float(view.time_s))), int(view.state.transfers)])
+        horizon_s = knobs.search.horizon_s + LINK_PAST_HORIZON_S
+        if self.believes:
+            futures = sample_futures(view, knobs.futures, rng, horizon_s, knobs.link)
+        else:
+            futures = mean_future(view, horizon_s, knobs.link)
+        if not self._scratches or len(self._scratches[0].values) != len(view.action_mask):
+            self._scratches = [new_scratch(len(view.action_mask), knobs.search.depth) for _ in self._trees]
+
+        actions, prior, removed = self._candidates(view, futures)
+        for tree in self._trees:
+            plant(tree, actions, prior)
+        spent = self._halve(view, futures, prior, started_s)
+        advantage = posterior_advantage(self._trees, prior, knobs)
+        visits: I4 = np.sum([tree.children_visits[ROOT, : len(actions)] for tree in self._trees], axis=0)
+        finalists = visits == visits.max()
+        advantage[~finalists] = -np.inf
+        return Plan(
+            action=int(actions[int(advantage.argmax())]),
+            root_actions=actions,
+            advantage=advantage,
+            visits=visits,
+            simulations=spent,
+            removed=removed,
+            trees=self._trees,
+            futures=futures,
+            view=view,
+        )
+
+    def _candidates(self, view: PlanningView, futures: Futures) -> tuple[I4, F8, dict[str, int]]:
+        """The actions to look at, the rollout policy's choice first, and their prior advantage over it."""
+        scratch = self._scratches[0]
+        scratch.values[:] = -np.inf
+        chosen = prior_values(
+            view.params,
+            futures.catalog,
+            futures.links,
+            futures.episodes,
+            futures.states,
+            view.law.leave_p,
+            self.knobs.rollout,
+            scratch,
+        )
+        values = scratch.values.copy()
+        requests, removed = prune(view, self.rules, float(estimate_bps(view.state, 5)))
+        others = np.append(requests.action, WAIT)
+        others = others[(others != chosen) & (values[others] > -np.inf)]
+        others = others[np.argsort(-values[others], kind="stable")]
+        actions = np.concatenate([[chosen], others[: self.knobs.root_actions - 1]])
+        if WAIT not in actions:
+            actions[-1] = WAIT
+        prior = np.clip(values[actions] - values[chosen], -20.0, 0.0)
+        return actions.astype(np.int32), prior, removed
+
+    def _halve(self, view: PlanningView, futures: Futures, prior: F8, started_s: float) -> int:
+        """Sequential halving; the rollout policy's choice stays, as what the others are measured by."""
+        alive = np.arange(len(prior), dtype=np.int32)
+        rounds = max(math.ceil(math.log2(max(len(prior), 2))), 1)
+        left, future = self.simulations, 0
+        for round_ in range(rounds):
+            each = max(left // (rounds - round_) // len(alive), 1)
+            if round_ > 0 and each * len(alive) > left:
+                break
+            self._simulate(view, futures, alive, future, each)
+            future, left = future + each, left - each * len(alive)
+            if self.time_budget_ms is not None and MS_PER_S * (time.perf_counter() - started_s) > self.time_budget_ms:
+                break
+            if round_ < rounds - 1:
+                advantage = posterior_advantage(self._trees, prior, self.knobs)[alive[1:]]
+                best = alive[1:][np.argsort(-advantage, kind="stable")[: max(len(alive) // 2 - 1, 1)]]
+                alive = np.append(alive[:1], best).astype(np.int32)
+        return self.simulations - left
+
+    def _simulate(self, view: PlanningView, futures: Futures, edges: I4, first: int, count: int) -> None:
+        """Simulate root edges in some futures, shared among the threads."""
+        bounds = np.linspace(first, first + count, len(self._trees) + 1).astype(int)
+
+        def search(thread: int) -> None:
+            search_edges(
+                view.params,
+                futures.catalog,
+                futures.links,
+                futures.episodes,
+                futures.states,
+                view.law.leave_p,
+                self.knobs.rollout,
+                self.knobs.search,
+                self._trees[thread],
+                self._scratches[thread],
+                edges,
+                bounds[thread],
+                bounds[thread + 1] - bounds[thread],
+            )
+
+        if self._pool is None:
+            search(0)
+        else:
+            list(self._pool.map(search, range(len(self._trees))))
+
+
+def posterior_advantage(trees: Sequence[Tree], prior: F8, knobs: PlannerKnobs) -> F8:
+    """Expected advantage of each root action over the first, from the differences seen in the same futures.
+
+    The advantage is taken to be normal around what the rollout policy thinks of it, and the differences normal around
+    the advantage: the posterior mean shrinks what few simulations show.
+
+    Args:
+        trees: The searched trees.
+        prior: [A] prior advantages; 0 for the first.
+        knobs: The planner's knobs.
+
+    Returns:
+        [A] QoE until the horizon; 0 for the first.
+    """
+    visits = np.sum([tree.root_visits[: len(prior)] for tree in trees], axis=0)
+    visited = visits > 0
+    means = np.sum([tree.root_return[: len(prior)] for tree in trees], axis=0) / np.maximum(visits, 1)
+    both = visited & visited[0]
+    seen = both.sum(axis=1)
+    differences = np.where(both, means - means[0], 0.0)
+    mean = differences.sum(axis=1) / np.maximum(seen, 1)
+    square = np.where(both, (differences - mean[:, None]) ** 2, 0.0).sum(axis=1)
+    # one pseudo-difference of the prior's spread, so that two equal ones are no certainty
+    variance = (square + knobs.advantage_sd**2) / np.maximum(seen, 1)
+    weight = seen / (variance + 1e-9)
+    prior_weight = 1.0 / knobs.advantage_sd**2
+    advantage: F8 = (weight * mean + prior_weight * knobs.prior_share * prior) / (weight + prior_weight)
+    advantage[0] = 0.0
+    return advantage

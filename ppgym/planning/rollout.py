@@ -1,0 +1,310 @@
+"""The cheap policy that plays a sampled future to its horizon: for each video's next chunk, the request worth most.
+
+It sees what a client sees, never the future that it plays in, and costs about a microsecond. The same values are the
+search's prior. Which action the planner takes is decided in `search.py`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ppgym.core.actions import WAIT, find_candidate, first_chunk, fits_in_memory
+from ppgym.core.jit import kernel
+from ppgym.core.observation import position_s, survival_at, unit_backlog_s
+from ppgym.core.qoe import MBIT_PER_BYTE
+from ppgym.core.state import (
+    ABSENT,
+    F8,
+    HISTORY,
+    LOOKAHEAD,
+    NO_ENTRY,
+    RING,
+    SLOTS,
+    CatalogArrays,
+    Episode,
+    Params,
+    Record,
+)
+
+GUESS_BPS = 1.2e6  # before the first transfer has ended
+RATE_SPAN_S = 4.0  # over which a viewer's leaving is averaged
+
+
+class RolloutKnobs(NamedTuple):
+    """How the policy trades."""
+
+    bps_share: float  # of the harmonic mean of the last throughputs that is counted on
+    defer_s: float  # until a chunk's next turn, if it is not fetched now
+    link_price: float  # of a second of link, in QoE
+    unit_price: float  # of a second that a chunk occupies its unit, in QoE
+    switch_share: float  # of a quality switch that is charged to the chunk
+    waste_share: float  # of the expected waste that is charged
+    gain_share: float  # of a chunk's own worth that is lost if it is not fetched now
+    gain_fade: float  # how fast that share falls with each second until the chunk is due
+    stall_share: float  # of the stall expected of the chunk itself
+    others_share: float  # of the stall that the others suffer while the link is held
+    least_value: float  # below which nothing is fetched
+    margin_s: float  # by which a chunk of the current video is wanted before it plays
+    buffer_s: float  # no more than this of the current video
+
+
+class RolloutPolicy(NamedTuple):
+    """Its knobs on a slow and on a fast link; between them they change with the logarithm of the rate.
+
+    Found by evolution (CMA-ES) on the training split, over networks and devices: `python -m agents.evolution`.
+    """
+
+    slow: RolloutKnobs = RolloutKnobs(
+        0.858, 3.31, 0.459, 0.108, 0.423, 2.17, 1.84, 0.042, 0.748, 0.604, 1.47, -0.077, 27.5
+    )
+    fast: RolloutKnobs = RolloutKnobs(
+        0.852, 1.14, 0.209, 0.014, 0.657, 0.903, 1.32, 0.297, 0.597, 0.633, 1.65, 0.045, 35.9
+    )
+
+
+SLOW_BPS, FAST_BPS = 0.8e6, 4.0e6
+
+
+@kernel
+def blend(policy: RolloutPolicy, bps: float) -> RolloutKnobs:
+    """The knobs at a rate.
+
+    Args:
+        policy: The knobs at both ends.
+        bps: Bits per second.
+
+    Returns:
+        The knobs.
+    """
+    share = np.log(bps / SLOW_BPS) / np.log(FAST_BPS / SLOW_BPS)
+    share = min(max(share, 0.0), 1.0)
+    a, b = policy.slow, policy.fast
+    return RolloutKnobs(
+        a.bps_share + share * (b.bps_share - a.bps_share),
+        a.defer_s + share * (b.defer_s - a.defer_s),
+        a.link_price + share * (b.link_price - a.link_price),
+        a.unit_price + share * (b.unit_price - a.unit_price),
+        a.switch_share + share * (b.switch_share - a.switch_share),
+        a.waste_share + share * (b.waste_share - a.waste_share),
+        a.gain_share + share * (b.gain_share - a.gain_share),
+        a.gain_fade + share * (b.gain_fade - a.gain_fade),
+        a.stall_share + share * (b.stall_share - a.stall_share),
+        a.others_share + share * (b.others_share - a.others_share),
+        a.least_value + share * (b.least_value - a.least_value),
+        a.margin_s + share * (b.margin_s - a.margin_s),
+        a.buffer_s + share * (b.buffer_s - a.buffer_s),
+    )
+
+
+# Rows of the scratch pad [PAD, SLOTS]
+CHUNK, DUE, PLAYED, RATE, FASTEST, REFERENCE = range(6)
+PAD = 6
+
+
+@kernel
+def estimate_bps(state: Record, samples: int) -> float:
+    """Harmonic mean of the last throughputs.
+
+    Args:
+        state: Record of `STATE_DTYPE`.
+        samples: How many at most.
+
+    Returns:
+        Bits per second.
+    """
+    count = min(samples, min(int(state.throughputs), HISTORY))
+    if count == 0:
+        return GUESS_BPS
+    total: float = 0.0
+    for back in range(count):
+        total += 1.0 / max(state.throughput_bps[(state.throughputs - 1 - back) % HISTORY], 1.0)
+    return count / total
+
+
+@kernel
+def leaving_rate(catalog: CatalogArrays, index: int, position: float, span_s: float) -> float:
+    """How fast a viewer is expected to leave a video, from its retention curve.
+
+    Args:
+        catalog: The catalog.
+        index: Catalog index.
+        position: Content seconds watched.
+        span_s: Over which to average; a video that ends within it is left then.
+
+    Returns:
+        Probability per second.
+    """
+    alive = survival_at(catalog, index, position)
+    later = position + span_s
+    staying: float = 0.0
+    if alive > 0.0 and later < catalog.n_chunks[index]:
+        staying = survival_at(catalog, index, later) / alive
+    return (1.0 - staying) / span_s
+
+
+@kernel
+def stall_s(pad: F8, slot: int, ready_s: float) -> float:
+    """Expected stall for a slot's next chunk if it is decoded at some time.
+
+    The viewer leaves each video at a constant rate: the chance to have come to slot s within t seconds is about the
+    product of the rates times t ** s / s!, and never more than one.
+
+    Args:
+        pad: What `survey` found.
+        slot: Visible slot.
+        ready_s: Seconds from now.
+
+    Returns:
+        Seconds.
+    """
+    late_s = ready_s - pad[DUE, slot]
+    if late_s <= 0.0:
+        return 0.0
+    share = pad[RATE, slot]
+    for _ in range(slot):
+        share *= late_s
+    expected_s: float = pad[PLAYED, slot] * late_s * min(share, 1.0)
+    return expected_s
+
+
+@kernel
+def survey(
+    params: Params,
+    catalog: CatalogArrays,
+    episode: Episode,
+    state: Record,
+    leave_p: float,
+    knobs: RolloutKnobs,
+    lookahead: int,
+    bps: float,
+    pad: F8,
+) -> None:
+    """Find a chunk of each slot, when it is due, how likely it plays, and how soon it can be ready.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The catalog.
+        episode: Its playlist gives the visible videos; nothing else of it is read.
+        state: Record of `STATE_DTYPE`.
+        leave_p: P(the session ends after a video).
+        knobs: The policy's knobs.
+        lookahead: Which of a slot's candidates.
+        bps: Expected rate.
+        pad: Output [PAD, SLOTS].
+    """
+    here_s = position_s(state)
+    reach, rate = 1.0, 1.0
+    for slot in range(SLOTS):
+        pad[CHUNK, slot] = NO_ENTRY
+        video = state.video + slot
+        if video >= episode.playlist.shape[0]:
+            continue
+        index = episode.playlist[video]
+        watched_s = here_s if slot == 0 else 0.0
+        chunk = find_candidate(catalog, episode, state, slot, lookahead)
+        if chunk != NO_ENTRY:
+            due_s = float(chunk)
+            if slot == 0:
+                due_s = max(chunk - here_s, 0.0) if state.playing else float(chunk - state.playhead)
+            if slot > 0 or due_s < knobs.buffer_s:
+                alive = survival_at(catalog, index, watched_s)
+                pad[CHUNK, slot] = chunk
+                pad[DUE, slot] = due_s - knobs.margin_s if slot == 0 else due_s
+                pad[PLAYED, slot] = reach * min(catalog.retention[index, chunk] / alive, 1.0) if alive > 0.0 else 0.0
+                pad[RATE, slot] = rate / (slot + 1)
+                fastest_s = 1e9
+                for option in range(params.option_unit.shape[0]):
+                    if params.option_usable[option]:
+                        size_bytes = catalog.chunk_bytes[index, chunk, params.option_representation[option]]
+                        arrival_s = params.rtt_s + 8.0 * size_bytes / bps
+                        ready_s = max(arrival_s, unit_backlog_s(state, params.option_unit[option]))
+                        fastest_s = min(fastest_s, ready_s + params.option_decode_s[option])
+                pad[FASTEST, slot] = fastest_s
+                reference = state.begun_quality
+                if chunk > first_chunk(state, video):
+                    option = state.chunk_option[video % SLOTS, (chunk - 1) % RING]
+                    if state.chunk_status[video % SLOTS, (chunk - 1) % RING] != ABSENT:
+                        reference = catalog.quality[index, chunk - 1, params.option_representation[option]]
+                pad[REFERENCE, slot] = reference
+        rate *= leaving_rate(catalog, index, watched_s, RATE_SPAN_S) / (slot + 1)
+        reach *= 1.0 - leave_p
+
+
+@kernel
+def value_actions(
+    params: Params,
+    catalog: CatalogArrays,
+    episode: Episode,
+    state: Record,
+    leave_p: float,
+    policy: RolloutPolicy,
+    lookahead: int,
+    pad: F8,
+    values: F8,
+) -> int:
+    """Value the requests of one look-ahead, and WAIT.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The catalog.
+        episode: Its playlist gives the visible videos; nothing else of it is read.
+        state: Record of `STATE_DTYPE`.
+        leave_p: P(the session ends after a video).
+        policy: Its knobs.
+        lookahead: Which of a slot's candidates.
+        pad: Scratch [PAD, SLOTS].
+        values: Output [1 + S * L * O]: QoE of each legal request of this look-ahead, -inf where illegal; other
+            look-aheads stay.
+
+    Returns:
+        The action of the highest value among these and WAIT.
+    """
+    bps = estimate_bps(state, 5)
+    knobs = blend(policy, bps)
+    bps *= knobs.bps_share
+    survey(params, catalog, episode, state, leave_p, knobs, lookahead, bps, pad)
+    options = params.option_unit.shape[0]
+    starving = not state.playing and pad[CHUNK, 0] == state.playhead
+    best, best_value = WAIT, -1e9 if starving else knobs.least_value
+    values[WAIT] = best_value
+    for slot in range(SLOTS):
+        first = 1 + (slot * LOOKAHEAD + lookahead) * options
+        if pad[CHUNK, slot] == NO_ENTRY:
+            for option in range(options):
+                values[first + option] = -np.inf
+            continue
+        chunk = int(pad[CHUNK, slot])
+        index = episode.playlist[state.video + slot]
+        played = pad[PLAYED, slot]
+        deferred = params.weight_rebuffer * stall_s(pad, slot, pad[FASTEST, slot] + knobs.defer_s)
+        gain_share = played * knobs.gain_share / (1.0 + knobs.gain_fade * max(pad[DUE, slot], 0.0))
+        representation, transfer_s, worth = NO_ENTRY, 0.0, 0.0
+        for option in range(options):
+            if not params.option_usable[option] or not fits_in_memory(
+                params, catalog, state, slot, chunk, params.option_representation[option]
+            ):
+                values[first + option] = -np.inf
+                continue
+            if params.option_representation[option] != representation:
+                representation = params.option_representation[option]
+                size_bytes = catalog.chunk_bytes[index, chunk, representation]
+                quality = catalog.quality[index, chunk, representation]
+                transfer_s = params.rtt_s + 8.0 * size_bytes / bps
+                switch = params.weight_switch * knobs.switch_share * abs(quality - pad[REFERENCE, slot])
+                waste = params.weight_waste * knobs.waste_share * (1.0 - played) + params.weight_download
+                others = 0.0
+                for other in range(SLOTS):
+                    if other != slot and pad[CHUNK, other] != NO_ENTRY:
+                        soonest_s = pad[FASTEST, other]
+                        others += stall_s(pad, other, soonest_s + transfer_s) - stall_s(pad, other, soonest_s)
+                worth = deferred + gain_share * (params.weight_quality * quality - switch)
+                worth -= waste * size_bytes * MBIT_PER_BYTE + knobs.link_price * transfer_s
+                worth -= params.weight_rebuffer * knobs.others_share * others
+            unit, decode_s = params.option_unit[option], params.option_decode_s[option]
+            ready_s = max(transfer_s, unit_backlog_s(state, unit)) + decode_s
+            value = worth - (knobs.unit_price + params.weight_compute[unit]) * decode_s
+            value -= params.weight_rebuffer * knobs.stall_share * stall_s(pad, slot, ready_s)
+            values[first + option] = value
+            if value > best_value:
+                best, best_value = first + option, value
+    return best

@@ -1,0 +1,403 @@
+"""The search: simulate a sampled future along the tree, expand a leaf, play on with the rollout policy, backward.
+
+It moves worlds by `core.dynamics.transition` alone. What may happen is drawn by `belief.py`, which requests are worth a
+look is up to `pruning.py`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ppgym.core.actions import WAIT, first_chunk
+from ppgym.core.dynamics import transition
+from ppgym.core.episodes import Episodes, Links, take_episode
+from ppgym.core.jit import kernel, unlocked
+from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS, reward_terms, totals_of
+from ppgym.core.state import (
+    DECODED,
+    DECODING,
+    F8,
+    I4,
+    LOOKAHEAD,
+    NO_ENTRY,
+    QUEUED,
+    RING,
+    SLOTS,
+    CatalogArrays,
+    Episode,
+    EventLog,
+    Params,
+    Record,
+    new_states,
+)
+from ppgym.planning.rollout import PAD, RolloutPolicy, value_actions
+from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree
+
+
+class SearchKnobs(NamedTuple):
+    """How the search trades; found on the training split."""
+
+    horizon_s: float = 15.0  # of a simulation
+    kept_share: float = 0.3  # of its quality that a chunk decoded at the horizon is worth
+    exploration: float = 1.25  # PUCT's constant, on values normalised to [0, 1]
+    temperature: float = 0.5  # of the prior, in QoE
+    depth: int = 8  # edges below which the rollout policy takes over
+
+
+class Scratch(NamedTuple):
+    """Working memory of a search."""
+
+    state: np.ndarray  # [1] of STATE_DTYPE
+    pad: F8  # [PAD, SLOTS]
+    values: F8  # [1 + S * L * O]
+    terms: F8  # [5]
+    path_node: I4  # [depth]
+    path_edge: I4  # [depth]
+    path_return: F8  # [depth] return before the step
+
+
+def new_scratch(actions: int, depth: int) -> Scratch:
+    """Working memory of a search.
+
+    Args:
+        actions: 1 + S * L * O.
+        depth: Most edges of a path in the tree.
+
+    Returns:
+        Scratch.
+    """
+    return Scratch(
+        state=new_states(1),
+        pad=np.zeros((PAD, SLOTS)),
+        values=np.zeros(actions),
+        terms=np.zeros(len(REWARD_TERMS)),
+        path_node=np.zeros(depth, np.int32),
+        path_edge=np.zeros(depth, np.int32),
+        path_return=np.zeros(depth),
+    )
+
+
+@kernel
+def terminal_value(params: Params, catalog: CatalogArrays, episode: Episode, state: Record, kept_share: float) -> float:
+    """What the chunks at hand are worth at the horizon, to a viewer whose future is known to be this one.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The catalog.
+        episode: The sampled future.
+        state: Record of `STATE_DTYPE`.
+        kept_share: Of the quality of a chunk that will play.
+
+    Returns:
+        QoE.
+    """
+    value, reached = 0.0, True
+    for slot in range(SLOTS):
+        video = state.video + slot
+        if video >= episode.playlist.shape[0]:
+            break
+        index, row, begin = episode.playlist[video], video % SLOTS, first_chunk(state, video)
+        for chunk in range(begin, min(catalog.n_chunks[index], begin + RING)):
+            status = state.chunk_status[row, chunk % RING]
+            if status == QUEUED or status == DECODING or status == DECODED:
+                representation = params.option_representation[state.chunk_option[row, chunk % RING]]
+                if reached and chunk < episode.watch_s[video]:
+                    played_s = min(1.0, episode.watch_s[video] - chunk)
+                    value += (
+                        kept_share * params.weight_quality * catalog.quality[index, chunk, representation] * played_s
+                    )
+                else:
+                    value -= params.weight_waste * MBIT_PER_BYTE * catalog.chunk_bytes[index, chunk, representation]
+        reached = reached and not episode.leaves[video]
+    return value
+
+
+@kernel
+def expand(tree: Tree, scratch: Scratch, first_action: int, options: int) -> int:
+    """Make a node whose edges are the rollout policy's choice and the other requests of the highest value.
+
+    Args:
+        tree: The tree.
+        scratch: Holds the values of the actions.
+        first_action: The rollout policy's choice.
+        options: O.
+
+    Returns:
+        The node; `UNVISITED` where the tree is full.
+    """
+    node = int(tree.node_count[0])
+    edges = tree.children_action.shape[1]
+    if node >= tree.edge_count.shape[0]:
+        return UNVISITED
+    tree.node_count[0] = node + 1
+    count = 0
+    for _ in range(edges):
+        best, best_value = first_action, -np.inf
+        if count > 0:
+            best = NO_ENTRY
+            for slot in range(-1, SLOTS):
+                first = 1 + slot * LOOKAHEAD * options if slot >= 0 else WAIT
+                for action in range(first, first + (options if slot >= 0 else 1)):
+                    if scratch.values[action] > best_value:
+                        best, best_value = action, scratch.values[action]
+            if best == NO_ENTRY:
+                break
+        tree.children_action[node, count] = best
+        tree.children_prior_value[node, count] = scratch.values[best]
+        tree.children_visits[node, count] = 0
+        tree.children_return[node, count] = 0.0
+        tree.children_elapsed_s[node, count] = 0.0
+        for branch in range(BRANCHES):
+            tree.children_index[node, count, branch] = UNVISITED
+        scratch.values[best] = -np.inf
+        count += 1
+    tree.edge_count[node] = count
+    return node
+
+
+@kernel
+def select(tree: Tree, node: int, knobs: SearchKnobs) -> int:
+    """The edge to try next, by PUCT with values normalised by the tree's own range.
+
+    Args:
+        tree: The tree.
+        node: An inner node.
+        knobs: The search's knobs.
+
+    Returns:
+        Edge index.
+    """
+    spread = tree.value_range
+    total, visits = 0.0, 0
+    top = tree.children_prior_value[node, 0]
+    for edge in range(tree.edge_count[node]):
+        total += np.exp(max((tree.children_prior_value[node, edge] - top) / knobs.temperature, -20.0))
+        visits += tree.children_visits[node, edge]
+    scale = 1.0 / (spread[1] - spread[0]) if spread[1] > spread[0] else 0.0
+    parent = 0.0
+    for edge in range(tree.edge_count[node]):
+        parent += tree.children_return[node, edge]
+    parent = (parent / visits - spread[0]) * scale if visits > 0 else 0.0
+    best, best_score = 0, -np.inf
+    for edge in range(tree.edge_count[node]):
+        prior = np.exp(max((tree.children_prior_value[node, edge] - top) / knobs.temperature, -20.0)) / total
+        count = tree.children_visits[node, edge]
+        value = (tree.children_return[node, edge] / count - spread[0]) * scale if count > 0 else parent
+        score = value + knobs.exploration * prior * np.sqrt(visits + 1.0) / (1 + count)
+        if score > best_score:
+            best, best_score = edge, score
+    return best
+
+
+@kernel
+def simulate(
+    params: Params,
+    catalog: CatalogArrays,
+    links: Links,
+    episodes: Episodes,
+    roots: np.ndarray,
+    leave_p: float,
+    rollout: RolloutPolicy,
+    knobs: SearchKnobs,
+    tree: Tree,
+    scratch: Scratch,
+    future: int,
+    root_edge: int,
+) -> float:
+    """Play one future to the horizon: down the tree, one node further, then by the rollout policy; and back up.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The visible manifests.
+        links: The sampled links.
+        episodes: [M] the sampled futures.
+        roots: [M] of STATE_DTYPE, the state at the root in each future.
+        leave_p: P(the session ends after a video).
+        rollout: The rollout policy.
+        knobs: The search's knobs.
+        tree: The tree; grows by a node.
+        scratch: Working memory.
+        future: Which future.
+        root_edge: The edge to take at the root.
+
+    Returns:
+        The return from the root to the horizon, terminal value included.
+    """
+    episode = take_episode(episodes, links, future)
+    scratch.state[0] = roots[future]
+    state = scratch.state[0]
+    before = totals_of(state)
+    end_s = state.time_s + knobs.horizon_s
+    options = params.option_unit.shape[0]
+    depth, node, edge = 0, ROOT, root_edge
+    action = tree.children_action[ROOT, root_edge]
+    while True:
+        time_s, video = state.time_s, state.video
+        if node != UNVISITED:
+            scratch.path_node[depth], scratch.path_edge[depth] = node, edge
+            scratch.path_return[depth] = reward_terms(params, before, totals_of(state), scratch.terms)
+        transition(params, catalog, episode, state, action)
+        ended = state.terminated or state.time_s >= end_s
+        if not ended:
+            action = value_actions(params, catalog, episode, state, leave_p, rollout, 0, scratch.pad, scratch.values)
+        if node != UNVISITED:
+            tree.children_elapsed_s[node, edge] += state.time_s - time_s
+            branch = min(state.video - video, BRANCHES - 1)
+            depth += 1
+            child = tree.children_index[node, edge, branch]
+            if ended or depth >= knobs.depth:
+                node = UNVISITED
+            elif child == UNVISITED:
+                tree.children_index[node, edge, branch] = expand(tree, scratch, action, options)
+                node = UNVISITED
+            else:
+                node = child
+                edge = select(tree, node, knobs)
+                chosen = tree.children_action[node, edge]
+                if edge > 0:  # the first edge is the rollout policy's choice, whatever it is in this future
+                    if scratch.values[chosen] > -np.inf:
+                        action = chosen
+                    else:
+                        node = UNVISITED  # not legal in this future: out of the tree
+        if ended:
+            break
+    value = reward_terms(params, before, totals_of(state), scratch.terms)
+    if not state.terminated:
+        value += terminal_value(params, catalog, episode, state, knobs.kept_share)
+    for i in range(depth):
+        node, edge = scratch.path_node[i], scratch.path_edge[i]
+        tree.children_visits[node, edge] += 1
+        tree.children_return[node, edge] += value - scratch.path_return[i]
+        if node != ROOT:
+            mean = tree.children_return[node, edge] / tree.children_visits[node, edge]
+            tree.value_range[0] = min(tree.value_range[0], mean)
+            tree.value_range[1] = max(tree.value_range[1], mean)
+    tree.root_return[root_edge, future] += value
+    tree.root_visits[root_edge, future] += 1
+    return value
+
+
+@unlocked
+def search_edges(
+    params: Params,
+    catalog: CatalogArrays,
+    links: Links,
+    episodes: Episodes,
+    roots: np.ndarray,
+    leave_p: float,
+    rollout: RolloutPolicy,
+    knobs: SearchKnobs,
+    tree: Tree,
+    scratch: Scratch,
+    edges: I4,
+    first: int,
+    count: int,
+) -> None:
+    """Simulate some root edges, each in the same futures.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The visible manifests.
+        links: The sampled links.
+        episodes: [M] the sampled futures.
+        roots: [M] of STATE_DTYPE, the state at the root in each future.
+        leave_p: P(the session ends after a video).
+        rollout: The rollout policy.
+        knobs: The search's knobs.
+        tree: The tree.
+        scratch: Working memory.
+        edges: Root edges.
+        first: The first future.
+        count: How many; past the last it begins again.
+    """
+    for future in range(first, first + count):
+        for k in range(edges.shape[0]):
+            simulate(
+                params,
+                catalog,
+                links,
+                episodes,
+                roots,
+                leave_p,
+                rollout,
+                knobs,
+                tree,
+                scratch,
+                future % roots.shape[0],
+                edges[k],
+            )
+
+
+@unlocked
+def rehearse(
+    params: Params,
+    catalog: CatalogArrays,
+    links: Links,
+    episodes: Episodes,
+    roots: np.ndarray,
+    leave_p: float,
+    rollout: RolloutPolicy,
+    scratch: Scratch,
+    future: int,
+    first_action: int,
+    horizon_s: float,
+    log: EventLog,
+) -> None:
+    """Play an action and then the rollout policy in one future, and log what happens.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The visible manifests.
+        links: The sampled links.
+        episodes: [M] the sampled futures.
+        roots: [M] of STATE_DTYPE.
+        leave_p: P(the session ends after a video).
+        rollout: The rollout policy.
+        scratch: Working memory.
+        future: Which future.
+        first_action: What is done first.
+        horizon_s: Seconds to play.
+        log: Output.
+    """
+    episode = take_episode(episodes, links, future)
+    scratch.state[0] = roots[future]
+    state, action = scratch.state[0], first_action
+    end_s = state.time_s + horizon_s
+    while not state.terminated and state.time_s < end_s:
+        transition(params, catalog, episode, state, action, log)
+        action = value_actions(params, catalog, episode, state, leave_p, rollout, 0, scratch.pad, scratch.values)
+
+
+@kernel
+def prior_values(
+    params: Params,
+    catalog: CatalogArrays,
+    links: Links,
+    episodes: Episodes,
+    roots: np.ndarray,
+    leave_p: float,
+    rollout: RolloutPolicy,
+    scratch: Scratch,
+) -> int:
+    """What the rollout policy thinks of every action at the root.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The visible manifests.
+        links: The sampled links.
+        episodes: [M] the sampled futures; all have the same visible videos.
+        roots: [M] of STATE_DTYPE.
+        leave_p: P(the session ends after a video).
+        rollout: The rollout policy.
+        scratch: Its values are the output.
+
+    Returns:
+        The rollout policy's choice.
+    """
+    episode, chosen = take_episode(episodes, links, 0), WAIT
+    for step in range(LOOKAHEAD):
+        lookahead = LOOKAHEAD - 1 - step
+        chosen = value_actions(
+            params, catalog, episode, roots[0], leave_p, rollout, lookahead, scratch.pad, scratch.values
+        )
+    return chosen
