@@ -1,7 +1,8 @@
 """The catalog: in which representations a video exists, how many bytes each of its chunks has, what it is worth.
 
-Also the seeded generator of synthetic feeds and the reader of the MMGC 2022 sizes. What decoding costs on a device
-is `devices.py`; which video follows which is drawn in `scenario.py`.
+Also the reader of measured ladders (written by `python -m ppgym.codec ladder`), the seeded generator of synthetic
+feeds and the reader of the MMGC 2022 sizes. What decoding costs on a device is `devices.py`; which video follows which
+is drawn in `scenario.py`.
 """
 
 import functools
@@ -23,6 +24,7 @@ F8 = npt.NDArray[np.float64]
 
 CODECS = ("h264", "hevc", "av1", "prompt")
 SCHEMA = "ppgym-catalog/1"
+LADDER_SCHEMA = "ppgym-ladder/1"
 
 PIXEL_BPS = (750e3, 1200e3, 1850e3)  # the H.264 rungs of the MMGC 2022 challenge
 PROMPT_RANKS = (4, 8, 16)
@@ -123,6 +125,70 @@ def default_ladder(prompt_quality_scale: float = 1.0) -> tuple[Representation, .
             )
         )
     return (*pixels, *prompts)
+
+
+LADDER_KEYS = ("provenance", "clip", "generator", "representations", "h264_curve")
+RUNG_KEYS = (
+    *("codec", "rank", "width", "height", "fps", "bitrate_bps", "chunk_bytes", "psnr_db", "ssim", "lpips"),
+    *("encode_s", "decode_s", "h264_equivalent_bps", "flag"),
+)
+
+
+def ladder_names() -> tuple[str, ...]:
+    """The measured ladders that are shipped."""
+    return tuple(sorted(path.stem for path in (data_root() / "ladders").glob("*.json")))
+
+
+def load_ladder(name_or_path: str | Path) -> tuple[Representation, ...]:
+    """A measured ladder, in place of the published one (`default_ladder`).
+
+    A representation's quality is the rate at which H.264 reaches its SSIM on the measured clip.
+
+    Args:
+        name_or_path: One of `ladder_names`, or the path of a table that `python -m ppgym.codec ladder` wrote.
+
+    Returns:
+        Its representations: three of pixels by ascending bitrate, then prompts of rank 4, 8 and 16, as in the default
+        ladder, so that the option table and the observation keep their shape.
+
+    Raises:
+        FileNotFoundError: No such name or file.
+        ValueError: Not such a table; names file, row, value and what was expected.
+    """
+    shipped = name_or_path in ladder_names()
+    path = data_root() / "ladders" / f"{name_or_path}.json" if shipped else Path(name_or_path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no ladder and no file {str(name_or_path)!r}; {suggest(str(name_or_path), ladder_names())}"
+        )
+    content = read_json(path)
+    check_keys(str(path), content, LADDER_KEYS, LADDER_SCHEMA)
+    check_text(str(path), "provenance", content["provenance"])
+    rows = content["representations"]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{path}: key 'representations': expected a list of objects")
+    ladder = tuple(_parse_rung(f"{path}, representation {index}", row) for index, row in enumerate(rows))
+    pixels = [rung.bitrate_bps for rung in ladder if not rung.is_prompt]
+    ranks = tuple(rung.rank for rung in ladder)
+    if ranks != (0,) * len(PIXEL_BPS) + PROMPT_RANKS or pixels != sorted(pixels):
+        raise ValueError(
+            f"{path}: expected {len(PIXEL_BPS)} pixel representations by ascending bitrate and then prompts of rank "
+            f"{', '.join(map(str, PROMPT_RANKS))}, got {', '.join(rung.name for rung in ladder)}"
+        )
+    return ladder
+
+
+def _parse_rung(where: str, row: dict[str, Any]) -> Representation:
+    check_keys(where, row, RUNG_KEYS)
+    for key in ("rank", "width", "height"):
+        if not isinstance(row[key], int) or isinstance(row[key], bool):
+            raise ValueError(f"{where}: key {key!r}: expected a whole number, got {row[key]!r}")
+    equivalent_bps = check_number(where, "h264_equivalent_bps", row["h264_equivalent_bps"], 0.0)
+    fields = {key: row[key] for key in ("codec", "bitrate_bps", "rank", "width", "height", "fps")}
+    try:
+        return Representation(**fields, quality=equivalent_bps / 1e6)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,7 +303,11 @@ class Catalog:
 
     @classmethod
     def read_mmgc(
-        cls, sizes_dir: str | Path, curves_dir: str | Path | None = None, prompt_quality_scale: float = 1.0
+        cls,
+        sizes_dir: str | Path,
+        curves_dir: str | Path | None = None,
+        prompt_quality_scale: float = 1.0,
+        ladder: str | None = None,
     ) -> tuple["Catalog", tuple[RetentionCurve, ...]]:
         """Read the layout of the MMGC 2022 challenge and add the prompts of the default ladder.
 
@@ -246,6 +316,7 @@ class Catalog:
                 750, 1200 and 1850 kbit/s, one whole number a line.
             curves_dir: Folder with a retention table NAME for each video (`RetentionCurve.read`), or None.
             prompt_quality_scale: As in `default_ladder`.
+            ladder: As in `load_catalog`.
 
         Returns:
             The catalog, its videos in the order of their names, and their retention curves (none without
@@ -263,7 +334,7 @@ class Catalog:
         if not folders:
             raise ValueError(f"{sizes_dir}: expected a folder for each video, with files video_size_0 and so on")
         videos = tuple(Video(folder.name, _read_mmgc_sizes(folder)) for folder in folders)
-        catalog = cls(videos, default_ladder(prompt_quality_scale))
+        catalog = _on_ladder(videos, prompt_quality_scale, ladder)
         if curves_dir is None:
             return catalog, ()
         curves = []
@@ -353,31 +424,32 @@ def _generate_video(name: str, rng: np.random.Generator) -> Video:
     return Video(name, np.round(np.array(PIXEL_BPS) * CHUNK_S / 8 * factor))
 
 
-def load_catalog(split_or_path: str | Path, prompt_quality_scale: float = 1.0) -> Catalog:
+def load_catalog(split_or_path: str | Path, prompt_quality_scale: float = 1.0, ladder: str | None = None) -> Catalog:
     """A shipped catalog, or one from a file (format: traces/videos/README.md); results are cached.
 
     Args:
         split_or_path: "train", "validation" or "test" (which share no video and no seed), or a JSON file's path.
         prompt_quality_scale: As in `default_ladder`.
+        ladder: A measured ladder (`load_ladder`) in place of the default one: the sizes of pixels are scaled from the
+            rungs of the default ladder to its own.
 
     Returns:
-        The catalog in the representations of the default ladder.
+        The catalog in the representations of the ladder.
 
     Raises:
         FileNotFoundError: No such split or file.
         ValueError: Not such a file; names file, video and what was expected.
     """
-    return _load(str(split_or_path), prompt_quality_scale)
+    return _load(str(split_or_path), prompt_quality_scale, ladder)
 
 
 @functools.lru_cache(maxsize=16)
-def _load(split_or_path: str, prompt_quality_scale: float) -> Catalog:
+def _load(split_or_path: str, prompt_quality_scale: float, ladder: str | None) -> Catalog:
     shipped = split_or_path in SPLITS
     path = data_root() / "videos" / f"{split_or_path}.json" if shipped else Path(split_or_path)
     if not path.is_file():
         raise FileNotFoundError(f"no catalog and no file {split_or_path!r}; {suggest(split_or_path, SPLITS)}")
-    ladder = default_ladder(prompt_quality_scale)
-    pixels = [representation.name for representation in ladder if not representation.is_prompt]
+    pixels = [representation.name for representation in default_ladder() if not representation.is_prompt]
     content = read_json(path)
     check_keys(str(path), content, ("provenance", "representations", "videos"), SCHEMA)
     check_text(str(path), "provenance", content["provenance"])
@@ -386,7 +458,20 @@ def _load(split_or_path: str, prompt_quality_scale: float) -> Catalog:
     if not isinstance(content["videos"], dict) or not content["videos"]:
         raise ValueError(f"{path}: key 'videos': expected an object of one video or more")
     videos = tuple(_parse_video(path, name, rungs, len(pixels)) for name, rungs in content["videos"].items())
-    return Catalog(videos, ladder)
+    return _on_ladder(videos, prompt_quality_scale, ladder)
+
+
+def _on_ladder(videos: tuple[Video, ...], prompt_quality_scale: float, ladder: str | None) -> Catalog:
+    if ladder is None:
+        return Catalog(videos, default_ladder(prompt_quality_scale))
+    if prompt_quality_scale != 1.0:
+        raise ValueError(
+            f"prompt_quality_scale: expected 1 with the measured ladder {ladder!r}, for it scales an assumption, "
+            f"got {prompt_quality_scale:g}"
+        )
+    representations = load_ladder(ladder)
+    scale = np.array([rung.bitrate_bps for rung in representations if not rung.is_prompt]) / np.array(PIXEL_BPS)
+    return Catalog(tuple(Video(video.name, video.chunk_bytes * scale) for video in videos), representations)
 
 
 def _parse_video(path: Path, name: str, rungs: Any, count: int) -> Video:

@@ -131,6 +131,8 @@ class Scenario:
             unless `viewers` is given.
         videos: Folder of real videos in the MMGC 2022 layout; the shipped, generated ones where None.
         viewers: Folder of real retention curves, one for each of `videos`; those of `viewer` where None.
+        ladder: A measured ladder, one of `ppgym.catalog.ladder_names` or the path of a table that
+            `python -m ppgym.codec ladder` wrote; the published ladder where None.
         n_videos: Videos of a feed, 1 to 20; fewer where the catalog has fewer.
         rtt_s: From a request to its first byte.
         link_efficiency: Share of the trace's rate that carries payload.
@@ -158,6 +160,7 @@ class Scenario:
     viewer: str = "typical"
     videos: str | None = None
     viewers: str | None = None
+    ladder: str | None = None
     n_videos: int = MAX_VIDEOS
     rtt_s: float = 0.08
     link_efficiency: float = 0.95
@@ -244,7 +247,7 @@ class Scenario:
             if key not in names:
                 raise ValueError(f"scenario {name!r}: unknown override {key!r}; {suggest(key, names)}")
         fields = dict(zip(("network", "device", "viewer"), parts, strict=True)) | overrides
-        for key in ("network", "device", "viewer", "videos", "viewers"):
+        for key in ("network", "device", "viewer", "videos", "viewers", "ladder"):
             if isinstance(fields.get(key), Path):
                 fields[key] = str(fields[key])
         if "qoe" in fields:
@@ -339,9 +342,11 @@ def _read_catalog(scenario: Scenario, split: str, viewer: ViewerProfile) -> tupl
     if scenario.videos is None:
         if scenario.viewers is not None:
             raise ValueError("viewers: a folder of retention curves goes with a folder of videos; give `videos` too")
-        catalog = load_catalog(split, scenario.prompt_quality_scale)
+        catalog = load_catalog(split, scenario.prompt_quality_scale, scenario.ladder)
         return catalog, [viewer.curve(chunks) for chunks in catalog.n_chunks]
-    catalog, curves = Catalog.read_mmgc(scenario.videos, scenario.viewers, scenario.prompt_quality_scale)
+    catalog, curves = Catalog.read_mmgc(
+        scenario.videos, scenario.viewers, scenario.prompt_quality_scale, scenario.ladder
+    )
     return catalog, list(curves) or [viewer.curve(chunks) for chunks in catalog.n_chunks]
 
 

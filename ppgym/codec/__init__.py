@@ -1,0 +1,1 @@
+"""Real codecs: pixels through FFmpeg, prompts through gradient inversion and a diffusion model."""

@@ -1,0 +1,185 @@
+"""The commands of `python -m ppgym.codec` that encode, decode, compare and measure clips."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from tyro.conf import OmitArgPrefixes, Positional
+
+from ppgym.codec.bitstream import PpvFile, PromptChunk, check_generator, write_bytes, write_ppv
+from ppgym.codec.ladder import Generator, measure_ladder, split_seconds
+from ppgym.codec.metrics import psnr_db, ssim
+from ppgym.codec.picture import side_by_side
+from ppgym.codec.pixel import decode_pixels, encode_within, fit_frames, read_clip, write_mp4
+from ppgym.data import write_text
+
+U1 = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Search:
+    """How prompts are found.
+
+    Attributes:
+        keyframe_interval: Frames from one keyframe to the next.
+        bits: Of a value, 4 to 8.
+        steps: Of the search, for each chunk.
+        shared_v: Whether all keyframes of a chunk have one and the same V, which costs fewer bytes.
+    """
+
+    keyframe_interval: int = 10
+    bits: int = 8
+    steps: int = 150
+    shared_v: bool = False
+
+
+DEFAULT_SEARCH = Search()
+
+
+def load_generator(name: str) -> Generator:
+    """A generator by name; diffusers and PyTorch are imported now."""
+    from ppgym.codec.generator import load_generator
+
+    return load_generator(name)
+
+
+def invert_prompt(frames: U1, generator: Generator, **settings: Any) -> PromptChunk:
+    """Find the prompt of a chunk."""
+    from ppgym.codec.prompt import invert_prompt
+
+    return invert_prompt(frames, cast(Any, generator), **settings)
+
+
+def _invert_clip(frames: U1, fps: float, generator: Generator, rank: int, search: Search) -> list[PromptChunk]:
+    settings = {"fps": fps, "rank": rank, "progress": True} | asdict(search)
+    return [invert_prompt(second, generator, **settings) for second in split_seconds(frames, fps)]
+
+
+def _read_fitted(clip: Path, generator: Generator) -> tuple[U1, float]:
+    frames, fps = read_clip(clip)
+    return fit_frames(frames, *generator.resolution), fps
+
+
+def _arguments(search: Search) -> str:
+    flags = [f"--keyframe-interval {search.keyframe_interval} --bits {search.bits} --steps {search.steps}"]
+    return " ".join(flags + ["--shared-v"] * search.shared_v)
+
+
+def encode(
+    clip: Positional[Path],
+    output: Positional[Path],
+    rank: int = 8,
+    generator: str = "tiny",
+    search: OmitArgPrefixes[Search] = DEFAULT_SEARCH,
+) -> None:
+    """Find the prompts of a clip, a chunk for each second, and write them as a `.ppv` file.
+
+    Args:
+        clip: Video file, or folder of PNG frames; cut about its centre and scaled to what the generator draws.
+        output: File to write.
+        rank: Of the prompts.
+        generator: Name, diffusers folder or hub id.
+        search: How prompts are found.
+    """
+    model = load_generator(generator)
+    frames, fps = _read_fitted(clip, model)
+    chunks = _invert_clip(frames, fps, model, rank, search)
+    write_ppv(output, chunks)
+    result = np.concatenate([model.decode(chunk) for chunk in chunks])
+    size = output.stat().st_size
+    print(
+        f"{output}: {size} bytes, {size * 8 * fps / len(frames) / 1e3:.1f} kbit/s, "
+        f"PSNR {psnr_db(result, frames):.2f} dB, SSIM {ssim(result, frames):.4f}"
+    )
+
+
+def decode(prompts: Positional[Path], output: Positional[Path], generator: str = "tiny") -> None:
+    """Turn a `.ppv` file into a video.
+
+    Args:
+        prompts: The `.ppv` file.
+        output: MP4 file to write.
+        generator: Name, diffusers folder or hub id: the one that the prompts were made for.
+    """
+    file = PpvFile(prompts)
+    first = file[0]
+    model = load_generator(generator)
+    check_generator(first, model.identity)
+    frames = np.concatenate([model.decode(chunk) for chunk in file])
+    write_mp4(output, frames, first.fps)
+    print(f"{output}: {len(frames)} frames of {first.height_px} x {first.width_px}")
+
+
+def compare(
+    clip: Positional[Path],
+    output: Path = Path("compare.png"),
+    rank: int = 8,
+    generator: str = "tiny",
+    search: OmitArgPrefixes[Search] = DEFAULT_SEARCH,
+    codecs: tuple[str, ...] = ("h264", "hevc"),
+    columns: int = 5,
+) -> None:
+    """Draw the first second of a clip beside its prompt, and beside pixels of the same bytes.
+
+    Args:
+        clip: Video file, or folder of PNG frames; cut about its centre and scaled to what the generator draws.
+        output: PNG file to write.
+        rank: Of the prompt.
+        generator: Name, diffusers folder or hub id.
+        search: How prompts are found.
+        codecs: Of the pixels.
+        columns: Moments to draw.
+    """
+    model = load_generator(generator)
+    frames, fps = _read_fitted(clip, model)
+    second = split_seconds(frames, fps)[0]
+    chunk = _invert_clip(second, fps, model, rank, search)[0]
+    room = len(chunk.to_bytes())
+    decoded = [(f"prompt of rank {rank}", room, model.decode(chunk))]
+    for codec in codecs:
+        data, fits = encode_within(second, codec, room, fps)
+        decoded.append((codec if fits else f"{codec} (cannot go lower)", len(data), decode_pixels(data)))
+    rows = [("original", second)]
+    for name, size, result in decoded:
+        kbps = size * 8 * fps / len(second) / 1e3
+        label = (
+            f"{name}: {size} bytes, {kbps:.1f} kbit/s, PSNR {psnr_db(result, second):.2f} dB, "
+            f"SSIM {ssim(result, second):.4f}"
+        )
+        print(label)
+        rows.append((label, result))
+    write_bytes(output, side_by_side(rows, columns))
+    print(output)
+
+
+def ladder(
+    clip: Positional[Path],
+    generator: str = "tiny",
+    output: Path = Path("ladder.json"),
+    search: OmitArgPrefixes[Search] = DEFAULT_SEARCH,
+) -> None:
+    """Encode a clip in every representation and write the table that a scenario takes as its `ladder`.
+
+    Args:
+        clip: Video file, or folder of PNG frames; cut about its centre and scaled to what the generator draws.
+        generator: Name, diffusers folder or hub id.
+        output: JSON file to write.
+        search: How prompts are found.
+    """
+    model = load_generator(generator)
+    frames, fps = read_clip(clip)
+    table = measure_ladder(
+        clip.name,
+        frames,
+        fps,
+        model,
+        lambda second, rank: _invert_clip(second, fps, model, rank, search)[0],
+        generator_name=generator,
+        command=f"python -m ppgym.codec ladder {clip.name} --generator {generator} {_arguments(search)}",
+        report=print,
+    )
+    write_text(output, json.dumps(table, indent=1) + "\n")
+    print(output)

@@ -1,0 +1,144 @@
+"""How near decoded frames are to the original ones: PSNR, SSIM, and LPIPS where its weights are on the machine."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+U1 = npt.NDArray[np.uint8]
+F8 = npt.NDArray[np.float64]
+
+LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue, ITU-R BT.601
+WINDOW = 11
+WINDOW_SIGMA_PX = 1.5
+K1, K2, RANGE = 0.01, 0.03, 255.0
+MAX_PSNR_DB = 100.0  # of equal frames
+
+LPIPS_WEIGHTS = "alexnet-owt-7be5be79.pth"  # torchvision's file of the network that LPIPS compares features of
+
+
+def check_frames(where: str, frames: object) -> U1:
+    """Refuse what is no clip.
+
+    Args:
+        where: Name for the message.
+        frames: What was given.
+
+    Returns:
+        The frames.
+
+    Raises:
+        ValueError: Not uint8 [T, H, W, 3] with at least one frame and pixel.
+    """
+    if not isinstance(frames, np.ndarray):
+        raise ValueError(f"{where}: expected a NumPy array of frames, got {type(frames).__name__}")
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
+        raise ValueError(f"{where}: expected frames uint8 [T, H, W, 3], got {frames.dtype} {list(frames.shape)}")
+    return frames
+
+
+def psnr_db(frames: U1, reference: U1) -> float:
+    """Peak signal-to-noise ratio of the mean squared error over all frames, pixels and channels.
+
+    Args:
+        frames: uint8 [T, H, W, 3].
+        reference: The same shape.
+
+    Returns:
+        Decibels, `MAX_PSNR_DB` at most.
+
+    Raises:
+        ValueError: Not two clips of one shape.
+    """
+    _check_pair(frames, reference)
+    squares = [
+        np.square(a.astype(np.float64) - b.astype(np.float64)).mean() for a, b in zip(frames, reference, strict=True)
+    ]
+    mse = float(np.mean(squares))
+    return MAX_PSNR_DB if mse == 0 else min(10 * math.log10(RANGE**2 / mse), MAX_PSNR_DB)
+
+
+def ssim(frames: U1, reference: U1) -> float:
+    """Structural similarity on luma, as in its paper: Gaussian window of 11 x 11 and sigma 1.5, K1 0.01, K2 0.03.
+
+    Z. Wang et al., "Image quality assessment: from error visibility to structural similarity", IEEE Transactions on
+    Image Processing 13(4), 2004, https://doi.org/10.1109/TIP.2003.819861. The mean of the map where the window lies
+    within the frame, and then over the frames, which are not scaled down.
+
+    Args:
+        frames: uint8 [T, H, W, 3], at least 11 x 11 pixels.
+        reference: The same shape.
+
+    Returns:
+        At most 1, for equal frames.
+
+    Raises:
+        ValueError: Not two clips of one shape, or too small.
+    """
+    _check_pair(frames, reference)
+    if min(frames.shape[1:3]) < WINDOW:
+        raise ValueError(f"SSIM: expected frames of at least {WINDOW} x {WINDOW} pixels, got {list(frames.shape[1:3])}")
+    return float(np.mean([_ssim_of_luma(a @ LUMA, b @ LUMA) for a, b in zip(frames, reference, strict=True)]))
+
+
+def _ssim_of_luma(x: F8, y: F8) -> float:
+    mean_x, mean_y = _blur(x), _blur(y)
+    variance_x = _blur(x * x) - mean_x**2
+    variance_y = _blur(y * y) - mean_y**2
+    covariance = _blur(x * y) - mean_x * mean_y
+    c1, c2 = (K1 * RANGE) ** 2, (K2 * RANGE) ** 2
+    similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
+        (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
+    )
+    return float(similarity.mean())
+
+
+def _blur(image: F8) -> F8:
+    """The Gaussian window's mean wherever the window fits: [H, W] to [H - 10, W - 10]."""
+    offsets = np.arange(WINDOW) - WINDOW // 2
+    window = np.exp(-(offsets**2) / (2 * WINDOW_SIGMA_PX**2))
+    window /= window.sum()
+    for axis in (0, 1):
+        size = image.shape[axis] - WINDOW + 1
+        parts = [image.take(range(k, k + size), axis) if axis else image[k : k + size] for k in range(WINDOW)]
+        image = sum((weight * part for weight, part in zip(window, parts, strict=True)), np.zeros_like(parts[0]))
+    return image
+
+
+def lpips(frames: U1, reference: U1) -> float | None:
+    """Learned perceptual distance (R. Zhang et al., CVPR 2018, https://arxiv.org/abs/1801.03924), AlexNet's.
+
+    Args:
+        frames: uint8 [T, H, W, 3].
+        reference: The same shape.
+
+    Returns:
+        Mean over the frames, or None where the package `lpips` or AlexNet's weights are not on this machine; nothing
+        is downloaded.
+
+    Raises:
+        ValueError: Not two clips of one shape.
+    """
+    _check_pair(frames, reference)
+    try:
+        import lpips as package
+        import torch
+    except ImportError:
+        return None
+    if not (Path(torch.hub.get_dir()) / "checkpoints" / LPIPS_WEIGHTS).is_file():
+        return None
+    network = package.LPIPS(net="alex", verbose=False)
+    with torch.inference_mode():
+        pairs = [
+            [torch.from_numpy(f.copy()).permute(2, 0, 1)[None] / 127.5 - 1 for f in pair]
+            for pair in zip(frames, reference, strict=True)
+        ]
+        return float(np.mean([network(a, b).item() for a, b in pairs]))
+
+
+def _check_pair(frames: U1, reference: U1) -> None:
+    check_frames("frames", frames)
+    check_frames("reference", reference)
+    if frames.shape != reference.shape:
+        raise ValueError(f"expected two clips of one shape, got {list(frames.shape)} and {list(reference.shape)}")

@@ -1,0 +1,100 @@
+"""The command line, with a generator that needs no model."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import FakeGenerator, fake_inversion, make_chunk, moving_clip
+
+pytest.importorskip("av")
+pytest.importorskip("tyro")
+
+from PIL import Image
+
+from ppgym.catalog import load_ladder
+from ppgym.codec import commands
+from ppgym.codec.__main__ import main
+from ppgym.codec.bitstream import PpvFile, write_ppv
+from ppgym.codec.pixel import read_clip, write_mp4
+
+
+@pytest.fixture(autouse=True)
+def fakes_for_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "load_generator", lambda name: FakeGenerator())
+    monkeypatch.setattr(commands, "invert_prompt", fake_inversion)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "clip.mp4"
+    write_mp4(path, moving_clip(12, 128, 128), 8.0)
+    return path
+
+
+def test_a_clip_goes_in_and_a_video_comes_out(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ppv, video = tmp_path / "clip.ppv", tmp_path / "out.mp4"
+    assert main(["encode", str(clip), str(ppv), "--rank", "4", "--keyframe-interval", "3", "--bits", "5"]) == 0
+    chunks = list(PpvFile(ppv))
+    assert [(c.frame_count, c.keyframes, c.rank, c.bits, c.fps) for c in chunks] == [
+        (8, (0, 3, 6, 7), 4, 5, 8.0),
+        (4, (0, 3), 4, 5, 8.0),
+    ]
+    assert f"{ppv.stat().st_size} bytes" in capsys.readouterr().out
+    assert main(["decode", str(ppv), str(video)]) == 0
+    frames, fps = read_clip(video)
+    assert (frames.shape, fps) == ((12, 64, 96, 3), 8.0)
+
+
+def test_comparing_draws_a_picture(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "compare.png"
+    assert main(["compare", str(clip), "--output", str(picture), "--columns", "3", "--rank", "2"]) == 0
+    image = np.asarray(Image.open(io.BytesIO(picture.read_bytes())))
+    assert image.shape == (4 * (20 + 3 * 64 + 4), 3 * (3 * 96 + 4) + 4, 3)
+    printed = " ".join(capsys.readouterr().out.split())
+    for label in ("prompt of rank 2", "h264 (cannot go lower)", "hevc (cannot go lower)", "SSIM"):
+        assert label in printed
+
+
+def test_measuring_writes_a_table_that_the_catalog_takes(tmp_path: Path) -> None:
+    folder, table = tmp_path / "frames", tmp_path / "ladder.json"
+    folder.mkdir()
+    for index, frame in enumerate(moving_clip(3)):
+        Image.fromarray(frame).save(folder / f"{index:03}.png")
+    assert main(["ladder", str(folder), "--output", str(table), "--shared-v"]) == 0
+    assert [rung.rank for rung in load_ladder(table)] == [0, 0, 0, 4, 8, 16]
+    content = json.loads(table.read_text())
+    arguments = "ladder frames --generator tiny --keyframe-interval 10 --bits 8 --steps 150 --shared-v;"
+    assert arguments in content["provenance"]
+    assert str(tmp_path) not in table.read_text()
+
+
+def test_errors_are_said_and_nothing_is_written(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "out.mp4"
+    foreign, damaged = tmp_path / "foreign.ppv", tmp_path / "damaged.ppv"
+    write_ppv(foreign, [make_chunk(generator="f" * 64)])
+    damaged.write_bytes(foreign.read_bytes()[:-1])
+    for arguments, message in (
+        (["encode", str(tmp_path / "gone.mp4"), str(output)], "gone.mp4: no such file or folder"),
+        (["encode", str(foreign), str(output)], "foreign.ppv: expected a video that FFmpeg reads"),
+        (["decode", str(clip), str(output)], "clip.mp4: expected it to begin with b'PPV'"),
+        (["decode", str(damaged), str(output)], "damaged.ppv: expected"),
+        (["decode", str(foreign), str(output)], f"for the generator {'f' * 16} and means nothing to 0123456789abcdef"),
+        (["decodes", str(foreign)], "unknown command 'decodes'; did you mean 'decode'?"),
+    ):
+        assert main(arguments) == 2
+        assert message in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_help_imports_no_model() -> None:
+    code = (
+        "import sys; from ppgym.codec.__main__ import main; main(['--help']); "
+        "assert not {'torch', 'diffusers', 'av'} & set(sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "train-tiny" in result.stdout
