@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from agents import UNRANKED, agent_params, make_agent
+from agents.claims import SCENARIOS, check_claims
 from agents.clairvoyant import episode_bound
 from agents.tuning import tune as tune_agent
 from ppgym import benchmark, mmgc
@@ -128,6 +129,28 @@ def tune(
         workers: Processes.
     """
     print(tune_agent(agent, trials=trials, episodes=episodes, seed=seed, workers=workers))
+
+
+@app.command
+def claims(
+    scenarios: tuple[str, ...] = SCENARIOS,
+    episodes: int = 64,
+    seed: int = 0,
+    workers: int = 1,
+    ablations: bool = True,
+    output: Path | None = None,
+) -> None:
+    """Put the paper's three claims to the test, on held-out episodes, and print what holds.
+
+    Args:
+        scenarios: Names network/device/viewer.
+        episodes: Of each scenario.
+        seed: First seed.
+        workers: Processes.
+        ablations: Play the planner without each of its parts as well.
+        output: Folder for records.jsonl.gz and claims.json.
+    """
+    check_claims(scenarios, episodes=episodes, seed=seed, workers=workers, ablations=ablations, output=output)
 
 
 @app.command

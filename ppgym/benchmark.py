@@ -27,7 +27,7 @@ from rich.table import Table
 import ppgym
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.core.step import INFO_TOTALS
-from ppgym.data import suggest, write_text
+from ppgym.data import suggest, write_bytes, write_text
 from ppgym.env import PromptPreamEnv
 from ppgym.scenario import DEFAULT_SCENARIO, Scenario
 
@@ -274,11 +274,11 @@ def run(
         for agent in agents
         for i in range(episodes)
     ]
-    played = _map(functools.partial(play_episode, make_agent, read_params), jobs, workers, "Playing")
+    played = play_all(functools.partial(play_episode, make_agent, read_params), jobs, workers)
     bounds = None
     if bound is not None:
         episodes_jobs = [job for job in jobs if job.agent == agents[0]]
-        bounds = np.array(_map(functools.partial(bound_qoe, bound), episodes_jobs, workers, "Bounding"))
+        bounds = np.array(play_all(functools.partial(bound_qoe, bound), episodes_jobs, workers, "Bounding"))
     rows = []
     for i in range(len(scenarios)):
         first = i * len(agents) * episodes
@@ -290,8 +290,20 @@ def run(
     return rows
 
 
-def _map(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, doing: str) -> list[Result]:
-    """What a function makes of each job, in their order, with a bar on a terminal."""
+def play_all(
+    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, doing: str = "Playing"
+) -> list[Result]:
+    """What a function makes of each job, with a bar on a terminal.
+
+    Args:
+        function: Of a module, or a partial of one, so that workers can import it.
+        jobs: The jobs.
+        workers: Processes; 1 works in this one.
+        doing: What the bar says.
+
+    Returns:
+        The results, in the order of the jobs.
+    """
     console = Console(stderr=True)
     results = _map_lazily(function, jobs, workers)
     return list(
@@ -421,6 +433,17 @@ def write_results(folder: Path, records: Sequence[Record], rows: Sequence[Row]) 
     """
     write_text(folder / "records.jsonl", "".join(f"{json.dumps(record)}\n" for record in records))
     write_text(folder / "results.json", json.dumps({"rows": [asdict(row) for row in rows]}, indent=2) + "\n")
+
+
+def write_records(folder: Path, records: Sequence[Record]) -> None:
+    """Write records.jsonl.gz as a whole; the same records give the same bytes.
+
+    Args:
+        folder: Made where missing.
+        records: One a line.
+    """
+    lines = "".join(f"{json.dumps(record)}\n" for record in records)
+    write_bytes(folder / "records.jsonl.gz", gzip.compress(lines.encode(), mtime=0))
 
 
 def read_records(folder: Path) -> Iterator[Record]:

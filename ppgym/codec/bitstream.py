@@ -21,7 +21,6 @@ the chunks. So any chunk is read without its neighbours.
 
 import io
 import itertools
-import os
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
@@ -34,6 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ppgym.codec import entropy
+from ppgym.data import write_bytes
 
 U1 = npt.NDArray[np.uint8]
 F4 = npt.NDArray[np.float32]
@@ -372,20 +372,6 @@ def write_ppv(path: str | Path, chunks: Iterable[PromptChunk]) -> None:
     coded = [chunk.to_bytes() for chunk in chunks]
     head = FILE_START.pack(FILE_MAGIC, VERSION, len(coded)) + b"".join(struct.pack("<I", len(data)) for data in coded)
     write_bytes(path, b"".join([head, _crc(head), *coded]))
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file as a whole: a reader sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class _Reader:

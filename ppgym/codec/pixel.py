@@ -18,9 +18,8 @@ import llvmlite.binding
 import numpy as np
 import numpy.typing as npt
 
-from ppgym.codec.bitstream import write_bytes
 from ppgym.codec.metrics import check_frames
-from ppgym.data import suggest
+from ppgym.data import suggest, write_bytes
 
 U1 = npt.NDArray[np.uint8]
 
