@@ -18,9 +18,12 @@ from rich.console import Console
 from rich.table import Table
 
 from agents import agent_params, make_agent
+from agents.mcts import MCTSAgent
 from ppgym.benchmark import F8, RESAMPLES, Job, Played, play_all, play_episode, qoe_of, write_records
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.data import write_text
+from ppgym.env import PromptPreamEnv
+from ppgym.planning.pruning import RULES
 
 PLANNER = "mcts"
 LESS = 0.31  # stalls and waste, as claimed
@@ -50,8 +53,15 @@ ABLATIONS: dict[str, Mapping[str, Any]] = {
     "one unit": {"one_unit": True},
     "no pruning": {"pruning": False},
     "no belief": {"belief": False},
+    **{
+        f"no rule {rule.name}": {"pruning": [other.name for other in RULES if other is not rule]}
+        for rule in RULES
+        if not rule.safe
+    },
 }
-"""The planner without one of its parts."""
+"""The planner without one of its parts, and without each pruning rule that is not safe."""
+
+PRUNED_EPISODES = 8
 
 
 class Point(NamedTuple):
@@ -132,6 +142,18 @@ def relative_gain(new: F8, old: F8) -> tuple[float, tuple[float, float]]:
     return float((new.mean() - old.mean()) / abs(old.mean())), (float(low), float(high))
 
 
+def _qoe(point: Point) -> F8:
+    return point.qoe
+
+
+def _smoothness(point: Point) -> F8:
+    return -point.stall_s
+
+
+def _thrift(point: Point) -> F8:
+    return -point.wasted_mbit
+
+
 def judge(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]) -> list[Claim]:
     """The three claims on one scenario.
 
@@ -152,9 +174,9 @@ def judge(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]) -> l
     least = min(smooth, key=lambda point: point.wasted_mbit.sum(), default=None)
     claims = []
     for claim, claimed, point, measure in (
-        ("QoE", MORE, planner[0], lambda point: point.qoe),
-        ("fewer stalls, waste no more", LESS, fewest, lambda point: -point.stall_s),
-        ("less waste, stalls no more", LESS, least, lambda point: -point.wasted_mbit),
+        ("QoE", MORE, planner[0], _qoe),
+        ("fewer stalls, waste no more", LESS, fewest, _smoothness),
+        ("less waste, stalls no more", LESS, least, _thrift),
     ):
         gain, interval = float("nan"), (float("nan"), float("nan"))
         if point is not None:
@@ -202,6 +224,33 @@ def ablate(scenario: str, default: Point, ablated: Mapping[str, Point]) -> list[
     return rows
 
 
+def count_removed(scenario: str, seed: int) -> dict[str, float]:
+    """How many requests each pruning rule removes, over the decisions of some episodes of the planner.
+
+    Args:
+        scenario: Name.
+        seed: First seed.
+
+    Returns:
+        Means over decisions: "legal", then each rule by name, then "left".
+    """
+    env = PromptPreamEnv(scenario, "test")
+    counts = []
+    for episode_seed in range(seed, seed + PRUNED_EPISODES):
+        agent, ended = MCTSAgent(env, seed=episode_seed), False
+        env.reset(seed=episode_seed)
+        while not ended:
+            view = env.planning_view()
+            action = agent.decide(view, view.action_mask)
+            assert agent.last_plan is not None
+            removed = agent.last_plan.removed
+            legal = int(view.action_mask[1:].sum())
+            counts.append({"legal": legal, **removed, "left": legal - sum(removed.values())})
+            _, _, terminated, truncated, _ = env.step(action)
+            ended = terminated or truncated
+    return {key: float(np.mean([count[key] for count in counts])) for key in counts[0]}
+
+
 def check_claims(
     scenarios: Sequence[str] = SCENARIOS,
     *,
@@ -218,17 +267,19 @@ def check_claims(
         episodes: Of each scenario.
         seed: First seed.
         workers: Processes.
-        ablations: Whether the planner's ablations are played as well.
+        ablations: Whether the planner's ablations are played as well, on the first scenario.
         output: Folder for records.jsonl.gz and claims.json, written anew after every scenario; None writes nothing.
     """
     claims: list[Claim] = []
     parts: list[dict[str, Any]] = []
     points: list[dict[str, Any]] = []
+    pruned: list[dict[str, Any]] = []
     records: list[dict[str, Any]] = []
-    settings = [(agent, params) for agent, sweep in SWEEPS.items() for params in sweep]
-    settings += [(PLANNER, {"waste_weight": weight} if weight != 1.0 else {}) for weight in WASTE_WEIGHTS]
-    settings += [(PLANNER, params) for params in ABLATIONS.values()] if ablations else []
+    points_to_play = [(agent, params) for agent, sweep in SWEEPS.items() for params in sweep]
+    points_to_play += [(PLANNER, {"waste_weight": weight} if weight != 1.0 else {}) for weight in WASTE_WEIGHTS]
     for scenario in scenarios:
+        ablated = ABLATIONS if ablations and scenario == scenarios[0] else {}
+        settings = [*points_to_play, *((PLANNER, params) for params in ablated.values())]
         jobs = [
             Job(scenario, {}, "test", agent, params, seed + i) for agent, params in settings for i in range(episodes)
         ]
@@ -239,9 +290,8 @@ def check_claims(
         pixels = [point for point in all_points if point.agent != PLANNER]
         planner = [point for point in all_points if point.agent == PLANNER]
         claims += judge(scenario, pixels, planner[: len(WASTE_WEIGHTS)])
-        if ablations:
-            without = dict(zip(ABLATIONS, planner[len(WASTE_WEIGHTS) :], strict=True))
-            parts += ablate(scenario, planner[0], without)
+        parts += ablate(scenario, planner[0], dict(zip(ablated, planner[len(WASTE_WEIGHTS) :], strict=True)))
+        pruned.append({"scenario": scenario, **count_removed(scenario, seed)})
         points += [
             {
                 "scenario": scenario,
@@ -262,20 +312,24 @@ def check_claims(
                     "seed": seed,
                     "claims": [asdict(claim) for claim in claims],
                     "ablations": parts,
+                    "pruning": pruned,
                     "points": points,
                 },
                 indent=1,
             )
             write_text(output / "claims.json", text + "\n")
-    print_claims(claims, parts)
+    print_claims(claims, parts, pruned)
 
 
-def print_claims(claims: Iterable[Claim], parts: Iterable[Mapping[str, Any]]) -> None:
-    """Print the claims, and what each part of the planner is worth.
+def print_claims(
+    claims: Iterable[Claim], parts: Sequence[Mapping[str, Any]], pruned: Sequence[Mapping[str, Any]]
+) -> None:
+    """Print the claims, what each part of the planner is worth, and what the pruning rules remove.
 
     Args:
         claims: The claims.
         parts: Rows of `ablate`.
+        pruned: Rows of `count_removed`.
     """
     console = Console()
     table = Table(box=SIMPLE_HEAD, title="The paper's claims, on held-out episodes")
@@ -293,12 +347,11 @@ def print_claims(claims: Iterable[Claim], parts: Iterable[Mapping[str, Any]]) ->
             claim.holds,
         )
     console.print(table)
-    rows = list(parts)
-    if rows:
+    if parts:
         table = Table(box=SIMPLE_HEAD, title="The planner without one of its parts, difference in QoE")
         for column in ("scenario", "without", "QoE", "difference", "95 %"):
             table.add_column(column, justify="right" if column in ("QoE", "difference") else "left")
-        for row in rows:
+        for row in parts:
             low, high = row["ci95"]
             table.add_row(
                 row["scenario"].split("/")[0],
@@ -308,3 +361,10 @@ def print_claims(claims: Iterable[Claim], parts: Iterable[Mapping[str, Any]]) ->
                 f"{low:+.1f} to {high:+.1f}",
             )
         console.print(table)
+    table = Table(box=SIMPLE_HEAD, title="Requests that the pruning rules remove, mean of a decision")
+    table.add_column("")
+    for row in pruned:
+        table.add_column(row["scenario"].split("/")[0], justify="right")
+    for key in (key for key in pruned[0] if key != "scenario"):
+        table.add_row(key.replace("_", " "), *(f"{row[key]:.1f}" for row in pruned))
+    console.print(table)

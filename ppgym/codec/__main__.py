@@ -14,6 +14,7 @@ COMMANDS = {
     "decode": "ppgym.codec.commands:decode",
     "compare": "ppgym.codec.commands:compare",
     "ladder": "ppgym.codec.commands:ladder",
+    "profile": "ppgym.codec.profiler:profile",
     "train-tiny": "ppgym.codec.train_tiny:train_tiny",
     "heldout": "ppgym.codec.heldout:heldout",
     "inversion": "ppgym.codec.heldout:inversion",

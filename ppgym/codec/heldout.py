@@ -1,0 +1,323 @@
+"""The tiny generator on clips that it has never seen: prompts against pixels, and closed against chained chunks.
+
+All clips are of the split "heldout" of `clips.py`. Pixel codecs are at their best (`pixel.py`: veryslow, tuned for
+SSIM, no messages, bytes of the raw stream); their quality at the prompt's bytes is read off the curve of a sweep of
+rate factors.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Final, NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from ppgym.codec.bitstream import PromptChunk
+from ppgym.codec.clips import FAMILIES, FPS, draw_frames
+from ppgym.codec.generator import Frames, Generator, load_generator
+from ppgym.codec.ladder import CLAMPED_LOW, RateCurve
+from ppgym.codec.metrics import psnr_db, ssim
+from ppgym.codec.prompt import invert_prompt
+from ppgym.data import write_text
+
+PIXEL_CODECS: Final = ("h264", "hevc")
+RATE_FACTORS: Final = range(51, 18, -3)
+BUDGET_BPS: Final = 12_000  # the rate at which prompts have to beat pixels
+BIT_PRICE: Final = 0.0025  # as for `invert_prompt`, where bytes are scarce
+RATES: Final = {"features": 0.02, "neutral": 0.1}  # of learning: the farther, the faster
+CHAINED_S: Final = 3  # seconds of a clip in the comparison of closed with chained chunks
+
+
+class Quality(NamedTuple):
+    """How near a second comes to the original."""
+
+    ssim: float
+    psnr_db: float
+
+
+class Contest(NamedTuple):
+    """A clip as a prompt, and as pixels of as many bytes.
+
+    Attributes:
+        size_bytes: Of the prompt.
+        prompt: Its quality.
+        pixels: Quality of each of `PIXEL_CODECS` at that size.
+        too_large: Whether the codec cannot go so low; its quality is then that of its smallest stream.
+        needed_bytes: What the codec takes for the prompt's SSIM.
+    """
+
+    size_bytes: int
+    prompt: Quality
+    pixels: tuple[Quality, ...]
+    too_large: tuple[bool, ...]
+    needed_bytes: tuple[float, ...]
+
+
+def contest(frames: Frames, generator: Generator, rank: int, keyframe_interval: int, bits: int, steps: int) -> Contest:
+    """Encode one second as a prompt, and compare it with pixels of the same size.
+
+    Args:
+        frames: uint8 [T, H, W, 3].
+        generator: Generator.
+        rank: As for `invert_prompt`, and the three that follow.
+        keyframe_interval: Frames.
+        bits: Of a value.
+        steps: Of the descent.
+
+    Returns:
+        The figures.
+    """
+    chunk = invert_prompt(
+        frames,
+        generator,
+        rank=rank,
+        keyframe_interval=keyframe_interval,
+        bits=bits,
+        steps=steps,
+        shared_v=True,
+        bit_price=BIT_PRICE,
+    )
+    data = chunk.to_bytes()
+    decoded = generator.decode(PromptChunk.from_bytes(data))
+    bitrate_bps = len(data) * 8 * FPS / len(frames)
+    quality = Quality(ssim(decoded, frames), psnr_db(decoded, frames))
+    pixels, too_large, needed_bytes = [], [], []
+    for codec in PIXEL_CODECS:
+        curve = RateCurve.measure(frames, codec, FPS, RATE_FACTORS)
+        reading = curve.quality_at(bitrate_bps)
+        pixels.append(Quality(reading.value, curve.quality_at(bitrate_bps, "psnr_db").value))
+        too_large.append(reading.flag == CLAMPED_LOW)
+        needed_bytes.append(curve.bitrate_for(quality.ssim).value * len(frames) / FPS / 8)
+    return Contest(len(data), quality, tuple(pixels), tuple(too_large), tuple(needed_bytes))
+
+
+def heldout(
+    generator: str = "tiny",
+    *,
+    clips: int = 3,
+    rank: int = 8,
+    keyframe_interval: int = 6,
+    bits: int = 5,
+    steps: int = 150,
+    output: Path | None = None,
+) -> None:
+    """Compare prompts with H.264 and HEVC at equal bytes on held-out clips, family by family.
+
+    Args:
+        generator: As for `load_generator`.
+        clips: Clips of each family: seeds 0, 1, ...
+        rank: Components of U V.
+        keyframe_interval: Frames from one keyframe to the next.
+        bits: Of a value.
+        steps: Of the descent.
+        output: Markdown file for the table.
+    """
+    model = load_generator(generator)
+    rows = []
+    for family in FAMILIES:
+        results = [
+            contest(draw_frames(family, seed, split="heldout"), model, rank, keyframe_interval, bits, steps)
+            for seed in track(range(clips), family)
+        ]
+        sizes = [result.size_bytes for result in results]
+        row = [family, f"{fmean(sizes):.0f}", f"{max(sizes) * 8 / 1000:.1f}", *_mean([r.prompt for r in results])]
+        for index in range(len(PIXEL_CODECS)):
+            row += _mean([r.pixels[index] for r in results])
+            row += [
+                str(sum(r.too_large[index] for r in results)),
+                f"{fmean(r.needed_bytes[index] for r in results):.0f}",
+            ]
+        wins = sum(all(r.prompt.ssim > p.ssim for p in r.pixels) for r in results)
+        rows.append([*row, f"{wins} of {clips}"])
+    head = ["family", "bytes", "kbit/s at most", "prompt SSIM", "PSNR dB"]
+    for codec in PIXEL_CODECS:
+        head += [f"{codec} SSIM", "PSNR dB", "cannot go so low", "bytes for the same SSIM"]
+    command = (
+        f"python -m ppgym.codec heldout --generator {generator} --clips {clips} --rank {rank} "
+        f"--keyframe-interval {keyframe_interval} --bits {bits} --steps {steps}"
+    )
+    notes = (
+        f"One second of {FPS} frames, {model.resolution[0]} x {model.resolution[1]}; means over {clips} held-out clips "
+        f"of a family. The budget is {BUDGET_BPS / 1000:.0f} kbit/s. *Cannot go so low* counts clips whose smallest "
+        "stream is larger than the prompt; the quality of that larger stream is then shown.",
+        f"Generator {model.identity[:16]}. The last column counts clips where the prompt's SSIM is above both.",
+    )
+    _publish("Held-out clips: prompts and pixels at equal bytes", [*head, "above both"], rows, command, notes, output)
+
+
+def chaining(
+    generator: str = "tiny",
+    *,
+    rank: int = 8,
+    keyframe_intervals: tuple[int, ...] = (5, 10),
+    bits: int = 6,
+    steps: int = 150,
+    output: Path | None = None,
+) -> None:
+    """Compare chunks that close themselves with a keyframe of their own against chunks that share it with the next.
+
+    Args:
+        generator: As for `load_generator`.
+        rank: Components of U V.
+        keyframe_intervals: Frames from one keyframe to the next.
+        bits: Of a value.
+        steps: Of the descent, for each second.
+        output: Markdown file for the table.
+    """
+    model = load_generator(generator)
+    clips = [draw_frames(family, 0, range(CHAINED_S * FPS), split="heldout") for family in FAMILIES]
+    rows = []
+    for interval in keyframe_intervals:
+        for seconds, name in ((1, "closed"), (CHAINED_S, "chained")):
+            sizes, qualities = [], []
+            for clip in track(clips, f"{name}, interval {interval}"):
+                pieces = [clip[at : at + seconds * FPS] for at in range(0, len(clip), seconds * FPS)]
+                chunks = [
+                    invert_prompt(
+                        piece,
+                        model,
+                        rank=rank,
+                        keyframe_interval=interval,
+                        bits=bits,
+                        steps=steps * seconds,
+                        shared_v=True,
+                        bit_price=BIT_PRICE,
+                    )
+                    for piece in pieces
+                ]
+                decoded = [frame for chunk in chunks for frame in model.decode(chunk)]
+                sizes.append(sum(len(chunk.to_bytes()) for chunk in chunks) / CHAINED_S)
+                qualities.append(Quality(ssim(_stack(decoded), clip), psnr_db(_stack(decoded), clip)))
+            keyframes = sum(len(chunk.keyframes) for chunk in chunks) / CHAINED_S
+            rows.append([str(interval), name, f"{keyframes:.2f}", f"{fmean(sizes):.0f}", *_mean(qualities)])
+    intervals = " ".join(map(str, keyframe_intervals))
+    command = (
+        f"python -m ppgym.codec chaining --generator {generator} --rank {rank} --keyframe-intervals {intervals} "
+        f"--bits {bits} --steps {steps}"
+    )
+    notes = (
+        f"{CHAINED_S} seconds of one held-out clip of each family, means. *Closed*: every second is a chunk with a "
+        "closing keyframe of its own, and decodes alone. *Chained*: one keyframe serves as the end of a second and the "
+        "start of the next, and no second decodes without its neighbour. Both with as many gradient steps a second.",
+        f"Generator {model.identity[:16]}.",
+    )
+    head = ["interval", "chunks", "keyframes a second", "bytes a second", "SSIM", "PSNR dB"]
+    _publish("Closed and chained chunks", head, rows, command, notes, output)
+
+
+def inversion(
+    generator: str = "tiny",
+    *,
+    start: str = "features",
+    ranks: tuple[int, ...] = (4, 8, 16),
+    bits: tuple[int, ...] = (4, 6, 8),
+    keyframe_interval: int = 10,
+    steps: int = 150,
+    output: Path | None = None,
+) -> None:
+    """Measure what inversion gains on held-out clips, by rank (at the most bits) and by bits (at the largest rank).
+
+    Args:
+        generator: As for `load_generator`.
+        start: Where the descent begins, "features" or "neutral".
+        ranks: Components of U V.
+        bits: Of a value.
+        keyframe_interval: Frames from one keyframe to the next.
+        steps: Of the descent.
+        output: Markdown file for the table.
+    """
+    model = load_generator(generator)
+    clips = [draw_frames(family, 0, split="heldout") for family in FAMILIES]
+    rows = []
+    for rank, bit in [*((rank, max(bits)) for rank in ranks), *((max(ranks), bit) for bit in sorted(bits)[-2::-1])]:
+        neutral, before, after, seconds, sizes = [], [], [], [], []
+        for clip in track(clips, f"rank {rank}, {bit} bits"):
+
+            def invert(steps: int, start: str, clip: Frames = clip, rank: int = rank, bit: int = bit) -> PromptChunk:
+                return invert_prompt(
+                    clip,
+                    model,
+                    rank=rank,
+                    keyframe_interval=keyframe_interval,
+                    bits=bit,
+                    steps=steps,
+                    start=start,
+                    learning_rate=RATES[start],
+                    bit_price=0.0,
+                )
+
+            neutral.append(psnr_db(model.decode(invert(0, "neutral")), clip))
+            before.append(psnr_db(model.decode(invert(0, start)), clip))
+            began = time.perf_counter()
+            chunk = invert(steps, start)
+            seconds.append(time.perf_counter() - began)
+            after.append(psnr_db(model.decode(chunk), clip))
+            sizes.append(len(chunk.to_bytes()))
+        figures = fmean(neutral), fmean(before), fmean(after), fmean(after) - fmean(before)
+        gains = (end - begin for begin, end in zip(before, after, strict=True))
+        rows.append(
+            [
+                str(rank),
+                str(bit),
+                f"{fmean(sizes):.0f}",
+                *(f"{figure:.2f}" for figure in figures),
+                f"{fmean(after) - fmean(neutral):.2f}",
+                ", ".join(f"{gain:.1f}" for gain in gains),
+                f"{max(seconds):.0f}",
+            ]
+        )
+    command = (
+        f"python -m ppgym.codec inversion --generator {generator} --start {start} --ranks {' '.join(map(str, ranks))} "
+        f"--bits {' '.join(map(str, bits))} --keyframe-interval {keyframe_interval} --steps {steps}"
+    )
+    notes = (
+        f"PSNR in dB, means over one held-out second of each family ({', '.join(FAMILIES)}). The start is "
+        f"{'the guess from the frames' if start == 'features' else 'the neutral prompt'}. Each keyframe has a V of its "
+        "own, and bits cost nothing.",
+        f"Generator {model.identity[:16]}.",
+    )
+    head = [
+        "rank",
+        "bits",
+        "bytes",
+        "neutral",
+        "start",
+        "end",
+        "gain",
+        "over neutral",
+        "gain of each",
+        "seconds at most",
+    ]
+    _publish(f"Gains of inversion from {start}", head, rows, command, notes, output)
+
+
+def _stack(frames: Sequence[Frames]) -> Frames:
+    return np.stack(frames)
+
+
+def _mean(qualities: Sequence[Quality]) -> list[str]:
+    return [f"{fmean(q.ssim for q in qualities):.4f}", f"{fmean(q.psnr_db for q in qualities):.2f}"]
+
+
+def _publish(
+    title: str,
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    command: str,
+    notes: Sequence[str],
+    output: Path | None,
+) -> None:
+    """Print a table, and write it as Markdown where a file is named."""
+    rows = list(rows)
+    table = Table(*head, title=title)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+    if output is not None:
+        lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
+        text = "\n\n".join([f"# {title}", *notes, "\n".join(lines), f"Made by `{command}`."])
+        write_text(output, text + "\n")

@@ -1,0 +1,213 @@
+"""Training of the tiny generator, in three stages.
+
+1. *Pictures*: the autoencoder learns to draw a picture from its latent.
+2. *Prompts*: the UNet learns to say the latent from a prompt, on latents alone. Prompts are guessed
+   from frames, cut to a random rank, and roughened like 4 to 8 bits would.
+3. *Both*: all of it end to end, from frame to prompt to frame.
+
+What makes the embeddings a *video* code is the pairs of stages 2 and 3: two frames of a clip are encoded, the
+embeddings are interpolated between them, and what is drawn there is held against the true frame of that moment. So the
+motion of the clips becomes linear in the embeddings.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated, Final
+
+import numpy as np
+import torch
+import tyro
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional
+
+from ppgym.codec.clips import FAMILIES, FPS, draw_frames
+from ppgym.codec.prompt import structural_similarity
+from ppgym.codec.tiny import TinyModel
+
+RANKS: Final = (4, 8, 16, 32)
+PEAK_RATE: Final = 1e-3
+WARM_UP_STEPS: Final = 50
+COOL_DOWN: Final = 0.3  # part of a stage in which the learning rate falls to nothing
+LATENT_NOISE: Final = 0.1  # on the latents of stage 1, so that small errors of the UNet are small errors of the picture
+CLIPS_OF_FAMILY: Final = (2, 2, 1)  # in a batch, by stage
+FIT_BATCHES: Final = 20  # of clips, from whose latents the first guess of prompts is made
+SAVE_EVERY_STEPS: Final = 100
+BUNDLE: Final = Path(__file__).parent / "weights" / "tiny"
+
+
+def roughen(factors: Tensor, bits: int, noise: Tensor) -> Tensor:
+    """Add noise (-0.5..0.5) as wide as a step of quantisation to so many bits over the range of each of [B, ...]."""
+    low, high = factors.detach().aminmax(dim=-1, keepdim=True)
+    step = (high.amax(1, keepdim=True) - low.amin(1, keepdim=True)) / (2**bits - 1)
+    return torch.addcmul(factors, step, noise)
+
+
+def draw_triples(rng: np.random.Generator, clips: int) -> tuple[Tensor, Tensor]:
+    """Moments of clips of each family: two keyframes, and a frame between them.
+
+    Returns:
+        Frames a, between, b: [families * clips, 3 frames, 3, H, W] in 0..1; where `between` lies, from a (0) to b (1).
+    """
+    triples, places = [], []
+    for family in [*FAMILIES] * clips:
+        gap = int(rng.integers(2, 13))
+        first, between = int(rng.integers(FPS - gap)), int(rng.integers(1, gap))
+        moments = (first, first + between, first + gap)
+        triples.append(draw_frames(family, int(rng.integers(2**40)), moments, split="train"))
+        places.append(between / gap)
+    pictures = torch.from_numpy(np.stack(triples)).permute(0, 1, 4, 2, 3).float() / 255
+    return pictures, torch.tensor(places)
+
+
+def distance(drawn: Tensor, truth: Tensor) -> Tensor:
+    """Of pictures [B, 3, H, W]: mean absolute and squared error, and 1 - SSIM."""
+    similarity = structural_similarity(drawn, truth)
+    return functional.l1_loss(drawn, truth) + functional.mse_loss(drawn, truth) + 0.2 * (1 - similarity)
+
+
+def picture_loss(model: TinyModel, rng: np.random.Generator) -> Tensor:
+    """Stage 1: draw pictures from their own latents, with noise on them."""
+    pictures = draw_triples(rng, CLIPS_OF_FAMILY[0])[0][:, 0].contiguous(memory_format=torch.channels_last)
+    latents = model.vae.encoder(2 * pictures - 1)
+    noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32))
+    return distance(model.vae.decoder(latents + LATENT_NOISE * noise) / 2 + 0.5, pictures)
+
+
+def prompt_loss(model: TinyModel, rng: np.random.Generator, *, joint: bool) -> Tensor:
+    """Stage 2 (on latents), and 3 (`joint`, on pictures).
+
+    Args:
+        model: Model.
+        rng: Draws clips, rank, bits and noise.
+        joint: Whether to draw pictures and train all parts.
+
+    Returns:
+        Scalar.
+    """
+    # 1. Draw moments of clips
+    pictures, place = draw_triples(rng, CLIPS_OF_FAMILY[2 if joint else 1])
+    with torch.set_grad_enabled(joint):
+        flat = pictures.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        latents = model.vae.encoder(2 * flat - 1).unflatten(0, (-1, 3))
+
+    # 2. Guess the keyframes' prompts, as U V of a random rank, roughened like quantisation would
+    keyframes = model.start(latents[:, ::2].flatten(0, 1)).unflatten(0, (-1, 2))  # [clips, 2, tokens, width]
+    rank, bits = int(rng.choice(RANKS)), int(rng.integers(4, 9))
+    stacked = keyframes.detach().flatten(1, 2)
+    v = torch.linalg.eigh(stacked.mT @ stacked).eigenvectors[:, :, -rank:].mT  # the basis that keeps most of both
+    u = keyframes.flatten(1, 2) @ v.mT
+    noise_u, noise_v = (torch.from_numpy(rng.random(x.shape, np.float32)) - 0.5 for x in (u, v))
+    keyframes = (roughen(u, bits, noise_u) @ roughen(v, bits, noise_v)).view(keyframes.shape)
+
+    # 3. Interpolate between the keyframes; generate one of them and the frame between
+    end = int(rng.integers(2))
+    between = torch.lerp(keyframes[:, 0], keyframes[:, 1], place[:, None, None])
+    clean = model.generate_latents(torch.cat([keyframes[:, end], between]))
+
+    # 4. Hold both against the clip
+    if not joint:
+        return functional.mse_loss(clean, torch.cat([latents[:, 2 * end], latents[:, 1]]))
+    return distance(model.vae.decoder(clean) / 2 + 0.5, torch.cat([pictures[:, 2 * end], pictures[:, 1]]))
+
+
+def begin_prompts(model: TinyModel, seed: int) -> None:
+    """Before stage 2: a first guess of prompts from the latents of some clips, and attention that can use it."""
+    with torch.no_grad():
+        batches = [draw_triples(np.random.default_rng([seed, FIT_BATCHES, k]), 1)[0] for k in range(FIT_BATCHES)]
+        model.start.fit(model.vae.encoder(2 * torch.cat(batches)[:, 0] - 1))
+    model.attend_to_own_place()
+
+
+def learning_rate(step: int, steps: int) -> float:
+    """Warm up, stay, and fall to nothing over the last `COOL_DOWN` of a stage."""
+    return PEAK_RATE * min(1.0, (step + 1) / WARM_UP_STEPS, (steps - step) / (COOL_DOWN * steps))
+
+
+def save_checkpoint(path: Path, model: TinyModel, optimizer: torch.optim.Optimizer, step: int, seconds: float) -> None:
+    """Write weights, Adam's moments, the step and the seconds spent; whole or not at all."""
+    tensors = {f"model.{name}": tensor.contiguous() for name, tensor in model.state_dict().items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"adam.{index}.{name}": tensor.contiguous() for name, tensor in moments.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(tensors, temporary, metadata={"step": str(step), "seconds": f"{seconds:.0f}"})
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path, model: TinyModel, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+    """Read what `save_checkpoint` wrote into model and optimizer; returns the step and the seconds spent."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        metadata = file.metadata()
+    model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("adam."):
+            _, index, moment = name.split(".")
+            state.setdefault(int(index), {})[moment] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(metadata["step"]), float(metadata["seconds"])
+
+
+def train_tiny(
+    output: Annotated[Path, tyro.conf.Positional] = BUNDLE,
+    *,
+    checkpoint: Path = Path("runs/tiny/checkpoint.safetensors"),
+    stages: tuple[int, int, int] = (1400, 500, 2000),
+    seed: int = 0,
+    threads: int = 2,
+) -> None:
+    """Train the tiny generator, or go on where a checkpoint ends.
+
+    The same seed draws the same clips, ranks and noise at each step, wherever training was interrupted.
+
+    Args:
+        output: Directory for the trained model, in diffusers' layout.
+        checkpoint: File of weights and optimizer, written as training goes; resumed from where it exists.
+        stages: Steps of each stage; more of the last one resume a finished training.
+        seed: Of weights and batches.
+        threads: CPU threads.
+    """
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    model = TinyModel()
+    model.vae.to(memory_format=torch.channels_last)
+    model.unet.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.01)
+    step, seconds = load_checkpoint(checkpoint, model, optimizer) if checkpoint.exists() else (0, 0.0)
+    began, average, seen = time.monotonic() - seconds, 0.0, 0
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        bar = progress.add_task("training", total=sum(stages), completed=step)
+        while step < sum(stages):
+            stage = sum(step >= end for end in (stages[0], stages[0] + stages[1]))
+            step_of_stage = step - sum(stages[:stage])
+            if step_of_stage == 0:
+                seen = 0
+                if stage == 1:
+                    begin_prompts(model, seed)
+            rng = np.random.default_rng([seed, step])
+            loss = picture_loss(model, rng) if stage == 0 else prompt_loss(model, rng, joint=stage == 2)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step_of_stage, stages[stage])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            step, seen = step + 1, seen + 1
+            average += (loss.item() - average) / min(seen, 50)
+            progress.update(bar, completed=step, description=f"stage {stage + 1}, loss {average:.4f}")
+            if step % SAVE_EVERY_STEPS == 0 or step == sum(stages):
+                seconds = time.monotonic() - began
+                save_checkpoint(checkpoint, model, optimizer, step, seconds)
+                progress.console.print(f"step {step}, stage {stage + 1}: loss {average:.4f}, {seconds:.0f} s")
+    model.save(output)
