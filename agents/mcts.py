@@ -17,7 +17,32 @@ from ppgym.planning.planner import Plan, Planner, PlannerKnobs
 from ppgym.planning.pruning import RULES
 from ppgym.view import PlanningView
 
-NO_TIME_S = 1e-3  # decoding, to a planner that has no model of it
+NO_TIME = 1e-3  # share of a prompt's decode seconds that a planner sees that has no model of them
+
+
+def read_knobs(fields: dict[str, Any]) -> PlannerKnobs:
+    """Knobs of the planner, from keywords or JSON.
+
+    Args:
+        fields: Fields of `PlannerKnobs`; `search`, `link`, and `slow` and `fast` of `rollout` may be dictionaries.
+
+    Returns:
+        The knobs.
+
+    Raises:
+        ValueError: An unknown field, with the nearest known ones.
+    """
+
+    def read(default: Any, given: Any, name: str) -> Any:
+        if not isinstance(given, dict) or not hasattr(default, "_fields"):
+            return given
+        for key in given:
+            if key not in default._fields:
+                raise ValueError(f"{name}: unknown field {key!r}; {suggest(key, default._fields)}")
+        return default._replace(**{key: read(getattr(default, key), value, key) for key, value in given.items()})
+
+    knobs: PlannerKnobs = read(PlannerKnobs(), fields, "mcts")
+    return knobs
 
 
 class MCTSAgent(Heuristic):
@@ -33,7 +58,7 @@ class MCTSAgent(Heuristic):
         env: gymnasium.Env[Any, Any],
         *,
         seed: int | None = None,
-        simulations: int = 256,
+        simulations: int = 192,
         time_budget_ms: float | None = None,
         pruning: bool | list[str] = True,
         threads: int = 1,
@@ -57,15 +82,17 @@ class MCTSAgent(Heuristic):
             prompts: Ablation: False leaves prompts out.
             compute_model: Ablation: False takes decoding of prompts for instantaneous in planning.
             in_order: Ablation: True requests chunks in the order of the feed, a video complete before the next.
-            one_unit: Ablation: True decodes each codec on its fastest unit alone.
+            one_unit: Ablation: True decodes each representation on its fastest unit alone.
             belief: Ablation: False plans for one future, of mean bandwidth and mean watch times.
             waste_weight: Factor on the weight of waste in planning: the one knob between stalls and waste.
-            **knobs: Fields of `PlannerKnobs`.
+            **knobs: Fields of `PlannerKnobs`; those that are records in their turn may be JSON objects.
 
         Raises:
-            ValueError: A budget or number of threads below 1, or an unknown rule.
+            ValueError: A budget or number of threads below 1, an unknown rule or knob, or a negative weight.
         """
         super().__init__(env, seed=seed)
+        if not waste_weight >= 0.0:
+            raise ValueError(f"waste_weight: expected at least 0, got {waste_weight}")
         names = [rule.name for rule in RULES]
         chosen = names if pruning is True else [] if pruning is False else pruning
         for name in chosen:
@@ -83,7 +110,7 @@ class MCTSAgent(Heuristic):
             seed=0 if seed is None else seed,
             believes=belief,
             threads=threads,
-            knobs=PlannerKnobs(**knobs),
+            knobs=read_knobs(knobs),
         )
         self.last_plan: Plan | None = None
 
@@ -105,12 +132,13 @@ class MCTSAgent(Heuristic):
                 slower = same[decode_s[same] > decode_s[same].min()] if len(same) else same
                 usable[slower] = 0
         if not self.compute_model:
-            decode_s[is_prompt & (usable == 1)] = NO_TIME_S
+            decode_s[is_prompt] *= NO_TIME
         mask = view.action_mask.reshape(-1)[1:].reshape(SLOTS, LOOKAHEAD, len(options)) * usable
         if self.in_order:
             first = np.flatnonzero(view.candidates[:, 0] != NO_ENTRY)
-            mask[first[0] + 1 :] = 0
             mask[:, 1:] = 0
+            if len(first):
+                mask[first[0] + 1 :] = 0
         changed = params._replace(
             option_usable=usable, option_decode_s=decode_s, weight_waste=params.weight_waste * self.waste_weight
         )

@@ -144,3 +144,41 @@ def test_the_link_belief_is_calibrated_on_held_out_traces(network: str) -> None:
     assert len(below) > 100
     for quantile in (0.1, 0.25, 0.5, 0.75, 0.9):
         assert np.mean(np.array(below) < quantile) == pytest.approx(quantile, abs=0.13)
+
+
+def test_watch_times_and_decode_factors_are_calibrated_on_held_out_episodes() -> None:
+    """How often what came fell below each predicted quantile; whole watch times are split at random."""
+    watched, decoded = [], []
+    rng = np.random.default_rng(0)
+    for seed in range(25):
+        env = PromptPreamEnv("low/snapdragon-8-gen-2/typical", split="validation", leave_p=0.0, n_videos=8)
+        _, info = env.reset(seed=seed)
+        video, ended = -1, False
+        jobs: set[tuple[int, int]] = set()
+        while not ended:
+            view, truth = env.planning_view(), env._episodes
+            fresh = int(view.state.video) > video and rng.random() < 0.3  # once a video, at any time
+            units = [
+                unit
+                for unit in np.flatnonzero(view.state.job_video != NO_ENTRY)
+                if (int(view.state.job_video[unit]), int(view.state.job_chunk[unit])) not in jobs
+            ]
+            if fresh or units:
+                futures = sample_futures(view, 100, rng, 1.0)
+            if fresh:
+                video = int(view.state.video)
+                draws, came = futures.episodes.watch_s[:, video], truth.watch_s[0, video]
+                watched.append(np.mean(draws < came) + rng.random() * np.mean(draws == came))
+            for unit in units:
+                job = int(view.state.job_video[unit]), int(view.state.job_chunk[unit])
+                jobs.add(job)
+                decoded.append(np.mean(futures.episodes.jitter[:, *job] < truth.jitter[0, *job]))
+            legal = np.flatnonzero(info["action_mask"])
+            action = 0 if len(legal) == 1 or rng.random() < 0.3 else int(rng.choice(legal[1:]))
+            _, _, terminated, truncated, info = env.step(action)
+            ended = terminated or truncated
+    assert len(watched) > 120
+    assert len(decoded) > 500
+    for quantile in (0.1, 0.25, 0.5, 0.75, 0.9):
+        assert np.mean(np.array(watched) < quantile) == pytest.approx(quantile, abs=0.1)
+        assert np.mean(np.array(decoded) < quantile) == pytest.approx(quantile, abs=0.05)

@@ -20,11 +20,12 @@ from ppgym.planning.search import new_scratch, rehearse
 REHEARSALS = 16
 HORIZON_S = 12.0
 LOG_ROWS = 512
+LIFE = (EVENT_REQUEST, EVENT_ARRIVAL, EVENT_JOB_END, EVENT_PLAY)
 
 
 @dataclass(frozen=True)
 class PlannedRequest:
-    """A request that the planner has in mind, with times in seconds from now, averaged over futures that come to it.
+    """A request that the planner has in mind; times in seconds from now, means over the futures in which all are known.
 
     Attributes:
         video: Feed position.
@@ -33,9 +34,9 @@ class PlannedRequest:
         unit: Compute unit.
         share: Of the futures that come to this request within the horizon.
         request_s: When it is sent.
-        arrival_s: When its last byte is in; NaN where that is past the horizon in every future.
+        arrival_s: When its last byte is in; NaN where in no future all is known within the horizon.
         ready_s: When it is decoded, likewise.
-        play_s: Its deadline: when it begins to play, likewise.
+        play_s: When it begins to play, likewise: its deadline, with the stalls until then.
     """
 
     video: int
@@ -51,7 +52,7 @@ class PlannedRequest:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why an action: what else was looked at, and the schedule that follows.
+    """Why an action: what else was looked at, and the schedule that follows if the rollout policy plays on.
 
     Attributes:
         choice: Name of the action.
@@ -95,7 +96,7 @@ def explain(plan: Plan, policy: RolloutPolicy) -> Explanation:
     view, futures = plan.view, plan.futures
     scratch = new_scratch(len(view.action_mask), 1)
     rehearsals = min(REHEARSALS, len(futures.states))
-    times: dict[tuple[int, int, int], dict[int, list[float]]] = {}
+    times: dict[tuple[int, int, int], list[dict[int, float]]] = {}
     for future in range(rehearsals):
         log = EventLog(np.zeros(LOG_ROWS, EVENT_DTYPE), np.zeros(1, np.int32))
         rehearse(
@@ -112,32 +113,31 @@ def explain(plan: Plan, policy: RolloutPolicy) -> Explanation:
             HORIZON_S,
             log,
         )
-        options: dict[tuple[int, int], int] = {}
+        requested: dict[tuple[int, int], dict[int, float]] = {}
         for row in log.rows[: log.used[0]]:
-            chunk = (int(row["video"]), int(row["chunk"]))
+            chunk, time_s = (int(row["video"]), int(row["chunk"])), float(row["time_s"]) - view.time_s
             if row["kind"] == EVENT_REQUEST:
-                options[chunk] = int(row["option"])
-            if chunk in options and row["kind"] in (EVENT_REQUEST, EVENT_ARRIVAL, EVENT_JOB_END, EVENT_PLAY):
-                seen = times.setdefault((*chunk, options[chunk]), {})
-                seen.setdefault(int(row["kind"]), []).append(float(row["time_s"]) - view.time_s)
-
-    def mean_s(seen: dict[int, list[float]], kind: int) -> float:
-        return float(np.mean(seen[kind])) if kind in seen else float("nan")
-
-    schedule = [
-        PlannedRequest(
-            video=video,
-            chunk=chunk,
-            representation=view.representations[view.options[option].representation],
-            unit=view.options[option].unit,
-            share=len(seen[EVENT_REQUEST]) / rehearsals,
-            request_s=mean_s(seen, EVENT_REQUEST),
-            arrival_s=mean_s(seen, EVENT_ARRIVAL),
-            ready_s=mean_s(seen, EVENT_JOB_END),
-            play_s=mean_s(seen, EVENT_PLAY),
+                requested[chunk] = {}
+                times.setdefault((*chunk, int(row["option"])), []).append(requested[chunk])
+            if chunk in requested:
+                requested[chunk][int(row["kind"])] = time_s
+    schedule = []
+    for (video, chunk_index, option), seen in times.items():
+        known = [each for each in seen if all(kind in each for kind in LIFE)]
+        means_s = {kind: float(np.mean([each[kind] for each in known])) if known else float("nan") for kind in LIFE}
+        schedule.append(
+            PlannedRequest(
+                video=video,
+                chunk=chunk_index,
+                representation=view.representations[view.options[option].representation],
+                unit=view.options[option].unit,
+                share=len(seen) / rehearsals,
+                request_s=float(np.mean([each[EVENT_REQUEST] for each in known or seen])),
+                arrival_s=means_s[EVENT_ARRIVAL],
+                ready_s=means_s[EVENT_JOB_END],
+                play_s=means_s[EVENT_PLAY],
+            )
         )
-        for (video, chunk, option), seen in times.items()
-    ]
     total = max(int(plan.visits.sum()), 1)
     order = np.argsort(-plan.visits, kind="stable")
     return Explanation(

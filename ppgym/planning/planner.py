@@ -24,6 +24,7 @@ from ppgym.view import PlanningView
 
 LINK_PAST_HORIZON_S = 10.0  # drawn beyond the horizon, for the step that crosses it
 MS_PER_S = 1000.0
+CLOCK_EVERY = 64  # simulations between looks at the clock, under a time budget
 
 
 class PlannerKnobs(NamedTuple):
@@ -31,7 +32,7 @@ class PlannerKnobs(NamedTuple):
 
     futures: int = 64  # sampled; simulations beyond them see a future again
     root_actions: int = 16  # that the search looks at, at most
-    advantage_sd: float = 0.5  # of an action over the rollout policy's choice before any simulation, in QoE
+    advantage_sd: float = 1.0  # of an action over the rollout policy's choice before any simulation, in QoE
     prior_share: float = 1.0  # of what the rollout policy itself thinks of that advantage
     edges: int = 8  # actions of a node below the root
     search: SearchKnobs = SearchKnobs()
@@ -46,9 +47,9 @@ class Plan(NamedTuple):
     root_actions: I4  # [A], the rollout policy's choice first
     advantage: F8  # [A] estimated QoE over the rollout policy's choice until the horizon; -inf where dropped
     visits: I4  # [A]
-    simulations: int
+    simulations: int  # spent
     removed: dict[str, int]  # by rule, how many requests it removed
-    trees: list[Tree]
+    trees: list[Tree]  # the planner's own: the next plan overwrites them
     futures: Futures
     view: PlanningView
 
@@ -100,8 +101,12 @@ class Planner:
             knobs: What else is open.
 
         Raises:
-            ValueError: A budget, or a number of threads, below 1.
+            ValueError: A budget or a number of threads below 1, fewer than 2 root actions, or a negative seed.
         """
+        if seed < 0:
+            raise ValueError(f"seed: expected at least 0, got {seed}")
+        if knobs is not None and knobs.root_actions < 2:
+            raise ValueError(f"root_actions: expected at least 2, got {knobs.root_actions}")
         if threads < 1:
             raise ValueError(f"threads: expected at least 1, got {threads}")
         if simulations < 1:
@@ -136,7 +141,10 @@ class Planner:
         """
         started_s = time.perf_counter()
         knobs = self.knobs
-        rng = np.random.default_rng([self.seed, abs(hash(float(view.time_s))), int(view.state.transfers)])
+        state = view.state
+        # counts alone, so that what is equal but for rounding is planned alike
+        counts = int(state.chunks_begun), int(state.throughputs), int(state.video), int(state.transfers)
+        rng = np.random.default_rng([self.seed, *counts])
         horizon_s = knobs.search.horizon_s + LINK_PAST_HORIZON_S
         if self.believes:
             futures = sample_futures(view, knobs.futures, rng, horizon_s, knobs.link)
@@ -180,12 +188,14 @@ class Planner:
             scratch,
         )
         values = scratch.values.copy()
+        if not view.action_mask[chosen]:
+            chosen = int(np.where(view.action_mask == 1, values, -np.inf).argmax())
         requests, removed = prune(view, self.rules, float(estimate_bps(view.state, 5)))
         others = np.append(requests.action, WAIT)
         others = others[(others != chosen) & (values[others] > -np.inf)]
         others = others[np.argsort(-values[others], kind="stable")]
-        actions = np.concatenate([[chosen], others[: self.knobs.root_actions - 1]])
-        if WAIT not in actions:
+        actions = np.concatenate([[chosen], others[: min(self.knobs.root_actions, self.simulations) - 1]])
+        if WAIT not in actions and len(actions) > 1:
             actions[-1] = WAIT
         prior = np.clip(values[actions] - values[chosen], -20.0, 0.0)
         return actions.astype(np.int32), prior, removed
@@ -194,14 +204,20 @@ class Planner:
         """Sequential halving; the rollout policy's choice stays, as what the others are measured by."""
         alive = np.arange(len(prior), dtype=np.int32)
         rounds = max(math.ceil(math.log2(max(len(prior), 2))), 1)
-        left, future = self.simulations, 0
+        if len(prior) == 1:
+            return 0
+        left, future, late = self.simulations, 0, False
         for round_ in range(rounds):
-            each = max(left // (rounds - round_) // len(alive), 1)
-            if round_ > 0 and each * len(alive) > left:
-                break
-            self._simulate(view, futures, alive, future, each)
-            future, left = future + each, left - each * len(alive)
-            if self.time_budget_ms is not None and MS_PER_S * (time.perf_counter() - started_s) > self.time_budget_ms:
+            each = left // (rounds - round_) // len(alive)
+            while each > 0 and not late:
+                some = each if self.time_budget_ms is None else min(each, max(CLOCK_EVERY // len(alive), 1))
+                self._simulate(view, futures, alive, future, some)
+                future, left, each = future + some, left - some * len(alive), each - some
+                late = (
+                    self.time_budget_ms is not None
+                    and MS_PER_S * (time.perf_counter() - started_s) > self.time_budget_ms
+                )
+            if late:
                 break
             if round_ < rounds - 1:
                 advantage = posterior_advantage(self._trees, prior, self.knobs)[alive[1:]]

@@ -1,7 +1,8 @@
 """What is unwise, as named rules: which legal requests the planner need not look at.
 
 A *safe* rule carries its proof: the best schedule of what remains is as good as the best of all. An unsafe one carries
-its caveat; what it costs is measured. Legality is hard and belongs to `core.actions`.
+its caveat; what it costs is measured. `RULES` judge the requests of a decision, `most_return` a whole state against the
+best schedule found so far. Legality is hard and belongs to `core.actions`.
 """
 
 from collections.abc import Callable
@@ -10,9 +11,22 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ppgym.core.actions import WAIT
+from ppgym.core.actions import WAIT, first_chunk
+from ppgym.core.jit import kernel
 from ppgym.core.observation import position_s, unit_backlog_s
-from ppgym.core.state import CHUNK_S, F8, LOOKAHEAD, SLOTS, UNITS
+from ppgym.core.state import (
+    ABSENT,
+    CHUNK_S,
+    F8,
+    LOOKAHEAD,
+    RING,
+    SLOTS,
+    UNITS,
+    CatalogArrays,
+    Episode,
+    Params,
+    Record,
+)
 from ppgym.view import PlanningView
 
 Flags = npt.NDArray[np.bool_]
@@ -74,8 +88,7 @@ def expect_requests(view: PlanningView, bps: float) -> Requests:
     arrival_s = params.rtt_s + 8.0 * view.catalog.chunk_bytes[slot, chunk, representation] / bps
 
     here_s = position_s(state)
-    begun_s = here_s if state.playing else float(state.playhead)
-    due_s = np.where(slot == 0, np.maximum(chunk * CHUNK_S - begun_s, 0.0), chunk * CHUNK_S)
+    due_s = np.where(slot == 0, np.maximum(chunk * CHUNK_S - here_s, 0.0), chunk * CHUNK_S)
     alive = np.where(slot == 0, max(survival(view, 0, here_s), 1e-12), 1.0)
     played = (1.0 - view.law.leave_p) ** slot * np.minimum(view.catalog.retention[slot, chunk] / alive, 1.0)
     return Requests(
@@ -104,49 +117,53 @@ def same_chunk(requests: Requests) -> Flags:
     return flags
 
 
-def find_dominated_units(view: PlanningView, requests: Requests) -> Flags:
-    """The same chunk in the same representation is decoded earlier elsewhere, by a unit that nobody will miss.
+def find_harmless(view: PlanningView, requests: Requests) -> Flags:
+    """Which requests take a unit in a way that no other chunk can notice, at whatever rate the link runs.
 
-    Safe where decoding takes what the profile says, at no contention, with one transfer at a time, and no price on
-    busy seconds. Proof: let the unit A be free when the chunk arrives and done with it within the round trip of the
-    next request. No chunk requested later can arrive before that, and none queues for A before this one, so whatever a
-    schedule does on A later starts at the same instant. Take any schedule that decodes the chunk on B and decode it on
-    A instead: this chunk is ready no later, B's other jobs start no later, nothing else changes; the return is no less.
+    The unit is free before anything can arrive, and done with the chunk within a round trip of its arrival. With one
+    transfer at a time the next chunk is asked for at that arrival at the earliest and arrives a round trip later, so
+    none finds the unit taken. Contention and a price on busy seconds make every job felt.
     """
     params = view.params
-    alone = params.parallel_downloads == 1 and bool((params.contention == 1.0).all())
-    if not alone or params.weight_compute.any():
+    if params.parallel_downloads > 1 or (params.contention != 1.0).any() or params.weight_compute.any():
         return np.zeros(len(requests.action), np.bool_)
-    harmless = (requests.free_s <= requests.arrival_s) & (requests.decode_s <= params.rtt_s)
+    harmless: Flags = (requests.free_s <= params.rtt_s) & (requests.decode_s <= params.rtt_s)
+    return harmless
+
+
+def find_dominated_units(view: PlanningView, requests: Requests) -> Flags:
+    """The same chunk in the same representation is decoded as fast or faster by a unit that nobody will miss.
+
+    Safe where decoding takes what the profile says, for a viewer who is patient, in a session that is not cut short.
+    Proof: such a viewer plays the same chunks in the same order whatever a schedule does, so quality and switches
+    depend on the representations alone, and stall and waste do not grow when everything happens sooner. Take any
+    schedule that decodes the chunk on B, and decode it on a harmless A instead (see `find_harmless`), where it takes no
+    longer: at any arrival this chunk is ready no later, the other jobs of B start no later, and those of A when they
+    did. Units serve in the order of requests, which stays; so every later event comes no later, and what the schedule
+    asked for after it can be asked for no later.
+    """
     same = same_chunk(requests) & (requests.representation[:, None] == requests.representation[None, :])
-    earlier = (requests.ready_s[None, :] < requests.ready_s[:, None]) | (
-        (requests.ready_s[None, :] == requests.ready_s[:, None]) & (requests.unit[None, :] < requests.unit[:, None])
+    faster = (requests.decode_s[None, :] < requests.decode_s[:, None]) | (
+        (requests.decode_s[None, :] == requests.decode_s[:, None]) & (requests.unit[None, :] < requests.unit[:, None])
     )
-    dominated: Flags = (same & harmless[None, :] & earlier).any(axis=1)
+    dominated: Flags = (same & find_harmless(view, requests)[None, :] & faster).any(axis=1)
     return dominated
 
 
 def find_dominated_representations(view: PlanningView, requests: Requests) -> Flags:
-    """Another representation looks the same, has fewer bytes and is ready no later, by a unit that nobody will miss.
+    """Another representation looks the same, has fewer bytes and decodes no slower, by a unit that nobody will miss.
 
     Safe under the conditions of `find_dominated_units`. Proof: qualities are equal, so quality and switches are; bytes
-    are no more, so the link is free no later, waste is no more and all that follows can be asked for at the same
-    instants; the unit is missed by nobody, as there. A better-looking representation does not count: it may cost two
-    switches.
+    are fewer, so the chunk arrives and the link is free no later, and waste is no more; memory is no more, so all that
+    follows can be asked for as before; and the unit is as good as there. A better-looking representation does not
+    count: it may cost two switches.
     """
-    params = view.params
-    alone = params.parallel_downloads == 1 and bool((params.contention == 1.0).all())
-    if not alone or params.weight_compute.any():
-        return np.zeros(len(requests.action), np.bool_)
-    harmless = (requests.free_s <= requests.arrival_s) & (requests.decode_s <= params.rtt_s)
+    memory_bytes = view.catalog.memory_bytes[requests.representation]
+    alike = same_chunk(requests) & (requests.quality[None, :] == requests.quality[:, None])
     smaller = requests.size_bytes[None, :] < requests.size_bytes[:, None]
-    sooner = requests.ready_s[None, :] <= requests.ready_s[:, None]
-    alike = requests.quality[None, :] == requests.quality[:, None]
-    lighter = (
-        view.catalog.memory_bytes[requests.representation][None, :]
-        <= view.catalog.memory_bytes[requests.representation][:, None]
-    )
-    dominated: Flags = (same_chunk(requests) & smaller & sooner & alike & lighter & harmless[None, :]).any(axis=1)
+    faster = requests.decode_s[None, :] <= requests.decode_s[:, None]
+    lighter = memory_bytes[None, :] <= memory_bytes[:, None]
+    dominated: Flags = (alike & smaller & faster & lighter & find_harmless(view, requests)[None, :]).any(axis=1)
     return dominated
 
 
@@ -201,3 +218,58 @@ RULES = (
     Rule("canonical_order", False, find_uncanonical_orders),
 )
 """In the order in which they are applied: what one removes, the next does not see."""
+
+
+@kernel
+def most_return(params: Params, catalog: CatalogArrays, episode: Episode, state: Record, horizon_s: float) -> float:
+    """The most that any schedule can still earn in a future: the admissible bound against the incumbent.
+
+    Safe: a search for the best schedule of one future can drop a state whose return so far plus this is no more than a
+    return already found (branch and bound). Proof: the rest of the session plays at most what is left of each watch
+    time, once; a chunk requested already at the quality it has, any other at no more than the best that the device can
+    decode. No more than `horizon_s` of it plays until the horizon, each second at no more than the best of these
+    qualities. Stalls, switches, waste and busy seconds only cost.
+
+    Exhaustive search lives by it. The sampling search does not use it: it compares actions by their *mean* returns over
+    futures, which a simulation cut short would bias. Nor would it cut anything: what is at hand at the horizon counts
+    there, so a bound must allow for every chunk that can be seen, and lies far above what the worst action returns.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The catalog.
+        episode: The future.
+        state: Record of `STATE_DTYPE`.
+        horizon_s: Seconds until the horizon, infinite for the end of the session; what chunks are worth after it is
+            not counted.
+
+    Returns:
+        QoE.
+    """
+    if state.terminated or state.truncated:
+        return 0.0
+    here_s = position_s(state)
+    seconds_s, quality_s, best = 0.0, 0.0, 0.0
+    for video in range(state.video, episode.playlist.shape[0]):
+        index, begin, watch_s = episode.playlist[video], first_chunk(state, video), episode.watch_s[video]
+        for chunk in range(begin, catalog.n_chunks[index]):
+            if chunk * CHUNK_S >= watch_s:
+                break
+            left_s = min((chunk + 1) * CHUNK_S, watch_s) - chunk * CHUNK_S
+            if video == state.video and chunk == state.playhead:
+                left_s -= here_s - chunk * CHUNK_S
+            quality = 0.0
+            tracked = video < state.video + SLOTS and chunk < begin + RING
+            if tracked and state.chunk_status[video % SLOTS, chunk % RING] != ABSENT:
+                option = state.chunk_option[video % SLOTS, chunk % RING]
+                quality = catalog.quality[index, chunk, params.option_representation[option]]
+            else:
+                for option in range(params.option_unit.shape[0]):
+                    if params.option_usable[option]:
+                        representation = params.option_representation[option]
+                        quality = max(quality, catalog.quality[index, chunk, representation])
+            seconds_s += left_s
+            quality_s += quality * left_s
+            best = max(best, quality)
+        if episode.leaves[video]:
+            break
+    return params.weight_quality * min(quality_s, best * min(seconds_s, horizon_s))

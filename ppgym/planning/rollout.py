@@ -20,6 +20,7 @@ from ppgym.core.state import (
     NO_ENTRY,
     RING,
     SLOTS,
+    UNITS,
     CatalogArrays,
     Episode,
     Params,
@@ -54,12 +55,8 @@ class RolloutPolicy(NamedTuple):
     Found by evolution (CMA-ES) on the training split, over networks and devices: `python -m agents.evolution`.
     """
 
-    slow: RolloutKnobs = RolloutKnobs(
-        0.858, 3.31, 0.459, 0.108, 0.423, 2.17, 1.84, 0.042, 0.748, 0.604, 1.47, -0.077, 27.5
-    )
-    fast: RolloutKnobs = RolloutKnobs(
-        0.852, 1.14, 0.209, 0.014, 0.657, 0.903, 1.32, 0.297, 0.597, 0.633, 1.65, 0.045, 35.9
-    )
+    slow: RolloutKnobs = RolloutKnobs(0.75, 3.51, 0.05, 0.03, 0.49, 1.98, 1.64, 0.057, 0.52, 0.21, 1.75, -0.33, 32.7)
+    fast: RolloutKnobs = RolloutKnobs(0.8, 1.12, 0.4, 0.032, 0.45, 0.43, 1.5, 0.2, 0.68, 0.85, 2.08, 0.023, 37.8)
 
 
 SLOW_BPS, FAST_BPS = 0.8e6, 4.0e6
@@ -97,8 +94,9 @@ def blend(policy: RolloutPolicy, bps: float) -> RolloutKnobs:
 
 
 # Rows of the scratch pad [PAD, SLOTS]
-CHUNK, DUE, PLAYED, RATE, FASTEST, REFERENCE = range(6)
-PAD = 6
+CHUNK, DUE, PLAYED, RATE, FASTEST, SOONEST, REFERENCE, BACKLOG = range(8)  # SOONEST: stall if fetched at once
+PAD = 8
+assert UNITS <= SLOTS, "the row BACKLOG is by unit"
 
 
 @kernel
@@ -147,7 +145,8 @@ def stall_s(pad: F8, slot: int, ready_s: float) -> float:
     """Expected stall for a slot's next chunk if it is decoded at some time.
 
     The viewer leaves each video at a constant rate: the chance to have come to slot s within t seconds is about the
-    product of the rates times t ** s / s!, and never more than one.
+    product of the rates times t ** s / s!, whose integral over the time that the chunk is late is the stall; it never
+    exceeds that time.
 
     Args:
         pad: What `survey` found.
@@ -193,6 +192,8 @@ def survey(
         pad: Output [PAD, SLOTS].
     """
     here_s = position_s(state)
+    for unit in range(UNITS):
+        pad[BACKLOG, unit] = unit_backlog_s(state, unit)
     reach, rate = 1.0, 1.0
     for slot in range(SLOTS):
         pad[CHUNK, slot] = NO_ENTRY
@@ -217,9 +218,10 @@ def survey(
                     if params.option_usable[option]:
                         size_bytes = catalog.chunk_bytes[index, chunk, params.option_representation[option]]
                         arrival_s = params.rtt_s + 8.0 * size_bytes / bps
-                        ready_s = max(arrival_s, unit_backlog_s(state, params.option_unit[option]))
+                        ready_s = max(arrival_s, pad[BACKLOG, params.option_unit[option]])
                         fastest_s = min(fastest_s, ready_s + params.option_decode_s[option])
                 pad[FASTEST, slot] = fastest_s
+                pad[SOONEST, slot] = stall_s(pad, slot, fastest_s)
                 reference = state.begun_quality
                 if chunk > first_chunk(state, video):
                     option = state.chunk_option[video % SLOTS, (chunk - 1) % RING]
@@ -295,13 +297,12 @@ def value_actions(
                 others = 0.0
                 for other in range(SLOTS):
                     if other != slot and pad[CHUNK, other] != NO_ENTRY:
-                        soonest_s = pad[FASTEST, other]
-                        others += stall_s(pad, other, soonest_s + transfer_s) - stall_s(pad, other, soonest_s)
+                        others += stall_s(pad, other, pad[FASTEST, other] + transfer_s) - pad[SOONEST, other]
                 worth = deferred + gain_share * (params.weight_quality * quality - switch)
                 worth -= waste * size_bytes * MBIT_PER_BYTE + knobs.link_price * transfer_s
                 worth -= params.weight_rebuffer * knobs.others_share * others
             unit, decode_s = params.option_unit[option], params.option_decode_s[option]
-            ready_s = max(transfer_s, unit_backlog_s(state, unit)) + decode_s
+            ready_s = max(transfer_s, pad[BACKLOG, unit]) + decode_s
             value = worth - (knobs.unit_price + params.weight_compute[unit]) * decode_s
             value -= params.weight_rebuffer * knobs.stall_share * stall_s(pad, slot, ready_s)
             values[first + option] = value

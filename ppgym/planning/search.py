@@ -37,11 +37,12 @@ from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree
 class SearchKnobs(NamedTuple):
     """How the search trades; found on the training split."""
 
-    horizon_s: float = 15.0  # of a simulation
-    kept_share: float = 0.3  # of its quality that a chunk decoded at the horizon is worth
+    horizon_s: float = 20.0  # of a simulation
+    kept_share: float = 0.15  # of its quality that a chunk decoded at the horizon is worth
     exploration: float = 1.25  # PUCT's constant, on values normalised to [0, 1]
     temperature: float = 0.5  # of the prior, in QoE
-    depth: int = 8  # edges below which the rollout policy takes over
+    depth: int = 4  # edges below which the rollout policy takes over
+    expand_after: int = 24  # visits of an edge, before its end gets edges of its own
 
 
 class Scratch(NamedTuple):
@@ -81,6 +82,9 @@ def new_scratch(actions: int, depth: int) -> Scratch:
 def terminal_value(params: Params, catalog: CatalogArrays, episode: Episode, state: Record, kept_share: float) -> float:
     """What the chunks at hand are worth at the horizon, to a viewer whose future is known to be this one.
 
+    A chunk that will play need not be fetched again: that spares its price, and a share of its quality. One that will
+    not is waste.
+
     Args:
         params: The scenario's constants.
         catalog: The catalog.
@@ -101,13 +105,13 @@ def terminal_value(params: Params, catalog: CatalogArrays, episode: Episode, sta
             status = state.chunk_status[row, chunk % RING]
             if status == QUEUED or status == DECODING or status == DECODED:
                 representation = params.option_representation[state.chunk_option[row, chunk % RING]]
+                mbit = catalog.chunk_bytes[index, chunk, representation] * MBIT_PER_BYTE
                 if reached and chunk < episode.watch_s[video]:
                     played_s = min(1.0, episode.watch_s[video] - chunk)
-                    value += (
-                        kept_share * params.weight_quality * catalog.quality[index, chunk, representation] * played_s
-                    )
+                    quality = params.weight_quality * catalog.quality[index, chunk, representation] * played_s
+                    value += kept_share * quality + params.weight_download * mbit
                 else:
-                    value -= params.weight_waste * MBIT_PER_BYTE * catalog.chunk_bytes[index, chunk, representation]
+                    value -= params.weight_waste * mbit
         reached = reached and not episode.leaves[video]
     return value
 
@@ -248,7 +252,8 @@ def simulate(
             if ended or depth >= knobs.depth:
                 node = UNVISITED
             elif child == UNVISITED:
-                tree.children_index[node, edge, branch] = expand(tree, scratch, action, options)
+                if tree.children_visits[node, edge] >= knobs.expand_after:
+                    tree.children_index[node, edge, branch] = expand(tree, scratch, action, options)
                 node = UNVISITED
             else:
                 node = child

@@ -1,0 +1,376 @@
+"""The planner and its agent: the same view, the same decision; budgets, threads, ablations, explanation."""
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents import AGENTS, make_agent
+from agents.mcts import MCTSAgent
+from ppgym.core.actions import WAIT
+from ppgym.core.state import LOOKAHEAD, NO_ENTRY
+from ppgym.env import PromptPreamEnv
+from ppgym.planning.explain import name_action
+from ppgym.planning.planner import Planner, PlannerKnobs, posterior_advantage
+from ppgym.planning.tree import ROOT, new_tree
+from tests.test_env import other_future, random_legal
+
+SMALL = PlannerKnobs(futures=12, root_actions=6, edges=4)
+
+
+def situations(count: int, **kwargs: Any) -> Any:
+    """Environments at decisions of random play."""
+    env, rng = PromptPreamEnv(**kwargs), np.random.default_rng(4)
+    _, info = env.reset(seed=4)
+    for step in range(6 * count):
+        if step % 6 == 0:
+            yield env
+        _, _, terminated, truncated, info = env.step(random_legal(rng, info["action_mask"]))
+        if terminated or truncated:
+            _, info = env.reset()
+
+
+def play(env: PromptPreamEnv, agent: MCTSAgent, seed: int, decisions: int = 10_000) -> list[dict[str, Any]]:
+    """Acts from a reset on; by decision the view, the action and what it led to."""
+    observation, info = env.reset(seed=seed)
+    steps: list[dict[str, Any]] = []
+    while len(steps) < decisions:
+        view = env.planning_view()
+        action, _ = agent.predict(observation)
+        assert info["action_mask"][action]
+        observation, _, terminated, truncated, info = env.step(action)
+        assert not info["invalid_action"]
+        steps.append({"view": view, "action": action, "info": info})
+        if terminated or truncated:
+            break
+    return steps
+
+
+def requested(step: dict[str, Any]) -> tuple[int, int, Any] | None:
+    """(slot, chunk, option) of a step's request."""
+    view, action = step["view"], step["action"]
+    if action == WAIT:
+        return None
+    place, option = divmod(action - 1, len(view.options))
+    slot, lookahead = divmod(place, LOOKAHEAD)
+    return slot, int(view.candidates[slot, lookahead]), view.options[option]
+
+
+# --- the same view, the same decision ---------------------------------------------------------------------------------
+
+
+def test_the_registry_knows_it() -> None:
+    assert "mcts" in AGENTS
+    agent = make_agent("mcts", PromptPreamEnv(), seed=0)
+    assert isinstance(agent, MCTSAgent)
+    assert agent.planner.simulations >= 16
+
+
+def test_a_decision_is_a_function_of_the_view_whatever_was_planned_before() -> None:
+    fresh, used = ([Planner(simulations=48, seed=2, knobs=SMALL) for _ in range(20)] for _ in range(2))
+    views = [env.planning_view() for env in situations(20)]
+    first = [planner.plan(view) for planner, view in zip(fresh, views, strict=True)]
+    for view, plan in reversed(list(zip(views, first, strict=True))):
+        again = used[0].plan(view)
+        assert again.action == plan.action
+        assert np.array_equal(again.visits, plan.visits)
+        assert np.array_equal(again.advantage, plan.advantage)
+
+
+def test_another_seed_draws_other_futures() -> None:
+    left, right = (Planner(simulations=48, seed=seed, knobs=SMALL) for seed in (0, 1))
+    views = [env.planning_view() for env in situations(12)]
+    plans = [(left.plan(view).advantage, right.plan(view).advantage) for view in views]
+    assert any(not np.array_equal(*advantages) for advantages in plans)
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"parallel_downloads": 2, "patience_s": [2.0, 8.0]}])
+def test_what_has_not_happened_changes_no_decision(kwargs: dict[str, Any]) -> None:
+    """A whole episode, and one that agrees with it up to its middle and differs afterwards."""
+    rng = np.random.default_rng(5)
+    for seed in range(3):
+        env = PromptPreamEnv(**kwargs)
+        whole = play(env, MCTSAgent(env, simulations=16), seed)
+        actions = [step["action"] for step in whole[: max(len(whole) // 2, 2)]]
+        env.reset(seed=seed)
+        for action in actions[:-1]:
+            env.step(action)
+        other = other_future(env, rng)
+        agent = MCTSAgent(other, simulations=16)
+        for i, action in enumerate(actions):
+            assert agent.predict(None)[0] == action, f"decision {i} of seed {seed}"
+            other.step(action)
+
+
+# --- budgets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("simulations", [1, 2, 3, 16, 100])
+def test_any_budget_gives_a_legal_action(simulations: int) -> None:
+    planner = Planner(simulations=simulations, knobs=SMALL)
+    for env in situations(10, parallel_downloads=2):
+        view = env.planning_view()
+        plan = planner.plan(view)
+        assert view.action_mask[plan.action]
+        assert plan.visits.sum() == plan.simulations
+        assert plan.simulations <= max(simulations, len(plan.root_actions))
+        assert plan.advantage[0] in (0.0, -math.inf)
+
+
+def test_a_budget_of_time_stops_early_at_a_legal_action() -> None:
+    planner = Planner(simulations=20_000, time_budget_ms=1e-3, knobs=SMALL)
+    for env in situations(5):
+        plan = planner.plan(env.planning_view())
+        assert env.action_masks()[plan.action]
+        assert 0 < plan.simulations < 20_000
+
+
+def test_a_budget_of_time_is_kept_whatever_the_simulations() -> None:
+    """A clock that has run out before the first simulation leaves it at the fewest, not at a share of the budget."""
+    env = PromptPreamEnv()
+    env.reset(seed=0)
+    plan = Planner(simulations=20_000, time_budget_ms=1e-3, knobs=SMALL).plan(env.planning_view())
+    assert plan.simulations <= 256
+
+
+def test_threads_share_the_simulations() -> None:
+    for env in situations(8):
+        view = env.planning_view()
+        plan = Planner(simulations=90, threads=2, knobs=SMALL).plan(view)
+        assert view.action_mask[plan.action]
+        assert len(plan.trees) == 2
+        by_tree = [tree.root_visits[: len(plan.visits)].sum(axis=1) for tree in plan.trees]
+        assert np.array_equal(sum(by_tree), plan.visits)
+        assert plan.visits.sum() == plan.simulations
+        assert min(visits.sum() for visits in by_tree) > 0 or plan.simulations < 16
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        ({"simulations": 0}, "simulations: expected at least 1, got 0"),
+        ({"threads": 0}, "threads: expected at least 1, got 0"),
+        ({"time_budget_ms": 0.0}, "time_budget_ms: expected more than 0"),
+        ({"time_budget_ms": -1.0}, "time_budget_ms: expected more than 0"),
+        ({"pruning": ["dominated_units"]}, "unknown rule 'dominated_units'.*dominated_unit"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(parameters: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        MCTSAgent(PromptPreamEnv(), **parameters)
+
+
+def test_the_advantage_shrinks_what_few_simulations_show() -> None:
+    """By hand: the second edge is better by 1 and by 2; its prior advantage is -0.5, half believed, of spread 1."""
+    knobs = PlannerKnobs(advantage_sd=1.0, prior_share=0.5)
+    tree = new_tree(1, 3, 2)
+    tree.root_visits[:2] = [[1, 2], [1, 1]]
+    tree.root_return[:2] = [[5.0, 8.0], [6.0, 6.0]]
+    # differences 1 and 2: mean 1.5, squared deviations 0.5, with a pseudo-difference (0.5 + 1) / 2 = 0.75
+    weight = 2 / 0.75
+    expected = (weight * 1.5 - 0.25) / (weight + 1.0)
+    advantage = posterior_advantage([tree], np.array([0.0, -0.5, -2.0]), knobs)
+    assert advantage == pytest.approx([0.0, expected, -1.0])  # the third was never simulated: its prior
+
+
+# --- parameters -------------------------------------------------------------------------------------------------------
+
+
+def test_pruning_can_be_left_out_or_chosen() -> None:
+    for env in situations(5):
+        view = env.planning_view()
+        some = MCTSAgent(env, simulations=16, pruning=["canonical_order"])
+        none = MCTSAgent(env, simulations=16, pruning=False)
+        for agent in (some, none):
+            agent.decide(view, view.action_mask)
+        assert list(some.last_plan.removed) == ["canonical_order"]
+        assert none.last_plan.removed == {}
+
+
+def test_without_prompts_none_is_asked_for() -> None:
+    env = PromptPreamEnv()
+    steps = play(env, MCTSAgent(env, simulations=16, prompts=False), 0, 60)
+    kinds = {request[2].codec for step in steps if (request := requested(step))}
+    assert kinds
+    assert "prompt" not in kinds
+
+
+def test_with_prompts_some_are() -> None:
+    env = PromptPreamEnv()
+    steps = play(env, MCTSAgent(env, simulations=16), 0, 60)
+    assert "prompt" in {request[2].codec for step in steps if (request := requested(step))}
+
+
+def test_one_unit_decodes_each_representation_on_its_fastest() -> None:
+    env = PromptPreamEnv("low/snapdragon-8-elite/typical")
+    asked = 0
+    for step in play(env, MCTSAgent(env, simulations=16, one_unit=True), 1, 60):
+        if request := requested(step):
+            rivals = [o.decode_s for o in env.options if o.usable and o.representation == request[2].representation]
+            assert request[2].decode_s == min(rivals)
+            asked += 1
+    assert asked > 5
+
+
+def test_in_order_asks_for_a_video_after_the_other_and_chunk_after_chunk() -> None:
+    env = PromptPreamEnv()
+    places = []
+    for step in play(env, MCTSAgent(env, simulations=16, in_order=True), 2, 80):
+        if request := requested(step):
+            slot, chunk, _ = request
+            view = step["view"]
+            assert (view.candidates[:slot, 0] == NO_ENTRY).all()  # earlier videos are complete
+            assert chunk == view.candidates[slot, 0]
+            places.append((int(view.state.video) + slot, chunk))
+    assert len(places) > 10
+    assert all(early < late for early, late in pairwise(places))
+
+
+def test_in_order_waits_when_everything_was_asked_for() -> None:
+    env = PromptPreamEnv(n_videos=1)
+    agent = MCTSAgent(env, simulations=4, in_order=True)
+    assert any((step["view"].candidates == NO_ENTRY).all() for seed in range(3) for step in play(env, agent, seed))
+
+
+def test_what_the_caller_masks_is_not_done() -> None:
+    for env in situations(12):
+        mask = env.action_masks() * 0
+        mask[[WAIT, np.flatnonzero(env.action_masks())[-1]]] = 1
+        action, _ = MCTSAgent(env, simulations=16).predict(None, action_masks=mask)
+        assert mask[action]
+
+
+def test_without_a_belief_there_is_one_future() -> None:
+    for env in situations(5):
+        agent = MCTSAgent(env, simulations=16, belief=False)
+        action, _ = agent.predict(None)
+        assert env.action_masks()[action]
+        assert len(agent.last_plan.futures.states) == 1
+
+
+def test_without_a_compute_model_prompts_take_no_time_in_planning() -> None:
+    env = PromptPreamEnv()
+    env.reset(seed=0)
+    agent = MCTSAgent(env, simulations=16, compute_model=False)
+    agent.predict(None)
+    planned = agent.last_plan.view
+    seconds = zip(planned.params.option_decode_s, env.world.params.option_decode_s, strict=True)
+    for option, (planned_s, real_s) in zip(planned.options, seconds, strict=True):
+        if option.usable and option.codec == "prompt":
+            assert planned_s <= 0.02
+            assert planned_s < real_s
+        else:
+            assert planned_s == real_s
+
+
+def test_ablations_leave_the_view_alone() -> None:
+    env = PromptPreamEnv()
+    env.reset(seed=0)
+    view = env.planning_view()
+    before = view.params.option_usable.copy(), view.params.option_decode_s.copy(), view.action_mask.copy()
+    agent = MCTSAgent(
+        env, simulations=16, prompts=False, compute_model=False, one_unit=True, in_order=True, waste_weight=2.0
+    )
+    agent.decide(view, view.action_mask)
+    after = view.params.option_usable, view.params.option_decode_s, view.action_mask
+    for left, right in zip(before, after, strict=True):
+        assert np.array_equal(left, right)
+
+
+def test_who_minds_waste_wastes_less() -> None:
+    env = PromptPreamEnv("medium/snapdragon-8-elite/skimmer", n_videos=6)
+    wasted = []
+    for waste_weight in (0.0, 1.0, 8.0):
+        agent = MCTSAgent(env, simulations=16, waste_weight=waste_weight)
+        wasted.append(sum(play(env, agent, seed)[-1]["info"]["wasted_bytes"] for seed in range(4)))
+    assert wasted[0] > wasted[1] > wasted[2]
+
+
+# --- everywhere -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"parallel_downloads": 3, "cancel_on_swipe": True},
+        {"patience_s": [1.0, 4.0]},
+        {"scenario": "low/pixels-only/typical"},
+        {"n_videos": 1},
+        {"decoded_buffer_bytes": 6e7, "charge_thinking_s": 0.05},
+        {"qoe": "mmgc2022", "max_wall_s": 20.0},
+    ],
+    ids=lambda kwargs: "-".join(kwargs),
+)
+def test_it_plays_every_world_to_its_end(kwargs: dict[str, Any]) -> None:
+    env = PromptPreamEnv(**kwargs)
+    steps = play(env, MCTSAgent(env, simulations=16), 3)
+    assert steps[-1]["info"]["downloaded_bytes"] > 0
+
+
+def test_a_device_whose_npu_alone_decodes_and_prompts_alone() -> None:
+    for env in situations(5):
+        view = env.planning_view()
+        on_npu = np.array([o.usable and o.unit == "npu" and o.codec == "prompt" for o in env.options], np.int8)
+        mask = np.append([1], view.action_mask[1:].reshape(-1, len(on_npu)) * on_npu).astype(np.int8)
+        narrow = replace(view, action_mask=mask, params=view.params._replace(option_usable=on_npu.astype(np.uint8)))
+        for rules in (True, False):
+            plan = MCTSAgent(env, simulations=16, pruning=rules).planner.plan(narrow)
+            assert mask[plan.action]
+
+
+# --- explanation ------------------------------------------------------------------------------------------------------
+
+
+def test_it_explains_itself() -> None:
+    for env in situations(6):
+        agent = MCTSAgent(env, simulations=32)
+        action, _ = agent.predict(None)
+        found = agent.explain()
+        view = env.planning_view()
+        assert found.choice == name_action(agent.last_plan, action)
+        assert found.choice in [name for name, _, _ in found.considered]
+        assert sum(share for _, share, _ in found.considered) == pytest.approx(1.0)
+        times = [planned.request_s for planned in found.schedule]
+        assert times == sorted(times)
+        for planned in found.schedule:
+            assert planned.video >= view.state.video
+            assert 0.0 < planned.share <= 1.0
+            assert planned.request_s >= 0.0
+        if action != WAIT:
+            slot, chunk, option = requested({"view": view, "action": action})
+            first = [p for p in found.schedule if p.request_s == 0.0 and p.share == 1.0]
+            assert (int(view.state.video) + slot, chunk, option.unit) in [(p.video, p.chunk, p.unit) for p in first]
+
+
+def test_a_planned_chunk_arrives_before_it_is_decoded_before_it_plays() -> None:
+    for env in situations(6):
+        agent = MCTSAgent(env, simulations=16)
+        agent.predict(None)
+        for planned in agent.explain().schedule:
+            times = [planned.request_s, planned.arrival_s, planned.ready_s, planned.play_s]
+            seen = [time_s for time_s in times if not math.isnan(time_s)]
+            assert seen == sorted(seen)
+
+
+def test_names_of_actions_by_hand() -> None:
+    env = PromptPreamEnv()
+    env.reset(seed=0)
+    plan = Planner(simulations=2).plan(env.planning_view())
+    assert name_action(plan, 0) == "wait"
+    assert name_action(plan, 1) == f"video 0 chunk 0 {env.options[0].name}"
+    later = 1 + (2 * LOOKAHEAD + 3) * len(env.options) + 4
+    assert name_action(plan, later) == f"video 2 chunk 3 {env.options[4].name}"
+
+
+def test_there_is_nothing_to_explain_before_a_decision() -> None:
+    with pytest.raises(RuntimeError, match="call predict first"):
+        MCTSAgent(PromptPreamEnv()).explain()
+
+
+def test_root_statistics_of_a_plan_are_those_of_its_tree() -> None:
+    for env in situations(3):
+        plan = Planner(simulations=40, knobs=SMALL).plan(env.planning_view())
+        assert np.array_equal(plan.visits, plan.trees[0].children_visits[ROOT, : len(plan.root_actions)])
