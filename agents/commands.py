@@ -1,6 +1,6 @@
 """The commands of evaluate.py: their arguments, and the call that each makes.
 
-What they do is in `ppgym.benchmark`, `ppgym.speed`, `ppgym.mmgc` and `agents.tuning`.
+What they do is in `ppgym.benchmark`, `ppgym.speed`, `ppgym.mmgc`, `ppgym.device_table` and `agents.tuning`.
 """
 
 from pathlib import Path
@@ -11,9 +11,13 @@ import tyro
 from agents import UNRANKED, agent_params, make_agent
 from agents.claims import SCENARIOS, check_claims
 from agents.clairvoyant import episode_bound
+from agents.explanation import print_explanation
+from agents.study import study as study_planner
 from agents.tuning import tune as tune_agent
-from ppgym import benchmark, mmgc
+from ppgym import benchmark, device_table, mmgc
 from ppgym import speed as simulator_speed
+from ppgym.devices import DEVICES, DeviceProfile
+from ppgym.scenario import DEFAULT_SCENARIO
 
 app = tyro.extras.SubcommandApp()
 
@@ -40,7 +44,7 @@ def run(
     Args:
         agents: Names, or import paths module:Class.
         scenarios: Names network/device/viewer; the suite's where none is given.
-        suite: Which suite: quick.
+        suite: Which suite: quick or standard.
         episodes: Of each scenario; the suite's number by default.
         seed: First seed.
         workers: Processes.
@@ -75,6 +79,30 @@ def run(
 def speed() -> None:
     """Measure the simulator on one core of this machine, against its targets."""
     simulator_speed.print_figures(simulator_speed.measure(make_agent))
+
+
+@app.command(name="devices")
+def compare_devices(
+    devices: tuple[str, ...] = DEVICES,
+    resolution: int | None = None,
+    fps: float = 30.0,
+    readme: Path | None = None,
+) -> None:
+    """Show decode times side by side, and which share of a feed could be prompts.
+
+    Args:
+        devices: Names, paths of profiles, or auto for this machine.
+        resolution: Side in pixels at which all are to be shown; what was not measured there is derived from FLOPs.
+        fps: Frames per second, with resolution.
+        readme: Write the table of the shipped devices into this README instead.
+    """
+    if readme is not None:
+        device_table.write_readme(readme)
+        return
+    profiles = [DeviceProfile.load(name) for name in devices]
+    if resolution is not None:
+        profiles = [profile.at(resolution, resolution, fps) for profile in profiles]
+    device_table.print_devices(profiles)
 
 
 @app.command(name="mmgc")
@@ -151,6 +179,39 @@ def claims(
         output: Folder for records.jsonl.gz and claims.json.
     """
     check_claims(scenarios, episodes=episodes, seed=seed, workers=workers, ablations=ablations, output=output)
+
+
+@app.command
+def study(
+    episodes: int = 48,
+    seed: int = 0,
+    workers: int = 1,
+    output: Path | None = None,
+) -> None:
+    """Show what the planner's budget buys, what a wrong belief costs, and whether thinking time changes the ranking.
+
+    Args:
+        episodes: Of each row.
+        seed: First seed.
+        workers: Processes.
+        output: Folder for records.jsonl.gz and study.json.
+    """
+    study_planner(episodes=episodes, seed=seed, workers=workers, output=output)
+
+
+@app.command
+def explain(
+    scenario: str = DEFAULT_SCENARIO, seed: int = 0, decision: int = 10, simulations: int | None = None
+) -> None:
+    """Show what the planner has in mind at a decision: what it looked at, and what goes where and when after it.
+
+    Args:
+        scenario: Name network/device/viewer.
+        seed: Of the episode, on the test split.
+        decision: Which decision of the episode, from 0.
+        simulations: Budget of a decision; the planner's default where None.
+    """
+    print_explanation(scenario, seed=seed, decision=decision, simulations=simulations)
 
 
 @app.command

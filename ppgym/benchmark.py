@@ -51,6 +51,9 @@ class Suite(NamedTuple):
     episodes: int
 
 
+STANDARD_NETWORKS = ("low", "medium", "high", "mixed")
+STANDARD_DEVICES = ("snapdragon-8-gen-2", "snapdragon-8-elite", "rtx-4090")
+
 SUITES = {
     "quick": Suite(
         scenarios=(
@@ -60,6 +63,13 @@ SUITES = {
             "low/pixels-only/typical",
         ),
         episodes=32,
+    ),
+    "standard": Suite(
+        scenarios=(
+            *(f"{network}/{device}/typical" for device in STANDARD_DEVICES for network in STANDARD_NETWORKS),
+            *(f"{network}/pixels-only/typical" for network in STANDARD_NETWORKS),
+        ),
+        episodes=64,
     ),
 }
 

@@ -1,7 +1,8 @@
 """Device profiles: how long a device's compute units take to decode one chunk, and where each figure comes from.
 
 Tables and their files only. Which pairs of representation and unit are legal options is decided in `scenario.py`;
-queues and contention act in `ppgym.core`; measuring a machine is the work of `ppgym.codec`.
+queues and contention act in `ppgym.core`; measuring a machine is the work of `ppgym.codec`; where this machine's own
+profile lies says `ppgym.machine`.
 """
 
 import dataclasses
@@ -17,10 +18,20 @@ import numpy.typing as npt
 from ppgym.catalog import CODECS, Representation
 from ppgym.core.state import UNIT_NAMES, UNITS
 from ppgym.data import check_keys, check_number, check_text, data_root, read_json, suggest, write_text
+from ppgym.machine import find_profile
 
 F8 = npt.NDArray[np.float64]
 
-DEVICES = ("snapdragon-8-gen-2", "snapdragon-8-gen-3", "snapdragon-8-elite", "rtx-4090", "pixels-only")
+DEVICES = (
+    "snapdragon-8-gen-2",
+    "snapdragon-8-gen-3",
+    "snapdragon-8-elite",
+    "rtx-4090",
+    "pixels-only",
+    "epyc-2-core",
+    "epyc-2-core-256px",
+)
+AUTO = "auto"  # this machine, as `python -m ppgym.codec profile` measured it last
 SCHEMA = "ppgym-device/1"
 PROVENANCES = ("measured", "published", "derived", "assumption")
 
@@ -41,6 +52,9 @@ class DecodeRow:
         width: Reference width in pixels.
         height: Reference height in pixels.
         fps: Reference frames per second.
+        flops: FLOPs of a frame of P pixels are flops[0] + flops[1] P + flops[2] P**2: convolutions grow with the
+            pixels, attention between pixels with their square, what reads the prompt alone not at all. Only ratios
+            count; by default a frame costs as its pixels.
 
     Raises:
         ValueError: A field is out of range or unknown; names it and what was expected.
@@ -55,6 +69,7 @@ class DecodeRow:
     width: int = 512
     height: int = 512
     fps: float = 30.0
+    flops: tuple[float, float, float] = (0.0, 1.0, 0.0)
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -67,6 +82,33 @@ class DecodeRow:
             check_text(where, key, getattr(self, key))
         for key in ("seconds", "width", "height", "fps"):
             check_number(where, key, getattr(self, key), 0.0, above=True)
+        if not isinstance(self.flops, tuple) or len(self.flops) != 3:
+            raise ValueError(f"{where}: key 'flops': expected three coefficients, got {self.flops!r}")
+        for coefficient in self.flops:
+            check_number(where, "flops", coefficient, 0.0)
+        check_number(where, "flops", sum(self.flops), 0.0, above=True)
+
+    def seconds_at(self, width: int, height: int, fps: float) -> float:
+        """Seconds to decode one chunk of 1 s of another format.
+
+        A rule, not a measurement: time is taken as proportional to FLOPs. That is exact in fps; small pictures of a
+        large model take longer than it says, for reading the weights costs as much for them as for large ones.
+
+        Args:
+            width: In pixels.
+            height: In pixels.
+            fps: Frames per second.
+
+        Returns:
+            Seconds, above 0.
+        """
+        return self.seconds * self._flops(width, height, fps) / self._flops(self.width, self.height, self.fps)
+
+    def _flops(self, width: int, height: int, fps: float) -> float:
+        """FLOPs of one second."""
+        constant, per_pixel, per_pixel_squared = self.flops
+        pixels = width * height
+        return fps * (constant + per_pixel * pixels + per_pixel_squared * pixels**2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +126,8 @@ class DeviceProfile:
         contention: [U][U + 1] factor on a unit's seconds by the number of busy units, itself included.
         contention_provenance: One of `PROVENANCES`.
         contention_source: As a row's source.
+        measurement: Of a measured profile, what `ppgym.codec.profiler` wrote about the measurement: machine, software,
+            command, date, and each stage's median, spread and memory; None of any other.
 
     Raises:
         ValueError: A field is out of range or unknown, or no unit is usable; names it and what was expected.
@@ -99,6 +143,7 @@ class DeviceProfile:
     contention: tuple[tuple[float, ...], ...] = _NO_CONTENTION
     contention_provenance: str = "assumption"
     contention_source: str = "No slowdown between busy units: no figures are published."
+    measurement: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -123,6 +168,8 @@ class DeviceProfile:
         for factors in self.contention:
             for factor in factors:
                 check_number(where, "contention", factor, 0.0, above=True)
+        if self.measurement is not None and not isinstance(self.measurement, dict):
+            raise ValueError(f"{where}: key 'measurement': expected an object or null, got {self.measurement!r}")
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -133,8 +180,7 @@ class DeviceProfile:
     def seconds(self, representation: Representation, unit: str) -> float:
         """Expected seconds to decode one chunk of 1 s on an otherwise idle device.
 
-        Time is taken as proportional to pixels a second, width x height x fps. For a diffusion model that is exact
-        in fps; in resolution it is a rough guide, since attention grows faster than the number of pixels.
+        At another resolution or frame rate than a row's, what `DecodeRow.seconds_at` derives.
 
         Args:
             representation: Bitrate and rank do not matter.
@@ -150,9 +196,21 @@ class DeviceProfile:
             raise ValueError(f"unknown compute unit {unit!r}; {suggest(unit, UNIT_NAMES)}")
         for row in self.rows:
             if (row.codec, row.unit) == (representation.codec, unit):
-                pixels_per_s = representation.width * representation.height * representation.fps
-                return row.seconds * pixels_per_s / (row.width * row.height * row.fps)
+                return row.seconds_at(representation.width, representation.height, representation.fps)
         return math.inf
+
+    def at(self, width: int, height: int, fps: float) -> "DeviceProfile":
+        """The profile with every row at one resolution and frame rate.
+
+        Args:
+            width: In pixels.
+            height: In pixels.
+            fps: Frames per second.
+
+        Returns:
+            Rows of that format as they are, the others by `DecodeRow.seconds_at` and called derived.
+        """
+        return dataclasses.replace(self, rows=tuple(_row_at(row, width, height, fps) for row in self.rows))
 
     def contention_array(self) -> F8:
         """`contention` as float64 [U, U + 1]."""
@@ -160,19 +218,24 @@ class DeviceProfile:
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> "DeviceProfile":
-        """A shipped profile by name, or one from a file.
+        """A shipped profile by name, this machine's, or one from a file.
 
         Args:
-            name_or_path: One of `DEVICES`, or the path of a JSON file (`from_json`).
+            name_or_path: One of `DEVICES`, "auto" for this machine as it was measured last (nothing is measured now),
+                or the path of a JSON file (`from_json`).
 
         Raises:
-            FileNotFoundError: No such name or file.
+            FileNotFoundError: No such name or file, or this machine was not measured.
             ValueError: Not such a file; names file, key, value and what was expected.
         """
-        shipped = name_or_path in DEVICES
-        path = data_root() / "devices" / f"{name_or_path}.json" if shipped else Path(name_or_path)
+        if name_or_path == AUTO:
+            path = find_profile()
+        elif name_or_path in DEVICES:
+            path = data_root() / "devices" / f"{name_or_path}.json"
+        else:
+            path = Path(name_or_path)
         if not path.is_file():
-            known = suggest(str(name_or_path), DEVICES)
+            known = suggest(str(name_or_path), (*DEVICES, AUTO))
             raise FileNotFoundError(f"no device and no file {str(name_or_path)!r}; {known}")
         content = read_json(path)
         try:
@@ -201,7 +264,9 @@ class DeviceProfile:
             if not isinstance(row, dict):
                 raise ValueError(f"device: rows[{position}]: expected an object, got {row!r}")
             check_keys(f"device: rows[{position}]", row, (field.name for field in dataclasses.fields(DecodeRow)))
-            rows.append(DecodeRow(**row))
+            if not isinstance(row["flops"], list):
+                raise ValueError(f"device: rows[{position}]: key 'flops': expected a list, got {row['flops']!r}")
+            rows.append(DecodeRow(**row | {"flops": tuple(row["flops"])}))
         for position, factors in enumerate(fields["contention"]):
             if not isinstance(factors, list):
                 raise ValueError(f"device: contention[{position}]: expected a list, got {factors!r}")
@@ -209,7 +274,8 @@ class DeviceProfile:
 
     def to_json(self) -> dict[str, Any]:
         """The profile as a JSON object, which `from_json` reads."""
-        lists = {"rows": list(map(dataclasses.asdict, self.rows)), "contention": list(map(list, self.contention))}
+        rows = [dataclasses.asdict(row) | {"flops": list(row.flops)} for row in self.rows]
+        lists = {"rows": rows, "contention": list(map(list, self.contention))}
         return {"schema": SCHEMA} | dataclasses.asdict(self) | lists
 
     def write(self, path: str | Path) -> None:
@@ -219,3 +285,18 @@ class DeviceProfile:
             path: JSON file; missing folders are made.
         """
         write_text(Path(path), json.dumps(self.to_json(), indent=2) + "\n")
+
+
+def _row_at(row: DecodeRow, width: int, height: int, fps: float) -> DecodeRow:
+    if (row.width, row.height, row.fps) == (width, height, fps):
+        return row
+    rule = "frames and pixels" if row.flops == (0.0, 1.0, 0.0) else "FLOPs"
+    return dataclasses.replace(
+        row,
+        seconds=row.seconds_at(width, height, fps),
+        provenance="derived",
+        formula=f"{row.formula}; from {row.width} x {row.height} at {row.fps:g} fps by {rule}",
+        width=width,
+        height=height,
+        fps=fps,
+    )

@@ -18,7 +18,7 @@ from ppgym.core.episodes import EpisodeLaw, Episodes, Links, draw_episode, new_e
 from ppgym.core.observation import Features, make_features
 from ppgym.core.state import MAX_TRANSFERS, MAX_VIDEOS, UNIT_NAMES, UNITS, CatalogArrays, Episode, Params
 from ppgym.data import suggest
-from ppgym.devices import DEVICES, DeviceProfile
+from ppgym.devices import AUTO, DEVICES, DeviceProfile
 from ppgym.traces import NETWORKS, SPLITS, load_traces
 from ppgym.viewers import VIEWERS, RetentionCurve, ViewerProfile
 
@@ -126,7 +126,8 @@ class Scenario:
 
     Attributes:
         network: One of `ppgym.traces.NETWORKS`, or a folder of traces.
-        device: One of `ppgym.devices.DEVICES`, or the path of a profile.
+        device: One of `ppgym.devices.DEVICES`, the path of a profile, or "auto": this machine, as
+            `python -m ppgym.codec profile` measured it last.
         viewer: One of `ppgym.viewers.VIEWERS`, or the path of a viewer profile; its `leave_p`, and its retention
             unless `viewers` is given.
         videos: Folder of real videos in the MMGC 2022 layout; the shipped, generated ones where None.
@@ -239,7 +240,8 @@ class Scenario:
         parts = name.split("/") if isinstance(name, str) else []
         if len(parts) != 3:
             raise ValueError(f"scenario {name!r}: expected network/device/viewer, such as {DEFAULT_SCENARIO!r}")
-        for kind, part, known in zip(("network", "device", "viewer"), parts, (NETWORKS, DEVICES, VIEWERS), strict=True):
+        shipped = (NETWORKS, (*DEVICES, AUTO), VIEWERS)
+        for kind, part, known in zip(("network", "device", "viewer"), parts, shipped, strict=True):
             if part not in known:
                 raise ValueError(f"scenario {name!r}: unknown {kind} {part!r}; {suggest(part, known)}")
         names = [f.name for f in dataclasses.fields(cls)]

@@ -45,8 +45,11 @@ def test_prompts_take_what_the_published_figures_say(device: str, unit: str, sec
     assert profile.seconds(PROMPT, unit) == profile.seconds(TOP_PROMPT, unit)
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_shipped_profiles_are_whole(device: str) -> None:
+MEASURED = ("epyc-2-core", "epyc-2-core-256px")
+
+
+@pytest.mark.parametrize("device", sorted({*DEVICES} - {*MEASURED}))
+def test_profiles_from_published_figures_are_whole(device: str) -> None:
     profile = DeviceProfile.load(device)
     assert profile.name == device
     for codec in CODECS[:3]:
@@ -60,6 +63,27 @@ def test_shipped_profiles_are_whole(device: str) -> None:
         assert row.provenance == ("derived" if derived else "assumption")
 
 
+@pytest.mark.parametrize("device", MEASURED)
+def test_measured_profiles_are_whole(device: str) -> None:
+    profile = DeviceProfile.load(device)
+    assert profile.name == device
+    assert [(row.codec, row.unit, row.provenance) for row in profile.rows] == [
+        (codec, "cpu", "measured") for codec in ("prompt", "h264", "hevc", "av1")
+    ]
+    assert 0 < profile.jitter_sigma < 1
+    assert profile.measurement is not None
+    side_px = 256 if device.endswith("-256px") else 512
+    assert f"--model sd-turbo-random --resolution {side_px}" in profile.measurement["command"]
+    stages = {stage["stage"]: stage for stage in profile.measurement["stages"]}
+    for row in profile.rows:
+        assert (row.width, row.height, row.fps) == (side_px, side_px, 30)
+        stage = stages.get(row.codec, stages["pass"])
+        assert row.seconds == pytest.approx(30 / stage["batch"] * stage["median_s"], rel=1e-4)
+        for part in (profile.measurement["machine"]["cpu"], profile.measurement["command"], "torch", "2026-"):
+            assert part in row.source
+    assert profile.rows[0].flops == DeviceProfile.load("rtx-4090").rows[0].flops
+
+
 def test_units_are_those_that_decode_something() -> None:
     units = {device: DeviceProfile.load(device).units for device in DEVICES}
     assert units == {
@@ -68,7 +92,18 @@ def test_units_are_those_that_decode_something() -> None:
         "snapdragon-8-elite": UNIT_NAMES,
         "rtx-4090": ("cpu", "gpu", "vdec"),
         "pixels-only": ("cpu", "vdec"),
+        "epyc-2-core": ("cpu",),
+        "epyc-2-core-256px": ("cpu",),
     }
+
+
+def test_seconds_scale_with_flops() -> None:
+    fields = {"codec": "prompt", "unit": "gpu", "provenance": "measured", "source": "s", "formula": "f"}
+    row = DecodeRow(seconds=0.5, width=2, height=4, fps=10, flops=(3.0, 2.0, 1.0), **fields)
+    # 3 + 2 x 8 + 64 = 83 at 8 pixels, 3 + 2 x 4 + 16 = 27 at 4
+    assert row.seconds_at(2, 4, 10) == 0.5
+    assert row.seconds_at(1, 4, 10) == pytest.approx(0.5 * 27 / 83)
+    assert row.seconds_at(1, 4, 30) == pytest.approx(0.5 * 27 / 83 * 3)
 
 
 def test_seconds_scale_with_pixels_a_second() -> None:
@@ -104,6 +139,7 @@ _numbers = st.floats(1e-6, 1e6)
             provenance=st.sampled_from(PROVENANCES),
             source=_texts,
             formula=_texts,
+            flops=st.tuples(_numbers, _numbers, _numbers),
         ),
         min_size=1,
         max_size=6,
@@ -122,6 +158,7 @@ def test_every_profile_survives_json(rows: list[DecodeRow], contention: list[tup
         jitter_provenance="measured",
         jitter_source=text,
         contention=tuple(contention),
+        measurement={"notes": [text], "stages": [{"median_s": 0.1, "peak_memory_bytes": None}]},
     )
     assert DeviceProfile.from_json(profile.to_json()) == profile
     assert DeviceProfile.from_json(json.loads(json.dumps(profile.to_json()))) == profile
@@ -149,6 +186,7 @@ def test_a_written_profile_reads_back(tmp_path: Path, device: str) -> None:
         ({"contention": [[1.0] * 5] * 3}, r"key 'contention': expected 4 rows \(cpu, gpu, npu, vdec\) of 5 factors"),
         ({"contention": [[1.0] * 4] * 4}, "key 'contention': expected 4 rows"),
         ({"contention": [1, 2, 3, 4]}, r"contention\[0\]: expected a list, got 1"),
+        ({"measurement": [1]}, r"key 'measurement': expected an object or null, got \[1\]"),
         ({"contention": [[1.0] * 4 + [0]] * 4}, "key 'contention': expected a number above 0, got 0"),
     ],
 )
@@ -172,6 +210,10 @@ def test_a_broken_profile_is_refused_by_file_and_key(
         ({"source": ""}, "key 'source': expected a text"),
         ({"formula": None}, "key 'formula': expected a text, got None"),
         ({"fps": 0}, "key 'fps': expected a number above 0"),
+        ({"flops": [1, 2]}, r"key 'flops': expected three coefficients, got \(1, 2\)"),
+        ({"flops": [1, 2, -1]}, r"key 'flops': expected a number at least 0, got -1"),
+        ({"flops": [0, 0, 0]}, "key 'flops': expected a number above 0, got 0"),
+        ({"flops": 3}, r"rows\[0\]: key 'flops': expected a list, got 3"),
         ({"second": 1}, r"rows\[0\]: unknown key 'second'; did you mean 'seconds'"),
         ({"unit": "npu"}, "key 'rows': expected 'prompt' on 'npu' once, got it again"),
     ],

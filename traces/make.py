@@ -36,6 +36,8 @@ FAST_DIFFUSION = "https://github.com/happyyzy/Fast-Diffusion, README"
 PROMPTUS = "https://arxiv.org/abs/2405.20032: 170 FPS on an RTX 4090D (TensorRT fp16, batch 10), whole pipeline"
 # FLOPs of the SD 2.1 UNet plus the TAESD decoder over those of the UNet, 512x512: (0.804 T + 0.141 T) / 0.804 T
 FRAME_PER_UNET = 1.176
+# Of a frame of P pixels, by 1, P and P**2: `flops_law` of ppgym/codec/flops.py for sd-turbo-random
+SD_FLOPS = (3991797760, 3124699.25, 1.78253174)
 FPS = 30
 
 
@@ -125,6 +127,7 @@ def _prompt_row(unit: str, unet_ms: float, source: str, per_pass: str = "") -> D
         provenance="derived",
         source=source,
         formula=f"{unet_ms:g} ms a UNet pass{per_pass} x {FRAME_PER_UNET} (+ TAESD, by FLOPs) x {FPS} frames / 1000",
+        flops=SD_FLOPS,
     )
 
 
@@ -159,6 +162,7 @@ def make_devices(output: Path) -> None:
         provenance="derived",
         source=PROMPTUS,
         formula=f"{FPS} frames / 170 FPS",
+        flops=SD_FLOPS,
     )
     profiles = (
         (

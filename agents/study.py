@@ -1,0 +1,130 @@
+"""What the planner's budget buys, what a wrong belief costs, and whether thinking time changes the ranking.
+
+All on held-out, paired episodes of the default scenario; figures go to a JSON file and the terminal.
+"""
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from agents import agent_params, make_agent
+from ppgym.benchmark import RESAMPLES, Job, Played, play_all, play_episode, qoe_of, write_records
+from ppgym.data import write_text
+from ppgym.scenario import DEFAULT_SCENARIO
+
+BUDGETS = (64, 256, 1024, 4096)  # simulations
+ERRORS: tuple[Mapping[str, float], ...] = (
+    {},
+    {"bandwidth": 1.3},
+    {"bandwidth": 0.7},
+    {"retention": 1.3},
+    {"retention": 0.7},
+)
+BELIEVERS = ("mcts", "pdas", "dashlet")
+THINKERS = ("mcts", "ppo", "greedy", "no_save")
+MISTAKEN = "agents.mistaken:Mistaken"
+
+
+def difference(new: Sequence[Played], old: Sequence[Played]) -> dict[str, Any]:
+    """Mean QoE, and how it differs over the same episodes.
+
+    Args:
+        new: n episodes.
+        old: The same n, played otherwise.
+
+    Returns:
+        "qoe_mean", "difference" and its 95 % percentile bootstrap interval "ci95".
+    """
+    qoe, gained = qoe_of(new), qoe_of(new) - qoe_of(old)
+    picks = np.random.default_rng(0).integers(len(gained), size=(RESAMPLES, len(gained)))
+    low, high = np.percentile(gained[picks].mean(1), (2.5, 97.5))
+    return {
+        "qoe_mean": float(qoe.mean()),
+        "difference": float(gained.mean()),
+        "ci95": (float(low), float(high)),
+    }
+
+
+def study(
+    *,
+    episodes: int = 48,
+    seed: int = 0,
+    thinking_s: float = 0.008,
+    workers: int = 1,
+    output: Path | None = None,
+) -> None:
+    """Play all of it and print three tables.
+
+    Args:
+        episodes: Of each row.
+        seed: First seed.
+        thinking_s: What a decision of the planner takes, charged to every agent in the last table.
+        workers: Processes.
+        output: Folder for records.jsonl.gz and study.json; None writes nothing.
+    """
+    mistakes = [(MISTAKEN, {"agent": agent, **error}) for agent in BELIEVERS for error in ERRORS]
+    thinkers = [(agent, overrides) for overrides in ({}, {"charge_thinking_s": thinking_s}) for agent in THINKERS]
+    settings: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = [
+        *(("mcts", {"simulations": budget}, {}) for budget in BUDGETS),
+        *((agent, params, {}) for agent, params in mistakes),
+        *((agent, {}, overrides) for agent, overrides in thinkers),
+    ]
+    jobs = [
+        Job(DEFAULT_SCENARIO, overrides, "test", agent, params, seed + i)
+        for agent, params, overrides in settings
+        for i in range(episodes)
+    ]
+    played = play_all(functools.partial(play_episode, make_agent, agent_params), jobs, workers)
+    cells = [played[k * episodes :][:episodes] for k in range(len(settings))]
+    budgets, rest = cells[: len(BUDGETS)], cells[len(BUDGETS) :]
+    mistaken, thinking = rest[: len(mistakes)], rest[len(mistakes) :]
+
+    tables = {
+        "budget": [
+            {"simulations": budget, **difference(cell, budgets[0])}
+            for budget, cell in zip(BUDGETS, budgets, strict=True)
+        ],
+        "wrong belief": [
+            {"agent": params["agent"], "error": error_name(params), **difference(cell, mistaken[k - k % len(ERRORS)])}
+            for k, ((_, params), cell) in enumerate(zip(mistakes, mistaken, strict=True))
+        ],
+        "thinking time": [
+            {"agent": agent, "charged": bool(overrides), **difference(cell, thinking[k % len(THINKERS)])}
+            for k, ((agent, overrides), cell) in enumerate(zip(thinkers, thinking, strict=True))
+        ],
+    }
+    if output is not None:
+        write_records(output, [one.record for one in played])
+        facts = {"scenario": DEFAULT_SCENARIO, "episodes": episodes, "seed": seed, "thinking_s": thinking_s}
+        write_text(output / "study.json", json.dumps(facts | tables, indent=1) + "\n")
+    for title, rows in tables.items():
+        print_rows(title, rows)
+
+
+def error_name(params: Mapping[str, Any]) -> str:
+    """An error of belief in words."""
+    return ", ".join(f"{key} x {value}" for key, value in params.items() if key != "agent") or "none"
+
+
+def print_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print a table.
+
+    Args:
+        title: Its title.
+        rows: Rows that end with what `difference` returns.
+    """
+    table = Table(box=SIMPLE_HEAD, title=title)
+    for key in rows[0]:
+        table.add_column(key.replace("_", " "))
+    for row in rows:
+        low, high = row["ci95"]
+        facts = [str(value) for key, value in row.items() if key not in ("qoe_mean", "difference", "ci95")]
+        table.add_row(*facts, f"{row['qoe_mean']:.1f}", f"{row['difference']:+.1f}", f"{low:+.1f} to {high:+.1f}")
+    Console().print(table)

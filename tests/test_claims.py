@@ -1,0 +1,103 @@
+"""Judging the paper's claims: hand-worked points, and the wrong beliefs of the study."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents import make_agent
+from agents.claims import ABLATIONS, SWEEPS, WASTE_WEIGHTS, Point, ablate, judge, name_of, relative_gain
+from agents.mistaken import Mistaken, MistakenEnv
+from agents.study import error_name
+from ppgym.env import PromptPreamEnv
+from ppgym.planning.pruning import RULES
+
+
+def point(agent: str, qoe: list[float], stall_s: list[float], wasted_mbit: list[float], **params: Any) -> Point:
+    return Point(agent, params, np.array(qoe), np.array(stall_s), np.array(wasted_mbit), np.ones(len(qoe)))
+
+
+def test_the_best_pixel_point_is_what_the_planner_is_measured_by() -> None:
+    pixels = [
+        point("static", [10.0, 30.0], [4.0, 4.0], [2.0, 2.0], each=1),
+        point("static", [9.0, 29.0], [0.0, 0.0], [0.0, 0.0], each=2),
+    ]
+    planner = [
+        point("mcts", [20.0, 40.0], [6.0, 4.0], [1.0, 1.0]),  # fewer Mbit, more stalls
+        point("mcts", [18.0, 40.0], [2.0, 3.0], [2.5, 2.0], waste_weight=0.5),  # fewer stalls, more Mbit
+        point("mcts", [17.0, 35.0], [4.0, 3.0], [2.0, 0.5], waste_weight=2.0),  # both at most
+    ]
+    qoe, stalls, waste = judge("low", pixels, planner)
+    assert qoe.baseline == "static each=1"
+    assert qoe.gain == pytest.approx(0.5) and qoe.holds == "holds"
+    assert stalls.planner == "mcts waste_weight=2"
+    assert stalls.gain == pytest.approx(1 / 8) and stalls.holds == "does not hold"
+    assert waste.planner == "mcts waste_weight=2"
+    assert waste.gain == pytest.approx(1.5 / 4) and waste.holds == "holds"
+    assert qoe.ci95[0] <= qoe.gain <= qoe.ci95[1]
+
+
+def test_a_claim_without_a_point_that_meets_its_condition_does_not_hold() -> None:
+    pixels = [point("static", [10.0], [1.0], [1.0])]
+    claims = judge("low", pixels, [point("mcts", [20.0], [2.0], [2.0])])
+    assert [claim.holds for claim in claims] == ["holds", "does not hold", "does not hold"]
+    assert claims[1].planner is None and np.isnan(claims[1].gain)
+
+
+def test_gains_are_relative_to_the_size_of_what_is_improved() -> None:
+    gain, (low, high) = relative_gain(np.array([-6.0, -2.0]), np.array([-10.0, -6.0]))
+    assert gain == pytest.approx(0.5)
+    assert low == pytest.approx(0.4) and high == pytest.approx(2 / 3)
+
+
+def test_an_ablation_shows_its_paired_difference() -> None:
+    default = point("mcts", [10.0, 20.0], [0.0, 0.0], [0.0, 0.0])
+    (row,) = ablate("low", default, {"no prompts": point("mcts", [8.0, 18.0], [0.0, 0.0], [0.0, 0.0])})
+    assert row["difference"] == pytest.approx(-2.0)
+    assert row["ci95"] == pytest.approx((-2.0, -2.0))
+
+
+def test_every_point_can_be_made() -> None:
+    env = PromptPreamEnv()
+    env.reset(seed=0)
+    settings = [(agent, params) for agent, sweep in SWEEPS.items() for params in sweep]
+    settings += [("mcts", {"waste_weight": weight}) for weight in WASTE_WEIGHTS]
+    settings += [("mcts", params) for params in ABLATIONS.values()]
+    for agent, params in settings:
+        make_agent(agent, env, seed=0, **params)
+    assert WASTE_WEIGHTS[0] == 1.0, "the default is judged for its QoE"
+    unsafe = [rule.name for rule in RULES if not rule.safe]
+    assert all(f"no rule {name}" in ABLATIONS for name in unsafe)
+    assert name_of(point("pdas", [1.0], [0.0], [0.0], buffer_s=2.0)) == "pdas buffer_s=2"
+
+
+def test_a_mistaken_client_reads_what_is_off_by_a_factor() -> None:
+    env = PromptPreamEnv()
+    env.reset(seed=0)
+    for _ in range(4):
+        env.step(int(np.flatnonzero(env.action_masks())[1]))
+    right, wrong = env.planning_view(), MistakenEnv(env, 1.3, 0.7).planning_view()
+    assert len(right.throughput_bps) > 0
+    np.testing.assert_allclose(wrong.throughput_bps, 0.7 * right.throughput_bps)
+    np.testing.assert_allclose(wrong.state.throughput_bps, 0.7 * right.state.throughput_bps)
+    np.testing.assert_allclose(np.log(wrong.catalog.retention[:, 1:5]), 1.3 * np.log(right.catalog.retention[:, 1:5]))
+    assert wrong.time_s == right.time_s
+    np.testing.assert_array_equal(env.planning_view().throughput_bps, right.throughput_bps)
+
+
+@pytest.mark.parametrize("factors", [{"retention": 0.0}, {"bandwidth": -1.0}, {"bandwidth": float("nan")}])
+def test_a_factor_is_above_zero(factors: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="expected a factor above 0"):
+        Mistaken(PromptPreamEnv(), agent="pdas", **factors)
+
+
+def test_without_errors_nothing_is_mistaken() -> None:
+    env = PromptPreamEnv()
+    observation, _ = env.reset(seed=3)
+    right, same = make_agent("pdas", env, seed=0), Mistaken(env, seed=0, agent="pdas")
+    for _ in range(20):
+        action, _ = right.predict(observation)
+        assert same.predict(observation)[0] == action
+        observation, *_ = env.step(int(action))
+    assert error_name({"agent": "pdas"}) == "none"
+    assert error_name({"agent": "pdas", "bandwidth": 0.7}) == "bandwidth x 0.7"
