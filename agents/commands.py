@@ -12,6 +12,7 @@ from agents import UNRANKED, agent_params, make_agent
 from agents.claims import SCENARIOS, check_claims
 from agents.clairvoyant import episode_bound
 from agents.explanation import print_explanation
+from agents.planner_speed import measure_planner
 from agents.study import study as study_planner
 from agents.tuning import tune as tune_agent
 from ppgym import benchmark, device_table, mmgc
@@ -77,8 +78,8 @@ def run(
 
 @app.command
 def speed() -> None:
-    """Measure the simulator on one core of this machine, against its targets."""
-    simulator_speed.print_figures(simulator_speed.measure(make_agent))
+    """Measure the simulator and the planner on one core of this machine, against their targets."""
+    simulator_speed.print_figures([*simulator_speed.measure(make_agent), *measure_planner()])
 
 
 @app.command(name="devices")

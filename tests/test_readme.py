@@ -29,3 +29,42 @@ def test_the_table_of_results_comes_from_the_committed_results() -> None:
     for row in rows:
         assert markdown_row(row) in readme
     assert bound_row(rows[0]) in readme
+
+
+def percent(share: float) -> str:
+    return f"{share:.0%}"
+
+
+def test_the_table_of_claims_comes_from_the_committed_results() -> None:
+    results = json.loads((ROOT / "docs" / "results" / "claims" / "claims.json").read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for claim in results["claims"]:
+        low, high = claim["ci95"]
+        assert (
+            f"| {claim['scenario'].split('/')[0]} | {claim['claim']} | {percent(claim['claimed'])} "
+            f"| {percent(claim['gain'])} ({percent(low)} to {percent(high)}) | {claim['baseline']} "
+            f"| {claim['planner']} | {claim['holds']} |" in readme
+        )
+    for row in results["ablations"]:
+        assert ablation_row(row["ablation"], row) in readme
+    for key in (key for key in results["pruning"][0] if key != "scenario"):
+        assert f"| {key.replace('_', ' ')} | " + " | ".join(f"{row[key]:.1f}" for row in results["pruning"]) in readme
+
+
+def test_the_tables_of_the_planner_come_from_the_committed_results() -> None:
+    results = json.loads((ROOT / "docs" / "results" / "planner" / "study.json").read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for row in results["budget"]:
+        assert ablation_row(row["simulations"], row) in readme
+    for row in results["wrong belief"]:
+        low, high = row["ci95"]
+        wrong = f"{row['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
+        assert (f"{row['qoe_mean']:.1f}" if row["error"] == "none" else wrong) in readme
+    for agent in {row["agent"] for row in results["thinking time"]}:
+        free, charged = (row["qoe_mean"] for row in results["thinking time"] if row["agent"] == agent)
+        assert f"| {agent} | {free:.1f} | {charged:.1f} |" in readme
+
+
+def ablation_row(name: object, row: dict) -> str:
+    low, high = row["ci95"]
+    return f"| {name} | {row['qoe_mean']:.1f} | {row['difference']:+.1f} ({low:+.1f} to {high:+.1f}) |"
