@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import gymnasium
+import numpy as np
+import numpy.typing as npt
 
 from agents import make_agent
 from ppgym.env import PromptPreamEnv
@@ -74,4 +76,15 @@ class Mistaken:
             if not factor > 0.0:
                 raise ValueError(f"{name}: expected a factor above 0, got {factor}")
         mistaken: Any = MistakenEnv(env.unwrapped, retention, bandwidth)  # type: ignore[arg-type]
-        self.predict = make_agent(agent, mistaken, seed=seed).predict
+        self._agent = make_agent(agent, mistaken, seed=seed)
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+        action_masks: npt.NDArray[Any] | None = None,
+    ) -> tuple[int | npt.NDArray[np.integer[Any]], Any]:
+        """Decide as the agent does; see `agents.Agent`."""
+        return self._agent.predict(observation, state, episode_start, deterministic, action_masks)

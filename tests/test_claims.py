@@ -8,7 +8,7 @@ import pytest
 from agents import make_agent
 from agents.claims import ABLATIONS, SWEEPS, WASTE_WEIGHTS, Point, ablate, judge, name_of, relative_gain
 from agents.mistaken import Mistaken, MistakenEnv
-from agents.study import error_name
+from agents.study import MISTAKEN, error_name
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.pruning import RULES
 
@@ -94,7 +94,7 @@ def test_a_factor_is_above_zero(factors: dict[str, float]) -> None:
 def test_without_errors_nothing_is_mistaken() -> None:
     env = PromptPreamEnv()
     observation, _ = env.reset(seed=3)
-    right, same = make_agent("pdas", env, seed=0), Mistaken(env, seed=0, agent="pdas")
+    right, same = make_agent("pdas", env, seed=0), make_agent(MISTAKEN, env, seed=0, agent="pdas")
     for _ in range(20):
         action, _ = right.predict(observation)
         assert same.predict(observation)[0] == action

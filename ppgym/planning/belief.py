@@ -187,8 +187,8 @@ def sample_futures(
 ) -> Futures:
     """Draw futures that agree with a view.
 
-    The feed of a future ends with the last visible video; a transfer that is open to two videos left alike is as good
-    as one.
+    The feed of a future ends with the last visible video, and no session is cut short; a transfer that is open to two
+    videos left alike is as good as one.
 
     Args:
         view: The planning view.

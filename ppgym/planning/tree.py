@@ -22,7 +22,7 @@ class Tree(NamedTuple):
 
     node_count: I4  # [1]
     edge_count: I4  # [N]
-    children_action: I4  # [N, E]
+    children_action: I4  # [N, E]; below the root edge 0 is what the rollout policy does, which differs by future
     children_prior_value: F8  # [N, E] what the rollout policy thinks of the action, in QoE
     children_visits: I4  # [N, E]
     children_return: F8  # [N, E] sum of returns from the action on to the horizon
