@@ -19,7 +19,17 @@ from rich.table import Table
 
 from agents import agent_params, make_agent
 from agents.mcts import MCTSAgent
-from ppgym.benchmark import F8, RESAMPLES, Job, Played, play_all, play_episode, qoe_of, write_records
+from ppgym.benchmark import (
+    F8,
+    Job,
+    Played,
+    bootstrap_interval,
+    play_all,
+    play_episode,
+    qoe_of,
+    resampled_means,
+    write_records,
+)
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.data import write_text
 from ppgym.env import PromptPreamEnv
@@ -137,8 +147,8 @@ def relative_gain(new: F8, old: F8) -> tuple[float, tuple[float, float]]:
     Returns:
         The gain, and its 95 % percentile bootstrap interval.
     """
-    picks = np.random.default_rng(0).integers(len(new), size=(RESAMPLES, len(new)))
-    low, high = np.percentile((new[picks].mean(1) - old[picks].mean(1)) / np.abs(old[picks].mean(1)), (2.5, 97.5))
+    of_old = resampled_means(old)
+    low, high = np.percentile((resampled_means(new) - of_old) / np.abs(of_old), (2.5, 97.5))
     return float((new.mean() - old.mean()) / abs(old.mean())), (float(low), float(high))
 
 
@@ -210,15 +220,13 @@ def ablate(scenario: str, default: Point, ablated: Mapping[str, Point]) -> list[
     rows = []
     for name, point in ablated.items():
         difference = point.qoe - default.qoe
-        picks = np.random.default_rng(0).integers(len(difference), size=(RESAMPLES, len(difference)))
-        low, high = np.percentile(difference[picks].mean(1), (2.5, 97.5))
         rows.append(
             {
                 "scenario": scenario,
                 "ablation": name,
                 "qoe_mean": float(point.qoe.mean()),
                 "difference": float(difference.mean()),
-                "ci95": (float(low), float(high)),
+                "ci95": bootstrap_interval(difference),
             }
         )
     return rows

@@ -14,6 +14,7 @@ import tyro
 from cmaes import CMA
 from rich.progress import track
 
+from ppgym.core.actions import action_count
 from ppgym.core.dynamics import reset_state, transition
 from ppgym.core.episodes import Episodes, Links, take_episode
 from ppgym.core.jit import kernel
@@ -113,7 +114,7 @@ class Arena:
         self.episodes = self.world.new_episodes(episodes)
         self._scratch = (
             np.zeros((PAD, SLOTS)),
-            np.zeros(1 + SLOTS * 4 * len(self.world.options)),
+            np.zeros(action_count(len(self.world.options))),
             np.zeros(len(REWARD_TERMS)),
             np.zeros(episodes),
         )

@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from agents import agent_params, make_agent
-from ppgym.benchmark import RESAMPLES, Job, Played, play_all, play_episode, qoe_of, write_records
+from ppgym.benchmark import Job, Played, bootstrap_interval, play_all, play_episode, qoe_of, write_records
 from ppgym.data import write_text
 from ppgym.scenario import DEFAULT_SCENARIO
 
@@ -29,6 +28,7 @@ ERRORS: tuple[Mapping[str, float], ...] = (
 )
 BELIEVERS = ("mcts", "pdas", "dashlet")
 THINKERS = ("mcts", "ppo", "greedy", "no_save")
+THINKING_S = 0.008  # charged for a decision, of anybody: no less than the planner takes at the median
 MISTAKEN = "agents.mistaken:Mistaken"
 
 
@@ -43,12 +43,10 @@ def difference(new: Sequence[Played], old: Sequence[Played]) -> dict[str, Any]:
         "qoe_mean", "difference" and its 95 % percentile bootstrap interval "ci95".
     """
     qoe, gained = qoe_of(new), qoe_of(new) - qoe_of(old)
-    picks = np.random.default_rng(0).integers(len(gained), size=(RESAMPLES, len(gained)))
-    low, high = np.percentile(gained[picks].mean(1), (2.5, 97.5))
     return {
         "qoe_mean": float(qoe.mean()),
         "difference": float(gained.mean()),
-        "ci95": (float(low), float(high)),
+        "ci95": bootstrap_interval(gained),
     }
 
 
@@ -56,7 +54,6 @@ def study(
     *,
     episodes: int = 48,
     seed: int = 0,
-    thinking_s: float = 0.008,
     workers: int = 1,
     output: Path | None = None,
 ) -> None:
@@ -65,12 +62,11 @@ def study(
     Args:
         episodes: Of each row.
         seed: First seed.
-        thinking_s: What a decision of the planner takes, charged to every agent in the last table.
         workers: Processes.
         output: Folder for records.jsonl.gz and study.json; None writes nothing.
     """
     mistakes = [(MISTAKEN, {"agent": agent, **error}) for agent in BELIEVERS for error in ERRORS]
-    thinkers = [(agent, overrides) for overrides in ({}, {"charge_thinking_s": thinking_s}) for agent in THINKERS]
+    thinkers = [(agent, overrides) for overrides in ({}, {"charge_thinking_s": THINKING_S}) for agent in THINKERS]
     settings: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = [
         *(("mcts", {"simulations": budget}, {}) for budget in BUDGETS),
         *((agent, params, {}) for agent, params in mistakes),
@@ -102,7 +98,7 @@ def study(
     }
     if output is not None:
         write_records(output, [one.record for one in played])
-        facts = {"scenario": DEFAULT_SCENARIO, "episodes": episodes, "seed": seed, "thinking_s": thinking_s}
+        facts = {"scenario": DEFAULT_SCENARIO, "episodes": episodes, "seed": seed, "thinking_s": THINKING_S}
         write_text(output / "study.json", json.dumps(facts | tables, indent=1) + "\n")
     for title, rows in tables.items():
         print_rows(title, rows)

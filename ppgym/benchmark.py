@@ -407,7 +407,7 @@ def bootstrap_interval(values: F8) -> tuple[float, float]:
     Returns:
         Low and high; both the value itself where n is 1.
     """
-    low, high = np.percentile(_resampled_means(values), (2.5, 97.5))
+    low, high = np.percentile(resampled_means(values), (2.5, 97.5))
     return float(low), float(high)
 
 
@@ -422,12 +422,20 @@ def share_closed(qoe: F8, reference: F8, bound: F8) -> tuple[float, tuple[float,
     Returns:
         (share of the means, its 95 % percentile bootstrap interval over episodes, the same picks for all three).
     """
-    shares = (_resampled_means(qoe) - _resampled_means(reference)) / _resampled_means(bound - reference)
+    shares = (resampled_means(qoe) - resampled_means(reference)) / resampled_means(bound - reference)
     low, high = np.percentile(shares, (2.5, 97.5))
     return float((qoe - reference).mean() / (bound - reference).mean()), (float(low), float(high))
 
 
-def _resampled_means(values: F8) -> F8:
+def resampled_means(values: F8) -> F8:
+    """Means of bootstrap resamples; the same number of values always gets the same picks, so that pairs stay pairs.
+
+    Args:
+        values: [n] one value an episode.
+
+    Returns:
+        [RESAMPLES].
+    """
     picks = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
     means: F8 = values[picks].mean(axis=1)
     return means

@@ -206,10 +206,10 @@ class Planner:
 
     def _halve(self, view: PlanningView, futures: Futures, prior: F8, started_s: float) -> int:
         """Sequential halving; the rollout policy's choice stays, as what the others are measured by."""
-        alive = np.arange(len(prior), dtype=np.int32)
-        rounds = max(math.ceil(math.log2(max(len(prior), 2))), 1)
         if len(prior) == 1:
             return 0
+        alive = np.arange(len(prior), dtype=np.int32)
+        rounds = math.ceil(math.log2(len(prior)))
         left, future, late = self.simulations, 0, False
         for round_ in range(rounds):
             each = left // (rounds - round_) // len(alive)

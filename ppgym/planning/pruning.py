@@ -173,8 +173,8 @@ NEGLIGIBLE = 0.05  # P(played) below which a chunk of a later video is left alon
 def find_negligible_stalls(view: PlanningView, requests: Requests) -> Flags:
     """The chunk is of a later video and will hardly be played: its absence threatens no stall worth mention.
 
-    Caveat: on an idle link a chunk of probability p and quality q still gains p q - (1 - p) times its waste, which is
-    above 0 for prompts at p above a seventh; at `NEGLIGIBLE` it is below.
+    Caveat: on an idle link a chunk of probability p and quality q still gains p q - (1 - p) times its waste, which for
+    the default prompts is above 0 at p above 0.18 to 0.23; at `NEGLIGIBLE` it is below.
     """
     flags: Flags = (requests.slot > 0) & (requests.played < NEGLIGIBLE)
     return flags

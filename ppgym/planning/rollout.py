@@ -27,7 +27,7 @@ from ppgym.core.state import (
     Record,
 )
 
-GUESS_BPS = 1.2e6  # before the first transfer has ended
+GUESS_BPS = 1.2e6  # before the first transfer has ended: the mean of the class `low`, an assumption
 RATE_SPAN_S = 4.0  # over which a viewer's leaving is averaged
 
 
@@ -52,7 +52,8 @@ class RolloutKnobs(NamedTuple):
 class RolloutPolicy(NamedTuple):
     """Its knobs on a slow and on a fast link; between them they change with the logarithm of the rate.
 
-    Found by evolution (CMA-ES) on the training split, over networks and devices: `python -m agents.evolution`.
+    Found by evolution (CMA-ES) on the training split, over networks and devices, in several runs that went on from each
+    other; `python -m agents.evolution` goes on from these.
     """
 
     slow: RolloutKnobs = RolloutKnobs(0.75, 3.51, 0.05, 0.03, 0.49, 1.98, 1.64, 0.057, 0.52, 0.21, 1.75, -0.33, 32.7)

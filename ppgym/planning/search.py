@@ -35,7 +35,7 @@ from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree
 
 
 class SearchKnobs(NamedTuple):
-    """How the search trades; found on the training split."""
+    """How the search trades; chosen by a few dozen to a hundred episodes of the validation split."""
 
     horizon_s: float = 20.0  # of a simulation
     kept_share: float = 0.15  # of its quality that a chunk decoded at the horizon is worth
