@@ -1,16 +1,21 @@
 """Judging the paper's claims: hand-worked points, and the wrong beliefs of the study."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from agents import make_agent
+from agents import claims, make_agent, study
 from agents.claims import ABLATIONS, SWEEPS, WASTE_WEIGHTS, Point, ablate, judge, name_of, relative_gain
+from agents.explanation import print_explanation
 from agents.mistaken import Mistaken, MistakenEnv
 from agents.study import MISTAKEN, error_name
+from ppgym.benchmark import validate
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.pruning import RULES
+from ppgym.scenario import DEFAULT_SCENARIO
 
 
 def point(agent: str, qoe: list[float], stall_s: list[float], wasted_mbit: list[float], **params: Any) -> Point:
@@ -101,3 +106,38 @@ def test_without_errors_nothing_is_mistaken() -> None:
         observation, *_ = env.step(int(action))
     assert error_name({"agent": "pdas"}) == "none"
     assert error_name({"agent": "pdas", "bandwidth": 0.7}) == "bandwidth x 0.7"
+
+
+def test_the_commands_play_print_and_write_what_they_judge(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(claims, "SWEEPS", {"static": ({},), "no_save": ({},)})
+    monkeypatch.setattr(claims, "ABLATIONS", {"no prompts": {"prompts": False}})
+    monkeypatch.setattr(claims, "WASTE_WEIGHTS", (1.0, 4.0))
+    monkeypatch.setattr(claims, "PRUNED_EPISODES", 1)
+    claims.check_claims([DEFAULT_SCENARIO], episodes=1, output=tmp_path / "claims")
+    written = json.loads((tmp_path / "claims" / "claims.json").read_text(encoding="utf-8"))
+    assert [claim["claim"].split()[0] for claim in written["claims"]] == ["QoE", "fewer", "less"]
+    assert [row["ablation"] for row in written["ablations"]] == ["no prompts"]
+    (pruned,) = written["pruning"]
+    assert pruned["left"] == pytest.approx(pruned["legal"] - sum(pruned[rule.name] for rule in RULES))
+    assert validate(tmp_path / "claims") == 5
+    assert "holds" in capsys.readouterr().out
+
+    monkeypatch.setattr(study, "BUDGETS", (4, 8))
+    monkeypatch.setattr(study, "BELIEVERS", ("pdas",))
+    monkeypatch.setattr(study, "THINKERS", ("greedy",))
+    study.study(episodes=1, output=tmp_path / "study")
+    written = json.loads((tmp_path / "study" / "study.json").read_text(encoding="utf-8"))
+    assert [row["simulations"] for row in written["budget"]] == [4, 8]
+    assert written["wrong belief"][0]["difference"] == 0.0 and len(written["wrong belief"]) == len(study.ERRORS)
+    assert [row["charged"] for row in written["thinking time"]] == [False, True]
+    assert validate(tmp_path / "study") == 2 + len(study.ERRORS) + 2
+
+
+def test_an_explanation_begins_with_the_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    print_explanation(DEFAULT_SCENARIO, seed=0, decision=2, simulations=32)
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{DEFAULT_SCENARIO}, seed 0, decision 2")
+    with pytest.raises(ValueError, match="before the episode's end"):
+        print_explanation(DEFAULT_SCENARIO, seed=0, decision=10_000, simulations=1)
