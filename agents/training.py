@@ -32,11 +32,12 @@ from agents.checkpoints import (
 from agents.imitation import demonstrate, imitate
 from agents.learned import decide, load_weights, policy_of
 from agents.sb3 import SB3VecEnv, TimedRolloutBuffer
-from ppgym import benchmark
+from ppgym import leaderboard
 from ppgym.core.qoe import REWARD_TERMS
 from ppgym.data import check_keys, suggest
 from ppgym.env import PromptPreamEnv
 from ppgym.scenario import DEFAULT_SCENARIO, Scenario
+from ppgym.standings import print_board
 from ppgym.vector_env import PromptPreamVectorEnv
 
 TRAINABLE = ("ppo",)
@@ -287,7 +288,7 @@ def begin_run(
     return folder, config
 
 
-def compare(folder: Path, config: Mapping[str, Any]) -> list[benchmark.Row]:
+def compare(folder: Path, config: Mapping[str, Any]) -> list[leaderboard.Row]:
     """Play the best checkpoint and the heuristics on the same episodes of the test split, and print the table.
 
     Args:
@@ -297,7 +298,7 @@ def compare(folder: Path, config: Mapping[str, Any]) -> list[benchmark.Row]:
     Returns:
         The table's rows.
     """
-    rows = benchmark.run(
+    board = leaderboard.run(
         make_agent,
         [config["agent"], *HEURISTICS],
         [config["scenario"]],
@@ -306,8 +307,8 @@ def compare(folder: Path, config: Mapping[str, Any]) -> list[benchmark.Row]:
         overrides=config["overrides"],
         params={config["agent"]: {"weights": str(folder / "best.safetensors")}},
     )
-    benchmark.print_table(rows)
-    return rows
+    print_board(board)
+    return board.rows
 
 
 def train(
@@ -321,7 +322,7 @@ def train(
     output: Path | None = None,
     resume: Path | None = None,
     device: str = "cpu",
-) -> list[benchmark.Row]:
+) -> list[leaderboard.Row]:
     """Train an agent, keep its checkpoints, and compare the best one with the heuristics on the test split.
 
     Args:
