@@ -3,6 +3,7 @@
 What they do is in `ppgym.leaderboard`, `ppgym.speed`, `ppgym.mmgc`, `ppgym.device_table` and modules of `agents`.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -22,12 +23,14 @@ from ppgym.devices import DEVICES, DeviceProfile
 from ppgym.scenario import DEFAULT_SCENARIO
 from ppgym.standings import print_board, to_csv, to_markdown
 
+CONTESTANTS = ("mcts", "ppo", "greedy", "dashlet", "pdas", "fixed_preload", "next_one", "on_demand", "random")
+
 app = tyro.extras.SubcommandApp()
 
 
 @app.command
 def run(
-    agents: tuple[str, ...] = ("random", "on_demand", "next_one", "fixed_preload", "pdas", "dashlet", "greedy"),
+    agents: tuple[str, ...] = CONTESTANTS,
     scenarios: tuple[str, ...] = (),
     suite: str = "quick",
     episodes: int | None = None,
@@ -53,7 +56,7 @@ def run(
         episodes: Of each scenario; the suite's number by default.
         seed: First seed.
         engine: local (processes), or ray: the cluster that RAY_ADDRESS names, a local one by default.
-        workers: Processes, 1 by default; Ray tasks at once, all of the cluster's CPUs by default.
+        workers: Processes, or Ray tasks at once; as many as there are CPUs by default.
         baseline: Agent that the others are compared with.
         output: Folder for records.jsonl, results.json, results.csv and README.md. A run that was interrupted goes on
             there.
@@ -74,7 +77,7 @@ def run(
         episodes=chosen.episodes if episodes is None else episodes,
         seed=seed,
         engine=engine,
-        workers=workers,
+        workers=os.cpu_count() if engine == "local" and workers is None else workers,
         baseline=baseline,
         output=output,
         overrides={key: str(folder) for key, folder in folders.items() if folder is not None},

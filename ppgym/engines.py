@@ -154,5 +154,7 @@ def connect_ray(workers: int | None = None) -> Any:
         size: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False}
         if os.environ.get("RAY_ADDRESS"):
             size = {}
-        ray.init(log_to_driver=False, logging_level=logging.WARNING, runtime_env={"env_vars": {"PYTHONPATH": path}}, **size)
+        ray.init(
+            log_to_driver=False, logging_level=logging.WARNING, runtime_env={"env_vars": {"PYTHONPATH": path}}, **size
+        )
     return ray

@@ -64,7 +64,8 @@ class Row:
         waste_ratio: Wasted / downloaded bytes, as a ratio of sums.
         wasted_mbit_per_min: Wasted Mbit per minute of drawn watch time.
         quality_mean: Mbit/s-equivalent, mean over the seconds played.
-        terms: The reward's weighted, signed terms per minute of drawn watch time, as ratios of sums.
+        terms: The reward's weighted, signed terms per minute of drawn watch time, means over episodes: their sum is
+            `qoe_mean`.
         prompt_share: Share of the requests that asked for prompts.
         utilisation: Busy seconds of each compute unit / seconds of the sessions, as ratios of sums.
         decision_ms_p50: Milliseconds of a decision, median, to two digits; None where the records do not tell.
@@ -156,7 +157,11 @@ class Played(NamedTuple):
     @property
     def qoe(self) -> F8:
         """[n] QoE of each episode."""
-        return np.array([total["return"] / (total["drawn_watch_s"] / 60.0) for total in self.totals])
+        return self.per_minute("return")
+
+    def per_minute(self, key: str) -> F8:
+        """[n] A total of each episode, per minute of its drawn watch time."""
+        return np.array([total[key] / (total["drawn_watch_s"] / 60.0) for total in self.totals])
 
 
 def run(
@@ -369,7 +374,7 @@ def make_row(
         waste_ratio=_ratio(total["wasted_bytes"], total["downloaded_bytes"]),
         wasted_mbit_per_min=total["wasted_bytes"] * MBIT_PER_BYTE / minutes,
         quality_mean=_ratio(total["quality"], total["played_s"]),
-        terms={name: total[f"reward_{name}"] / minutes for name in REWARD_TERMS},
+        terms={name: float(played.per_minute(f"reward_{name}").mean()) for name in REWARD_TERMS},
         prompt_share=_ratio(total["prompt_requests"], total["requests"]),
         utilisation={name: _ratio(total[f"busy_{name}_s"], total["time_s"]) for name in UNIT_NAMES},
         decision_ms_p50=None if decision_ms is None else decision_ms[0],

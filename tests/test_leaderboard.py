@@ -53,11 +53,11 @@ def test_what_only_a_replay_tells_by_hand(results: tuple[Path, Board]) -> None:
     for row in board.rows:
         own = [r for r in records if (r["scenario"], r["agent"]) == (row.scenario, row.agent)]
         totals = [one.totals for one in replay(own)]
-        minutes = sum(total["drawn_watch_s"] for total in totals) / 60.0
-        pooled = sum(total["return"] for total in totals) / minutes
-        assert sum(row.terms.values()) == pytest.approx(pooled)
-        assert row.terms["quality"] == pytest.approx(sum(total["quality"] for total in totals) / minutes)
-        assert row.terms["rebuffer"] == pytest.approx(-1.85 * sum(total["rebuffer_s"] for total in totals) / minutes)
+        assert sum(row.terms.values()) == pytest.approx(row.qoe_mean)
+        minutes = [total["drawn_watch_s"] / 60.0 for total in totals]
+        for term, weight, key in (("quality", 1.0, "quality"), ("rebuffer", -1.85, "rebuffer_s")):
+            each = [weight * total[key] / minute for total, minute in zip(totals, minutes, strict=True)]
+            assert row.terms[term] == pytest.approx(np.mean(each))
         busy_s = sum(total["decode_busy_s"] for total in totals)
         assert sum(row.utilisation.values()) == pytest.approx(busy_s / sum(total["time_s"] for total in totals))
         assert (row.prompt_share > 0.0) == ("elite" in row.scenario and row.agent != "on_demand")
