@@ -1,0 +1,75 @@
+"""Episodes that are played once: what a folder of records already holds is taken from there.
+
+So a long evaluation can be cut at any time and goes on from its last batch, and one that is extended plays what is new.
+"""
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents import agent_params, make_agent
+from ppgym.benchmark import Job, Played, Record, play_all, play_episode, read_records, versions, write_records
+from ppgym.env import PromptPreamEnv
+
+BATCH = 256  # episodes between two writes of the folder
+
+Key = tuple[str, str, str, str, str, int]
+
+
+def play_once(jobs: Sequence[Job], *, workers: int, folder: Path | None) -> list[Played]:
+    """Play what a folder of records does not hold yet, and leave in it the records of exactly these jobs.
+
+    A record answers a job of the same scenario, split, agent and seed under the same versions, if their parameters are
+    the same; one that a record lacks, because the agent got it later, has its default.
+
+    Args:
+        jobs: What to play; the same twice is played once.
+        workers: Processes.
+        folder: Holds records.jsonl.gz, or will; None keeps nothing.
+
+    Returns:
+        The episodes in the order of the jobs, without the times of their decisions.
+    """
+    known = _read(folder, {job.agent for job in jobs})
+    keys = [_key(job.scenario, job.overrides, job.split, job.agent, job.params, job.seed) for job in jobs]
+    missing = {key: job for key, job in zip(keys, jobs, strict=True) if key not in known}
+    play = functools.partial(play_episode, make_agent, agent_params)
+    for first in range(0, len(missing), BATCH):
+        batch = dict(list(missing.items())[first:][:BATCH])
+        played = play_all(play, list(batch.values()), workers)
+        known |= {key: one.record for key, one in zip(batch, played, strict=True)}
+        if folder is not None:
+            write_records(folder, list(known.values()))
+    if folder is not None:
+        write_records(folder, [known[key] for key in dict.fromkeys(keys)])
+    return [Played(known[key], np.empty(0)) for key in keys]
+
+
+def _read(folder: Path | None, agents: set[str]) -> dict[Key, Record]:
+    """The usable records of a folder."""
+    if folder is None or not (folder / "records.jsonl.gz").is_file():
+        return {}
+    return {
+        _key(*(record.get(part, {}) for part in ("scenario", "overrides", "split", "agent", "params", "seed"))): record
+        for record in read_records(folder)
+        if record["agent"] in agents and record["versions"] == versions()
+    }
+
+
+def _key(
+    scenario: str, overrides: Mapping[str, Any], split: str, agent: str, params: Mapping[str, Any], seed: int
+) -> Key:
+    """What tells an episode and its player from others."""
+    changed = json.dumps(overrides, sort_keys=True)
+    return scenario, changed, split, agent, _all_params(scenario, changed, agent, json.dumps(params)), seed
+
+
+@functools.cache
+def _all_params(scenario: str, overrides: str, agent: str, params: str) -> str:
+    """All parameters that an agent has there, as JSON."""
+    env = PromptPreamEnv(scenario, "test", **json.loads(overrides))
+    return json.dumps(agent_params(agent, env, **json.loads(params)), sort_keys=True)
