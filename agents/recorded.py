@@ -21,10 +21,11 @@ Key = tuple[str, str, str, str, str, int]
 
 
 def play_once(jobs: Sequence[Job], *, workers: int, folder: Path | None) -> list[Played]:
-    """Play what a folder of records does not hold yet, and leave in it the records of exactly these jobs.
+    """Play what a folder of records does not hold yet, and add it there.
 
     A record answers a job of the same scenario, split, agent and seed under the same versions, if their parameters are
-    the same; one that a record lacks, because the agent got it later, has its default.
+    the same; one that a record lacks, because the agent got it later, has its default. Nothing tells whether an agent's
+    code is what it was: who changes an agent begins a new folder. Records that can answer no job are left out of it.
 
     Args:
         jobs: What to play; the same twice is played once.
@@ -45,7 +46,7 @@ def play_once(jobs: Sequence[Job], *, workers: int, folder: Path | None) -> list
         if folder is not None:
             write_records(folder, list(known.values()))
     if folder is not None:
-        write_records(folder, [known[key] for key in dict.fromkeys(keys)])
+        write_records(folder, list(({key: known[key] for key in keys} | known).values()))
     return [Played(known[key], np.empty(0)) for key in keys]
 
 
