@@ -27,11 +27,12 @@ from ppgym.traces import load_traces
 
 PLANNER = "mcts"
 RULES = ("no_save", "pdas")  # the best of those that fetch pixels alone
+PIXELS = {"prompts": False}  # the planner without prompts
 SPLIT = "test"
 
 NETWORK, DEVICE, _ = DEFAULT_SCENARIO.split("/")
 BANDWIDTHS = (0.5, 1.0, 1.36, 2.0, 3.0)  # factors on `NETWORK`; three of them have the means of `NAMED`
-NAMED = {"low": 1.0, "medium": 1.36, "high": 3.0}
+NAMED = {"low": 1.0, "medium": 1.36, "high": 3.0}  # the factor at which `NETWORK` has their mean, to a percent
 DEVICES = ("snapdragon-8-gen-2", "snapdragon-8-gen-3", DEVICE, "rtx-4090")
 
 
@@ -87,7 +88,7 @@ def find_breakeven(*, episodes: int = 24, seed: int = 0, workers: int = 1, outpu
     """
     contestants: list[tuple[str, Mapping[str, Any], bool]] = [
         (PLANNER, {}, True),
-        (PLANNER, {"prompts": False}, False),
+        (PLANNER, PIXELS, False),
         *((rule, tuned_params(rule, QoEWeights()), False) for rule in RULES),
     ]
     places = cells()
@@ -105,6 +106,7 @@ def find_breakeven(*, episodes: int = 24, seed: int = 0, workers: int = 1, outpu
         "seed": seed,
         "answers": [answer(plane, rows) for plane in PLANES],
         "rows": rows,
+        "networks": {network: round(mean_mbps(network), 3) for network in NAMED},
         "devices": place_devices(),
     }
     if output is not None:
