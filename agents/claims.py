@@ -6,6 +6,7 @@ it preloads; the planner turns one knob, the weight of waste. All play the same 
 diagnosis: what the planner reaches with a second knob, the weight of stalls, and the QoE that it pays for it.
 """
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -57,6 +58,8 @@ SECOND_KNOB: tuple[Mapping[str, Any], ...] = (
     {"waste_weight": 4.0, "stall_weight": 4.0},
 )
 """Points of the planner outside the claims, for the diagnosis."""
+
+DIAGNOSED_EPISODES = 16  # of a scenario, at most
 
 ABLATIONS: dict[str, Mapping[str, Any]] = {
     "no prompts": {"prompts": False},
@@ -220,6 +223,32 @@ def judge(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]) -> l
     return claims
 
 
+def diagnose(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]) -> list[Claim]:
+    """What the planner reaches of the claims on stalls and waste with a second knob, in a scenario's first episodes.
+
+    Args:
+        scenario: Name.
+        pixels: The pixel policies' points.
+        planner: The planner's points, its default first; those with two knobs have fewer episodes.
+
+    Returns:
+        The two claims, against the same baseline as in `judge`.
+    """
+    episodes = min(len(point.qoe) for point in planner)
+    best = max(pixels, key=lambda point: point.qoe.mean())
+    return judge(scenario, [first_of(best, episodes)], [first_of(point, episodes) for point in planner])[1:]
+
+
+def first_of(point: Point, episodes: int) -> Point:
+    """A point over its first episodes."""
+    return point._replace(
+        qoe=point.qoe[:episodes],
+        stall_s=point.stall_s[:episodes],
+        wasted_mbit=point.wasted_mbit[:episodes],
+        minutes=point.minutes[:episodes],
+    )
+
+
 def ablate(scenario: str, default: Point, ablated: Mapping[str, Point]) -> list[dict[str, Any]]:
     """What each part of the planner is worth.
 
@@ -345,26 +374,34 @@ def check_scenario(
     Returns:
         "claims", "diagnosis", "ablations", "pruning" and "points", all rows with a key "scenario".
     """
-    pixel_settings = [(agent, params) for agent, sweep in SWEEPS.items() for params in sweep]
     knobs: list[Mapping[str, Any]] = [{"waste_weight": w} if w != 1.0 else {} for w in WASTE_WEIGHTS]
-    settings = [*pixel_settings, *((PLANNER, params) for params in (*knobs, *SECOND_KNOB, *ablated.values()))]
-    jobs = [Job(scenario, {}, SPLIT, agent, params, seed + i) for agent, params in settings for i in range(episodes)]
-    played = play_once(jobs, workers=workers, folder=output)
-    cells = [played[k * episodes :][:episodes] for k in range(len(settings))]
-    points = [point_of(agent, params, cell) for (agent, params), cell in zip(settings, cells, strict=True)]
-    pixels, planner = points[: len(pixel_settings)], points[len(pixel_settings) :]
+    few = min(episodes, DIAGNOSED_EPISODES)
+    settings = [
+        *((agent, params, episodes) for agent, sweep in SWEEPS.items() for params in sweep),
+        *((PLANNER, params, episodes) for params in knobs),
+        *((PLANNER, params, few) for params in SECOND_KNOB),
+        *((PLANNER, params, episodes) for params in ablated.values()),
+    ]
+    jobs = [Job(scenario, {}, SPLIT, agent, params, seed + i) for agent, params, n in settings for i in range(n)]
+    played = iter(play_once(jobs, workers=workers, folder=output))
+    cells = [(agent, params, list(itertools.islice(played, n))) for agent, params, n in settings]
+    points = [point_of(*cell) for cell in cells]
+    pixels = [point for point in points if point.agent != PLANNER]
+    planner = points[len(pixels) :]
     one_knob, two_knobs = planner[: len(knobs)], planner[: len(knobs) + len(SECOND_KNOB)]
     parts = planner[len(two_knobs) :]
+    default = cells[len(pixels)][2]
     return {
         "claims": [asdict(claim) for claim in judge(scenario, pixels, one_knob)],
-        "diagnosis": [asdict(claim) for claim in judge(scenario, pixels, two_knobs)[1:]],
+        "diagnosis": [asdict(claim) for claim in diagnose(scenario, pixels, two_knobs)],
         "ablations": ablate(scenario, one_knob[0], dict(zip(ablated, parts, strict=True))),
-        "pruning": [{"scenario": scenario, **count_removed(scenario, cells[len(pixel_settings)][:PRUNED_EPISODES])}],
+        "pruning": [{"scenario": scenario, **count_removed(scenario, default[:PRUNED_EPISODES])}],
         "points": [
             {
                 "scenario": scenario,
                 "agent": point.agent,
                 "params": dict(point.params),
+                "episodes": len(point.qoe),
                 "qoe_mean": float(point.qoe.mean()),
                 "stall_s_per_min": float(point.stall_s.sum() / point.minutes.sum()),
                 "wasted_mbit_per_min": float(point.wasted_mbit.sum() / point.minutes.sum()),
@@ -397,7 +434,11 @@ def print_claims(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
             if claim["scenario"] == scenario:
                 table.add_row(*_claim_cells(claim), f"QoE {claim['qoe_difference']:+.1f}", style="italic")
         console.print(table)
-    console.print("In italics, outside the claims: with a second knob, and what it costs in QoE.\n", highlight=False)
+    console.print(
+        f"In italics, outside the claims: with a second knob, in the first {DIAGNOSED_EPISODES} episodes, and the QoE "
+        "that it takes from the planner.\n",
+        highlight=False,
+    )
     if results["ablations"]:
         table = Table(box=SIMPLE_HEAD, title="What each part of the planner is worth", pad_edge=False)
         for column in ("network", "without", "QoE", "difference, 95 %", "the part"):

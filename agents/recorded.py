@@ -15,7 +15,7 @@ from agents import agent_params, make_agent
 from ppgym.benchmark import Job, Played, Record, play_all, play_episode, read_records, versions, write_records
 from ppgym.env import PromptPreamEnv
 
-BATCH = 256  # episodes between two writes of the folder
+BATCH = 64  # episodes between two writes of the folder
 
 Key = tuple[str, str, str, str, str, int]
 

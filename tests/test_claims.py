@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 
 from agents import claims, make_agent, study
-from agents.claims import ABLATIONS, SECOND_KNOB, SWEEPS, WASTE_WEIGHTS, Point, ablate, judge, name_of, relative_gain
+from agents.claims import (
+    ABLATIONS,
+    SECOND_KNOB,
+    SWEEPS,
+    WASTE_WEIGHTS,
+    Point,
+    ablate,
+    diagnose,
+    judge,
+    name_of,
+    relative_gain,
+)
 from agents.explanation import print_explanation
 from agents.mistaken import Mistaken, MistakenEnv
 from agents.study import MISTAKEN, error_name
@@ -49,6 +60,19 @@ def test_a_claim_without_a_point_that_meets_its_condition_does_not_hold() -> Non
     claims = judge("low", pixels, [point("mcts", [20.0], [2.0], [2.0])])
     assert [claim.holds for claim in claims] == ["holds", "does not hold", "does not hold"]
     assert claims[1].planner is None and np.isnan(claims[1].gain)
+
+
+def test_a_diagnosis_compares_the_episodes_that_all_have() -> None:
+    pixels = [point("static", [10.0, 10.0], [4.0, 2.0], [2.0, 2.0]), point("static", [9.0, 9.0], [0.0] * 2, [0.0] * 2)]
+    planner = [
+        point("mcts", [20.0, 30.0], [6.0, 0.0], [1.0, 0.0]),
+        point("mcts", [18.0], [1.0], [2.0], waste_weight=2.0, stall_weight=2.0),
+    ]
+    stalls, waste = diagnose("low", pixels, planner)
+    assert (stalls.episodes, stalls.baseline) == (1, "static")
+    assert stalls.planner == waste.planner == "mcts waste_weight=2 stall_weight=2"
+    assert stalls.gain == pytest.approx(0.75) and waste.gain == pytest.approx(0.0)
+    assert stalls.qoe_difference == pytest.approx(-2.0)
 
 
 def test_gains_are_relative_to_the_size_of_what_is_improved() -> None:
