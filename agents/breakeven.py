@@ -223,5 +223,5 @@ def print_map(results: Mapping[str, Any]) -> None:
 
 def _cell(row: Mapping[str, Any]) -> str:
     low, high = row["ci95"]
-    text = f"{row['gain']:+.1f} ±{(high - low) / 2:.0f}"
+    text = f"{row['gain']:+.{0 if abs(row['gain']) >= 10.0 else 1}f} ±{(high - low) / 2:.0f}"
     return f"[{text}]" if low <= 0.0 <= high else text

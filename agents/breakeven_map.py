@@ -31,7 +31,7 @@ def draw_map(results: Mapping[str, Any], path: Path) -> None:
     planes = list(dict.fromkeys(row["plane"] for row in results["rows"]))
     rows = {plane: [row for row in results["rows"] if row["plane"] == plane] for plane in planes}
     columns = [len({row["x"]["value"] for row in rows[plane]}) for plane in planes]
-    most = max(abs(row["gain"]) for row in results["rows"])
+    most = float(np.percentile([abs(row["gain"]) for row in results["rows"]], 90))  # full colour, for the few beyond
     colours = LinearSegmentedColormap.from_list("gain", COLOURS)
     with rc_context({"font.size": 9, "text.color": INK, "axes.edgecolor": INK, "hatch.linewidth": 0.6}):
         figure = Figure(figsize=(11, 4), layout="constrained", dpi=140)
@@ -45,7 +45,7 @@ def draw_map(results: Mapping[str, Any], path: Path) -> None:
             labels[int(np.abs(np.array(heights) - mbps).argmin())] += f"\n{network}"
         panels[0].set_yticks(range(len(heights)), labels)
         panels[0].set_ylabel(rows[planes[0]][0]["y"]["name"])
-        figure.colorbar(shown, ax=list(panels), label="QoE gained by prompts, per minute", pad=0.01)
+        figure.colorbar(shown, ax=list(panels), label="QoE gained by prompts, per minute", pad=0.01, extend="both")
         figure.savefig(path)
 
 
