@@ -435,7 +435,7 @@ def print_claims(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
                 table.add_row(*_claim_cells(claim), f"QoE {claim['qoe_difference']:+.1f}", style="italic")
         console.print(table)
     console.print(
-        f"In italics, outside the claims: with a second knob, in the first episodes (at most {DIAGNOSED_EPISODES}), and "
+        f"In italics, outside the claims: with a second knob, in the first {DIAGNOSED_EPISODES} episodes at most, and "
         "the QoE that it takes from the planner.\n",
         highlight=False,
     )
