@@ -2,12 +2,13 @@
 
 PromptPream (arXiv 2602.09484) states stalls and waste down by over 31 % and QoE up by 45 % against traditional
 strategies, without saying which. Here every pixel policy is tuned (`agents/hyperparams`), then swept over how eagerly
-it preloads; the planner turns one knob, the weight of waste. All play the same episodes.
+it preloads; the planner turns one knob, the weight of waste. All play the same episodes. Beside the claims stands a
+diagnosis: what the planner reaches with a second knob, the weight of stalls, and the QoE that it pays for it.
 """
 
-import functools
+import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,22 +18,27 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from agents import agent_params, make_agent
-from agents.mcts import MCTSAgent
-from ppgym.benchmark import Job, play_episode
+from agents.recorded import play_once
+from ppgym.benchmark import Job
 from ppgym.core.qoe import MBIT_PER_BYTE
-from ppgym.data import write_text
-from ppgym.engines import run_jobs
+from ppgym.data import read_json, write_text
 from ppgym.env import PromptPreamEnv
 from ppgym.intervals import F8, bootstrap_interval, resampled_means
+from ppgym.planning.planner import prune
 from ppgym.planning.pruning import RULES
-from ppgym.records import Record, qoe_of, write_records
+from ppgym.planning.rollout import estimate_bps
+from ppgym.records import Record, qoe_of
 
 PLANNER = "mcts"
 LESS = 0.31  # stalls and waste, as claimed
 MORE = 0.45  # QoE, as claimed
 
-SCENARIOS = tuple(f"{network}/snapdragon-8-elite/typical" for network in ("low", "medium", "mixed"))
+SPLIT = "test"
+SCENARIOS = tuple(
+    f"{network}/{device}/typical"
+    for device in ("snapdragon-8-elite", "snapdragon-8-gen-2", "rtx-4090")
+    for network in ("low", "medium", "mixed")
+)
 
 SWEEPS: dict[str, tuple[Mapping[str, Any], ...]] = {
     "on_demand": ({},),
@@ -48,6 +54,14 @@ SWEEPS: dict[str, tuple[Mapping[str, Any], ...]] = {
 
 WASTE_WEIGHTS = (1.0, 0.5, 2.0, 4.0, 8.0)
 """The planner's one knob; the first is its default."""
+
+SECOND_KNOB: tuple[Mapping[str, Any], ...] = (
+    {"waste_weight": 2.0, "stall_weight": 2.0},
+    {"waste_weight": 4.0, "stall_weight": 4.0},
+)
+"""Points of the planner outside the claims, for the diagnosis."""
+
+DIAGNOSED_EPISODES = 16  # of a scenario, at most
 
 ABLATIONS: dict[str, Mapping[str, Any]] = {
     "no prompts": {"prompts": False},
@@ -84,6 +98,7 @@ class Claim:
 
     Attributes:
         scenario: Name.
+        episodes: How many.
         claim: What is claimed.
         claimed: The least relative gain.
         baseline: The frontier's QoE-best point.
@@ -91,9 +106,12 @@ class Claim:
         gain: Relative gain of the planner.
         ci95: Its 95 % paired bootstrap interval.
         holds: "holds" where the gain reaches what is claimed, "does not hold" otherwise.
+        qoe_difference: In QoE, of the planner's point to its default; how much the gain costs.
+        qoe_ci95: Its 95 % paired bootstrap interval.
     """
 
     scenario: str
+    episodes: int
     claim: str
     claimed: float
     baseline: str
@@ -101,6 +119,8 @@ class Claim:
     gain: float
     ci95: tuple[float, float]
     holds: str
+    qoe_difference: float
+    qoe_ci95: tuple[float, float]
 
 
 def point_of(agent: str, params: Mapping[str, Any], played: Sequence[Record]) -> Point:
@@ -182,11 +202,15 @@ def judge(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]) -> l
         ("less waste, stalls no more", LESS, least, _thrift),
     ):
         gain, interval = float("nan"), (float("nan"), float("nan"))
+        cost, cost_interval = gain, interval
         if point is not None:
             gain, interval = relative_gain(measure(point), measure(best))
+            difference = point.qoe - planner[0].qoe
+            cost, cost_interval = float(difference.mean()), bootstrap_interval(difference)
         claims.append(
             Claim(
                 scenario=scenario,
+                episodes=len(best.qoe),
                 claim=claim,
                 claimed=claimed,
                 baseline=name_of(best),
@@ -194,9 +218,37 @@ def judge(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]) -> l
                 gain=gain,
                 ci95=interval,
                 holds="holds" if gain >= claimed else "does not hold",
+                qoe_difference=cost,
+                qoe_ci95=cost_interval,
             )
         )
     return claims
+
+
+def diagnose(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]) -> list[Claim]:
+    """What the planner reaches of the claims on stalls and waste with a second knob, in a scenario's first episodes.
+
+    Args:
+        scenario: Name.
+        pixels: The pixel policies' points.
+        planner: The planner's points, its default first; those with two knobs have fewer episodes.
+
+    Returns:
+        The two claims, against the same baseline as in `judge`.
+    """
+    episodes = min(len(point.qoe) for point in planner)
+    best = max(pixels, key=lambda point: point.qoe.mean())
+    return judge(scenario, [first_of(best, episodes)], [first_of(point, episodes) for point in planner])[1:]
+
+
+def first_of(point: Point, episodes: int) -> Point:
+    """A point over its first episodes."""
+    return point._replace(
+        qoe=point.qoe[:episodes],
+        stall_s=point.stall_s[:episodes],
+        wasted_mbit=point.wasted_mbit[:episodes],
+        minutes=point.minutes[:episodes],
+    )
 
 
 def ablate(scenario: str, default: Point, ablated: Mapping[str, Point]) -> list[dict[str, Any]]:
@@ -208,47 +260,46 @@ def ablate(scenario: str, default: Point, ablated: Mapping[str, Point]) -> list[
         ablated: The planner without a part, by what it lacks.
 
     Returns:
-        For each ablation its QoE and the difference to the planner, with the 95 % paired bootstrap interval.
+        For each ablation its QoE and the difference to the planner, with the 95 % paired bootstrap interval. The part
+        earns its place, "holds", where that interval lies below 0.
     """
     rows = []
     for name, point in ablated.items():
         difference = point.qoe - default.qoe
+        low, high = bootstrap_interval(difference)
         rows.append(
             {
                 "scenario": scenario,
                 "ablation": name,
                 "qoe_mean": float(point.qoe.mean()),
                 "difference": float(difference.mean()),
-                "ci95": bootstrap_interval(difference),
+                "ci95": (low, high),
+                "holds": "holds" if high < 0.0 else "does not hold",
             }
         )
     return rows
 
 
-def count_removed(scenario: str, seed: int) -> dict[str, float]:
-    """How many requests each pruning rule removes, over the decisions of some episodes of the planner.
+def count_removed(scenario: str, played: Sequence[Record]) -> dict[str, float]:
+    """How many requests each pruning rule removes, over the decisions of the planner.
 
     Args:
         scenario: Name.
-        seed: First seed.
+        played: The planner's episodes.
 
     Returns:
         Means over decisions: "legal", then each rule by name, then "left".
     """
-    env = PromptPreamEnv(scenario, "test")
+    env = PromptPreamEnv(scenario, SPLIT)
     counts = []
-    for episode_seed in range(seed, seed + PRUNED_EPISODES):
-        agent, ended = MCTSAgent(env, seed=episode_seed), False
-        env.reset(seed=episode_seed)
-        while not ended:
+    for record in played:
+        env.reset(seed=record["seed"])
+        for action in record["actions"]:
             view = env.planning_view()
-            action = agent.decide(view, view.action_mask)
-            assert agent.last_plan is not None
-            removed = agent.last_plan.removed
+            _, removed = prune(view, RULES, float(estimate_bps(view.state, 5)))
             legal = int(view.action_mask[1:].sum())
             counts.append({"legal": legal, **removed, "left": legal - sum(removed.values())})
-            _, _, terminated, truncated, _ = env.step(action)
-            ended = terminated or truncated
+            env.step(action)
     return {key: float(np.mean([count[key] for count in counts])) for key in counts[0]}
 
 
@@ -269,103 +320,150 @@ def check_claims(
         seed: First seed.
         workers: Processes.
         ablations: Whether the planner's ablations are played as well, on the first scenario.
-        output: Folder for records.jsonl.gz and claims.json, written anew after every scenario; None writes nothing.
+        output: Folder for records.jsonl.gz and claims.json, written after every scenario. Episodes that it holds
+            already are not played again, and what it says of other scenarios stays. None writes nothing.
     """
-    claims: list[Claim] = []
-    parts: list[dict[str, Any]] = []
-    points: list[dict[str, Any]] = []
-    pruned: list[dict[str, Any]] = []
-    records: list[dict[str, Any]] = []
-    points_to_play = [(agent, params) for agent, sweep in SWEEPS.items() for params in sweep]
-    points_to_play += [(PLANNER, {"waste_weight": weight} if weight != 1.0 else {}) for weight in WASTE_WEIGHTS]
+    results: dict[str, list[dict[str, Any]]] = {}
     for scenario in scenarios:
-        ablated = ABLATIONS if ablations and scenario == scenarios[0] else {}
-        settings = [*points_to_play, *((PLANNER, params) for params in ablated.values())]
-        jobs = [
-            Job(scenario, {}, "test", agent, params, seed + i) for agent, params in settings for i in range(episodes)
-        ]
-        played = run_jobs(functools.partial(play_episode, make_agent, agent_params), jobs, workers=workers)
-        all_points = [
-            point_of(agent, params, played[k * episodes :][:episodes]) for k, (agent, params) in enumerate(settings)
-        ]
-        pixels = [point for point in all_points if point.agent != PLANNER]
-        planner = [point for point in all_points if point.agent == PLANNER]
-        claims += judge(scenario, pixels, planner[: len(WASTE_WEIGHTS)])
-        parts += ablate(scenario, planner[0], dict(zip(ablated, planner[len(WASTE_WEIGHTS) :], strict=True)))
-        pruned.append({"scenario": scenario, **count_removed(scenario, seed)})
-        points += [
+        found = check_scenario(
+            scenario,
+            ABLATIONS if ablations and scenario == scenarios[0] else {},
+            episodes=episodes,
+            seed=seed,
+            workers=workers,
+            output=output,
+        )
+        results = {part: [*results.get(part, []), *rows] for part, rows in found.items()}
+        if output is not None:
+            _merge(output / "claims.json", results)
+    print_claims(results)
+
+
+def _merge(path: Path, results: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Write results, in place of what a file says of their scenarios."""
+    old = read_json(path) if path.is_file() else {}
+    done = {claim["scenario"] for claim in results["claims"]}
+    merged = {
+        part: [*(row for row in old.get(part, []) if row["scenario"] not in done), *rows]
+        for part, rows in results.items()
+    }
+    order = [claim["scenario"] for claim in merged["claims"]]
+    known = [*(name for name in SCENARIOS if name in order), *(name for name in order if name not in SCENARIOS)]
+    for rows in merged.values():
+        rows.sort(key=lambda row: known.index(row["scenario"]))
+    write_text(path, json.dumps(merged, indent=1) + "\n")
+
+
+def check_scenario(
+    scenario: str,
+    ablated: Mapping[str, Mapping[str, Any]],
+    *,
+    episodes: int,
+    seed: int,
+    workers: int,
+    output: Path | None,
+) -> dict[str, list[dict[str, Any]]]:
+    """Play all points on one scenario and judge the claims.
+
+    Args:
+        scenario: Name.
+        ablated: Parameters of the planner without a part, by what it lacks.
+        episodes: Of each point.
+        seed: First seed.
+        workers: Processes.
+        output: See `check_claims`.
+
+    Returns:
+        "claims", "diagnosis", "ablations", "pruning" and "points", all rows with a key "scenario".
+    """
+    knobs: list[Mapping[str, Any]] = [{"waste_weight": w} if w != 1.0 else {} for w in WASTE_WEIGHTS]
+    few = min(episodes, DIAGNOSED_EPISODES)
+    settings = [
+        *((agent, params, episodes) for agent, sweep in SWEEPS.items() for params in sweep),
+        *((PLANNER, params, episodes) for params in knobs),
+        *((PLANNER, params, few) for params in SECOND_KNOB),
+        *((PLANNER, params, episodes) for params in ablated.values()),
+    ]
+    jobs = [Job(scenario, {}, SPLIT, agent, params, seed + i) for agent, params, n in settings for i in range(n)]
+    played = iter(play_once(jobs, workers=workers, folder=output))
+    cells = [(agent, params, list(itertools.islice(played, n))) for agent, params, n in settings]
+    points = [point_of(*cell) for cell in cells]
+    pixels = [point for point in points if point.agent != PLANNER]
+    planner = points[len(pixels) :]
+    one_knob, two_knobs = planner[: len(knobs)], planner[: len(knobs) + len(SECOND_KNOB)]
+    parts = planner[len(two_knobs) :]
+    default = cells[len(pixels)][2]
+    return {
+        "claims": [asdict(claim) for claim in judge(scenario, pixels, one_knob)],
+        "diagnosis": [asdict(claim) for claim in diagnose(scenario, pixels, two_knobs)],
+        "ablations": ablate(scenario, one_knob[0], dict(zip(ablated, parts, strict=True))),
+        "pruning": [{"scenario": scenario, **count_removed(scenario, default[:PRUNED_EPISODES])}],
+        "points": [
             {
                 "scenario": scenario,
                 "agent": point.agent,
                 "params": dict(point.params),
+                "episodes": len(point.qoe),
                 "qoe_mean": float(point.qoe.mean()),
                 "stall_s_per_min": float(point.stall_s.sum() / point.minutes.sum()),
                 "wasted_mbit_per_min": float(point.wasted_mbit.sum() / point.minutes.sum()),
             }
-            for point in all_points
-        ]
-        records += played
-        if output is not None:
-            write_records(output, records, packed=True)
-            text = json.dumps(
-                {
-                    "episodes": episodes,
-                    "seed": seed,
-                    "claims": [asdict(claim) for claim in claims],
-                    "ablations": parts,
-                    "pruning": pruned,
-                    "points": points,
-                },
-                indent=1,
-            )
-            write_text(output / "claims.json", text + "\n")
-    print_claims(claims, parts, pruned)
+            for point in points
+        ],
+    }
 
 
-def print_claims(
-    claims: Iterable[Claim], parts: Sequence[Mapping[str, Any]], pruned: Sequence[Mapping[str, Any]]
-) -> None:
+def print_claims(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """Print the claims, what each part of the planner is worth, and what the pruning rules remove.
 
     Args:
-        claims: The claims.
-        parts: Rows of `ablate`.
-        pruned: Rows of `count_removed`.
+        results: As `check_scenario` returns it, of some scenarios.
     """
     console = Console()
-    table = Table(box=SIMPLE_HEAD, title="The paper's claims, on held-out episodes")
-    for column in ("scenario", "claim", "claimed", "gain", "95 %", "baseline", ""):
-        table.add_column(column, justify="right" if column in ("claimed", "gain") else "left")
-    for claim in claims:
-        low, high = claim.ci95
-        table.add_row(
-            claim.scenario.split("/")[0],
-            claim.claim,
-            f"{claim.claimed:.0%}",
-            f"{claim.gain:.0%}",
-            f"{low:.0%} to {high:.0%}",
-            claim.baseline,
-            claim.holds,
-        )
-    console.print(table)
-    if parts:
-        table = Table(box=SIMPLE_HEAD, title="The planner without one of its parts, difference in QoE")
-        for column in ("scenario", "without", "QoE", "difference", "95 %"):
-            table.add_column(column, justify="right" if column in ("QoE", "difference") else "left")
-        for row in parts:
-            low, high = row["ci95"]
-            table.add_row(
-                row["scenario"].split("/")[0],
-                row["ablation"],
-                f"{row['qoe_mean']:.1f}",
-                f"{row['difference']:+.1f}",
-                f"{low:+.1f} to {high:+.1f}",
-            )
+    console.print("The paper's claims, on held-out episodes", style="bold")
+    console.print("Stalls at no more waste than the baseline's, waste at no more stalls.\n", highlight=False)
+    for scenario in dict.fromkeys(claim["scenario"] for claim in results["claims"]):
+        claims = [claim for claim in results["claims"] if claim["scenario"] == scenario]
+        first = claims[0]
+        console.print(f"{scenario}, {first['episodes']} episodes, against {first['baseline']}", highlight=False)
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for column in ("claim", "gain, 95 %", "planner", ""):
+            table.add_column(column, no_wrap=True)
+        for claim in claims:
+            table.add_row(*_claim_cells(claim), claim["holds"])
+        table.add_section()
+        for claim in results["diagnosis"]:
+            if claim["scenario"] == scenario:
+                table.add_row(*_claim_cells(claim), f"QoE {claim['qoe_difference']:+.1f}", style="italic")
         console.print(table)
-    table = Table(box=SIMPLE_HEAD, title="Requests that the pruning rules remove, mean of a decision")
-    table.add_column("")
-    for row in pruned:
-        table.add_column(row["scenario"].split("/")[0], justify="right")
-    for key in (key for key in pruned[0] if key != "scenario"):
-        table.add_row(key.replace("_", " "), *(f"{row[key]:.1f}" for row in pruned))
+    console.print(
+        f"In italics, outside the claims: with a second knob, in the first {DIAGNOSED_EPISODES} episodes at most, and "
+        "the QoE that it takes from the planner.\n",
+        highlight=False,
+    )
+    if results["ablations"]:
+        table = Table(box=SIMPLE_HEAD, title="What each part of the planner is worth", pad_edge=False)
+        for column in ("network", "without", "QoE", "difference, 95 %", "the part"):
+            table.add_column(column, justify="right" if column == "QoE" else "left", no_wrap=True)
+        for row in results["ablations"]:
+            low, high = row["ci95"]
+            difference = f"{row['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
+            network = row["scenario"].split("/")[0]
+            table.add_row(network, row["ablation"], f"{row['qoe_mean']:.1f}", difference, row["holds"])
+        console.print(table)
+    table = Table(box=SIMPLE_HEAD, title="Requests that the pruning rules remove, mean of a decision", pad_edge=False)
+    rules = [key for key in results["pruning"][0] if key != "scenario"]
+    for column in ("scenario", *rules):
+        table.add_column(column.replace("_", " "), justify="left" if column == "scenario" else "right")
+    for row in results["pruning"]:
+        table.add_row(row["scenario"].rpartition("/")[0], *(f"{row[rule]:.1f}" for rule in rules))
     console.print(table)
+
+
+def _claim_cells(claim: Mapping[str, Any]) -> list[str]:
+    low, high = claim["ci95"]
+    knobs = "none" if claim["planner"] is None else claim["planner"].replace("_weight=", " x")
+    sign = "+" if claim["claim"] == "QoE" else "-"
+    word = {"QoE": "QoE", "fewer stalls, waste no more": "stalls", "less waste, stalls no more": "waste"}
+    short = f"{word[claim['claim']]} {sign}{claim['claimed']:.0%}"
+    return [short, f"{claim['gain']:.0%} ({low:.0%} to {high:.0%})", knobs]

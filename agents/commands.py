@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from agents import UNRANKED, agent_params, make_agent
+from agents.breakeven import find_breakeven
 from agents.claims import SCENARIOS, check_claims
 from agents.clairvoyant import episode_bound
 from agents.explanation import print_explanation
@@ -221,6 +222,20 @@ def claims(
         output: Folder for records.jsonl.gz and claims.json.
     """
     check_claims(scenarios, episodes=episodes, seed=seed, workers=workers, ablations=ablations, output=output)
+
+
+@app.command
+def breakeven(episodes: int = 24, seed: int = 0, workers: int = 1, output: Path | None = None) -> None:
+    """Map where prompts gain over pixels, by decode speed, bandwidth, quality of prompts and price of compute.
+
+    Args:
+        episodes: Of each cell of the map.
+        seed: First seed.
+        workers: Processes.
+        output: Folder for records.jsonl.gz, breakeven.json and breakeven.png. A call that was cut goes on from what
+            the folder holds.
+    """
+    find_breakeven(episodes=episodes, seed=seed, workers=workers, output=output)
 
 
 @app.command

@@ -68,6 +68,7 @@ class MCTSAgent(Heuristic):
         one_unit: bool = False,
         belief: bool = True,
         waste_weight: float = 1.0,
+        stall_weight: float = 1.0,
         **knobs: Any,
     ) -> None:
         """Make the agent.
@@ -85,14 +86,16 @@ class MCTSAgent(Heuristic):
             one_unit: Ablation: True decodes each representation on its fastest unit alone.
             belief: Ablation: False plans for one future, of mean bandwidth and mean watch times.
             waste_weight: Factor on the weight of waste in planning: the one knob between stalls and waste.
+            stall_weight: Factor on the weight of stalls in planning: a second knob, for diagnosis.
             **knobs: Fields of `PlannerKnobs`; those that are records in their turn may be JSON objects.
 
         Raises:
             ValueError: A budget or number of threads below 1, an unknown rule or knob, or a negative weight.
         """
         super().__init__(env, seed=seed)
-        if not waste_weight >= 0.0:
-            raise ValueError(f"waste_weight: expected at least 0, got {waste_weight}")
+        for name, weight in (("waste_weight", waste_weight), ("stall_weight", stall_weight)):
+            if not weight >= 0.0:
+                raise ValueError(f"{name}: expected at least 0, got {weight}")
         names = [rule.name for rule in RULES]
         chosen = names if pruning is True else [] if pruning is False else pruning
         for name in chosen:
@@ -103,6 +106,7 @@ class MCTSAgent(Heuristic):
         self.in_order = in_order
         self.one_unit = one_unit
         self.waste_weight = waste_weight
+        self.stall_weight = stall_weight
         self.planner = Planner(
             simulations=simulations,
             time_budget_ms=time_budget_ms,
@@ -140,7 +144,10 @@ class MCTSAgent(Heuristic):
             if len(first):
                 mask[first[0] + 1 :] = 0
         changed = params._replace(
-            option_usable=usable, option_decode_s=decode_s, weight_waste=params.weight_waste * self.waste_weight
+            option_usable=usable,
+            option_decode_s=decode_s,
+            weight_waste=params.weight_waste * self.waste_weight,
+            weight_rebuffer=params.weight_rebuffer * self.stall_weight,
         )
         flat = np.append(view.action_mask[:1], mask.ravel()).astype(np.int8)
         return replace(view, params=changed, action_mask=flat)

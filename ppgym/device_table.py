@@ -15,6 +15,17 @@ README_COMMAND = "python evaluate.py devices --readme traces/devices/README.md"
 BEGIN, END = f"<!-- made by: {README_COMMAND} -->\n", "<!-- end of what was made -->\n"
 
 
+def decode_rate(profile: DeviceProfile, max_decode_s: float = Scenario.max_decode_s) -> float:
+    """Seconds of video that all units together decode from prompts in a second.
+
+    Args:
+        profile: The device.
+        max_decode_s: A unit that takes longer for a chunk of 1 s is no option.
+    """
+    seconds = [row.seconds for row in profile.rows if row.codec == "prompt"]
+    return sum(1 / value for value in seconds if value <= max_decode_s)
+
+
 def prompt_share(profile: DeviceProfile, max_decode_s: float = Scenario.max_decode_s) -> float:
     """The share of a feed's seconds that could be prompts, if all units decoded them all the time.
 
@@ -25,8 +36,7 @@ def prompt_share(profile: DeviceProfile, max_decode_s: float = Scenario.max_deco
     Returns:
         From 0, none, to 1, all of it.
     """
-    seconds = [row.seconds for row in profile.rows if row.codec == "prompt"]
-    return min(sum(1 / value for value in seconds if value <= max_decode_s), 1.0)
+    return min(decode_rate(profile, max_decode_s), 1.0)
 
 
 def print_devices(profiles: Sequence[DeviceProfile], console: Console | None = None) -> None:

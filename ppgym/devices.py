@@ -212,6 +212,32 @@ class DeviceProfile:
         """
         return dataclasses.replace(self, rows=tuple(_row_at(row, width, height, fps) for row in self.rows))
 
+    def with_prompts_faster(self, factor: float) -> "DeviceProfile":
+        """The profile of a device that differs in how fast it decodes prompts, on each of its units.
+
+        Args:
+            factor: Above 0; 1 leaves the profile as it is.
+
+        Returns:
+            Rows of prompts with their seconds divided by the factor and called an assumption, the others as they are.
+        """
+        if factor == 1.0:
+            return self
+        return dataclasses.replace(
+            self,
+            rows=tuple(
+                dataclasses.replace(
+                    row,
+                    seconds=row.seconds / factor,
+                    provenance="assumption",
+                    formula=f"{row.formula}; / {factor:g}, a device of another speed",
+                )
+                if row.codec == "prompt"
+                else row
+                for row in self.rows
+            ),
+        )
+
     def contention_array(self) -> F8:
         """`contention` as float64 [U, U + 1]."""
         return np.array(self.contention, dtype=np.float64)

@@ -135,6 +135,7 @@ class Scenario:
         ladder: A measured ladder, one of `ppgym.catalog.ladder_names` or the path of a table that
             `python -m ppgym.codec ladder` wrote; the published ladder where None.
         n_videos: Videos of a feed, 1 to 20; fewer where the catalog has fewer.
+        bandwidth_scale: Factor on the rates of the network's traces.
         rtt_s: From a request to its first byte.
         link_efficiency: Share of the trace's rate that carries payload.
         parallel_downloads: Transfers that may be open at once, 1 to 8.
@@ -144,6 +145,7 @@ class Scenario:
         max_decode_s: An option that takes longer for a chunk is illegal.
         charge_thinking_s: Simulated seconds that a decision takes.
         prompt_quality_scale: Knob on the assumed quality of prompts, in (0, 1].
+        prompt_speed_scale: Factor on the speed at which the device decodes prompts, on each of its units.
         qoe: Weights of the reward.
         leave_p: P(the session ends after a video); the viewer's where None.
         patience_s: Longest stall borne: None for any, a number, or two for a uniform draw between them.
@@ -163,6 +165,7 @@ class Scenario:
     viewers: str | None = None
     ladder: str | None = None
     n_videos: int = MAX_VIDEOS
+    bandwidth_scale: float = 1.0
     rtt_s: float = 0.08
     link_efficiency: float = 0.95
     parallel_downloads: int = 1
@@ -172,6 +175,7 @@ class Scenario:
     max_decode_s: float = 10.0
     charge_thinking_s: float = 0.0
     prompt_quality_scale: float = 1.0
+    prompt_speed_scale: float = 1.0
     qoe: QoEWeights = field(default_factory=QoEWeights)
     leave_p: float | None = None
     patience_s: float | tuple[float, float] | None = None
@@ -183,6 +187,7 @@ class Scenario:
         """Check the numbers."""
         _checked("n_videos", self.n_videos, 1, MAX_VIDEOS, whole=True)
         _checked("parallel_downloads", self.parallel_downloads, 1, MAX_TRANSFERS, whole=True)
+        _checked("bandwidth_scale", self.bandwidth_scale, 1e-3, 1e3)
         _checked("rtt_s", self.rtt_s, 0.0, 60.0)
         _checked("link_efficiency", self.link_efficiency, 0.01, 1.0)
         _checked("decoded_buffer_bytes", self.decoded_buffer_bytes, 0.0, 2.0**50)
@@ -190,6 +195,7 @@ class Scenario:
         _checked("max_decode_s", self.max_decode_s, 1e-6, 3600.0)
         _checked("charge_thinking_s", self.charge_thinking_s, 0.0, 60.0)
         _checked("prompt_quality_scale", self.prompt_quality_scale, 1e-3, 1.0)
+        _checked("prompt_speed_scale", self.prompt_speed_scale, 1e-3, 1e3)
         if not isinstance(self.cancel_on_swipe, bool):
             raise ValueError(f"cancel_on_swipe: expected true or false, got {self.cancel_on_swipe!r}")
         if self.leave_p is not None:
@@ -370,7 +376,7 @@ def make_world(scenario: Scenario, split: str = "train") -> World:
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; {suggest(split, SPLITS)}")
-    profile = DeviceProfile.load(scenario.device)
+    profile = DeviceProfile.load(scenario.device).with_prompts_faster(scenario.prompt_speed_scale)
     viewer = ViewerProfile.load(scenario.viewer)
     catalog, curves = _read_catalog(scenario, split, viewer)
     traces = load_traces(scenario.network, split)
@@ -414,7 +420,7 @@ def make_world(scenario: Scenario, split: str = "train") -> World:
         catalog=arrays,
         links=Links(
             time_s=np.concatenate([trace.edges_s for trace in traces]),
-            bits=np.concatenate([trace.cumulative_bits for trace in traces]),
+            bits=np.concatenate([trace.cumulative_bits for trace in traces]) * scenario.bandwidth_scale,
             first=np.cumsum([0, *(len(trace.edges_s) for trace in traces)], dtype=np.int32),
         ),
         law=EpisodeLaw(

@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 
 from agents import claims, make_agent, study
-from agents.claims import ABLATIONS, SWEEPS, WASTE_WEIGHTS, Point, ablate, judge, name_of, relative_gain
+from agents.claims import (
+    ABLATIONS,
+    SECOND_KNOB,
+    SWEEPS,
+    WASTE_WEIGHTS,
+    Point,
+    ablate,
+    diagnose,
+    judge,
+    name_of,
+    relative_gain,
+)
 from agents.explanation import print_explanation
 from agents.mistaken import Mistaken, MistakenEnv
 from agents.study import MISTAKEN, error_name
@@ -40,6 +51,8 @@ def test_the_best_pixel_point_is_what_the_planner_is_measured_by() -> None:
     assert waste.planner == "mcts waste_weight=2"
     assert waste.gain == pytest.approx(1.5 / 4) and waste.holds == "holds"
     assert qoe.ci95[0] <= qoe.gain <= qoe.ci95[1]
+    assert (qoe.episodes, qoe.qoe_difference) == (2, 0.0)
+    assert stalls.qoe_difference == pytest.approx(-4.0) and stalls.qoe_ci95 == pytest.approx((-5.0, -3.0))
 
 
 def test_a_claim_without_a_point_that_meets_its_condition_does_not_hold() -> None:
@@ -47,6 +60,19 @@ def test_a_claim_without_a_point_that_meets_its_condition_does_not_hold() -> Non
     claims = judge("low", pixels, [point("mcts", [20.0], [2.0], [2.0])])
     assert [claim.holds for claim in claims] == ["holds", "does not hold", "does not hold"]
     assert claims[1].planner is None and np.isnan(claims[1].gain)
+
+
+def test_a_diagnosis_compares_the_episodes_that_all_have() -> None:
+    pixels = [point("static", [10.0, 10.0], [4.0, 2.0], [2.0, 2.0]), point("static", [9.0, 9.0], [0.0] * 2, [0.0] * 2)]
+    planner = [
+        point("mcts", [20.0, 30.0], [6.0, 0.0], [1.0, 0.0]),
+        point("mcts", [18.0], [1.0], [2.0], waste_weight=2.0, stall_weight=2.0),
+    ]
+    stalls, waste = diagnose("low", pixels, planner)
+    assert (stalls.episodes, stalls.baseline) == (1, "static")
+    assert stalls.planner == waste.planner == "mcts waste_weight=2 stall_weight=2"
+    assert stalls.gain == pytest.approx(0.75) and waste.gain == pytest.approx(0.0)
+    assert stalls.qoe_difference == pytest.approx(-2.0)
 
 
 def test_gains_are_relative_to_the_size_of_what_is_improved() -> None:
@@ -60,6 +86,9 @@ def test_an_ablation_shows_its_paired_difference() -> None:
     (row,) = ablate("low", default, {"no prompts": point("mcts", [8.0, 18.0], [0.0, 0.0], [0.0, 0.0])})
     assert row["difference"] == pytest.approx(-2.0)
     assert row["ci95"] == pytest.approx((-2.0, -2.0))
+    assert row["holds"] == "holds"
+    (row,) = ablate("low", default, {"one unit": point("mcts", [8.0, 23.0], [0.0, 0.0], [0.0, 0.0])})
+    assert row["holds"] == "does not hold"
 
 
 def test_every_point_can_be_made() -> None:
@@ -67,7 +96,7 @@ def test_every_point_can_be_made() -> None:
     env.reset(seed=0)
     settings = [(agent, params) for agent, sweep in SWEEPS.items() for params in sweep]
     settings += [("mcts", {"waste_weight": weight}) for weight in WASTE_WEIGHTS]
-    settings += [("mcts", params) for params in ABLATIONS.values()]
+    settings += [("mcts", params) for params in (*SECOND_KNOB, *ABLATIONS.values())]
     for agent, params in settings:
         make_agent(agent, env, seed=0, **params)
     assert WASTE_WEIGHTS[0] == 1.0, "the default is judged for its QoE"
@@ -114,15 +143,25 @@ def test_the_commands_play_print_and_write_what_they_judge(
     monkeypatch.setattr(claims, "SWEEPS", {"static": ({},), "no_save": ({},)})
     monkeypatch.setattr(claims, "ABLATIONS", {"no prompts": {"prompts": False}})
     monkeypatch.setattr(claims, "WASTE_WEIGHTS", (1.0, 4.0))
-    monkeypatch.setattr(claims, "PRUNED_EPISODES", 1)
-    claims.check_claims([DEFAULT_SCENARIO], episodes=1, output=tmp_path / "claims")
-    written = json.loads((tmp_path / "claims" / "claims.json").read_text(encoding="utf-8"))
+    monkeypatch.setattr(claims, "SECOND_KNOB", ({"waste_weight": 4.0, "stall_weight": 4.0},))
+    monkeypatch.setenv("COLUMNS", "80")
+    folder = tmp_path / "claims"
+    claims.check_claims([DEFAULT_SCENARIO], episodes=1, output=folder)
+    written = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
     assert [claim["claim"].split()[0] for claim in written["claims"]] == ["QoE", "fewer", "less"]
+    assert [row["claim"].split()[0] for row in written["diagnosis"]] == ["fewer", "less"]
     assert [row["ablation"] for row in written["ablations"]] == ["no prompts"]
     (pruned,) = written["pruning"]
     assert pruned["left"] == pytest.approx(pruned["legal"] - sum(pruned[rule.name] for rule in RULES))
-    assert validate(tmp_path / "claims").records == 5
-    assert "holds" in capsys.readouterr().out
+    assert validate(folder).records == 6
+    printed = capsys.readouterr().out
+    assert "holds" in printed and max(map(len, printed.splitlines())) <= 80
+
+    claims.check_claims(["medium/rtx-4090/typical"], episodes=1, ablations=False, output=folder)
+    both = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
+    assert both["ablations"] == written["ablations"] and both["claims"][:3] == written["claims"]
+    assert [claim["scenario"] for claim in both["claims"]] == [DEFAULT_SCENARIO] * 3 + ["medium/rtx-4090/typical"] * 3
+    assert validate(folder).records == 6 + 5
 
     monkeypatch.setattr(study, "BUDGETS", (4, 8))
     monkeypatch.setattr(study, "BELIEVERS", ("pdas",))

@@ -280,6 +280,21 @@ def test_ablations_leave_the_view_alone() -> None:
         assert np.array_equal(left, right)
 
 
+def test_the_knobs_weigh_waste_and_stalls_in_planning_alone() -> None:
+    env = PromptPreamEnv()
+    env.reset(seed=0)
+    view = env.planning_view()
+    agent = MCTSAgent(env, simulations=1, waste_weight=2.0, stall_weight=3.0)
+    agent.decide(view, view.action_mask)
+    assert agent.last_plan is not None
+    planned = agent.last_plan.view.params
+    assert planned.weight_waste == 2.0 * view.params.weight_waste
+    assert planned.weight_rebuffer == 3.0 * view.params.weight_rebuffer
+    for knob in ("waste_weight", "stall_weight"):
+        with pytest.raises(ValueError, match=f"{knob}: expected at least 0"):
+            MCTSAgent(env, **{knob: -1.0})
+
+
 def test_who_minds_waste_wastes_less() -> None:
     env = PromptPreamEnv("medium/snapdragon-8-elite/skimmer", n_videos=6)
     wasted = []

@@ -39,16 +39,36 @@ def test_the_table_of_claims_comes_from_the_committed_results() -> None:
     results = json.loads((ROOT / "docs" / "results" / "claims" / "claims.json").read_text(encoding="utf-8"))
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for claim in results["claims"]:
-        low, high = claim["ci95"]
-        assert (
-            f"| {claim['scenario'].split('/')[0]} | {claim['claim']} | {percent(claim['claimed'])} "
-            f"| {percent(claim['gain'])} ({percent(low)} to {percent(high)}) | {claim['baseline']} "
-            f"| {claim['planner']} | {claim['holds']} |" in readme
-        )
+        assert f"{claim_cells(claim)} | {claim['baseline']} | {claim['planner']} | {claim['holds']} |" in readme
+        assert f"{claim['episodes']} test episodes" in readme
+    for row in results["diagnosis"]:
+        low, high = row["qoe_ci95"]
+        qoe = f"{row['qoe_difference']:+.1f} ({low:+.1f} to {high:+.1f})"
+        assert f"{claim_cells(row)} | {row['planner']} | {qoe} |" in readme
     for row in results["ablations"]:
         assert ablation_row(row["ablation"], row) in readme
-    for key in (key for key in results["pruning"][0] if key != "scenario"):
-        assert f"| {key.replace('_', ' ')} | " + " | ".join(f"{row[key]:.1f}" for row in results["pruning"]) in readme
+    for verdict, words in (("holds", "earns its place"), ("does not hold", "does not show")):
+        parts = [row["ablation"] for row in results["ablations"] if row["holds"] == verdict]
+        assert f"- {words}: {', '.join(parts)}\n" in readme
+    pruning = [row for row in results["pruning"] if "/snapdragon-8-elite/" in row["scenario"]]
+    for key in (key for key in pruning[0] if key != "scenario"):
+        assert f"| {key.replace('_', ' ')} | " + " | ".join(f"{row[key]:.1f}" for row in pruning) in readme
+
+
+def claim_cells(claim: dict) -> str:
+    network, device, _ = claim["scenario"].split("/")
+    low, high = claim["ci95"]
+    gain = f"{percent(claim['gain'])} ({percent(low)} to {percent(high)})"
+    return f"| {network} | {device} | {claim['claim']} | {percent(claim['claimed'])} | {gain}"
+
+
+def test_the_answers_of_the_map_come_from_the_committed_results() -> None:
+    results = json.loads((ROOT / "docs" / "results" / "breakeven" / "breakeven.json").read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for sentence in results["answers"]:
+        assert f"- {sentence}\n" in readme
+    assert f"{results['episodes']} test episodes a cell" in readme
+    assert "](docs/results/breakeven/breakeven.png)" in readme
 
 
 def test_the_tables_of_the_planner_come_from_the_committed_results() -> None:

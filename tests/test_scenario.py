@@ -35,6 +35,25 @@ def test_options_slower_than_the_limit_are_illegal() -> None:
         make_world(Scenario.parse(max_decode_s=1e-6))
 
 
+def test_a_faster_device_decodes_prompts_alone_faster() -> None:
+    usual, faster = make_world(Scenario.parse()), make_world(Scenario.parse(prompt_speed_scale=4.0))
+    for before, after in zip(usual.options, faster.options, strict=True):
+        assert after.decode_s == (before.decode_s / 4.0 if before.codec == "prompt" else before.decode_s)
+    np.testing.assert_array_equal(faster.params.option_decode_s, [option.decode_s for option in faster.options])
+    rows = {(row.codec, row.unit): row for row in faster.profile.rows}
+    assert rows["prompt", "npu"].provenance == "assumption" and "/ 4" in rows["prompt", "npu"].formula
+    slower = make_world(Scenario.parse(prompt_speed_scale=0.5))
+    assert {o.unit for o in slower.options if o.usable and o.codec == "prompt"} == {"npu"}, "the GPU takes 16 s"
+
+
+def test_a_scaled_network_carries_as_many_times_the_bits_and_nothing_else_changes() -> None:
+    worlds = [make_world(Scenario.parse(**overrides)) for overrides in ({}, {"bandwidth_scale": 2.5})]
+    usual, scaled = (sample_episode(world, make_rng(3, "train")) for world in worlds)
+    np.testing.assert_allclose(scaled.link_bits, 2.5 * usual.link_bits, rtol=1e-15)
+    for name in ("link_time_s", "link_offset_s", "playlist", "watch_s", "jitter"):
+        np.testing.assert_array_equal(getattr(scaled, name), getattr(usual, name))
+
+
 def test_overrides_are_plain_json() -> None:
     scenario = Scenario.parse(
         "5g/rtx-4090/sticky",
@@ -59,6 +78,8 @@ def test_overrides_are_plain_json() -> None:
         ("low/pixels-only/typical", {"rtt": 1}, "unknown override 'rtt'.*rtt_s"),
         ("low/pixels-only/typical", {"rtt_s": -0.1}, "rtt_s: expected"),
         ("low/pixels-only/typical", {"rtt_s": float("nan")}, "rtt_s: expected"),
+        ("low/pixels-only/typical", {"bandwidth_scale": 0.0}, "bandwidth_scale: expected"),
+        ("low/pixels-only/typical", {"prompt_speed_scale": -1.0}, "prompt_speed_scale: expected"),
         ("low/pixels-only/typical", {"parallel_downloads": 9}, "parallel_downloads: expected a whole number"),
         ("low/pixels-only/typical", {"parallel_downloads": 1.5}, "parallel_downloads: expected a whole number"),
         ("low/pixels-only/typical", {"patience_s": 0.0}, "patience_s"),
