@@ -11,13 +11,14 @@ import tyro
 from agents import UNRANKED, agent_params, make_agent
 from agents.claims import SCENARIOS, check_claims
 from agents.clairvoyant import episode_bound
-from agents.explanation import print_explanation
+from agents.explanation import explain_record, print_explanation
 from agents.planner_speed import measure_planner
 from agents.study import study as study_planner
 from agents.tuning import tune as tune_agent
 from ppgym import benchmark, device_table, mmgc
 from ppgym import speed as simulator_speed
 from ppgym.devices import DEVICES, DeviceProfile
+from ppgym.report import write_report
 from ppgym.scenario import DEFAULT_SCENARIO
 
 app = tyro.extras.SubcommandApp()
@@ -32,6 +33,8 @@ def run(
     seed: int = 0,
     workers: int = 1,
     output: Path | None = None,
+    report: Path | None = None,
+    episodes_in_report: int = 3,
     clairvoyant: bool = False,
     network: Path | None = None,
     videos: Path | None = None,
@@ -50,6 +53,9 @@ def run(
         seed: First seed.
         workers: Processes.
         output: Folder for records.jsonl and results.json.
+        report: Write the run as one HTML page that needs no network. Where no output is given, its records go into the
+            folder NAME.run beside it. What the planner had in mind takes the page about five seconds an episode.
+        episodes_in_report: Episodes of each scenario that the page's player shows.
         clairvoyant: Show also the best schedule that a search with full knowledge finds, unranked. It takes one to two
             seconds an episode, once: schedules are kept in the user's cache.
         network: Folder of real traces, in the layout of the MMGC 2022 challenge.
@@ -57,6 +63,8 @@ def run(
         viewers: Folder of real retention curves, in that layout; goes with videos.
     """
     chosen = benchmark.suite(suite)
+    if report is not None and output is None:
+        output = report.with_suffix(".run")
     folders = {"network": network, "videos": videos, "viewers": viewers}
     if clairvoyant and "clairvoyant" not in agents:
         agents = (*agents, "clairvoyant")
@@ -74,6 +82,8 @@ def run(
         unranked=UNRANKED,
     )
     benchmark.print_table(rows)
+    if report is not None and output is not None:
+        write_report(report, output, episodes_per_scenario=episodes_in_report, explain=explain_record)
 
 
 @app.command

@@ -1,0 +1,540 @@
+// The episode player: two agents in the same episode, one above the other, scrubbed through time. It follows page.js.
+
+const LANE = 27; // pixels
+const GUTTER = 50; // for the names of the lanes
+const TOP = 18; // for the names of the videos
+const AXIS = 20;
+const STEP = 250; // ms of an arrow key; with Shift LEAP
+const LEAP = 5000;
+const [STALL, CANCELLED, ABORTED, WASTED] = [1, 2, 3, 8]; // kinds of spans
+const SPEED = 2; // of playing
+
+const state = { scenario: null, films: [null, null], time: 0, end: 1, started: null };
+
+/** Running sums: the columns of a film hold steps. */
+function sums(steps) {
+  let sum = 0;
+  return steps.map((step) => (sum += step));
+}
+
+function develop(packed) {
+  const { start, length, lane, row, video, chunk, representation, kind } = packed.spans;
+  const spans = sums(start).map((from, i) => ({
+    from,
+    to: from + length[i],
+    lane: lane[i],
+    row: row[i],
+    representation: representation[i],
+    name: `${video[i]}.${chunk[i]}`,
+    kind: kind[i] % WASTED,
+    wasted: kind[i] >= WASTED,
+  }));
+  const decisions = Object.fromEntries(Object.entries(packed.decisions).map(([name, steps]) => [name, sums(steps)]));
+  return { ...packed, spans, decisions, rows: 1 + Math.max(0, ...row) };
+}
+
+/** Index of the last time at or before another, at least 0. */
+function lastAt(times, time) {
+  let [low, high] = [0, times.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (times[middle] <= time) low = middle + 1;
+    else high = middle;
+  }
+  return Math.max(low - 1, 0);
+}
+
+const seconds = (ms) => (ms / 1000).toFixed(1);
+const signed = (value) => (value < 0 ? "\u2212" : "+") + Math.abs(value).toFixed(1);
+
+// --- drawing
+
+const hatchings = new Map();
+
+/** A hatching in a colour: "/" or "x". */
+function hatching(context, colour, shape) {
+  const key = colour + shape;
+  if (!hatchings.has(key)) {
+    const tile = new OffscreenCanvas(7, 7);
+    const pen = tile.getContext("2d");
+    pen.strokeStyle = colour;
+    pen.lineWidth = 1.4;
+    pen.beginPath();
+    for (const shift of [-7, 0, 7]) {
+      pen.moveTo(shift - 1, 8);
+      pen.lineTo(shift + 8, -1);
+      if (shape === "x") {
+        pen.moveTo(shift - 1, -1);
+        pen.lineTo(shift + 8, 8);
+      }
+    }
+    pen.stroke();
+    hatchings.set(key, context.createPattern(tile, "repeat"));
+  }
+  return hatchings.get(key);
+}
+
+function isLight(colour) {
+  const [red, green, blue] = [1, 3, 5].map((place) => parseInt(colour.slice(place, place + 2), 16));
+  return 0.299 * red + 0.587 * green + 0.114 * blue > 140;
+}
+
+/** A canvas ready to be drawn on in CSS pixels. */
+function prepare(canvas, height) {
+  const ratio = window.devicePixelRatio || 1;
+  const width = canvas.clientWidth;
+  canvas.style.height = `${height}px`;
+  canvas.width = Math.round(width * ratio);
+  canvas.height = Math.round(height * ratio);
+  const context = canvas.getContext("2d");
+  context.scale(ratio, ratio);
+  context.font = `12px ${getComputedStyle(document.body).fontFamily}`;
+  context.textBaseline = "middle";
+  return { context, width, height };
+}
+
+/** The stretch of time in the window, the cursor in its middle where the episode allows. */
+function frame() {
+  const length = Number(find("window").value);
+  const start = Math.max(0, Math.min(state.time - length / 2, state.end - length));
+  return { start, length };
+}
+
+function drawDeck(deck) {
+  const film = state.films[deck];
+  const { lanes } = state.scenario;
+  const { context, width, height } = prepare(find(`lanes-${deck}`), TOP + LANE * lanes.length + AXIS);
+  if (!film) return;
+  const { start, length } = frame();
+  const scale = (width - GUTTER) / length;
+  const at = (time) => GUTTER + (time - start) * scale;
+  const bottom = TOP + LANE * lanes.length;
+  const ink = shade("ink");
+  const muted = shade("muted");
+
+  for (const [i, lane] of lanes.entries()) {
+    context.fillStyle = shade("lane");
+    context.fillRect(GUTTER, TOP + i * LANE + 2, width - GUTTER, LANE - 4);
+    context.fillStyle = ink;
+    context.textAlign = "left";
+    context.fillText(lane, 0, TOP + (i + 0.5) * LANE);
+  }
+  context.save();
+  context.beginPath();
+  context.rect(GUTTER, 0, width - GUTTER, height);
+  context.clip();
+  for (const span of film.spans) {
+    if (span.to >= start && span.from <= start + length) drawSpan(context, film, span, at);
+  }
+  context.fillStyle = shade("veil");
+  context.fillRect(at(state.time), TOP, width, bottom - TOP);
+  drawPlan(context, film, at);
+  drawVideos(context, film, at, start, start + length, bottom);
+  context.fillStyle = muted;
+  context.textAlign = "center";
+  const step = length > 40000 ? 10000 : length > 10000 ? 5000 : 1000;
+  for (let tick = Math.ceil(start / step) * step; tick <= start + length; tick += step) {
+    context.fillText(`${tick / 1000} s`, at(tick), bottom + AXIS / 2 + 2);
+  }
+  drawCursor(context, at(state.time), TOP, bottom);
+  context.restore();
+}
+
+function place(film, span, at) {
+  const rows = span.lane === 0 ? film.rows : 1;
+  const height = (LANE - 6) / rows;
+  return [at(span.from), TOP + span.lane * LANE + 3 + span.row * height, at(span.to) - at(span.from), height];
+}
+
+function drawSpan(context, film, span, at) {
+  const [x, y, width, height] = place(film, span, at);
+  const stalled = span.kind === STALL;
+  const colour = stalled ? shade("stall") : state.scenario.colours[span.representation];
+  context.fillStyle = stalled ? shade("stall-back") : span.wasted ? shade("card") : colour;
+  context.fillRect(x, y, Math.max(width - 1, 1), height);
+  if (stalled || span.wasted) {
+    context.fillStyle = hatching(context, colour, stalled ? "/" : "x");
+    context.fillRect(x, y, Math.max(width - 1, 1), height);
+    context.strokeStyle = colour;
+    context.lineWidth = 1;
+    context.strokeRect(x + 0.5, y + 0.5, Math.max(width - 2, 1), height - 1);
+  }
+  const room = context.measureText(span.name).width;
+  if (stalled || width < room + 6 || height < 12) return;
+  context.textAlign = "center";
+  if (span.wasted) {
+    context.fillStyle = shade("card");
+    context.fillRect(x + width / 2 - room / 2 - 2, y + 3, room + 4, height - 6);
+  }
+  context.fillStyle = span.wasted ? shade("ink") : isLight(colour) ? "#1c232d" : "#ffffff";
+  context.fillText(span.name, x + width / 2, y + height / 2 + 0.5);
+}
+
+/** What the planner has in mind at the cursor, as dashed boxes: on the link, on a unit, on the screen. */
+function drawPlan(context, film, at) {
+  const decided = decision(film);
+  if (!decided) return;
+  const { lanes } = state.scenario;
+  context.setLineDash([4, 3]);
+  context.lineWidth = 1.5;
+  context.strokeStyle = shade("ink");
+  for (const [, , where, share, request, arrival, ready, play] of decided.schedule) {
+    const unit = lanes.indexOf(where.split("@")[1]);
+    const boxes = [[0, request, arrival], [unit, arrival, ready], [lanes.length - 1, play, play === null ? null : play + 1]];
+    context.globalAlpha = 0.35 + 0.65 * share;
+    for (const [lane, from, to] of boxes) {
+      if (lane < 0 || from === null || to === null) continue;
+      const left = at(decided.time + 1000 * from);
+      context.strokeRect(left, TOP + lane * LANE + 5, at(decided.time + 1000 * to) - left, LANE - 10);
+    }
+  }
+  context.globalAlpha = 1;
+  context.setLineDash([]);
+}
+
+function drawVideos(context, film, at, from, to, bottom) {
+  let begun = 0;
+  for (const [time, video, impatient] of [...film.swipes, [film.end, film.swipes.length, 0]]) {
+    if (time > begun && time > from && begun < to) {
+      const [left, right] = [at(Math.max(begun, from)), at(Math.min(time, to))];
+      context.fillStyle = shade("muted");
+      context.textAlign = "center";
+      if (right - left > 54) context.fillText(`video ${video}`, (left + right) / 2, TOP / 2);
+      if (video < film.swipes.length) {
+        context.fillStyle = shade(impatient ? "stall" : "ink");
+        context.fillRect(at(time) - 0.75, TOP - 4, 1.5, bottom - TOP + 4);
+      }
+    }
+    begun = time;
+  }
+}
+
+function drawCursor(context, x, top, bottom) {
+  context.fillStyle = shade("accent");
+  context.fillRect(x - 1, top - 4, 2, bottom - top + 4);
+  context.beginPath();
+  context.moveTo(x - 5, top - 8);
+  context.lineTo(x + 5, top - 8);
+  context.lineTo(x, top - 1);
+  context.fill();
+}
+
+/** The whole episode: a strip of each screen, and the returns below them. */
+function drawOverview() {
+  const { context, width, height } = prepare(find("overview"), 74);
+  const at = (time) => GUTTER + (time / state.end) * (width - GUTTER - 8);
+  const returns = state.films.flatMap((film) => (film ? film.decisions.return : []));
+  const [low, high] = [Math.min(0, ...returns), Math.max(1, ...returns)];
+  const level = (value) => height - 5 - ((value - low) / (high - low)) * (height - 36);
+  const { start, length } = frame();
+  context.fillStyle = shade("lane");
+  context.fillRect(at(start), 0, at(Math.min(start + length, state.end)) - at(start), height);
+  context.textAlign = "left";
+  context.fillStyle = shade("muted");
+  context.fillText("above", 0, 6);
+  context.fillText("below", 0, 20);
+  context.fillText("return", 0, height - 14);
+  for (const [deck, film] of state.films.entries()) {
+    if (!film) continue;
+    for (const span of film.spans) {
+      if (span.lane !== state.scenario.lanes.length - 1) continue;
+      context.fillStyle = span.kind === STALL ? shade("stall") : state.scenario.colours[span.representation];
+      context.fillRect(at(span.from), 1 + 14 * deck, Math.max(at(span.to) - at(span.from), 0.5), 10);
+    }
+    context.strokeStyle = shade(deck ? "muted" : "ink");
+    context.lineWidth = 1.75;
+    context.setLineDash(deck ? [4, 3] : []);
+    context.beginPath();
+    film.decisions.time.forEach((time, i) => context.lineTo(at(time), level(film.decisions.return[i])));
+    context.stroke();
+  }
+  context.setLineDash([]);
+  drawCursor(context, at(state.time), 8, height);
+}
+
+// --- words
+
+/** The planner's explanation of the last decision at the cursor, with its time and number; null where it has none. */
+function decision(film) {
+  if (!film?.explained?.length) return null;
+  const number = Math.min(lastAt(film.decisions.time, state.time), film.explained.length - 1);
+  return { ...film.explained[number], number, time: film.decisions.time[number] };
+}
+
+/** Played and stalled ms up to the cursor. */
+function watched(film) {
+  const screen = state.scenario.lanes.length - 1;
+  let [played, stalled] = [0, 0];
+  for (const span of film.spans) {
+    if (span.lane !== screen || span.from >= state.time) continue;
+    const length = Math.min(span.to, state.time) - span.from;
+    if (span.kind === STALL) stalled += length;
+    else played += length;
+  }
+  return { played, stalled };
+}
+
+function totals(film) {
+  const { played, stalled } = watched(film);
+  const { time, return: returns, downloaded, wasted } = film.decisions;
+  const now = lastAt(time, state.time);
+  return `return ${signed(returns[now] / 100)}, played ${seconds(played)} s, stalled ${seconds(stalled)} s, ` +
+    `wasted ${seconds(wasted[now])} of ${seconds(downloaded[now])} Mbit`;
+}
+
+/** A span in words. */
+function describe(span) {
+  const what = { [STALL]: "stall, waiting for", [CANCELLED]: "cancelled", [ABORTED]: "aborted" }[span.kind] ?? "";
+  const as = span.representation < 0 ? "" : ` as ${state.scenario.representations[span.representation]}`;
+  return `${what} ${span.name}${as}${span.wasted ? ", wasted" : ""}`.trim();
+}
+
+/** What each lane does at the cursor, for those who do not see the lanes. */
+function situation(film) {
+  const { lanes } = state.scenario;
+  return lanes.map((lane, i) => {
+    const spans = film.spans.filter((span) => span.lane === i && span.from <= state.time && state.time < span.to);
+    return `${lane}: ${spans.map(describe).join(", ") || "idle"}`;
+  }).join("; ");
+}
+
+function tableOf(caption, headings, rows) {
+  const table = make("table");
+  table.append(make("caption", caption));
+  const head = table.createTHead().insertRow();
+  for (const heading of headings) head.append(make("th", heading, { scope: "col" }));
+  const body = table.createTBody();
+  for (const { cells, share, chosen } of rows) {
+    const row = body.insertRow();
+    if (chosen) row.className = "chosen";
+    cells.forEach((cell, i) => {
+      row.append(make("td", cell, i === 0 ? { class: "name" } : {}));
+      if (i === 1 && share !== undefined) {
+        row.lastChild.className = "bar";
+        row.lastChild.style.setProperty("--share", `${100 * share}%`);
+      }
+    });
+  }
+  const box = make("div");
+  box.append(table);
+  return box;
+}
+
+function explain(deck) {
+  const film = state.films[deck];
+  const details = find(`mind-${deck}`);
+  const decided = decision(film);
+  details.hidden = !decided;
+  if (!decided || details.dataset.shown === `${decided.number}`) return;
+  details.dataset.shown = decided.number;
+  details.querySelector("summary").textContent =
+    `Decision ${decided.number} at ${(decided.time / 1000).toFixed(2)} s: ${decided.choice}`;
+  const considered = decided.considered.map(([name, share, gain]) => ({
+    cells: [name, `${Math.round(100 * share)} %`, gain === null ? "dropped" : signed(gain)],
+    share,
+    chosen: name === decided.choice,
+  }));
+  const when = (time) => (time === null ? "\u2013" : time.toFixed(2));
+  const planned = decided.schedule.map(([video, chunk, where, share, ...times]) => ({
+    cells: [`${video}.${chunk} ${where}`, `${Math.round(100 * share)} %`, ...times.map(when)],
+    share,
+  }));
+  details.querySelector(".mind").replaceChildren(
+    tableOf("What it looked at: share of the simulations, QoE over its rollout policy", ["action", "share", "gain"], considered),
+    tableOf("What follows: share of the futures, seconds from then",
+      ["chunk", "share", "request", "arrival", "decoded", "plays by"], planned),
+  );
+}
+
+// --- time
+
+let quiet = null;
+
+function show() {
+  const clock = `${seconds(state.time)} of ${seconds(state.end)} s`;
+  find("clock").textContent = clock;
+  find("scrubber").value = state.time;
+  find("scrubber").setAttribute("aria-valuetext", clock);
+  drawOverview();
+  for (const [deck, film] of state.films.entries()) {
+    drawDeck(deck);
+    explain(deck);
+    find(`totals-${deck}`).textContent = film ? totals(film) : "did not play this episode";
+    if (film) find(`lanes-${deck}`).setAttribute("aria-label", `Lanes at ${clock}. ${situation(film)}`);
+  }
+  clearTimeout(quiet);
+  quiet = setTimeout(() => {
+    const [film] = state.films;
+    if (film && !state.started) find("said").textContent = `${clock}. ${totals(film)}. ${situation(film)}`;
+  }, 600);
+}
+
+function seek(time) {
+  state.time = Math.max(0, Math.min(time, state.end));
+  show();
+}
+
+/** To the decision of the agent above that is before or after the cursor. */
+function stepDecision(direction) {
+  const times = state.films[0]?.decisions.time ?? [];
+  const next = direction > 0
+    ? times.find((time) => time > state.time)
+    : times.findLast((time) => time < state.time);
+  if (next !== undefined) seek(next);
+}
+
+function play(on) {
+  state.started = on ? { clock: performance.now(), time: state.time >= state.end ? 0 : state.time } : null;
+  find("play").textContent = on ? "Pause" : "Play";
+  find("play").setAttribute("aria-pressed", on);
+  if (on) requestAnimationFrame(advance);
+}
+
+function advance(now) {
+  if (!state.started) return;
+  seek(state.started.time + SPEED * Math.max(0, now - state.started.clock));
+  if (state.time >= state.end) play(false);
+  else requestAnimationFrame(advance);
+}
+
+const KEYS = {
+  ArrowLeft: (shift) => seek(state.time - (shift ? LEAP : STEP)),
+  ArrowRight: (shift) => seek(state.time + (shift ? LEAP : STEP)),
+  Home: () => seek(0),
+  End: () => seek(state.end),
+  ",": () => stepDecision(-1),
+  ".": () => stepDecision(1),
+  " ": () => play(!state.started),
+};
+
+find("player").addEventListener("keydown", (event) => {
+  const { key, target } = event;
+  if (event.ctrlKey || event.altKey || event.metaKey || target.closest("select, .mind")) return;
+  if (key === " " && target.closest("button, summary")) return;
+  const name = { "<": ",", ">": "." }[key] ?? key;
+  if (!(name in KEYS)) return;
+  event.preventDefault();
+  if (name !== " ") play(false);
+  KEYS[name](event.shiftKey);
+});
+find("scrubber").addEventListener("input", () => seek(Number(find("scrubber").value)));
+find("play").addEventListener("click", () => play(!state.started));
+find("previous").addEventListener("click", () => stepDecision(-1));
+find("next").addEventListener("click", () => stepDecision(1));
+find("window").addEventListener("change", show);
+
+/** Scrub by pointer: `time` tells the time at an x of the canvas. */
+function scrubOn(canvas, time) {
+  const go = (event) => {
+    play(false);
+    seek(time(event.offsetX));
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    go(event);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (event.buttons) go(event);
+  });
+}
+
+scrubOn(find("overview"), (x) => ((x - GUTTER) / (find("overview").clientWidth - GUTTER - 8)) * state.end);
+
+// --- decks
+
+/** The chunk under the pointer, in words beside it. */
+function pointAt(deck, event) {
+  const film = state.films[deck];
+  const { start, length } = frame();
+  const time = start + ((event.offsetX - GUTTER) / (event.target.clientWidth - GUTTER)) * length;
+  const lane = Math.floor((event.offsetY - TOP) / LANE);
+  const row = Math.floor((((event.offsetY - TOP) % LANE) - 3) / ((LANE - 6) / (lane === 0 ? film?.rows : 1)));
+  const span = film?.spans.find((one) => one.lane === lane && one.row === row && one.from <= time && time < one.to);
+  const tip = find("tip");
+  tip.hidden = !span || event.offsetX < GUTTER;
+  if (tip.hidden) return;
+  tip.textContent = `${describe(span)}: ${(span.from / 1000).toFixed(2)} to ${(span.to / 1000).toFixed(2)} s`;
+  tip.style.left = `${Math.min(event.clientX + 12, innerWidth - tip.offsetWidth - 8)}px`;
+  tip.style.top = `${event.clientY + 16}px`;
+}
+
+for (const deck of [0, 1]) {
+  const figure = make("figure", "", { class: "deck" });
+  const caption = make("figcaption");
+  caption.append(make("span", "", { id: `agent-${deck}` }), make("small", "", { id: `totals-${deck}` }));
+  const canvas = make("canvas", "", { id: `lanes-${deck}`, role: "img", tabindex: "0" });
+  const details = make("details", "", { id: `mind-${deck}`, open: "" });
+  details.append(make("summary"), make("div", "", { class: "mind" }));
+  figure.append(caption, canvas, details);
+  find("decks").append(figure);
+  scrubOn(canvas, (x) => frame().start + ((x - GUTTER) / (canvas.clientWidth - GUTTER)) * frame().length);
+  canvas.addEventListener("pointermove", (event) => pointAt(deck, event));
+  canvas.addEventListener("pointerleave", () => (find("tip").hidden = true));
+}
+
+function fill(select, names, chosen) {
+  select.replaceChildren(...names.map((name, i) => new Option(name, i, i === chosen, i === chosen)));
+}
+
+function drawLegend() {
+  const entries = state.scenario.representations.map((name, i) => [name, "", state.scenario.colours[i]]);
+  const marks = [["stall", "stall"], ["wasted", "wasted"], ["swipe (red: out of patience)", "swipe"]];
+  const planned = state.films.some((film) => film?.explained?.length) ? [["planned", "planned"]] : [];
+  find("legend").replaceChildren(...[...entries, ...marks, ...planned].map(([name, kind, colour]) => {
+    const item = make("li");
+    const swatch = make("i", "", { class: kind });
+    if (colour) swatch.style.background = colour;
+    item.append(swatch, name);
+    return item;
+  }));
+}
+
+function chooseScenario(number) {
+  state.scenario = index.scenarios[number];
+  const { agents, agent, rival, episodes } = state.scenario;
+  const whose = rival === null ? `QoE of ${agent}` : `advantage of ${agent} over ${rival}`;
+  find("chosen-by").textContent =
+    `Episodes are chosen by the ${whose}, in QoE per minute: its percentiles over this scenario's episodes.`;
+  fill(find("player-episode"), episodes.map(([seed, percentile, advantage]) =>
+    `${percentile.toFixed(0)}th percentile: ${signed(advantage)} (seed ${seed})`), Math.floor(episodes.length / 2));
+  fill(find("player-agent-0"), agents, agents.indexOf(agent));
+  fill(find("player-agent-1"), agents, Math.max(agents.indexOf(rival), 0));
+  return chooseEpisode();
+}
+
+async function chooseEpisode() {
+  play(false);
+  const { scenario } = state;
+  const [seed] = scenario.episodes[find("player-episode").value];
+  const films = JSON.parse(await unpack(`episode-${index.scenarios.indexOf(scenario)}-${seed}`));
+  if (state.scenario !== scenario) return;
+  state.films = [0, 1].map((deck) => {
+    const agent = Number(find(`player-agent-${deck}`).value);
+    const film = films[agent] && develop(films[agent]);
+    const score = film ? ` \u00b7 QoE ${film.qoe.toFixed(1)} per minute` : "";
+    find(`agent-${deck}`).textContent = scenario.agents[agent] + score;
+    delete find(`mind-${deck}`).dataset.shown;
+    return film;
+  });
+  state.end = Math.max(1, ...state.films.map((film) => film?.end ?? 1));
+  find("scrubber").max = state.end;
+  drawLegend();
+  seek(Math.min(state.time, state.end));
+}
+
+/** The player follows the page's scenario, where that is one. */
+function follow() {
+  const number = Number(find("view").value) - index.first;
+  if (number < 0 && state.scenario) return;
+  find("player-scenario").value = Math.max(number, 0);
+  chooseScenario(Math.max(number, 0));
+}
+
+fill(find("player-scenario"), index.scenarios.map(({ name }) => name), 0);
+find("window").value = innerWidth < 640 ? "10000" : "20000";
+find("player-scenario").addEventListener("change", () => chooseScenario(Number(find("player-scenario").value)));
+for (const id of ["player-episode", "player-agent-0", "player-agent-1"]) find(id).addEventListener("change", chooseEpisode);
+find("view").addEventListener("change", follow);
+darkness.addEventListener("change", show);
+addEventListener("resize", show);
+follow();
