@@ -8,8 +8,8 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from ppgym.report.results import Row
 from ppgym.rendering import CODEC_COLOURS, STALL_COLOUR, Colour
+from ppgym.report.results import Row, leader
 
 NEUTRAL = "#7b8794"
 TERMS = {  # colour and hatching of each term of QoE
@@ -151,11 +151,11 @@ def trade_off_figure(rows: Sequence[Row]) -> go.Figure:
         rows: Of one scenario.
 
     Returns:
-        The figure; agents on the front are named, the others when pointed at.
+        The figure; the leader and the agents on the front are named, the others when pointed at.
     """
     ranked = [row for row in rows if row["ranked"]]
     points = [(100.0 * row["waste_ratio"], 100.0 * row["stall_ratio"]) for row in ranked]
-    front = pareto_front(points)
+    front, first = pareto_front(points), leader(ranked)
     figure = go.Figure(layout=blank_layout(height=420, showlegend=False))
     figure.add_scatter(
         x=[points[i][0] for i in front],
@@ -167,7 +167,7 @@ def trade_off_figure(rows: Sequence[Row]) -> go.Figure:
     figure.add_scatter(
         x=[x for x, _ in points],
         y=[y for _, y in points],
-        text=[escape(row["agent"]) if i in front else "" for i, row in enumerate(ranked)],
+        text=[escape(row["agent"]) if i in front or row["agent"] == first else "" for i, row in enumerate(ranked)],
         hovertext=[escape(row["agent"]) for row in ranked],
         mode="markers+text",
         textposition="top right",

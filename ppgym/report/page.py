@@ -1,7 +1,8 @@
 """The page: its parts put together into one HTML file that needs no network.
 
-Data stand in the page as compressed blocks, one an episode and one a scenario, and are unpacked when they are looked at,
-as is plotly. The tables are plain HTML. Whatever comes from a run is escaped or compressed: no name can end a script.
+Data stand in the page as compressed blocks, one an episode and one a scenario, and are unpacked when they are looked
+at, as is plotly. The tables are plain HTML. Whatever comes from a run is escaped or compressed: no name can end a
+script.
 """
 
 import base64

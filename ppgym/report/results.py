@@ -102,7 +102,8 @@ def mean_terms(records: Iterable[Record]) -> dict[str, float]:
 
 
 def _per_minute(record: Record, value: float) -> float:
-    return float(value) / (record["totals"]["drawn_watch_s"] / 60.0)
+    watch_s: float = record["totals"]["drawn_watch_s"]
+    return value / (watch_s / 60.0)
 
 
 def _terms(record: Record) -> list[float]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ppgym.report.results import Row, leader
 
-ABSENT = "–"
+ABSENT = "\N{EN DASH}"
 
 
 class Column(NamedTuple):
@@ -40,7 +40,8 @@ def _spread(row: Row, key: str, form: str) -> str:
 
 
 def _interval(row: Row) -> str:
-    return " to ".join(_form(edge, ".1f") for edge in row["qoe_ci95"])
+    interval = row.get("qoe_ci95")
+    return " to ".join(_form(edge, ".1f") for edge in interval) if interval else ABSENT
 
 
 COLUMNS = (
@@ -117,7 +118,7 @@ def _bound(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     bound = next((row for row in rows if row.get("bound_mean") is not None), None)
     if bound is None:
         return ""
-    as_row: Row = {"qoe_mean": bound["bound_mean"], "qoe_ci95": bound.get("bound_ci95") or (math.nan, math.nan)}
+    as_row: Row = {"qoe_mean": bound["bound_mean"], "qoe_ci95": bound.get("bound_ci95")}
     cells = "".join(f"<td>{column.text(as_row)}</td>" for column in columns[:2])
     rest = f'<td colspan="{len(columns) - 2}">no policy exceeds this in these episodes</td>'
     return f'<tfoot><tr><th scope="row">bound</th>{cells}{rest}</tr></tfoot>'

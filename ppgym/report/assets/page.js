@@ -56,11 +56,17 @@ for (const button of document.querySelectorAll(".leaderboard thead button")) {
 
 let loading = null;
 
-/** Plotly, unpacked and run when the first plot is wanted. */
+/** Plotly, unpacked when the first plot is wanted, once nothing else is to do; as a file it is parsed beside the page. */
 function plotly() {
-  loading ??= unpack("plotly").then((code) => {
-    document.head.append(make("script", code));
-    return window.Plotly;
+  loading ??= new Promise((resolve, reject) => {
+    const load = async () => {
+      const file = new Blob([await unpack("plotly")], { type: "text/javascript" });
+      const script = make("script", "", { src: URL.createObjectURL(file) });
+      script.addEventListener("load", () => resolve(window.Plotly));
+      script.addEventListener("error", reject);
+      document.head.append(script);
+    };
+    requestIdleCallback(load, { timeout: 1000 });
   });
   return loading;
 }

@@ -132,9 +132,10 @@ function drawDeck(deck) {
   drawVideos(context, film, at, start, start + length, bottom);
   context.fillStyle = muted;
   context.textAlign = "center";
-  const step = length > 40000 ? 10000 : length > 10000 ? 5000 : 1000;
+  const step = [1000, 2000, 5000, 10000, 20000].find((each) => each * scale > 48) ?? 40000;
   for (let tick = Math.ceil(start / step) * step; tick <= start + length; tick += step) {
-    context.fillText(`${tick / 1000} s`, at(tick), bottom + AXIS / 2 + 2);
+    const x = at(tick);
+    if (x > GUTTER + 14 && x < width - 14) context.fillText(`${tick / 1000} s`, x, bottom + AXIS / 2 + 2);
   }
   drawCursor(context, at(state.time), TOP, bottom);
   context.restore();
@@ -254,6 +255,8 @@ function drawOverview() {
 
 // --- words
 
+const agentOf = (deck) => state.scenario.agents[find(`player-agent-${deck}`).value];
+
 /** The planner's explanation of the last decision at the cursor, with its time and number; null where it has none. */
 function decision(film) {
   if (!film?.explained?.length) return null;
@@ -328,7 +331,7 @@ function explain(deck) {
   if (!decided || details.dataset.shown === `${decided.number}`) return;
   details.dataset.shown = decided.number;
   details.querySelector("summary").textContent =
-    `Decision ${decided.number} at ${(decided.time / 1000).toFixed(2)} s: ${decided.choice}`;
+    `${agentOf(deck)}, decision ${decided.number} at ${(decided.time / 1000).toFixed(2)} s: ${decided.choice}`;
   const considered = decided.considered.map(([name, share, gain]) => ({
     cells: [name, `${Math.round(100 * share)} %`, gain === null ? "dropped" : signed(gain)],
     share,
@@ -465,8 +468,9 @@ for (const deck of [0, 1]) {
   const canvas = make("canvas", "", { id: `lanes-${deck}`, role: "img", tabindex: "0" });
   const details = make("details", "", { id: `mind-${deck}`, open: "" });
   details.append(make("summary"), make("div", "", { class: "mind" }));
-  figure.append(caption, canvas, details);
+  figure.append(caption, canvas);
   find("decks").append(figure);
+  find("minds").append(details);
   scrubOn(canvas, (x) => frame().start + ((x - GUTTER) / (canvas.clientWidth - GUTTER)) * frame().length);
   canvas.addEventListener("pointermove", (event) => pointAt(deck, event));
   canvas.addEventListener("pointerleave", () => (find("tip").hidden = true));
@@ -509,10 +513,10 @@ async function chooseEpisode() {
   const films = JSON.parse(await unpack(`episode-${index.scenarios.indexOf(scenario)}-${seed}`));
   if (state.scenario !== scenario) return;
   state.films = [0, 1].map((deck) => {
-    const agent = Number(find(`player-agent-${deck}`).value);
-    const film = films[agent] && develop(films[agent]);
+    const packed = films[find(`player-agent-${deck}`).value];
+    const film = packed && develop(packed);
     const score = film ? ` \u00b7 QoE ${film.qoe.toFixed(1)} per minute` : "";
-    find(`agent-${deck}`).textContent = scenario.agents[agent] + score;
+    find(`agent-${deck}`).textContent = agentOf(deck) + score;
     delete find(`mind-${deck}`).dataset.shown;
     return film;
   });
