@@ -5,7 +5,7 @@ import copy
 import html.parser
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ppgym.env import PromptPreamEnv
 from ppgym.rendering import STALL
 from ppgym.report import write_report
 from ppgym.report.breakeven import breakeven_figure, read_planes
-from ppgym.report.figures import PIXELS, PROMPTS, pareto_front, qoe_figure, terms_figure, trade_off_figure
+from ppgym.report.figures import PIXELS, PROMPTS, far_below, pareto_front, qoe_figure, terms_figure, trade_off_figure
 from ppgym.report.player import WASTED, choose_episodes, film
 from ppgym.report.results import ALL, Results, average_rows, mean_terms, read_run
 
@@ -195,6 +195,19 @@ def test_figures_show_the_rows() -> None:
     assert points.text == ("a&lt;b", "c")  # the one on the front, and the leader
 
 
+def test_an_agent_far_below_the_rest_does_not_squeeze_them() -> None:
+    assert far_below([10.0, 8.0, 6.0, -6.0, -7.0]) == [False, False, False, False, True]  # 10 - 4 x (10 - 6) = -6
+    assert far_below([3.0]) == [False]
+    row: dict[str, Any] = {"scenario": "s", "agent": "a", "qoe_mean": 50.0, "qoe_ci95": [40.0, 60.0], "ranked": True}
+    row["terms"] = {"quality": 60.0, "rebuffer": -10.0}
+    far = row | {"agent": "far", "qoe_mean": -200.0, "qoe_ci95": [-300.0, -100.0]}
+    far["terms"] = {"quality": 30.0, "rebuffer": -230.0}
+    for figure in (qoe_figure([row, row | {"agent": "b", "qoe_mean": 49.0}, far]), terms_figure([row, row, far])):
+        assert figure.layout.xaxis.range[0] > -100.0
+        assert [(note.y, note.text[-4:]) for note in figure.layout.annotations] == [("far", "\N{MINUS SIGN}200")]
+    assert qoe_figure([row]).layout.xaxis.range is None
+
+
 # --- break-even map
 
 
@@ -253,6 +266,17 @@ def test_a_film_holds_the_timeline(results: Results) -> None:
     stalls = [length for length, kind in zip(columns["length"], columns["kind"], strict=True) if kind == 1]
     assert sum(stalls) == pytest.approx(1e3 * totals["rebuffer_s"], abs=len(stalls) + 1)
     assert [span.kind for span in spans].count(STALL) == len(stalls) > 0
+
+
+@pytest.mark.parametrize("change", [lambda actions: actions[:-1], lambda actions: [*actions, 0]])
+def test_a_record_that_does_not_come_back_has_no_film(
+    results: Results, change: Callable[[list[int]], list[int]]
+) -> None:
+    record = results.records[SCENARIOS[0]]["greedy"][0]
+    with pytest.raises(ValueError, match="seed 0: the record of greedy does not come back"):
+        film(record | {"actions": change(record["actions"])})
+    with pytest.raises(ValueError, match="does not come back"):
+        film(record | {"totals": record["totals"] | {"return": 1.0}})
 
 
 def test_the_planner_explains_every_decision_of_its_record(results: Results) -> None:

@@ -5,6 +5,7 @@ They carry no theme: a browser gives them the colours of the page, light or dark
 
 from collections.abc import Sequence
 from html import escape
+from statistics import median
 
 import plotly.graph_objects as go
 
@@ -21,6 +22,7 @@ TERMS = {  # colour and hatching of each term of QoE
 }
 ROW_PIXELS = 24
 FRAME_PIXELS = 70
+FAR = 4.0  # see `far_below`
 
 
 def css(colour: Colour) -> str:
@@ -34,6 +36,34 @@ PIXELS, PROMPTS = (css(CODEC_COLOURS[codec][1]) for codec in ("h264", "prompt"))
 def blank_layout(**more: object) -> go.Layout:
     """A layout without plotly's own theme."""
     return go.Layout(template=go.layout.Template(), margin={"l": 8, "r": 8, "t": 8, "b": 8}, **more)
+
+
+def far_below(values: Sequence[float]) -> list[bool]:
+    """Which values lie so far below the others that an axis with room for them would squeeze the rest.
+
+    Args:
+        values: At least one.
+
+    Returns:
+        Whether each is lower than the largest by more than `FAR` times what the median is.
+    """
+    best = max(values)
+    floor = best - FAR * (best - median(values))
+    return [value < floor for value in values]
+
+
+def _cut(figure: go.Figure, rows: Sequence[Row], below: Sequence[bool], low: float, high: float) -> None:
+    """Cut the axis where some rows lie far below the rest, and write their QoE at its edge."""
+    if not any(below):
+        return
+    room = 0.04 * (high - low)
+    figure.update_layout(xaxis={"range": [low - 2 * room, high + room]})
+    for row, is_below in zip(rows, below, strict=True):
+        if is_below:
+            text = f"\N{BLACK LEFT-POINTING SMALL TRIANGLE} {row['qoe_mean']:.0f}".replace("-", "\N{MINUS SIGN}")
+            figure.add_annotation(
+                x=0, xref="x domain", xanchor="left", y=escape(row["agent"]), text=text, showarrow=False
+            )
 
 
 def qoe_figure(rows: Sequence[Row]) -> go.Figure:
@@ -73,6 +103,9 @@ def qoe_figure(rows: Sequence[Row]) -> go.Figure:
             line={"color": NEUTRAL, "width": 1.5, "dash": "dot"},
             annotation={"text": "bound", "yanchor": "bottom"},
         )
+    below = far_below([row["qoe_mean"] for row in order])
+    edges = [edge for row, is_below in zip(order, below, strict=True) if not is_below for edge in row["qoe_ci95"]]
+    _cut(figure, order, below, min(edges), max([*edges, *(bound.get("bound_ci95") or () if bound else ())]))
     figure.update_layout(
         margin={"t": 24},
         xaxis={"title": {"text": "QoE per minute of watch time"}, "zeroline": True},
@@ -118,6 +151,13 @@ def terms_figure(rows: Sequence[Row]) -> go.Figure:
         marker={"symbol": "line-ns", "size": 14, "line": {"width": 3}},
         hovertemplate="%{y}, QoE: %{x:.1f}<extra></extra>",
         meta="ink",
+    )
+    costs, gains = (
+        [sum(sign * max(sign * v, 0.0) for v in row["terms"].values()) for row in order] for sign in (-1, 1)
+    )
+    below = far_below(costs)
+    _cut(
+        figure, order, below, min(cost for cost, is_below in zip(costs, below, strict=True) if not is_below), max(gains)
     )
     figure.update_layout(
         bargap=0.3,

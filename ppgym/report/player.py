@@ -127,15 +127,25 @@ def film(record: Record) -> dict[str, Any]:
         JSON-ready columns: of spans (times in ms; starts and decision times as steps from the one before, so that they
         pack well), of decisions (time, return in hundredths, downloaded and wasted kbit so far, all as steps), and the
         swipes and totals.
+
+    Raises:
+        ValueError: The record does not come back.
     """
     env, timeline, info = _reset(record)
     watch_minutes = env.drawn_watch_s() / 60.0
-    total = 0.0
+    total, ended = 0.0, False
     moments = [(info["time_s"], 0.0, info["downloaded_bytes"], info["wasted_bytes"])]
     for action in record["actions"]:
-        _, reward, _, _, info = env.step(action)
-        total += reward
+        if ended:
+            break
+        _, reward, terminated, truncated, info = env.step(action)
+        total, ended = total + reward, terminated or truncated
         moments.append((info["time_s"], total, info["downloaded_bytes"], info["wasted_bytes"]))
+    if not ended or len(moments) <= len(record["actions"]) or not math.isclose(total, record["totals"]["return"]):
+        raise ValueError(
+            f"{record['scenario']}, seed {record['seed']}: the record of {record['agent']} does not come back: return "
+            f"{record['totals']['return']!r}, replayed {total!r} in {len(moments) - 1} of {len(record['actions'])} actions"
+        )
     times_s, returns, downloaded, wasted = zip(*moments, strict=True)
     kbit = 1e3 * MBIT_PER_BYTE
     return {

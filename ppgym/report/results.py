@@ -155,6 +155,11 @@ def _average(results: Results, rows: Sequence[Row]) -> Row:
         values = [row.get(key) for row in rows]
         if None not in values:
             row[key] = float(np.mean(np.array(values, float)))
+    if all(row.get("utilisation") for row in rows):
+        units = rows[0]["utilisation"]
+        row["utilisation"] = {
+            unit: float(np.mean([row["utilisation"].get(unit, 0.0) for row in rows])) for unit in units
+        }
     if "baseline" in rows[0]:
         row["baseline"] = rows[0]["baseline"]
     return row

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import NamedTuple
 
+from ppgym.core.state import UNIT_NAMES
 from ppgym.report.results import Row, leader
 
 ABSENT = "\N{EN DASH}"
@@ -28,6 +29,13 @@ def _form(value: float | None, form: str) -> str:
     if value is None or not math.isfinite(value):
         return ABSENT
     return format(value, form).replace("-", "\N{MINUS SIGN}")
+
+
+def _busy(unit: str) -> Column:
+    def share(row: Row) -> float | None:
+        return (row.get("utilisation") or {}).get(unit)
+
+    return Column(f"{unit} busy", f"Share of the time that {unit} is busy", share, lambda row: _form(share(row), ".0%"))
 
 
 def _spread(row: Row, key: str, form: str) -> str:
@@ -61,6 +69,7 @@ COLUMNS = (
     _number("Mbit/min", "Wasted Mbit per minute of watch time", "wasted_mbit_per_min", ".1f", descending=False),
     _number("quality", "Mean over the seconds played, Mbit/s of H.264 of equal quality", "quality_mean", ".2f"),
     _number("prompts", "Share of the requests that are prompts", "prompt_share", ".0%"),
+    *(_busy(unit) for unit in UNIT_NAMES),
     _number("ms p50", "Milliseconds of a decision, median", "decision_ms_p50", ".2f", descending=False),
     _number("ms p99", "Milliseconds of a decision, 99th percentile", "decision_ms_p99", ".2f", descending=False),
 )

@@ -76,7 +76,7 @@ function hatching(context, colour, shape) {
 
 function isLight(colour) {
   const [red, green, blue] = [1, 3, 5].map((place) => parseInt(colour.slice(place, place + 2), 16));
-  return 0.299 * red + 0.587 * green + 0.114 * blue > 140;
+  return 0.299 * red + 0.587 * green + 0.114 * blue > 115;
 }
 
 /** A canvas ready to be drawn on in CSS pixels. */
@@ -123,12 +123,12 @@ function drawDeck(deck) {
   context.beginPath();
   context.rect(GUTTER, 0, width - GUTTER, height);
   context.clip();
-  for (const span of film.spans) {
-    if (span.to >= start && span.from <= start + length) drawSpan(context, film, span, at);
-  }
+  const near = film.spans.filter((span) => span.to >= start && span.from <= start + length);
+  for (const span of near) drawSpan(context, film, span, at);
   context.fillStyle = shade("veil");
   context.fillRect(at(state.time), TOP, width, bottom - TOP);
   drawPlan(context, film, at);
+  for (const span of near) drawName(context, film, span, at);
   drawVideos(context, film, at, start, start + length, bottom);
   context.fillStyle = muted;
   context.textAlign = "center";
@@ -160,14 +160,20 @@ function drawSpan(context, film, span, at) {
     context.lineWidth = 1;
     context.strokeRect(x + 0.5, y + 0.5, Math.max(width - 2, 1), height - 1);
   }
+}
+
+/** A chunk's name on its box, where it fits; above the veil over what is to come. */
+function drawName(context, film, span, at) {
+  const [x, y, width, height] = place(film, span, at);
   const room = context.measureText(span.name).width;
-  if (stalled || width < room + 6 || height < 12) return;
+  if (span.kind === STALL || width < room + 6 || height < 12) return;
   context.textAlign = "center";
   if (span.wasted) {
     context.fillStyle = shade("card");
     context.fillRect(x + width / 2 - room / 2 - 2, y + 3, room + 4, height - 6);
   }
-  context.fillStyle = span.wasted ? shade("ink") : isLight(colour) ? "#1c232d" : "#ffffff";
+  const plain = span.wasted || span.from >= state.time;
+  context.fillStyle = plain ? shade("ink") : isLight(state.scenario.colours[span.representation]) ? "#1c232d" : "#ffffff";
   context.fillText(span.name, x + width / 2, y + height / 2 + 0.5);
 }
 
@@ -345,7 +351,7 @@ function explain(deck) {
   details.querySelector(".mind").replaceChildren(
     tableOf("What it looked at: share of the simulations, QoE over its rollout policy", ["action", "share", "gain"], considered),
     tableOf("What follows: share of the futures, seconds from then",
-      ["chunk", "share", "request", "arrival", "decoded", "plays by"], planned),
+      ["chunk", "share", "sent", "arrives", "decoded", "plays"], planned),
   );
 }
 
