@@ -21,7 +21,8 @@ TERMS = {  # colour and hatching of each term of QoE
     "compute": ("#159a8c", "."),
 }
 ROW_PIXELS = 24
-FRAME_PIXELS = 70
+FRAME_PIXELS = 100
+LEAST_PIXELS = 320
 FAR = 4.0  # see `far_below`
 
 
@@ -36,6 +37,10 @@ PIXELS, PROMPTS = (css(CODEC_COLOURS[codec][1]) for codec in ("h264", "prompt"))
 def blank_layout(**more: object) -> go.Layout:
     """A layout without plotly's own theme."""
     return go.Layout(template=go.layout.Template(), margin={"l": 8, "r": 8, "t": 8, "b": 8}, **more)
+
+
+def _height(rows: Sequence[Row]) -> int:
+    return max(LEAST_PIXELS, FRAME_PIXELS + ROW_PIXELS * len(rows))
 
 
 def far_below(values: Sequence[float]) -> list[bool]:
@@ -77,7 +82,7 @@ def qoe_figure(rows: Sequence[Row]) -> go.Figure:
     """
     order = sorted(rows, key=lambda row: row["qoe_mean"])
     colours = [_colour(row) for row in order]
-    figure = go.Figure(layout=blank_layout(height=FRAME_PIXELS + ROW_PIXELS * len(order), showlegend=False))
+    figure = go.Figure(layout=blank_layout(height=_height(rows), showlegend=False))
     for row, colour in zip(order, colours, strict=True):
         low, high = row["qoe_ci95"]
         figure.add_scatter(
@@ -130,7 +135,7 @@ def terms_figure(rows: Sequence[Row]) -> go.Figure:
     """
     order = sorted(rows, key=lambda row: row["qoe_mean"])
     agents = [escape(row["agent"]) for row in order]
-    figure = go.Figure(layout=blank_layout(height=FRAME_PIXELS + 30 + ROW_PIXELS * len(order), barmode="relative"))
+    figure = go.Figure(layout=blank_layout(height=_height(rows), barmode="relative"))
     for name, (colour, hatch) in TERMS.items():
         values = [row["terms"].get(name, 0.0) for row in order]
         if any(values):

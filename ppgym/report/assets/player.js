@@ -172,7 +172,7 @@ function drawName(context, film, span, at) {
     context.fillStyle = shade("card");
     context.fillRect(x + width / 2 - room / 2 - 2, y + 3, room + 4, height - 6);
   }
-  const plain = span.wasted || span.from >= state.time;
+  const plain = span.wasted || (span.from + span.to) / 2 >= state.time;
   context.fillStyle = plain ? shade("ink") : isLight(state.scenario.colours[span.representation]) ? "#1c232d" : "#ffffff";
   context.fillText(span.name, x + width / 2, y + height / 2 + 0.5);
 }
