@@ -71,7 +71,7 @@ def write_report(
         index=_inline(index | {"first": 1 if average else 0}),
         blocks="\n".join(_block(name, _json(content)) for name, content in blocks.items()),
         plotly=_block("plotly", get_plotlyjs()),
-        scripts="\n".join(_asset(name) for name in ("page.js", "player.js")),
+        scripts="\n".join(_asset(name) for name in ("page.js", "lanes.js", "player.js")),
     )
     write_text(path, page)
 

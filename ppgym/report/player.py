@@ -143,8 +143,8 @@ def film(record: Record) -> dict[str, Any]:
         moments.append((info["time_s"], total, info["downloaded_bytes"], info["wasted_bytes"]))
     if not ended or len(moments) <= len(record["actions"]) or not math.isclose(total, record["totals"]["return"]):
         raise ValueError(
-            f"{record['scenario']}, seed {record['seed']}: the record of {record['agent']} does not come back: expected "
-            f"a return of {record['totals']['return']!r} after {len(record['actions'])} actions, "
+            f"{record['scenario']}, seed {record['seed']}: the record of {record['agent']} does not come back: "
+            f"expected a return of {record['totals']['return']!r} after {len(record['actions'])} actions, "
             f"got {total!r} after {len(moments) - 1}"
         )
     times_s, returns, downloaded, wasted = zip(*moments, strict=True)
