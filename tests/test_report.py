@@ -186,6 +186,9 @@ def test_figures_show_the_rows() -> None:
     assert (low.x, low.y, low.marker.color) == ((4.0,), ("a&lt;b",), PROMPTS)
     assert (low.error_x.array, low.error_x.arrayminus) == ((2.0,), (1.0,))
     assert (high.y, high.marker.color) == (("c",), PIXELS)
+    axis = qoe_figure([row, other | {"agent": "mypackage.mymodule:MyAgent"}]).layout.yaxis
+    assert axis.tickvals == ("a&lt;b", "mypackage.mymodule:MyAgent")
+    assert axis.ticktext == ("a&lt;b", "\N{HORIZONTAL ELLIPSIS}ackage.mymodule:MyAgent")  # 24 characters
     bars = {bar.name: bar for bar in terms_figure([row, other]).data}
     assert set(bars) == {"quality", "rebuffer", "QoE"}  # a term that is nowhere has no bar
     assert bars["rebuffer"].x == (-5.0, -5.0)

@@ -23,6 +23,7 @@ TERMS = {  # colour and hatching of each term of QoE
 ROW_PIXELS = 24
 FRAME_PIXELS = 100
 LEAST_PIXELS = 320
+LONGEST_NAME = 24  # characters of an agent's name on an axis
 FAR = 4.0  # see `far_below`
 
 
@@ -41,6 +42,20 @@ def blank_layout(**more: object) -> go.Layout:
 
 def _height(rows: Sequence[Row]) -> int:
     return max(LEAST_PIXELS, FRAME_PIXELS + ROW_PIXELS * len(rows))
+
+
+def _agent_axis(rows: Sequence[Row]) -> dict[str, object]:
+    """An axis of agents; of a long name, such as an import path, it shows the end."""
+    names = [row["agent"] for row in rows]
+    short = [
+        name if len(name) <= LONGEST_NAME else "\N{HORIZONTAL ELLIPSIS}" + name[1 - LONGEST_NAME :] for name in names
+    ]
+    return {
+        "type": "category",
+        "tickmode": "array",
+        "tickvals": [escape(name) for name in names],
+        "ticktext": [escape(name) for name in short],
+    }
 
 
 def far_below(values: Sequence[float]) -> list[bool]:
@@ -114,7 +129,7 @@ def qoe_figure(rows: Sequence[Row]) -> go.Figure:
     figure.update_layout(
         margin={"t": 24},
         xaxis={"title": {"text": "QoE per minute of watch time"}, "zeroline": True},
-        yaxis={"automargin": True, "type": "category", "showgrid": True},
+        yaxis=_agent_axis(order),
     )
     return figure
 
@@ -167,7 +182,7 @@ def terms_figure(rows: Sequence[Row]) -> go.Figure:
     figure.update_layout(
         bargap=0.3,
         xaxis={"title": {"text": "QoE per minute of watch time"}, "zeroline": True},
-        yaxis={"automargin": True, "type": "category"},
+        yaxis=_agent_axis(order),
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
     )
     return figure
