@@ -201,6 +201,7 @@ def test_figures_show_the_rows() -> None:
 def test_an_agent_far_below_the_rest_does_not_squeeze_them() -> None:
     assert far_below([10.0, 8.0, 6.0, -6.0, -7.0]) == [False, False, False, False, True]  # 10 - 4 x (10 - 6) = -6
     assert far_below([3.0]) == [False]
+    assert far_below([5.0, 5.0, 4.9, 2.9]) == [False, False, False, True]
     row: dict[str, Any] = {"scenario": "s", "agent": "a", "qoe_mean": 50.0, "qoe_ci95": [40.0, 60.0], "ranked": True}
     row["terms"] = {"quality": 60.0, "rebuffer": -10.0}
     far = row | {"agent": "far", "qoe_mean": -200.0, "qoe_ci95": [-300.0, -100.0]}
@@ -209,6 +210,10 @@ def test_an_agent_far_below_the_rest_does_not_squeeze_them() -> None:
         assert figure.layout.xaxis.range[0] > -100.0
         assert [(note.y, note.text[-4:]) for note in figure.layout.annotations] == [("far", "\N{MINUS SIGN}200")]
     assert qoe_figure([row]).layout.xaxis.range is None
+    near = [row | {"agent": f"{i}", "stall_ratio": i / 100, "waste_ratio": 0.1} for i in (4, 5, 6)]
+    away = trade_off_figure([*near, far | {"stall_ratio": 0.5, "waste_ratio": 0.1}])
+    assert away.layout.yaxis.range[1] < 10.0
+    assert away.layout.annotations[0].text == "beyond: far (10, 50)"
 
 
 # --- break-even map

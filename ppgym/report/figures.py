@@ -24,7 +24,7 @@ ROW_PIXELS = 24
 FRAME_PIXELS = 100
 LEAST_PIXELS = 320
 LONGEST_NAME = 24  # characters of an agent's name on an axis
-FAR = 4.0  # see `far_below`
+FAR_OFF = 8.0  # see `far_below`, of stalls and waste
 
 
 def css(colour: Colour) -> str:
@@ -58,17 +58,18 @@ def _agent_axis(rows: Sequence[Row]) -> dict[str, object]:
     }
 
 
-def far_below(values: Sequence[float]) -> list[bool]:
+def far_below(values: Sequence[float], far: float = 4.0) -> list[bool]:
     """Which values lie so far below the others that an axis with room for them would squeeze the rest.
 
     Args:
         values: At least one.
+        far: How many times as far as the median from the largest, or as a tenth of the largest, is too far.
 
     Returns:
-        Whether each is lower than the largest by more than `FAR` times what the median is.
+        Whether each is too far.
     """
     best = max(values)
-    floor = best - FAR * (best - median(values))
+    floor = best - far * max(best - median(values), 0.1 * abs(best))
     return [value < floor for value in values]
 
 
@@ -121,11 +122,11 @@ def qoe_figure(rows: Sequence[Row]) -> go.Figure:
         figure.add_vline(
             x=bound["bound_mean"],
             line={"color": NEUTRAL, "width": 1.5, "dash": "dot"},
-            annotation={"text": "bound", "yanchor": "bottom"},
+            annotation={"text": "bound", "xanchor": "right", "yanchor": "bottom"},
         )
     below = far_below([row["qoe_mean"] for row in order])
     edges = [edge for row, is_below in zip(order, below, strict=True) if not is_below for edge in row["qoe_ci95"]]
-    _cut(figure, order, below, min(edges), max([*edges, *(bound.get("bound_ci95") or () if bound else ())]))
+    _cut(figure, order, below, min(edges), max([*edges, high] if bound else edges))
     figure.update_layout(
         margin={"t": 24},
         xaxis={"title": {"text": "QoE per minute of watch time"}, "zeroline": True},
@@ -211,7 +212,8 @@ def trade_off_figure(rows: Sequence[Row]) -> go.Figure:
         rows: Of one scenario.
 
     Returns:
-        The figure; the leader and the agents on the front are named, the others when pointed at.
+        The figure; the leader and the agents on the front are named, the others when pointed at. Agents far off are
+        told beyond its edge.
     """
     ranked = [row for row in rows if row["ranked"]]
     points = [(100.0 * row["waste_ratio"], 100.0 * row["stall_ratio"]) for row in ranked]
@@ -230,8 +232,7 @@ def trade_off_figure(rows: Sequence[Row]) -> go.Figure:
         text=[escape(row["agent"]) if i in front or row["agent"] == first else "" for i, row in enumerate(ranked)],
         hovertext=[escape(row["agent"]) for row in ranked],
         mode="markers+text",
-        textposition="top right",
-        cliponaxis=False,
+        textposition=["bottom left" if i in front else "top right" for i in range(len(ranked))],
         marker={"size": 10, "color": [_colour(row) for row in ranked]},
         hovertemplate="%{hovertext}: waste %{x:.1f} %, stalls %{y:.1f} %<extra></extra>",
     )
@@ -239,4 +240,24 @@ def trade_off_figure(rows: Sequence[Row]) -> go.Figure:
         xaxis={"title": {"text": "wasted bytes, %"}, "rangemode": "tozero"},
         yaxis={"title": {"text": "stall time, %"}, "rangemode": "tozero"},
     )
+    too_far = [far_below([-value for value in axis], FAR_OFF) for axis in zip(*points, strict=True)]
+    far_off = [any(axes) for axes in zip(*too_far, strict=True)]
+    if any(far_off):
+        kept = [point for point, is_far in zip(points, far_off, strict=True) if not is_far]
+        right, top = (1.08 * max(axis) for axis in zip(*kept, strict=True))
+        beyond = [
+            f"{escape(row['agent'])} ({x:.0f}, {y:.0f})"
+            for row, (x, y), is_far in zip(ranked, points, far_off, strict=True)
+            if is_far
+        ]
+        figure.update_layout(xaxis={"range": [0.0, right]}, yaxis={"range": [0.0, top]})
+        figure.add_annotation(
+            x=1,
+            xref="x domain",
+            xanchor="right",
+            y=1,
+            yref="y domain",
+            text=f"beyond: {', '.join(beyond)}",
+            showarrow=False,
+        )
     return figure

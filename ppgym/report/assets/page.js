@@ -80,6 +80,7 @@ function themed(spec) {
     if (trace.type === "bar") trace.marker.pattern.bgcolor = shade("card");
     if (trace.type === "scatter" && trace.mode.includes("text") && !trace.textfont) trace.textfont = { color: ink };
   }
+  for (const note of figure.layout.annotations ?? []) note.bgcolor = shade("card");
   const axis = { gridcolor: line, zerolinecolor: muted, linecolor: line, automargin: true, fixedrange: true };
   Object.assign(figure.layout, {
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: muted },
