@@ -129,7 +129,7 @@ def qoe_figure(rows: Sequence[Row]) -> go.Figure:
     _cut(figure, order, below, min(edges), max([*edges, high] if bound else edges))
     figure.update_layout(
         margin={"t": 24},
-        xaxis={"title": {"text": "QoE per minute of watch time"}, "zeroline": True},
+        xaxis={"title": {"text": "QoE per minute"}, "zeroline": True},
         yaxis=_agent_axis(order),
     )
     return figure
@@ -182,7 +182,7 @@ def terms_figure(rows: Sequence[Row]) -> go.Figure:
     )
     figure.update_layout(
         bargap=0.3,
-        xaxis={"title": {"text": "QoE per minute of watch time"}, "zeroline": True},
+        xaxis={"title": {"text": "QoE per minute"}, "zeroline": True},
         yaxis=_agent_axis(order),
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
     )
