@@ -1,6 +1,7 @@
 """The commands of evaluate.py: their arguments, and the call that each makes.
 
-What they do is in `ppgym.leaderboard`, `ppgym.speed`, `ppgym.mmgc`, `ppgym.device_table` and modules of `agents`.
+What they do is in `ppgym.leaderboard`, `ppgym.report`, `ppgym.speed`, `ppgym.mmgc`, `ppgym.device_table` and
+modules of `agents`.
 """
 
 import os
@@ -13,7 +14,7 @@ from agents import UNRANKED, agent_params, make_agent
 from agents.breakeven import find_breakeven
 from agents.claims import SCENARIOS, check_claims
 from agents.clairvoyant import episode_bound
-from agents.explanation import print_explanation
+from agents.explanation import explain_record, print_explanation
 from agents.planner_speed import measure_planner
 from agents.study import study as study_planner
 from agents.tuning import tune as tune_agent
@@ -21,10 +22,12 @@ from ppgym import benchmark, device_table, leaderboard, mmgc, submissions
 from ppgym import speed as simulator_speed
 from ppgym.data import write_text
 from ppgym.devices import DEVICES, DeviceProfile
+from ppgym.report import write_report
 from ppgym.scenario import DEFAULT_SCENARIO
 from ppgym.standings import print_board, to_csv, to_markdown
 
 CONTESTANTS = ("mcts", "ppo", "greedy", "dashlet", "pdas", "fixed_preload", "next_one", "on_demand", "random")
+BREAKEVEN = Path(__file__).parents[1] / "docs" / "results" / "breakeven" / "breakeven.json"  # the committed map
 
 app = tyro.extras.SubcommandApp()
 
@@ -40,6 +43,8 @@ def run(
     workers: int | None = None,
     baseline: str = leaderboard.REFERENCE,
     output: Path | None = None,
+    report: Path | None = None,
+    episodes_in_report: int = 3,
     clairvoyant: bool = False,
     network: Path | None = None,
     videos: Path | None = None,
@@ -61,6 +66,9 @@ def run(
         baseline: Agent that the others are compared with.
         output: Folder for records.jsonl, results.json, results.csv and README.md. A run that was interrupted goes on
             there.
+        report: Write the run as one HTML page that needs no network. Where no output is given, its records go into the
+            folder NAME.run beside it. What the planner had in mind takes the page about five seconds an episode.
+        episodes_in_report: Episodes of each scenario that the page's player shows.
         clairvoyant: Show also the best schedule that a search with full knowledge finds, unranked. It takes one to two
             seconds an episode, once: schedules are kept in the user's cache.
         network: Folder of real traces, in the layout of the MMGC 2022 challenge.
@@ -68,6 +76,8 @@ def run(
         viewers: Folder of real retention curves, in that layout; goes with videos.
     """
     chosen = benchmark.suite(suite)
+    if report is not None and output is None:
+        output = report.with_suffix(".run")
     folders = {"network": network, "videos": videos, "viewers": viewers}
     if clairvoyant and "clairvoyant" not in agents:
         agents = (*agents, "clairvoyant")
@@ -90,6 +100,11 @@ def run(
         write_text(output / "results.csv", to_csv(board.rows))
         write_text(output / "README.md", to_markdown(board))
     print_board(board)
+    if report is not None and output is not None:
+        breakeven = BREAKEVEN if BREAKEVEN.is_file() else None
+        write_report(
+            report, output, breakeven=breakeven, episodes_per_scenario=episodes_in_report, explain=explain_record
+        )
 
 
 @app.command(name="leaderboard")

@@ -201,6 +201,11 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
         """The option table: [O] pairs of representation and compute unit, in the order of the action index."""
         return self.world.options
 
+    @property
+    def timeline(self) -> Timeline | None:
+        """What has happened since the last reset, lane by lane; None without a render mode, or before a reset."""
+        return self._timeline
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:

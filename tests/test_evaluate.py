@@ -63,6 +63,17 @@ def test_a_run_prints_its_table_and_its_records_come_back(tmp_path: Path) -> Non
     assert "Traceback" not in refused.stderr
 
 
+def test_a_run_writes_its_report_and_keeps_its_records_beside_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    options = ["--scenarios", "high/rtx-4090/skimmer", "--episodes", "2", "--episodes-in-report", "1"]
+    assert call(monkeypatch, "run", "--agents", "greedy", "random", *options, "--report", str(tmp_path / "a.html")) == 0
+    page = (tmp_path / "a.html").read_text()
+    assert "high/rtx-4090/skimmer: 2 paired episodes" in page
+    assert page.count('id="episode-') == 1
+    assert benchmark.validate(tmp_path / "a.run") == 4
+
+
 def test_no_arguments_mean_the_quick_suite(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     quick = benchmark.SUITES["quick"]
     monkeypatch.setitem(benchmark.SUITES, "quick", quick._replace(episodes=1))

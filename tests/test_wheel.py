@@ -61,6 +61,13 @@ def test_wheel_holds_the_package_and_its_data_alone(wheel: Path) -> None:
     assert {name.removeprefix("ppgym/_data/") for name in names if name.startswith("ppgym/_data/")} == wanted
 
 
+def test_wheel_holds_what_a_browser_reads(wheel: Path) -> None:
+    assets = ROOT / "ppgym" / "report" / "assets"
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {name for name in names if "/assets/" in name} == {f"ppgym/report/assets/{p.name}" for p in assets.iterdir()}
+    assert "ppgym/report/assets/page.html" in names
+
+
 def test_wheel_works_in_an_environment_of_its_own(wheel: Path, tmp_path: Path) -> None:
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path)
     python = tmp_path / "venv" / "bin" / "python"

@@ -1,0 +1,120 @@
+"""What a run's folder says, in the shape that the page shows: rows, episodes, and the mean over scenarios.
+
+Files are read by `ppgym.records`; nothing is drawn here.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppgym.data import read_json
+from ppgym.records import Record, qoe_of, read_records
+
+Row = dict[str, Any]  # of results.json, or made here in its image
+REQUIRED = (
+    *("scenario", "agent", "episodes", "qoe_mean", "qoe_ci95", "ranked"),
+    *("stall_ratio", "waste_ratio", "terms", "utilisation"),
+)
+
+ALL = "All scenarios"  # what the mean over scenarios goes by
+PLANNER = "mcts"  # whose advantage chooses the episodes of the player
+AVERAGED = (
+    "stall_ratio",
+    "waste_ratio",
+    "wasted_mbit_per_min",
+    "quality_mean",
+    "decision_ms_p50",
+    "decision_ms_p99",
+    "bound_mean",
+    "share",
+    "prompt_share",
+)
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run.
+
+    Attributes:
+        rows: Of each scenario, in the run's order.
+        overall: Of each agent that has played everywhere.
+        records: By scenario, then agent, then seed.
+    """
+
+    rows: dict[str, list[Row]]
+    overall: list[Row]
+    records: dict[str, dict[str, dict[int, Record]]]
+
+
+def read_run(folder: Path) -> Results:
+    """Read a run's folder.
+
+    Args:
+        folder: Holds results.json and records.jsonl or records.jsonl.gz.
+
+    Returns:
+        The run.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A row lacks what the page needs or has no records, or a line is no record.
+    """
+    path = folder / "results.json"
+    content = read_json(path)
+    found = content.get("rows")
+    if not isinstance(found, list) or not found:
+        raise ValueError(f"{path}: expected a list 'rows' of one or more rows, got {found!r}")
+    records: dict[str, dict[str, dict[int, Record]]] = defaultdict(lambda: defaultdict(dict))
+    for record in read_records(folder):
+        records[record["scenario"]][record["agent"]][record["seed"]] = record
+    rows: dict[str, list[Row]] = defaultdict(list)
+    for number, row in enumerate(found, 1):
+        for key in REQUIRED:
+            if not isinstance(row, dict) or key not in row:
+                raise ValueError(f"{path}, row {number}: expected a key {key!r}")
+        played = records.get(row["scenario"], {}).get(row["agent"])
+        if not played:
+            raise ValueError(f"{path}, row {number}: no records of {row['agent']!r} on {row['scenario']!r} beside it")
+        rows[row["scenario"]].append(row)
+    return Results(dict(rows), content.get("overall", []), {name: dict(agents) for name, agents in records.items()})
+
+
+def qoe_by_seed(records: dict[int, Record]) -> dict[int, float]:
+    """Return per minute of drawn watch time of each episode, in the order of the seeds."""
+    seeds = sorted(records)
+    return dict(zip(seeds, qoe_of([records[seed] for seed in seeds]).tolist(), strict=True))
+
+
+def average_rows(results: Results) -> list[Row]:
+    """Rows of the agents that have played everywhere: the run's standings, and the means of what only rows have.
+
+    Args:
+        results: The run.
+
+    Returns:
+        Rows of the scenario `ALL`.
+    """
+    averages = []
+    for standing in results.overall:
+        rows = [
+            row for of_scenario in results.rows.values() for row in of_scenario if row["agent"] == standing["agent"]
+        ]
+        average = {"scenario": ALL, "episodes": sum(row["episodes"] for row in rows)} | standing
+        for key in AVERAGED:
+            values = [row.get(key) for row in rows]
+            if None not in values:
+                average[key] = float(np.mean(np.array(values, float)))
+        for key in ("terms", "utilisation"):
+            average[key] = {name: float(np.mean([row[key][name] for row in rows])) for name in rows[0][key]}
+        averages.append(average)
+    return averages
+
+
+def leader(rows: Iterable[Row], *besides: str) -> str | None:
+    """The ranked agent of the highest mean QoE, some left out; None where none is left."""
+    ranked = [row for row in rows if row["ranked"] and row["agent"] not in besides]
+    return max(ranked, key=lambda row: row["qoe_mean"])["agent"] if ranked else None

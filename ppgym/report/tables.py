@@ -1,0 +1,133 @@
+"""The leaderboard as HTML: one table a scenario, whose headings sort it in a browser."""
+
+import math
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import NamedTuple
+
+from ppgym.core.state import UNIT_NAMES
+from ppgym.report.results import Row, leader
+
+ABSENT = "\N{EN DASH}"
+
+
+class Column(NamedTuple):
+    """A column: its heading, what the heading stands for, and how a row fills it."""
+
+    heading: str
+    meaning: str
+    value: Callable[[Row], float | None]  # what it sorts by
+    text: Callable[[Row], str]
+    descending: bool = True  # whether the best is the largest
+
+
+def _number(heading: str, meaning: str, key: str, form: str, *, descending: bool = True) -> Column:
+    return Column(heading, meaning, lambda row: row.get(key), lambda row: _form(row.get(key), form), descending)
+
+
+def _form(value: float | None, form: str) -> str:
+    if value is None or not math.isfinite(value):
+        return ABSENT
+    return format(value, form).replace("-", "\N{MINUS SIGN}")
+
+
+def _busy(unit: str) -> Column:
+    def share(row: Row) -> float | None:
+        return (row.get("utilisation") or {}).get(unit)
+
+    return Column(f"{unit} busy", f"Share of the time that {unit} is busy", share, lambda row: _form(share(row), ".0%"))
+
+
+def _spread(row: Row, key: str, form: str) -> str:
+    """A value and its interval."""
+    if row.get(key) is None:
+        return ABSENT
+    interval = row.get(f"{key}_ci95")
+    between = f" ({_form(interval[0], form)} to {_form(interval[1], form)})" if interval else ""
+    return _form(row[key], form) + between
+
+
+def _interval(row: Row) -> str:
+    interval = row.get("qoe_ci95")
+    return " to ".join(_form(edge, ".1f") for edge in interval) if interval else ABSENT
+
+
+COLUMNS = (
+    _number("QoE/min", "Return per minute of drawn watch time, mean over episodes", "qoe_mean", ".1f"),
+    Column("95 % interval", "Bootstrap interval of the mean QoE", lambda row: row["qoe_ci95"][0], _interval),
+    _number("IQM", "Interquartile mean of QoE over episodes", "iqm", ".1f"),
+    _number("of bound", "Share of the way from on_demand to what no policy exceeds", "share", ".0%"),
+    Column(
+        "difference",
+        "Paired difference of QoE to the baseline, with its 95 % interval",
+        lambda row: row.get("difference"),
+        lambda row: _spread(row, "difference", "+.1f"),
+    ),
+    _number("P(better)", "Probability that it beats the baseline in an episode", "improvement", ".0%"),
+    _number("stall", "Stall seconds of stall and played seconds", "stall_ratio", ".1%", descending=False),
+    _number("waste", "Wasted of downloaded bytes", "waste_ratio", ".1%", descending=False),
+    _number("Mbit/min", "Wasted Mbit per minute of watch time", "wasted_mbit_per_min", ".1f", descending=False),
+    _number("quality", "Mean over the seconds played, Mbit/s of H.264 of equal quality", "quality_mean", ".2f"),
+    _number("prompts", "Share of the requests that are prompts", "prompt_share", ".0%"),
+    *(_busy(unit) for unit in UNIT_NAMES),
+    _number("ms p50", "Milliseconds of a decision, median", "decision_ms_p50", ".2f", descending=False),
+    _number("ms p99", "Milliseconds of a decision, 99th percentile", "decision_ms_p99", ".2f", descending=False),
+)
+
+
+def leaderboard(scenario: str, rows: Sequence[Row]) -> str:
+    """A table of one scenario, best agent first; agents that do not compete stand below the others until sorted.
+
+    Args:
+        scenario: Its name.
+        rows: Its rows, at least one.
+
+    Returns:
+        HTML. Columns that no row fills are left out.
+    """
+    columns = [column for column in COLUMNS if any(column.value(row) is not None for row in rows)]
+    first = leader(rows)
+    order = sorted(rows, key=lambda row: (not row["ranked"], -row["qoe_mean"]))
+    body = "".join(_row(row, columns, row["agent"] == first) for row in order)
+    return (
+        f'<table class="leaderboard"><caption>{escape(_caption(rows))}</caption>'
+        f'<thead><tr><th scope="col"><button type="button" data-ascending>agent</button></th>'
+        f"{''.join(_heading(column) for column in columns)}</tr></thead>"
+        f"<tbody>{body}</tbody>{_bound(rows, columns)}</table>"
+    )
+
+
+def _caption(rows: Sequence[Row]) -> str:
+    baseline = next((f", baseline {row['baseline']}" for row in rows if row.get("baseline")), "")
+    return f"{rows[0]['scenario']}: {rows[0]['episodes']} paired episodes of each agent{baseline}"
+
+
+def _heading(column: Column) -> str:
+    state = ' aria-sort="descending"' if column is COLUMNS[0] else ""
+    ascending = "" if column.descending else " data-ascending"
+    return (
+        f'<th scope="col"{state} title="{escape(column.meaning)}">'
+        f'<button type="button"{ascending}>{escape(column.heading)}</button></th>'
+    )
+
+
+def _row(row: Row, columns: Sequence[Column], is_leader: bool) -> str:
+    agent = escape(row["agent"])
+    note = "" if row["ranked"] else ' <small class="unranked">sees the future, unranked</small>'
+    cells = "".join(
+        f'<td data-value="{"" if (value := column.value(row)) is None else value}">{column.text(row)}</td>'
+        for column in columns
+    )
+    kind = ' class="leader"' if is_leader else ""
+    return f'<tr{kind}><th scope="row" data-value="{agent}">{agent}{note}</th>{cells}</tr>'
+
+
+def _bound(rows: Sequence[Row], columns: Sequence[Column]) -> str:
+    """What no policy exceeds, below the agents."""
+    bound = next((row for row in rows if row.get("bound_mean") is not None), None)
+    if bound is None:
+        return ""
+    as_row: Row = {"qoe_mean": bound["bound_mean"], "qoe_ci95": bound.get("bound_ci95")}
+    cells = "".join(f"<td>{column.text(as_row)}</td>" for column in columns[:2])
+    rest = f'<td colspan="{len(columns) - 2}">no policy exceeds this in these episodes</td>'
+    return f'<tfoot><tr><th scope="row">bound</th>{cells}{rest}</tr></tfoot>'
