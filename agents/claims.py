@@ -55,11 +55,11 @@ WASTE_WEIGHTS = (1.0, 0.5, 2.0, 4.0, 8.0)
 
 SECOND_KNOB: tuple[Mapping[str, Any], ...] = (
     {"waste_weight": 2.0, "stall_weight": 2.0},
-    {"waste_weight": 4.0, "stall_weight": 4.0},
+    {"waste_weight": 4.0, "stall_weight": 2.0},
 )
 """Points of the planner outside the claims, for the diagnosis."""
 
-DIAGNOSED_EPISODES = 16  # of a scenario, at most
+DIAGNOSED_EPISODES = 8  # of a scenario, at most
 
 ABLATIONS: dict[str, Mapping[str, Any]] = {
     "no prompts": {"prompts": False},
