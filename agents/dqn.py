@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from agents.learned import CandidateQPolicy, decide_by_value
 from agents.networks import ILLEGAL
-from agents.sb3 import SB3VecEnv
+from agents.sb3 import JoinedVecEnv
 
 
 class Transitions(NamedTuple):
@@ -37,7 +37,7 @@ class TimedReplayBuffer(ReplayBuffer):
     last step where it was truncated, since what would have come then is in no row.
     """
 
-    def __init__(self, *args: Any, clock: SB3VecEnv, gamma: float, n_steps: int, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, clock: JoinedVecEnv, gamma: float, n_steps: int, **kwargs: Any) -> None:
         """Make the buffer.
 
         Args:

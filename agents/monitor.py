@@ -19,7 +19,7 @@ from stable_baselines3.common.logger import Image
 from agents.checkpoints import provenance, write_checkpoint, write_training_state
 from agents.learned import decide, decide_by_value
 from agents.runs import Run, scenarios_of
-from agents.sb3 import SB3VecEnv, begin_episodes, make_vec_env
+from agents.sb3 import JoinedVecEnv, begin_episodes, make_vec_env
 from ppgym.core.qoe import REWARD_TERMS
 from ppgym.env import PromptPreamEnv
 
@@ -133,7 +133,7 @@ class Monitor(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._progress.start()
-        env: SB3VecEnv = self.training_env  # type: ignore[assignment]
+        env: JoinedVecEnv = self.training_env  # type: ignore[assignment]
         self._began_s, self._busy_s, self._began_timesteps = time.perf_counter(), env.busy_s, self.num_timesteps
 
     def _on_rollout_start(self) -> None:
@@ -160,7 +160,7 @@ class Monitor(BaseCallback):
         self._progress.update(self._task, mean_return=float(np.mean([episode["r"] for episode in episodes])))
 
     def _on_training_end(self) -> None:
-        env: SB3VecEnv = self.training_env  # type: ignore[assignment]
+        env: JoinedVecEnv = self.training_env  # type: ignore[assignment]
         wall_s = time.perf_counter() - self._began_s - self._aside_s
         steps = self.num_timesteps - self._began_timesteps
         share = (env.busy_s - self._busy_s) / wall_s

@@ -1,8 +1,9 @@
-"""What Stable-Baselines3 needs to learn from native vector environments: an adapter, and a buffer that knows time.
+"""What Stable-Baselines3 needs to learn from native vector environments: adapters, and a buffer that knows time.
 
 No network and no training loop here.
 """
 
+import itertools
 import time
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -23,62 +24,43 @@ SUMMED = (*(f"reward_{name}" for name in REWARD_TERMS), "invalid_action")  # inf
 
 
 class SB3VecEnv(VecEnv):
-    """A thin Stable-Baselines3 `VecEnv` over vector environments, each of a scenario, side by side.
+    """A thin Stable-Baselines3 `VecEnv` over `PromptPreamVectorEnv`.
 
     An environment that has ended starts anew in the same step. Its info then holds `terminal_observation`,
     `TimeLimit.truncated` and `episode`: what Stable-Baselines3's `Monitor` would write (return `r`, length `l`), and
     the sums over the episode of each term of the reward and of `invalid`. The infos of the others are empty.
 
     Attributes:
-        parts: The vector environments.
-        options: Pairs of representation and unit, the same in all scenarios.
+        envs: The vector environment.
         elapsed_s: [N] simulated seconds that the last step took.
-        busy_s: Seconds of this machine that steps have taken so far.
     """
 
-    def __init__(self, parts: Sequence[PromptPreamVectorEnv], reward_scale: float = 1.0) -> None:
-        """Wrap vector environments.
+    def __init__(self, envs: PromptPreamVectorEnv, reward_scale: float = 1.0) -> None:
+        """Wrap a vector environment.
 
         Args:
-            parts: At least one. They must reset in the same step, and have the same observations and options.
+            envs: It must reset in the same step.
             reward_scale: Factor on the rewards that a learner sees; `episode` keeps the environment's own unit.
 
         Raises:
-            ValueError: Another autoreset mode, or spaces that differ.
+            ValueError: Another autoreset mode.
         """
-        first = parts[0]
-        for part in parts:
-            if part.autoreset_mode != AutoresetMode.SAME_STEP:
-                raise ValueError(f"autoreset_mode: expected SameStep, got {part.autoreset_mode.value}")
-            if [option.name for option in part.options] != [option.name for option in first.options]:
-                raise ValueError(
-                    f"scenarios of one model need the same options: {part.world.scenario} has others than "
-                    f"{first.world.scenario}"
-                )
-        self.parts, self.options = tuple(parts), first.options
-        ends = np.cumsum([part.num_envs for part in parts]).tolist()
-        self._rows = [slice(end - part.num_envs, end) for part, end in zip(parts, ends, strict=True)]
+        if envs.autoreset_mode != AutoresetMode.SAME_STEP:
+            raise ValueError(f"autoreset_mode: expected SameStep, got {envs.autoreset_mode.value}")
+        self.envs = envs
+        self.elapsed_s = np.zeros(envs.num_envs)
         self._reward_scale = reward_scale
-        self._actions = np.zeros(ends[-1], np.int64)
-        self._sums = np.zeros((2 + len(SUMMED), ends[-1]))  # rows: return, length, then SUMMED
-        self.elapsed_s = np.zeros(ends[-1])
-        self.busy_s = 0.0
-        self.render_mode = None  # asked for by the base class
-        super().__init__(ends[-1], first.single_observation_space, first.single_action_space)
+        self._actions = np.zeros(envs.num_envs, np.int64)
+        self._sums = np.zeros((2 + len(SUMMED), envs.num_envs))  # rows: return, length, then SUMMED
+        super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
 
     def reset(self) -> npt.NDArray[np.float32]:
         """Start an episode in every environment, with the seeds that `seed` has set since the last reset."""
-        observations = [
-            part.reset(seed=self._seeds[rows])[0] for part, rows in zip(self.parts, self._rows, strict=True)
-        ]
+        observations, _ = self.envs.reset(seed=self._seeds)
         self._sums[:] = 0.0
         self._reset_seeds()
         self._reset_options()
-        return np.concatenate(observations)
-
-    def action_masks(self) -> npt.NDArray[np.bool_]:
-        """What is legal now, [N, actions]."""
-        return np.concatenate([part.action_masks() for part in self.parts])
+        return observations
 
     def step_async(self, actions: npt.NDArray[np.int64]) -> None:
         """Take the actions that `step_wait` carries out."""
@@ -92,38 +74,34 @@ class SB3VecEnv(VecEnv):
         Returns:
             Observations [N, size], scaled rewards [N], whether an episode has ended [N], infos.
         """
-        began_s = time.perf_counter()
-        results = [part.step(self._actions[rows]) for part, rows in zip(self.parts, self._rows, strict=True)]
-        observations, rewards, terminated, truncated = (
-            np.concatenate([result[column] for result in results]) for column in range(4)
-        )
+        observations, rewards, terminated, truncated, infos = self.envs.step(self._actions)
         ended = terminated | truncated
-        steps = np.concatenate([_steps(result[4], ended[rows]) for result, rows in zip(results, self._rows, strict=True)], 1)
-        self.elapsed_s = steps[0]
-        self._sums += np.stack([rewards, np.ones_like(rewards), *steps[1:]])
+        steps = {key: infos[key] for key in ("elapsed_s", *SUMMED)}
+        if ended.any():  # the infos of these are of the episode that has just begun
+            steps = {key: np.where(ended, infos["final_info"][key], values) for key, values in steps.items()}
+        self.elapsed_s = steps["elapsed_s"]
+        self._sums += np.stack([rewards, np.ones_like(rewards), *(steps[key] for key in SUMMED)])
         records: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for result, rows in zip(results, self._rows, strict=True):
-            for i in np.flatnonzero(ended[rows]).tolist():
-                total, length, *terms, invalid = self._sums[:, rows.start + i].tolist()
-                records[rows.start + i] = {
-                    "terminal_observation": result[4]["final_obs"][i],
-                    "TimeLimit.truncated": bool(result[3][i]),
-                    "episode": {"r": total, "l": int(length)}
-                    | dict(zip(REWARD_TERMS, terms, strict=True))
-                    | {"invalid": int(invalid)},
-                }
+        for i in np.flatnonzero(ended).tolist():
+            total, length, *terms, invalid = self._sums[:, i].tolist()
+            records[i] = {
+                "terminal_observation": infos["final_obs"][i],
+                "TimeLimit.truncated": bool(truncated[i]),
+                "episode": {"r": total, "l": int(length)}
+                | dict(zip(REWARD_TERMS, terms, strict=True))
+                | {"invalid": int(invalid)},
+            }
         self._sums[:, ended] = 0.0
-        self.busy_s += time.perf_counter() - began_s
         return observations, (rewards * self._reward_scale).astype(np.float32), ended, records
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
         """Call a method that answers for all environments at once, such as `action_masks`."""
-        answers = getattr(self, method_name)(*method_args, **method_kwargs)
+        answers = getattr(self.envs, method_name)(*method_args, **method_kwargs)
         return [answers[i] for i in self._get_indices(indices)]
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """An attribute of this adapter, once for each environment asked for."""
-        value = getattr(self, attr_name)
+        """An attribute of the vector environment, once for each environment asked for."""
+        value = getattr(self.envs, attr_name)
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
@@ -135,20 +113,93 @@ class SB3VecEnv(VecEnv):
         return [False for _ in self._get_indices(indices)]
 
     def close(self) -> None:
-        """Close the vector environments."""
+        """Close the vector environment."""
+        self.envs.close()
+
+
+class JoinedVecEnv(VecEnv):
+    """Adapters side by side, each over environments of a scenario: one model learns from them all.
+
+    Attributes:
+        parts: The adapters.
+        options: The option table of the first scenario.
+        elapsed_s: [N] simulated seconds that the last step took.
+        busy_s: Seconds of this machine that steps have taken so far.
+    """
+
+    def __init__(self, parts: Sequence[SB3VecEnv]) -> None:
+        """Join adapters.
+
+        Args:
+            parts: At least one.
+
+        Raises:
+            ValueError: Their scenarios have other options, so that an action would mean another thing.
+        """
+        first = parts[0]
+        for part in parts:
+            if [option.name for option in part.envs.options] != [option.name for option in first.envs.options]:
+                here, there = part.envs.world.scenario, first.envs.world.scenario
+                raise ValueError(f"one model needs the same options everywhere: {here} has others than {there}")
+        self.parts, self.options = tuple(parts), first.envs.options
+        self._ends = np.cumsum([part.num_envs for part in parts])
+        self.elapsed_s = np.zeros(int(self._ends[-1]))
+        self.busy_s = 0.0
+        super().__init__(int(self._ends[-1]), first.observation_space, first.action_space)
+
+    def reset(self) -> npt.NDArray[np.float32]:
+        """Start an episode in every environment, with the seeds that `seed` has set since the last reset."""
+        if self._seeds[0] is not None:
+            for part, first in zip(self.parts, [0, *self._ends[:-1].tolist()], strict=True):
+                part.seed(self._seeds[first])
+        self._reset_seeds()
+        return np.concatenate([part.reset() for part in self.parts])
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """What is legal now, [N, actions]."""
+        return np.concatenate([part.envs.action_masks() for part in self.parts])
+
+    def step_async(self, actions: npt.NDArray[np.int64]) -> None:
+        """Take the actions that `step_wait` carries out."""
+        for part, some in zip(self.parts, np.split(actions, self._ends[:-1]), strict=True):
+            part.step_async(some)
+
+    def step_wait(
+        self,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_], list[dict[str, Any]]]:
+        """Act in every environment; see `SB3VecEnv.step_wait`."""
+        began_s = time.perf_counter()
+        observations, rewards, ended, infos = zip(*[part.step_wait() for part in self.parts], strict=True)
+        self.elapsed_s = np.concatenate([part.elapsed_s for part in self.parts])
+        joined = np.concatenate(observations), np.concatenate(rewards), np.concatenate(ended)
+        self.busy_s += time.perf_counter() - began_s
+        return *joined, list(itertools.chain.from_iterable(infos))
+
+    def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
+        """Call a method that answers for all environments at once, such as `action_masks`."""
+        answers = getattr(self, method_name)(*method_args, **method_kwargs)
+        return [answers[i] for i in self._get_indices(indices)]
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """An attribute, once for each environment asked for."""
+        values = [value for part in self.parts for value in part.get_attr(attr_name)]
+        return [values[i] for i in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Refused; see `SB3VecEnv.set_attr`."""
+        self.parts[0].set_attr(attr_name, value, indices)
+
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
+        """False for each environment asked for: nothing wraps them one by one."""
+        return [False for _ in self._get_indices(indices)]
+
+    def close(self) -> None:
+        """Close all."""
         for part in self.parts:
             part.close()
 
 
-def _steps(infos: dict[str, Any], ended: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    keys = ("elapsed_s", *SUMMED)
-    steps = np.stack([infos[key] for key in keys])
-    if ended.any():  # the infos of these are of the episode that has just begun
-        steps = np.where(ended, np.stack([infos["final_info"][key] for key in keys]), steps)
-    return steps
-
-
-def make_vec_env(scenarios: Sequence[Scenario], split: str, count: int, reward_scale: float = 1.0) -> SB3VecEnv:
+def make_vec_env(scenarios: Sequence[Scenario], split: str, count: int, reward_scale: float = 1.0) -> JoinedVecEnv:
     """Environments of scenarios, side by side and as many of each.
 
     Args:
@@ -158,11 +209,11 @@ def make_vec_env(scenarios: Sequence[Scenario], split: str, count: int, reward_s
         reward_scale: Factor on the rewards.
 
     Returns:
-        The adapter over them.
+        The adapters over them, joined.
     """
     each = max(round(count / len(scenarios)), 1)
-    parts = [PromptPreamVectorEnv(each, scenario, split, AutoresetMode.SAME_STEP) for scenario in scenarios]
-    return SB3VecEnv(parts, reward_scale)
+    envs = [PromptPreamVectorEnv(each, scenario, split, AutoresetMode.SAME_STEP) for scenario in scenarios]
+    return JoinedVecEnv([SB3VecEnv(env, reward_scale) for env in envs])
 
 
 def begin_episodes(model: BaseAlgorithm, seed: int) -> None:

@@ -8,8 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.table import Table
 from sb3_contrib import MaskablePPO
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import LinearSchedule
@@ -79,7 +82,7 @@ def make_model(config: Mapping[str, Any], device: str) -> Model:
         return MaskablePPO(policy, env, **memory, **common, **{key: params[key] for key in PPO_KEYS})
     timing = {"clock": env, "gamma": params["gamma"], "n_steps": params["n_steps"]}
     memory = {"replay_buffer_class": TimedReplayBuffer, "replay_buffer_kwargs": timing}
-    return MaskedDQN(policy, env, **memory, **common, **{key: params[key] for key in DQN_KEYS})
+    return MaskedDQN(policy, env, **memory, **common, **{key: params[key] for key in DQN_KEYS if key != "n_steps"})
 
 
 def warm_start(model: Model, config: Mapping[str, Any], console: Console) -> None:
@@ -132,7 +135,9 @@ def restore(model: Model, path: Path, config: Mapping[str, Any]) -> None:
 
 
 def compare(folder: Path, config: Mapping[str, Any]) -> list[benchmark.Row]:
-    """Play the best checkpoint and the heuristics on the same episodes of the test split, and print the table.
+    """Play the best checkpoint and the heuristics on the same episodes of the test split, and print a table.
+
+    Of several scenarios the table holds means.
 
     Args:
         folder: Of the run; gets ``comparison/``.
@@ -141,16 +146,25 @@ def compare(folder: Path, config: Mapping[str, Any]) -> list[benchmark.Row]:
     Returns:
         The table's rows.
     """
+    scenarios, agents = names_of(config["scenario"]), [config["agent"], *HEURISTICS]
     rows = benchmark.run(
         make_agent,
-        [config["agent"], *HEURISTICS],
-        names_of(config["scenario"]),
-        episodes=config["hyperparams"]["evaluation"]["test_episodes"],
+        agents,
+        scenarios,
+        episodes=max(round(config["hyperparams"]["evaluation"]["test_episodes"] / len(scenarios)), 1),
         output=folder / "comparison",
         overrides=config["overrides"],
         params={config["agent"]: {"weights": str(folder / "best.safetensors")}},
     )
-    benchmark.print_table(rows)
+    if len(scenarios) == 1:
+        benchmark.print_table(rows)
+        return rows
+    table = Table("agent", "QoE/min", "scenarios where it is best", box=SIMPLE_HEAD, title=config["scenario"])
+    qoe = np.array([row.qoe_mean for row in rows]).reshape(len(scenarios), len(agents))
+    for i in np.argsort(-qoe.mean(axis=0)).tolist():
+        best = int((qoe.argmax(axis=1) == i).sum())
+        table.add_row(agents[i], f"{qoe[:, i].mean():.1f}", f"{best} of {len(scenarios)}")
+    Console().print(table)
     return rows
 
 
