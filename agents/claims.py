@@ -19,21 +19,14 @@ from rich.table import Table
 
 from agents import agent_params, make_agent
 from agents.mcts import MCTSAgent
-from ppgym.benchmark import (
-    F8,
-    Job,
-    Played,
-    bootstrap_interval,
-    play_all,
-    play_episode,
-    qoe_of,
-    resampled_means,
-    write_records,
-)
+from ppgym.benchmark import Job, play_episode
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.data import write_text
+from ppgym.engines import run_jobs
 from ppgym.env import PromptPreamEnv
+from ppgym.intervals import F8, bootstrap_interval, resampled_means
 from ppgym.planning.pruning import RULES
+from ppgym.records import Record, qoe_of, write_records
 
 PLANNER = "mcts"
 LESS = 0.31  # stalls and waste, as claimed
@@ -110,7 +103,7 @@ class Claim:
     holds: str
 
 
-def point_of(agent: str, params: Mapping[str, Any], played: Sequence[Played]) -> Point:
+def point_of(agent: str, params: Mapping[str, Any], played: Sequence[Record]) -> Point:
     """Gather an agent's episodes.
 
     Args:
@@ -121,7 +114,7 @@ def point_of(agent: str, params: Mapping[str, Any], played: Sequence[Played]) ->
     Returns:
         The point.
     """
-    totals = [one.record["totals"] for one in played]
+    totals = [record["totals"] for record in played]
     return Point(
         agent,
         params,
@@ -291,7 +284,7 @@ def check_claims(
         jobs = [
             Job(scenario, {}, "test", agent, params, seed + i) for agent, params in settings for i in range(episodes)
         ]
-        played = play_all(functools.partial(play_episode, make_agent, agent_params), jobs, workers)
+        played = run_jobs(functools.partial(play_episode, make_agent, agent_params), jobs, workers=workers)
         all_points = [
             point_of(agent, params, played[k * episodes :][:episodes]) for k, (agent, params) in enumerate(settings)
         ]
@@ -311,9 +304,9 @@ def check_claims(
             }
             for point in all_points
         ]
-        records += [one.record for one in played]
+        records += played
         if output is not None:
-            write_records(output, records)
+            write_records(output, records, packed=True)
             text = json.dumps(
                 {
                     "episodes": episodes,

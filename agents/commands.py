@@ -1,6 +1,6 @@
 """The commands of evaluate.py: their arguments, and the call that each makes.
 
-What they do is in `ppgym.benchmark`, `ppgym.speed`, `ppgym.mmgc`, `ppgym.device_table` and `agents.tuning`.
+What they do is in `ppgym.leaderboard`, `ppgym.speed`, `ppgym.mmgc`, `ppgym.device_table` and modules of `agents`.
 """
 
 from pathlib import Path
@@ -15,10 +15,12 @@ from agents.explanation import print_explanation
 from agents.planner_speed import measure_planner
 from agents.study import study as study_planner
 from agents.tuning import tune as tune_agent
-from ppgym import benchmark, device_table, mmgc
+from ppgym import benchmark, device_table, leaderboard, mmgc, submissions
 from ppgym import speed as simulator_speed
+from ppgym.data import write_text
 from ppgym.devices import DEVICES, DeviceProfile
 from ppgym.scenario import DEFAULT_SCENARIO
+from ppgym.standings import print_board, to_csv, to_markdown
 
 app = tyro.extras.SubcommandApp()
 
@@ -30,7 +32,9 @@ def run(
     suite: str = "quick",
     episodes: int | None = None,
     seed: int = 0,
-    workers: int = 1,
+    engine: str = "local",
+    workers: int | None = None,
+    baseline: str = leaderboard.REFERENCE,
     output: Path | None = None,
     clairvoyant: bool = False,
     network: Path | None = None,
@@ -45,11 +49,14 @@ def run(
     Args:
         agents: Names, or import paths module:Class.
         scenarios: Names network/device/viewer; the suite's where none is given.
-        suite: Which suite: quick or standard.
+        suite: Which suite: quick, standard or full.
         episodes: Of each scenario; the suite's number by default.
         seed: First seed.
-        workers: Processes.
-        output: Folder for records.jsonl and results.json.
+        engine: local (processes), or ray: the cluster that RAY_ADDRESS names, a local one by default.
+        workers: Processes, 1 by default; Ray tasks at once, all of the cluster's CPUs by default.
+        baseline: Agent that the others are compared with.
+        output: Folder for records.jsonl, results.json, results.csv and README.md. A run that was interrupted goes on
+            there.
         clairvoyant: Show also the best schedule that a search with full knowledge finds, unranked. It takes one to two
             seconds an episode, once: schedules are kept in the user's cache.
         network: Folder of real traces, in the layout of the MMGC 2022 challenge.
@@ -60,20 +67,51 @@ def run(
     folders = {"network": network, "videos": videos, "viewers": viewers}
     if clairvoyant and "clairvoyant" not in agents:
         agents = (*agents, "clairvoyant")
-    rows = benchmark.run(
+    board = leaderboard.run(
         make_agent,
         agents,
         scenarios or chosen.scenarios,
         episodes=chosen.episodes if episodes is None else episodes,
         seed=seed,
+        engine=engine,
         workers=workers,
+        baseline=baseline,
         output=output,
         overrides={key: str(folder) for key, folder in folders.items() if folder is not None},
         read_params=agent_params,
         bound=episode_bound,
         unranked=UNRANKED,
     )
-    benchmark.print_table(rows)
+    if output is not None:
+        write_text(output / "results.csv", to_csv(board.rows))
+        write_text(output / "README.md", to_markdown(board))
+    print_board(board)
+
+
+@app.command(name="leaderboard")
+def public_board(
+    suite: str = "standard",
+    submit: Path | None = None,
+    root: Path = Path("docs/leaderboard"),
+    baseline: str = leaderboard.REFERENCE,
+    workers: int | None = None,
+) -> None:
+    """Replay the entries of the public leaderboard and make its page, after adding those of a run.
+
+    Args:
+        suite: Which suite.
+        submit: Folder of a run over the whole suite, whose agents become entries.
+        root: Folder of the boards.
+        baseline: Entry that the others are compared with.
+        workers: Processes that bound episodes.
+    """
+    if submit is not None:
+        for folder in submissions.submit(submit, root, suite):
+            print(f"{folder}: say in its README.md what it is")
+    board = submissions.make_board(
+        root, suite, baseline=baseline, bound=episode_bound, unranked=UNRANKED, workers=workers
+    )
+    print_board(board)
 
 
 @app.command
@@ -220,14 +258,16 @@ def validate(folder: Annotated[Path, tyro.conf.Positional], data: Path | None = 
     """Replay the records of a run and compare the totals.
 
     Args:
-        folder: What `run --output` or `mmgc --output` wrote.
+        folder: What `run --output`, `claims --output`, `study --output` or `mmgc --output` wrote.
         data: The challenge's data, for records of `mmgc`.
 
     Raises:
-        ValueError: A record does not come back.
+        ValueError: A record, or a figure of results.json, does not come back.
     """
     if data is None:
-        print(f"{benchmark.validate(folder)} records come back exactly")
+        checked = leaderboard.validate(folder, episode_bound)
+        rate = checked.transitions / checked.seconds
+        print(f"{checked.records} records come back exactly ({checked.transitions:,} transitions, {rate:,.0f}/s)")
         return
     mismatches = mmgc.validate_records(folder, data)
     if mismatches:

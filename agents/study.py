@@ -14,8 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from agents import agent_params, make_agent
-from ppgym.benchmark import Job, Played, bootstrap_interval, play_all, play_episode, qoe_of, write_records
+from ppgym.benchmark import Job, play_episode
 from ppgym.data import write_text
+from ppgym.engines import run_jobs
+from ppgym.intervals import bootstrap_interval
+from ppgym.records import Record, qoe_of, write_records
 from ppgym.scenario import DEFAULT_SCENARIO
 
 BUDGETS = (64, 256, 1024, 4096)  # simulations
@@ -32,7 +35,7 @@ THINKING_S = 0.008  # charged for a decision, of anybody: no less than the plann
 MISTAKEN = "agents.mistaken:Mistaken"
 
 
-def difference(new: Sequence[Played], old: Sequence[Played]) -> dict[str, Any]:
+def difference(new: Sequence[Record], old: Sequence[Record]) -> dict[str, Any]:
     """Mean QoE, and how it differs over the same episodes.
 
     Args:
@@ -77,7 +80,7 @@ def study(
         for agent, params, overrides in settings
         for i in range(episodes)
     ]
-    played = play_all(functools.partial(play_episode, make_agent, agent_params), jobs, workers)
+    played = run_jobs(functools.partial(play_episode, make_agent, agent_params), jobs, workers=workers)
     cells = [played[k * episodes :][:episodes] for k in range(len(settings))]
     budgets, rest = cells[: len(BUDGETS)], cells[len(BUDGETS) :]
     mistaken, thinking = rest[: len(mistakes)], rest[len(mistakes) :]
@@ -97,7 +100,7 @@ def study(
         ],
     }
     if output is not None:
-        write_records(output, [one.record for one in played])
+        write_records(output, played, packed=True)
         facts = {"scenario": DEFAULT_SCENARIO, "episodes": episodes, "seed": seed, "thinking_s": THINKING_S}
         write_text(output / "study.json", json.dumps(facts | tables, indent=1) + "\n")
     for title, rows in tables.items():

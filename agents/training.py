@@ -25,9 +25,10 @@ from agents.learned import CandidateQPolicy, load_weights, policy_of
 from agents.monitor import Monitor
 from agents.runs import DQN_KEYS, PPO_KEYS, begin_run, names_of, reopen_run, scenarios_of
 from agents.sb3 import TimedRolloutBuffer, begin_episodes, make_vec_env
-from ppgym import benchmark
+from ppgym import leaderboard
 from ppgym.env import PromptPreamEnv
 from ppgym.scenario import DEFAULT_SCENARIO
+from ppgym.standings import print_board
 
 HEURISTICS = ("greedy", "fixed_preload", "next_one", "on_demand", "random")
 UPDATE_THREADS = min(2, torch.get_num_threads())  # fixed: the sums of floats, and so the learning curve, depend on it
@@ -134,7 +135,7 @@ def restore(model: Model, path: Path, config: Mapping[str, Any]) -> None:
     begin_episodes(model, config["seed"])
 
 
-def compare(folder: Path, config: Mapping[str, Any]) -> list[benchmark.Row]:
+def compare(folder: Path, config: Mapping[str, Any]) -> list[leaderboard.Row]:
     """Play the best checkpoint and the heuristics on the same episodes of the test split, and print a table.
 
     Of several scenarios the table holds means.
@@ -147,7 +148,7 @@ def compare(folder: Path, config: Mapping[str, Any]) -> list[benchmark.Row]:
         The table's rows.
     """
     scenarios, agents = names_of(config["scenario"]), [config["agent"], *HEURISTICS]
-    rows = benchmark.run(
+    board = leaderboard.run(
         make_agent,
         agents,
         scenarios,
@@ -157,15 +158,15 @@ def compare(folder: Path, config: Mapping[str, Any]) -> list[benchmark.Row]:
         params={config["agent"]: {"weights": str(folder / "best.safetensors")}},
     )
     if len(scenarios) == 1:
-        benchmark.print_table(rows)
-        return rows
+        print_board(board)
+        return board.rows
     table = Table("agent", "QoE/min", "scenarios where it is best", box=SIMPLE_HEAD, title=config["scenario"])
-    qoe = np.array([row.qoe_mean for row in rows]).reshape(len(scenarios), len(agents))
+    qoe = np.array([row.qoe_mean for row in board.rows]).reshape(len(scenarios), len(agents))
     for i in np.argsort(-qoe.mean(axis=0)).tolist():
         best = int((qoe.argmax(axis=1) == i).sum())
         table.add_row(agents[i], f"{qoe[:, i].mean():.1f}", f"{best} of {len(scenarios)}")
     Console().print(table)
-    return rows
+    return board.rows
 
 
 def train(
@@ -180,7 +181,7 @@ def train(
     resume: Path | None = None,
     device: str = "cpu",
     saved: Callable[[str], None] = lambda name: None,
-) -> list[benchmark.Row]:
+) -> list[leaderboard.Row]:
     """Train an agent, keep its checkpoints, and compare the best one with the heuristics on the test split.
 
     Args:

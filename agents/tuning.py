@@ -14,8 +14,7 @@ import yaml
 
 from agents import agent_class, make_agent
 from agents.parameters import HYPERPARAMS, PROMPT_VARIANT, Space, tuned_params
-from ppgym import benchmark
-from ppgym.benchmark import Row
+from ppgym import benchmark, leaderboard
 from ppgym.data import write_text
 from ppgym.scenario import QoEWeights
 
@@ -45,7 +44,7 @@ def default_params(agent: str) -> tuple[Space, dict[str, Any]]:
     return space, {name: arguments[name].default for name in space}
 
 
-def score(rows: Sequence[Row]) -> float:
+def score(rows: Sequence[leaderboard.Row]) -> float:
     """What tuning maximises: the mean QoE over scenarios."""
     return float(np.mean([row.qoe_mean for row in rows]))
 
@@ -91,8 +90,8 @@ def tune(
         sets.append(defaults | tuned_params(agent.removesuffix(PROMPT_VARIANT), QoEWeights(), folder))
     sets += [{key: draw.draw(rng) for key, draw in space.items()} for _ in range(trials - len(sets))]
 
-    def play(params: dict[str, Any], count: int) -> list[Row]:
-        return benchmark.run(
+    def play(params: dict[str, Any], count: int) -> list[leaderboard.Row]:
+        return leaderboard.run(
             make_agent,
             [agent],
             scenarios,
@@ -101,7 +100,7 @@ def tune(
             split=SPLIT,
             workers=workers,
             params={agent: params},
-        )
+        ).rows
 
     first, left = seed, sets
     for count in (max(episodes // KEEP**2, 1), max(episodes // KEEP, 1), episodes):

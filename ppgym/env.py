@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from ppgym.core.actions import action_count
-from ppgym.core.episodes import Episodes, view_episode
+from ppgym.core.episodes import Episodes, drawn_watch_s, view_episode
 from ppgym.core.observation import describe_observation, observation_fields
 from ppgym.core.state import EVENT_DTYPE, UNIT_NAMES, EventLog, new_states
 from ppgym.core.step import INFO_COLUMNS, RESTART, STEP, new_results, step_many
@@ -283,9 +283,7 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
         Returns:
             Sum of the drawn watch times up to the video after which the viewer ends the session.
         """
-        watch_s, leaves = self._episodes.watch_s[0], self._episodes.leaves[0]
-        last = int(np.argmax(leaves)) if leaves.any() else len(watch_s) - 1
-        return float(watch_s[: last + 1].sum())
+        return drawn_watch_s(self._episodes, 0)
 
     def get_state(self) -> Snapshot:
         """The exact situation, source of randomness included. Pictures are not part of it."""

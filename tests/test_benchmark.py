@@ -12,10 +12,13 @@ import pytest
 from rich.console import Console
 
 from agents import agent_params, make_agent
-from ppgym import benchmark, speed
-from ppgym.benchmark import Row
+from ppgym import benchmark, leaderboard, speed
 from ppgym.core.step import INFO_TOTALS
 from ppgym.env import PromptPreamEnv
+from ppgym.intervals import bootstrap_interval, share_closed
+from ppgym.leaderboard import Row, validate
+from ppgym.records import read_records
+from ppgym.standings import print_table
 
 SCENARIO = "medium/snapdragon-8-elite/skimmer"
 KEYS = {
@@ -28,6 +31,16 @@ KEYS = {
     "waste_ratio",
     "wasted_mbit_per_min",
     "quality_mean",
+    "iqm",
+    "iqm_ci95",
+    "terms",
+    "prompt_share",
+    "utilisation",
+    "baseline",
+    "difference",
+    "difference_ci95",
+    "improvement",
+    "improvement_ci95",
     "decision_ms_p50",
     "decision_ms_p99",
     "overrides",
@@ -37,6 +50,7 @@ KEYS = {
     "share",
     "share_ci95",
 }
+UNTIMED = {"wall_time_s": 0, "decision_us": {}}
 
 
 def generous(env: PromptPreamEnv) -> float:
@@ -59,9 +73,9 @@ def tamper(folder: Path, change: Any) -> None:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row]]:
     folder = tmp_path_factory.mktemp("run")
-    return folder, benchmark.run(
+    return folder, leaderboard.run(
         make_agent, ["random", "greedy"], [SCENARIO], episodes=3, seed=5, output=folder, overrides={"n_videos": 5}
-    )
+    ).rows
 
 
 @pytest.fixture
@@ -116,10 +130,10 @@ def test_files_keep_their_contract(results: tuple[Path, list[Row]]) -> None:
 
 
 def test_records_come_back(results: tuple[Path, list[Row]], tmp_path: Path) -> None:
-    assert benchmark.validate(results[0]) == 6
+    assert validate(results[0]).records == 6
     with gzip.open(tmp_path / "records.jsonl.gz", "wb") as file:
         file.write((results[0] / "records.jsonl").read_bytes())
-    assert benchmark.validate(tmp_path) == 6
+    assert validate(tmp_path).records == 6
 
 
 @pytest.mark.parametrize(
@@ -137,22 +151,22 @@ def test_records_come_back(results: tuple[Path, list[Row]], tmp_path: Path) -> N
 def test_a_tampered_record_is_refused(copied: Path, change: Any, message: str) -> None:
     tamper(copied, change)
     with pytest.raises(ValueError, match=message):
-        benchmark.validate(copied)
+        validate(copied)
 
 
 def test_folders_without_records_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="expected a file"):
-        benchmark.validate(tmp_path)
+        validate(tmp_path)
     (tmp_path / "records.jsonl").touch()
     with pytest.raises(ValueError, match="no records"):
-        benchmark.validate(tmp_path)
+        validate(tmp_path)
     (tmp_path / "records.jsonl").write_text("{")
     with pytest.raises(ValueError, match="line 1: expected a JSON object"):
-        benchmark.validate(tmp_path)
+        validate(tmp_path)
 
 
 def test_workers_change_nothing(results: tuple[Path, list[Row]], tmp_path: Path) -> None:
-    rows = benchmark.run(
+    rows = leaderboard.run(
         make_agent,
         ["random", "greedy"],
         [SCENARIO],
@@ -161,29 +175,31 @@ def test_workers_change_nothing(results: tuple[Path, list[Row]], tmp_path: Path)
         workers=2,
         output=tmp_path,
         overrides={"n_videos": 5},
-    )
+    ).rows
     assert [untimed(row) for row in rows] == [untimed(row) for row in results[1]]
-    for ours, theirs in zip(benchmark.read_records(tmp_path), benchmark.read_records(results[0]), strict=True):
-        assert ours | {"wall_time_s": 0} == theirs | {"wall_time_s": 0}
+    for ours, theirs in zip(read_records(tmp_path), read_records(results[0]), strict=True):
+        assert ours | UNTIMED == theirs | UNTIMED
 
 
 def test_agents_meet_the_same_episodes(results: tuple[Path, list[Row]]) -> None:
-    drawn_s = [record["totals"]["drawn_watch_s"] for record in benchmark.read_records(results[0])]
+    drawn_s = [record["totals"]["drawn_watch_s"] for record in read_records(results[0])]
     assert drawn_s[:3] == drawn_s[3:]
     assert len(set(drawn_s)) == 3
 
 
 def test_parameters_reach_the_agent_and_the_record(tmp_path: Path) -> None:
     params = {"greedy": {"defer_s": 1.0}}
-    benchmark.run(make_agent, ["greedy"], [SCENARIO], episodes=1, output=tmp_path, params=params)
-    assert [record["params"] for record in benchmark.read_records(tmp_path)] == [{"defer_s": 1.0}]
+    leaderboard.run(make_agent, ["greedy"], [SCENARIO], episodes=1, output=tmp_path, params=params)
+    assert [record["params"] for record in read_records(tmp_path)] == [{"defer_s": 1.0}]
 
 
 def test_the_record_holds_all_parameters_where_they_can_be_told(tmp_path: Path) -> None:
     agents = ["greedy", "static", "agents.heuristics:RandomLegal"]
     params = {"greedy": {"defer_s": 1.0}, "static": {"each": 3}}
-    benchmark.run(make_agent, agents, [SCENARIO], episodes=1, output=tmp_path, params=params, read_params=agent_params)
-    greedy, static, random = [record["params"] for record in benchmark.read_records(tmp_path)]
+    leaderboard.run(
+        make_agent, agents, [SCENARIO], episodes=1, output=tmp_path, params=params, read_params=agent_params
+    )
+    greedy, static, random = [record["params"] for record in read_records(tmp_path)]
     assert greedy == {"defer_s": 1.0, "link_price": 0.3, "least_value": 0.6, "switch_share": 0.5}
     tuned = agent_params("static", PromptPreamEnv(SCENARIO))
     assert static == tuned | {"each": 3}
@@ -192,10 +208,10 @@ def test_the_record_holds_all_parameters_where_they_can_be_told(tmp_path: Path) 
 
 
 def test_the_share_of_the_way_to_the_bound_by_hand() -> None:
-    share, interval = benchmark.share_closed(np.array([3.0, 6.0]), np.array([1.0, 2.0]), np.array([5.0, 10.0]))
+    share, interval = share_closed(np.array([3.0, 6.0]), np.array([1.0, 2.0]), np.array([5.0, 10.0]))
     assert share == 0.5
     assert interval == (0.5, 0.5)  # every resampling: the episodes are alike
-    share, (low, high) = benchmark.share_closed(np.array([1.0, 8.0]), np.zeros(2), np.full(2, 10.0))
+    share, (low, high) = share_closed(np.array([1.0, 8.0]), np.zeros(2), np.full(2, 10.0))
     assert (share, low, high) == (pytest.approx(0.45), pytest.approx(0.1), pytest.approx(0.8))
 
 
@@ -203,7 +219,9 @@ def test_rows_know_the_bound_and_the_share_from_paired_episodes(tmp_path: Path) 
     agents = ["random", "on_demand", "greedy"]
 
     def run(names: list[str], **kwargs: Any) -> list[Row]:
-        return benchmark.run(make_agent, names, [SCENARIO], episodes=3, bound=generous, unranked={"greedy"}, **kwargs)
+        return leaderboard.run(
+            make_agent, names, [SCENARIO], episodes=3, bound=generous, unranked={"greedy"}, **kwargs
+        ).rows
 
     rows = {row.agent: row for row in run(agents, output=tmp_path)}
     for row in rows.values():
@@ -221,12 +239,12 @@ def test_rows_know_the_bound_and_the_share_from_paired_episodes(tmp_path: Path) 
     assert (alone.share, alone.bound_mean) == (None, rows["greedy"].bound_mean)
 
     console = Console(width=80, file=io.StringIO())
-    benchmark.print_table(list(rows.values()), console)
+    print_table(list(rows.values()), console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert max(len(line) for line in text.splitlines()) <= 80
     assert text.index("on_demand") < text.index("random") < text.index("greedy") < text.index("\n bound")
     assert f"{rows['greedy'].share:.0%} ±" in text
-    benchmark.print_table([alone], console)
+    print_table([alone], console)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +264,7 @@ def test_rows_know_the_bound_and_the_share_from_paired_episodes(tmp_path: Path) 
 def test_bad_input_is_refused_before_anything_is_played(change: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {"agents": ["random"], "scenarios": [SCENARIO], "episodes": 1} | change
     with pytest.raises(ValueError, match=message):
-        benchmark.run(make_agent, **arguments)
+        leaderboard.run(make_agent, **arguments)
 
 
 def test_unknown_suites_are_refused() -> None:
@@ -256,16 +274,16 @@ def test_unknown_suites_are_refused() -> None:
 
 def test_the_interval_is_of_the_mean_and_of_one_episode_a_point() -> None:
     values = np.random.default_rng(1).normal(3.0, 2.0, 400)
-    low, high = benchmark.bootstrap_interval(values)
+    low, high = bootstrap_interval(values)
     half = 1.96 * values.std() / 20.0
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
-    assert benchmark.bootstrap_interval(values) == (low, high)
-    assert benchmark.bootstrap_interval(np.array([2.5])) == (2.5, 2.5)
+    assert bootstrap_interval(values) == (low, high)
+    assert bootstrap_interval(np.array([2.5])) == (2.5, 2.5)
 
 
 def test_the_table_fits_80_columns(results: tuple[Path, list[Row]]) -> None:
     console = Console(width=80, file=io.StringIO())
-    benchmark.print_table(results[1], console)
+    print_table(results[1], console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert max(len(line) for line in text.splitlines()) <= 80
     for word in ("greedy", "random", "QoE/min", "95 % interval", "stall", "waste", "quality", "ms p50", "ms p99"):

@@ -12,8 +12,8 @@ from agents.claims import ABLATIONS, SWEEPS, WASTE_WEIGHTS, Point, ablate, judge
 from agents.explanation import print_explanation
 from agents.mistaken import Mistaken, MistakenEnv
 from agents.study import MISTAKEN, error_name
-from ppgym.benchmark import validate
 from ppgym.env import PromptPreamEnv
+from ppgym.leaderboard import validate
 from ppgym.planning.pruning import RULES
 from ppgym.scenario import DEFAULT_SCENARIO
 
@@ -121,7 +121,7 @@ def test_the_commands_play_print_and_write_what_they_judge(
     assert [row["ablation"] for row in written["ablations"]] == ["no prompts"]
     (pruned,) = written["pruning"]
     assert pruned["left"] == pytest.approx(pruned["legal"] - sum(pruned[rule.name] for rule in RULES))
-    assert validate(tmp_path / "claims") == 5
+    assert validate(tmp_path / "claims").records == 5
     assert "holds" in capsys.readouterr().out
 
     monkeypatch.setattr(study, "BUDGETS", (4, 8))
@@ -132,7 +132,7 @@ def test_the_commands_play_print_and_write_what_they_judge(
     assert [row["simulations"] for row in written["budget"]] == [4, 8]
     assert written["wrong belief"][0]["difference"] == 0.0 and len(written["wrong belief"]) == len(study.ERRORS)
     assert [row["charged"] for row in written["thinking time"]] == [False, True]
-    assert validate(tmp_path / "study") == 2 + len(study.ERRORS) + 2
+    assert validate(tmp_path / "study").records == 2 + len(study.ERRORS) + 2
 
 
 def test_an_explanation_begins_with_the_choice(capsys: pytest.CaptureFixture[str]) -> None:

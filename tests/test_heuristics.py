@@ -11,7 +11,7 @@ from test_env import other_future
 from agents import AGENTS, agent_class, make_agent
 from agents.heuristics import FIRST_BPS, RandomLegal, expected_bps
 from agents.preload import OnDemand
-from ppgym import benchmark
+from ppgym import leaderboard
 from ppgym.core.actions import WAIT
 from ppgym.core.state import LOOKAHEAD, NO_ENTRY
 from ppgym.env import PromptPreamEnv
@@ -191,13 +191,13 @@ def test_greedy_requests_what_a_stalled_viewer_waits_for_even_if_nothing_pays() 
 
 def test_greedy_beats_the_rules_that_know_pixels_alone() -> None:
     """Paired episodes of the validation split; the margins are half of what was seen over 64 episodes."""
-    rows = benchmark.run(
+    rows = leaderboard.run(
         make_agent,
         NAMES[1:],
         ["low/snapdragon-8-elite/typical", "low/pixels-only/typical"],
         episodes=32,
         split="validation",
-    )
+    ).rows
     qoe = {(row.scenario, row.agent): row.qoe_mean for row in rows}
     for rule in PIXEL_RULES:
         assert qoe["low/snapdragon-8-elite/typical", "greedy"] > qoe["low/snapdragon-8-elite/typical", rule] + 10.0

@@ -3,8 +3,8 @@
 import pytest
 
 from agents import make_agent
-from ppgym import benchmark
-from ppgym.benchmark import Row
+from ppgym import leaderboard
+from ppgym.leaderboard import Row
 
 SCENARIO = "high/pixels-only/typical"  # the link carries twice the top rate, as in both papers
 
@@ -13,7 +13,9 @@ SCENARIO = "high/pixels-only/typical"  # the link carries twice the top rate, as
 def rows() -> dict[str, Row]:
     """Figures over paired episodes; the margins below are about half of what 64 test episodes show."""
     agents = ["pdas", "fixed_preload", "dashlet", "next_one"]
-    return {row.agent: row for row in benchmark.run(make_agent, agents, [SCENARIO], episodes=32, split="validation")}
+    return {
+        row.agent: row for row in leaderboard.run(make_agent, agents, [SCENARIO], episodes=32, split="validation").rows
+    }
 
 
 def downloaded_mbit_per_min(row: Row) -> float:

@@ -1,6 +1,7 @@
 """Tuning: where it looks, what it writes, and who gets what it has found."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from agents import make_agent
 from agents.parameters import Between, OneOf, tuned_params
 from agents.preload import PromptStatic, Static
 from agents.tuning import SCENARIOS, SPLIT, tune
-from ppgym import benchmark
+from ppgym import leaderboard
 from ppgym.env import PromptPreamEnv
 from ppgym.scenario import QOE_PRESETS, QoEWeights
 
@@ -29,13 +30,13 @@ def test_it_looks_at_the_validation_split_alone_and_keeps_the_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, int, int, dict[str, Any]]] = []
-    run = benchmark.run
+    run = leaderboard.run
 
-    def spy(*args: Any, **kwargs: Any) -> list[benchmark.Row]:
+    def spy(*args: Any, **kwargs: Any) -> Any:
         asked.append((kwargs["split"], kwargs["seed"], kwargs["episodes"], kwargs["params"]["static"]))
         return run(*args, **kwargs)
 
-    monkeypatch.setattr(benchmark, "run", spy)
+    monkeypatch.setattr(leaderboard, "run", spy)
     path = tune("static", SCENARIOS[:1], trials=9, episodes=9, seed=1, folder=tmp_path)
     found = yaml.safe_load(path.read_text())
     defaults = {"current": 5, "each": 2, "rungs": "throughput"}
@@ -56,13 +57,13 @@ def test_it_looks_at_the_validation_split_alone_and_keeps_the_best(
 
 
 def test_defaults_that_are_not_beaten_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lucky(*args: Any, **kwargs: Any) -> list[benchmark.Row]:
+    def lucky(*args: Any, **kwargs: Any) -> Any:
         """Rows of a world in which the defaults lose every round and win the last comparison."""
         qoe = float(kwargs["params"]["static"]["current"] != 5)
-        row = benchmark.Row("low", "static", 1, 1.0 - qoe if kwargs["seed"] == 3 else qoe, (0.0, 0.0), *[0.0] * 6)
-        return [row]
+        qoe_mean = 1.0 - qoe if kwargs["seed"] == 3 else qoe
+        return SimpleNamespace(rows=[SimpleNamespace(scenario="low", qoe_mean=qoe_mean)])
 
-    monkeypatch.setattr(benchmark, "run", lucky)
+    monkeypatch.setattr(leaderboard, "run", lucky)
     found = yaml.safe_load(tune("static", trials=9, episodes=1, seed=0, folder=tmp_path).read_text())
     assert found["params"] == {"current": 5, "each": 2, "rungs": "throughput"}
     assert (found["score"], found["score_of_defaults"]) == (1.0, 1.0)
@@ -76,11 +77,11 @@ def test_a_prompt_aware_variant_begins_with_what_the_rule_over_pixels_has(
     (tmp_path / "static.yml").write_text("params: {current: 2, each: 1}\n")
     asked: list[dict[str, Any]] = []
 
-    def spy(*args: Any, **kwargs: Any) -> list[benchmark.Row]:
+    def spy(*args: Any, **kwargs: Any) -> Any:
         asked.append(kwargs["params"]["static+prompt"])
-        return [benchmark.Row("low", "static+prompt", 1, 0.0, (0.0, 0.0), *[0.0] * 6)]
+        return SimpleNamespace(rows=[SimpleNamespace(scenario="low", qoe_mean=0.0)])
 
-    monkeypatch.setattr(benchmark, "run", spy)
+    monkeypatch.setattr(leaderboard, "run", spy)
     tune("static+prompt", trials=3, episodes=1, folder=tmp_path)
     assert asked[1] == {"current": 2, "each": 1, "rungs": "throughput"}
 

@@ -94,6 +94,21 @@ def view_episode(episodes: Episodes, links: Links, i: int) -> Episode:
     )
 
 
+def drawn_watch_s(episodes: Episodes, i: int) -> float:
+    """What the viewer would watch of an episode, whatever the client does: the denominator of a benchmark's QoE.
+
+    Args:
+        episodes: The draws.
+        i: Which.
+
+    Returns:
+        Sum of the drawn watch times up to the video after which the viewer ends the session.
+    """
+    watch_s, leaves = episodes.watch_s[i], episodes.leaves[i]
+    last = int(np.argmax(leaves)) if leaves.any() else len(watch_s) - 1
+    return float(watch_s[: last + 1].sum())
+
+
 take_episode = kernel(view_episode)  # for other kernels alone, since it returns arrays
 
 

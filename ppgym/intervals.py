@@ -1,0 +1,139 @@
+"""Estimates over paired episodes and their 95 % bootstrap intervals.
+
+Resamples depend on the number of values (and the stratum) alone, so that pairs stay pairs: the same episodes are picked
+for every agent. Strata, the scenarios of a suite, are resampled each within itself.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import trim_mean
+
+F8 = npt.NDArray[np.float64]
+Interval = tuple[float, float]
+
+RESAMPLES = 10_000
+MIDDLE = 0.25  # cut from either end for the interquartile mean
+
+
+def resample(values: F8, stratum: int = 0) -> F8:
+    """Bootstrap resamples of one stratum.
+
+    Args:
+        values: [n] one value an episode.
+        stratum: Which; strata are picked from independently.
+
+    Returns:
+        [RESAMPLES, n].
+    """
+    picks = np.random.default_rng(stratum).integers(len(values), size=(RESAMPLES, len(values)))
+    resamples: F8 = values[picks]
+    return resamples
+
+
+def resampled_means(values: F8) -> F8:
+    """Means of bootstrap resamples.
+
+    Args:
+        values: [n] one value an episode.
+
+    Returns:
+        [RESAMPLES].
+    """
+    means: F8 = resample(values).mean(axis=1)
+    return means
+
+
+def interval_of(estimates: F8) -> Interval:
+    """95 % percentile interval of an estimate.
+
+    Args:
+        estimates: [RESAMPLES] the estimate of each resample.
+
+    Returns:
+        Low and high.
+    """
+    low, high = np.percentile(estimates, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def bootstrap_interval(values: F8) -> Interval:
+    """95 % percentile bootstrap interval of a mean; the same values give the same interval.
+
+    Args:
+        values: [n] one value an episode, n at least 1.
+
+    Returns:
+        Low and high; both the value itself where n is 1.
+    """
+    return interval_of(resampled_means(values))
+
+
+def mean_of_strata(values: Sequence[F8]) -> F8:
+    """The mean of the strata's means: every scenario weighs the same.
+
+    Args:
+        values: For each stratum [..., n].
+
+    Returns:
+        [...].
+    """
+    mean: F8 = np.mean([each.mean(axis=-1) for each in values], axis=0)
+    return mean
+
+
+def interquartile_mean(values: Sequence[F8]) -> F8:
+    """Mean of the middle half of all values (https://arxiv.org/abs/2108.13264): few odd episodes do not move it.
+
+    Args:
+        values: For each stratum [..., n].
+
+    Returns:
+        [...].
+    """
+    mean: F8 = trim_mean(np.concatenate(values, axis=-1), MIDDLE, axis=-1)
+    return mean
+
+
+def stratified(statistic: Callable[[Sequence[F8]], F8], values: Sequence[F8]) -> tuple[float, Interval]:
+    """An estimate over strata, and its 95 % stratified bootstrap interval.
+
+    Args:
+        statistic: `mean_of_strata` or `interquartile_mean`.
+        values: For each stratum [n] one value an episode.
+
+    Returns:
+        Estimate and interval.
+    """
+    resamples = [resample(each, stratum) for stratum, each in enumerate(values)]
+    return float(statistic(values)), interval_of(statistic(resamples))
+
+
+def improvement(new: F8, old: F8) -> F8:
+    """Where paired episodes improve: their mean is the probability of improvement.
+
+    Args:
+        new: [n].
+        old: [n] of the same episodes.
+
+    Returns:
+        [n] 1 where `new` is above `old`, 0.5 where they are equal, else 0.
+    """
+    better: F8 = np.where(new > old, 1.0, np.where(new == old, 0.5, 0.0))
+    return better
+
+
+def share_closed(qoe: F8, reference: F8, bound: F8) -> tuple[float, Interval]:
+    """Share of the distance from a reference to a bound that an agent closes.
+
+    Args:
+        qoe: [n] the agent's.
+        reference: [n] the reference's, in the same episodes.
+        bound: [n] theirs.
+
+    Returns:
+        (share of the means, its 95 % percentile bootstrap interval over episodes, the same picks for all three).
+    """
+    shares = (resampled_means(qoe) - resampled_means(reference)) / resampled_means(bound - reference)
+    return float((qoe - reference).mean() / (bound - reference).mean()), interval_of(shares)
