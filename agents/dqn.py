@@ -49,7 +49,7 @@ class TimedReplayBuffer(ReplayBuffer):
         """
         kwargs |= {"optimize_memory_usage": True, "handle_timeout_termination": False}
         super().__init__(*args, **kwargs)
-        self._clock, self._gamma, self._n_steps = clock, gamma, n_steps
+        self._clock, self._gamma, self.n_steps = clock, gamma, n_steps
         self._elapsed_s = np.zeros((self.buffer_size, self.n_envs), np.float32)
         self._truncated = np.zeros((self.buffer_size, self.n_envs), np.bool_)
         self._masks = np.zeros((self.buffer_size, self.n_envs, int(self.action_space.n)), np.bool_)  # type: ignore[attr-defined]
@@ -85,7 +85,7 @@ class TimedReplayBuffer(ReplayBuffer):
         rows, columns = np.zeros(batch_size, np.int64), np.zeros(batch_size, np.int64)
         wanted = np.ones(batch_size, np.bool_)
         while wanted.any():
-            ages = np.random.randint(0, count - self._n_steps, wanted.sum())  # noqa: NPY002 (Stable-Baselines3 seeds it)
+            ages = np.random.randint(0, count - self.n_steps, wanted.sum())  # noqa: NPY002 (Stable-Baselines3 seeds it)
             rows[wanted] = (oldest + ages) % self.buffer_size
             columns[wanted] = np.random.randint(0, self.n_envs, wanted.sum())  # noqa: NPY002
             wanted = self._truncated[rows, columns]  # nothing is known of what came of these
@@ -94,7 +94,7 @@ class TimedReplayBuffer(ReplayBuffer):
     def _transitions(self, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]) -> Transitions:
         rewards, discounts = np.zeros(len(rows), np.float32), np.ones(len(rows), np.float32)
         ends, alive = rows, np.ones(len(rows), np.bool_)
-        for step in range(self._n_steps):
+        for step in range(self.n_steps):
             here = (rows + step) % self.buffer_size
             alive &= ~self._truncated[here, columns]
             rewards += alive * discounts * self.rewards[here, columns]
@@ -143,10 +143,15 @@ class MaskedDQN(DQN):
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Update the values towards n-step targets, whose action is the online network's best among the legal ones.
 
+        Nothing is learned until the replay buffer holds `learning_starts` decisions, of a run that goes on too.
+
         Args:
             gradient_steps: How many updates.
             batch_size: Transitions of each.
         """
+        least = max(self.learning_starts // self.n_envs, self.replay_buffer.n_steps)
+        if self.replay_buffer.size() <= least:
+            return
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         losses = []

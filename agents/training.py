@@ -8,11 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from sb3_contrib import MaskablePPO
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import LinearSchedule
@@ -28,7 +25,7 @@ from agents.sb3 import TimedRolloutBuffer, begin_episodes, make_vec_env
 from ppgym import leaderboard
 from ppgym.env import PromptPreamEnv
 from ppgym.scenario import DEFAULT_SCENARIO
-from ppgym.standings import print_board
+from ppgym.standings import print_board, print_standings
 
 HEURISTICS = ("greedy", "fixed_preload", "next_one", "on_demand", "random")
 UPDATE_THREADS = min(2, torch.get_num_threads())  # fixed: the sums of floats, and so the learning curve, depend on it
@@ -136,9 +133,8 @@ def restore(model: Model, path: Path, config: Mapping[str, Any]) -> None:
 
 
 def compare(folder: Path, config: Mapping[str, Any]) -> list[leaderboard.Row]:
-    """Play the best checkpoint and the heuristics on the same episodes of the test split, and print a table.
-
-    Of several scenarios the table holds means.
+    """Play the best checkpoint and the heuristics on the same episodes of the test split, and print the table;
+    of several scenarios, the standings over them all.
 
     Args:
         folder: Of the run; gets ``comparison/``.
@@ -159,13 +155,8 @@ def compare(folder: Path, config: Mapping[str, Any]) -> list[leaderboard.Row]:
     )
     if len(scenarios) == 1:
         print_board(board)
-        return board.rows
-    table = Table("agent", "QoE/min", "scenarios where it is best", box=SIMPLE_HEAD, title=config["scenario"])
-    qoe = np.array([row.qoe_mean for row in board.rows]).reshape(len(scenarios), len(agents))
-    for i in np.argsort(-qoe.mean(axis=0)).tolist():
-        best = int((qoe.argmax(axis=1) == i).sum())
-        table.add_row(agents[i], f"{qoe[:, i].mean():.1f}", f"{best} of {len(scenarios)}")
-    Console().print(table)
+    else:
+        print_standings(board.overall, Console())
     return board.rows
 
 

@@ -16,7 +16,8 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents import checkpoints, make_agent
 from agents.imitation import demonstrate, imitate
-from agents.learned import Encoder, PPOAgent, decide, policy_of
+from agents.learned import PPOAgent, decide, policy_of
+from agents.networks import Encoder
 from agents.sb3 import SB3VecEnv, TimedRolloutBuffer
 from ppgym.core.observation import observation_fields
 from ppgym.core.qoe import REWARD_TERMS
@@ -332,7 +333,7 @@ def test_missing_card(env: PromptPreamEnv, weights: Path) -> None:
 
 
 def test_imitation_learns_the_agent(env: PromptPreamEnv) -> None:
-    shown = demonstrate(make_agent("on_demand", env), env, 600, seed=0, discount_per_s=0.99, stray_share=0.1)
+    shown = demonstrate([(make_agent("on_demand", env), env)], 600, seed=0, discount_per_s=0.99, stray_share=0.1)
     assert len(shown.actions) >= 600
     assert shown.masks[np.arange(len(shown.actions)), shown.actions].all()
     policy = make_policy(env)
@@ -348,7 +349,7 @@ def test_imitation_learns_the_agent(env: PromptPreamEnv) -> None:
 
 def test_demonstrated_returns_discount_by_elapsed_seconds(env: PromptPreamEnv) -> None:
     agent = make_agent("on_demand", env)
-    shown = demonstrate(agent, env, 1, seed=4, discount_per_s=0.9)
+    shown = demonstrate([(agent, env)], 1, seed=4, discount_per_s=0.9)
     observation, _ = env.reset(seed=4)
     total, clock_s, ended = 0.0, 0.0, False
     while not ended:
