@@ -50,7 +50,7 @@ def main() -> None:
     """Run the command line; a mistake in it is one line on stderr and exit code 2."""
     given = tyro.cli(Arguments, description=Arguments.__doc__)
     folders = {"network": given.network, "videos": given.videos, "viewers": given.viewers}
-    overrides = {key: str(folder) for key, folder in folders.items() if folder is not None}
+    overrides = {key: str(folder.resolve()) for key, folder in folders.items() if folder is not None}
     arguments = {"agent": given.agent, "scenario": given.scenario, "overrides": overrides}
     arguments |= {"timesteps": given.timesteps, "device": given.device}
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read on import; where cores are shared, spinning costs all

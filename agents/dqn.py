@@ -32,8 +32,8 @@ class Transitions(NamedTuple):
 class TimedReplayBuffer(ReplayBuffer):
     """A replay buffer of n-step transitions whose discount holds for a second, not for a decision.
 
-    A row holds what every environment saw, what was legal, what it did and what came of it; what it saw next is the next
-    row. A transition ends early where its episode does: with nothing to come where it was terminated, and before the
+    A row holds what every environment saw, what was legal, what it did and what came of it; what it saw next is the
+    next row. A transition ends early where its episode does: with nothing to come where it was terminated, and before the
     last step where it was truncated, since what would have come then is in no row.
     """
 
@@ -53,7 +53,9 @@ class TimedReplayBuffer(ReplayBuffer):
         self._elapsed_s = np.zeros((self.buffer_size, self.n_envs), np.float32)
         self._truncated = np.zeros((self.buffer_size, self.n_envs), np.bool_)
         self._masks = np.zeros((self.buffer_size, self.n_envs, int(self.action_space.n)), np.bool_)  # type: ignore[attr-defined]
-        self.masks = np.zeros((0, 0), np.bool_)  # [N, actions] of the decision that `add` records next; set from outside
+        self.masks = np.zeros(
+            (0, 0), np.bool_
+        )  # [N, actions] of the decision that `add` records next; set from outside
 
     def add(
         self,

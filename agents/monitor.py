@@ -5,8 +5,6 @@ What is trained, and how, is in `agents.training`.
 
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +39,7 @@ class Monitor(BaseCallback):
         super().__init__()
         self.run, self.console, self._update_threads, self._saved = run, console, update_threads, saved
         evaluation = run.config["hyperparams"]["evaluation"]
+        self._provenance = provenance()  # of the code that runs, whatever is committed meanwhile
         self._every, self._patience = evaluation["every"], evaluation["patience"]
         self._decide = DECIDE[run.config["agent"]]
         scenarios = scenarios_of(run.config)
@@ -70,7 +69,7 @@ class Monitor(BaseCallback):
             "config": self.run.config,
             "timesteps": self.model.num_timesteps,
             "scores": self.run.curve,
-            **provenance(),
+            **self._provenance,
         }
         if name == "latest":
             write_training_state(path, self.model.policy.optimizer)

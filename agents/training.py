@@ -133,8 +133,9 @@ def restore(model: Model, path: Path, config: Mapping[str, Any]) -> None:
 
 
 def compare(folder: Path, config: Mapping[str, Any]) -> list[leaderboard.Row]:
-    """Play the best checkpoint and the heuristics on the same episodes of the test split, and print the table;
-    of several scenarios, the standings over them all.
+    """Play the best checkpoint and the heuristics on the same episodes of the test split, and print the table.
+
+    Of several scenarios, the standings over them all are printed instead.
 
     Args:
         folder: Of the run; gets ``comparison/``.

@@ -121,9 +121,7 @@ def _train_on_ray(
     for trial in trials:
         ray.get(vault.put.remote(trial.name, read_files(output / trial.name)))
     task = ray.remote(num_cpus=1, max_retries=-1)(_run_task)
-    folders = {key: str(Path(folder).resolve()) for key, folder in arguments["overrides"].items()}
-    arguments = {**arguments, "overrides": folders}
-    names = {task.remote(trial, arguments, vault): trial.name for trial in trials}
+    names = {task.remote(trial, dict(arguments), vault): trial.name for trial in trials}
     rows: dict[str, list[leaderboard.Row]] = {}
     left = list(names)
     try:
@@ -180,9 +178,7 @@ def _gather(ray: Any, vault: Any, output: Path) -> None:
 
 def read_files(folder: Path) -> Files:
     """The files of a folder, and of those in it; none where there is no such folder."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
-    }
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def write_files(folder: Path, files: Files) -> None:

@@ -1,9 +1,12 @@
 """train.py and training runs: end to end, the same curve for the same seed, going on, stopping, and mistakes."""
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,13 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import agents.training as training
+import agents.trials as trials_module
 import train as command_line
 from agents import make_agent
 from agents.monitor import Monitor
 from agents.runs import COMMON_KEYS, names_of, read_hyperparams
+from agents.trials import plan_trials, train_trials
+from ppgym.engines import connect_ray
 from ppgym.env import PromptPreamEnv
 
 ROOT = Path(__file__).parent.parent
@@ -316,3 +322,60 @@ def test_shipped_hyperparams_are_read(name: str, agent: str) -> None:
     rate = training.learning_rate_of(params["learning_rate"])
     assert not isinstance(rate, float)
     np.testing.assert_allclose([rate(1.0), rate(0.5), rate(0.0)], [5e-4, 2.5e-4, 0.0])
+
+
+def test_trials_of_one_command(run: Any, hyperparams: Path, tmp_path: Path) -> None:
+    other = write_hyperparams(tmp_path / "other.yml", learning_rate=1e-4)
+    trials = plan_trials(3, 2, [hyperparams, other])
+    assert [trial.name for trial in trials] == ["tiny-seed-3", "tiny-seed-4", "other-seed-3", "other-seed-4"]
+    assert [trial.name for trial in plan_trials(3, 1, [])] == ["seed-3"]
+    with pytest.raises(ValueError, match="files of different names"):
+        plan_trials(0, 1, [hyperparams, hyperparams])
+
+    arguments = {"agent": "ppo", "overrides": SHORT, "timesteps": 128, "device": "cpu"}
+    rows = train_trials(trials[:2], tmp_path / "trials", arguments, "local")
+    assert list(rows) == ["tiny-seed-3", "tiny-seed-4"]
+    curves = json.loads((tmp_path / "trials" / "curves.json").read_text())
+    assert [score["timesteps"] for score in curves["tiny-seed-4"]] == [0, 128]
+    assert curves["tiny-seed-3"] != curves["tiny-seed-4"]
+    alone = run(tmp_path / "alone", seed=4, timesteps=128)
+    assert alone["scores"] == curves["tiny-seed-4"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install -e '.[ray]'")
+def test_a_trial_survives_the_loss_of_its_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+    from ray.cluster_utils import Cluster
+
+    output = tmp_path / "trials"
+    evaluation = TINY["evaluation"] | {"every": 128}
+    hyperparams = write_hyperparams(tmp_path / "long.yml", warm_start=None, n_timesteps=4096, evaluation=evaluation)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        monkeypatch.setattr(trials_module, "GATHER_S", 0.2)
+        connect_ray()  # to the head, while it is the only node
+        lost = cluster.add_node(num_cpus=1)
+
+        def lose_the_node() -> None:
+            while not (output / "seed-0" / "latest.json").exists():
+                time.sleep(0.1)
+            cluster.remove_node(lost, allow_graceful=False)
+            cluster.add_node(num_cpus=1)
+
+        fate = threading.Thread(target=lose_the_node)
+        fate.start()
+        arguments = {"agent": "ppo", "overrides": SHORT, "timesteps": 1024, "device": "cpu"}
+        rows = train_trials(plan_trials(0, 1, [hyperparams]), output, arguments, "ray")
+        fate.join()
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert "ppo" in {row.agent for row in rows["seed-0"]}
+    card = json.loads((output / "seed-0" / "latest.json").read_text())
+    assert card["timesteps"] == 1024
+    assert [score["timesteps"] for score in card["scores"]] == list(range(0, 1025, 128))
+    logs = list((output / "seed-0" / "tensorboard").iterdir())
+    assert len(logs) == 2  # one of each attempt: the second went on
+    assert load_file(output / "seed-0" / "best.safetensors")
