@@ -33,8 +33,8 @@ class TimedReplayBuffer(ReplayBuffer):
     """A replay buffer of n-step transitions whose discount holds for a second, not for a decision.
 
     A row holds what every environment saw, what was legal, what it did and what came of it; what it saw next is the
-    next row. A transition ends early where its episode does: with nothing to come where it was terminated, and before the
-    last step where it was truncated, since what would have come then is in no row.
+    next row. A transition ends early where its episode does: with nothing to come where it was terminated, and before
+    the last step where it was truncated, since what would have come then is in no row.
     """
 
     def __init__(self, *args: Any, clock: JoinedVecEnv, gamma: float, n_steps: int, **kwargs: Any) -> None:
