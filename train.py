@@ -5,6 +5,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -51,7 +52,7 @@ def main() -> None:
     given = tyro.cli(Arguments, description=Arguments.__doc__)
     folders = {"network": given.network, "videos": given.videos, "viewers": given.viewers}
     overrides = {key: str(folder.resolve()) for key, folder in folders.items() if folder is not None}
-    arguments = {"agent": given.agent, "scenario": given.scenario, "overrides": overrides}
+    arguments: dict[str, Any] = {"agent": given.agent, "scenario": given.scenario, "overrides": overrides}
     arguments |= {"timesteps": given.timesteps, "device": given.device}
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read on import; where cores are shared, spinning costs all
     from agents.training import train  # after parsing: --help shall not wait for a deep-learning library
@@ -60,8 +61,8 @@ def main() -> None:
     try:
         trials = plan_trials(given.seed, given.seeds, given.hyperparams)
         if len(trials) == 1 and given.engine == "local":
-            only = {"seed": given.seed, "hyperparams": trials[0].hyperparams, "output": given.output}
-            train(**arguments, **only, resume=given.resume)
+            arguments |= {"seed": given.seed, "hyperparams": trials[0].hyperparams, "output": given.output}
+            train(**arguments, resume=given.resume)
         else:
             output = given.output or Path("runs") / f"{given.agent}-{time.strftime('%Y%m%d-%H%M%S')}"
             train_trials(trials, output, arguments, given.engine)

@@ -121,7 +121,7 @@ class CandidateQPolicy(DQNPolicy):
         """
         self._network_arguments = (option_representation, option_unit, slot_width, context_width, candidate_width)
         self.temperature = temperature
-        super().__init__(*args, net_arch=[], **kwargs)
+        super().__init__(*args, **kwargs)
 
     def make_q_net(self) -> QNetwork:
         """Make one of the two networks."""

@@ -33,8 +33,9 @@ def slot_columns(representations: int, layout: Layout) -> list[int]:
     """
     own = np.arange(layout.survival).reshape(SLOT_FIELDS, SLOTS).T
     plain = np.arange(layout.survival, layout.candidate_bytes).reshape(CANDIDATE_FIELDS, SLOTS, LOOKAHEAD)
-    ladder = np.arange(layout.candidate_bytes, layout.unit_present)
-    ladder = ladder.reshape(REPRESENTATION_FIELDS, SLOTS, LOOKAHEAD, representations)
+    ladder = np.arange(layout.candidate_bytes, layout.unit_present).reshape(
+        REPRESENTATION_FIELDS, SLOTS, LOOKAHEAD, representations
+    )
     candidates = [plain.transpose(1, 2, 0), ladder.transpose(1, 2, 0, 3).reshape(SLOTS, LOOKAHEAD, -1)]
     together = np.concatenate([own, np.concatenate(candidates, axis=-1).reshape(SLOTS, -1)], axis=1)
     return [int(column) for column in together.ravel()]
@@ -79,11 +80,12 @@ class Encoder(nn.Module):
             Candidates' own values [B, S, L, candidate_size], slots' codes [B, S, slot_width] and context
             [B, context_width].
         """
-        slots = observation.index_select(1, self.columns).unflatten(1, (SLOTS, -1))
+        slots = observation.index_select(1, self.columns).view(-1, SLOTS, self.slot.in_features)
         codes = torch.relu(self.slot(slots))
         rest = observation[:, self.layout.unit_present :]
         context = self.context(torch.cat([rest, codes.flatten(1)], dim=-1))
-        return slots[:, :, SLOT_FIELDS:].unflatten(2, (LOOKAHEAD, -1)), codes, context
+        candidates = slots[:, :, SLOT_FIELDS:].reshape(-1, SLOTS, LOOKAHEAD, self.candidate_size)
+        return candidates, codes, context
 
 
 class ActionScorer(nn.Module):
@@ -162,8 +164,8 @@ class ActionScorer(nn.Module):
         # codes [B, O, D] is made: codes @ code = codes @ constant + (codes @ from_option.weight) @ features
         constant = self.from_option.bias + self.representation(self.option_representation) + self.unit(self.option_unit)
         products = functional.linear(codes, torch.cat([constant, self.from_option.weight.T]))  # [B, S * L, O + 4]
-        fixed, varying = products.split([len(constant), 4], dim=-1)
-        features = observation.index_select(1, self.option_columns).unflatten(1, (4, -1))  # [B, 4, O]
+        fixed, varying = products[:, :, : len(constant)], products[:, :, len(constant) :]
+        features = observation.index_select(1, self.option_columns).view(-1, 4, len(constant))
         downloads = torch.baddbmm(fixed, varying, features) * self.scale + self.preference[:, None]
         return torch.cat([self.wait(context), downloads.flatten(1)], dim=-1)
 

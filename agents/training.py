@@ -76,11 +76,12 @@ def make_model(config: Mapping[str, Any], device: str) -> Model:
         "device": device,
     }
     if config["agent"] == "ppo":
-        memory = {"rollout_buffer_class": TimedRolloutBuffer, "rollout_buffer_kwargs": {"clock": env}}
-        return MaskablePPO(policy, env, **memory, **common, **{key: params[key] for key in PPO_KEYS})
+        common |= {"rollout_buffer_class": TimedRolloutBuffer, "rollout_buffer_kwargs": {"clock": env}}
+        return MaskablePPO(policy, env, **common, **{key: params[key] for key in PPO_KEYS})  # type: ignore[arg-type]
     timing = {"clock": env, "gamma": params["gamma"], "n_steps": params["n_steps"]}
-    memory = {"replay_buffer_class": TimedReplayBuffer, "replay_buffer_kwargs": timing}
-    return MaskedDQN(policy, env, **memory, **common, **{key: params[key] for key in DQN_KEYS if key != "n_steps"})
+    common |= {"replay_buffer_class": TimedReplayBuffer, "replay_buffer_kwargs": timing}
+    settings = {key: params[key] for key in DQN_KEYS if key != "n_steps"}
+    return MaskedDQN(policy, env, **common, **settings)  # type: ignore[arg-type]
 
 
 def warm_start(model: Model, config: Mapping[str, Any], console: Console) -> None:

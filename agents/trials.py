@@ -53,9 +53,10 @@ def plan_trials(seed: int, seeds: int, hyperparams: Sequence[Path]) -> list[Tria
     stems = [path.stem for path in hyperparams]
     if len(set(stems)) < len(stems):
         raise ValueError(f"hyperparams: expected files of different names, got {stems}")
+    files: list[Path | None] = [path.resolve() for path in hyperparams] or [None]
     return [
-        Trial(f"{path.stem}-seed-{one}" if path and len(stems) > 1 else f"seed-{one}", one, path and path.resolve())
-        for path in (hyperparams or [None])
+        Trial(f"{path.stem}-seed-{one}" if path and len(files) > 1 else f"seed-{one}", one, path)
+        for path in files
         for one in range(seed, seed + seeds)
     ]
 
