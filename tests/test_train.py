@@ -5,8 +5,8 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -351,27 +351,21 @@ def test_a_trial_survives_the_loss_of_its_node(tmp_path: Path, monkeypatch: pyte
     output = tmp_path / "trials"
     evaluation = TINY["evaluation"] | {"every": 128}
     hyperparams = write_hyperparams(tmp_path / "long.yml", warm_start=None, n_timesteps=4096, evaluation=evaluation)
-    done = threading.Event()
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    arguments = {"agent": "ppo", "overrides": SHORT, "timesteps": 1024, "device": "cpu"}
     try:
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
         monkeypatch.setattr(trials_module, "GATHER_S", 0.2)
         connect_ray()  # to the head, while it is the only node
         lost = cluster.add_node(num_cpus=1)
-
-        def lose_the_node() -> None:
-            while not (output / "seed-0" / "latest.json").exists():
+        with ThreadPoolExecutor() as pool:
+            training_there = pool.submit(train_trials, plan_trials(0, 1, [hyperparams]), output, arguments, "ray")
+            while not (output / "seed-0" / "latest.json").exists() and not training_there.done():
                 time.sleep(0.1)
             cluster.remove_node(lost, allow_graceful=False)
             cluster.add_node(num_cpus=1)
-            done.wait()  # a node ends with the thread that has started it
-
-        fate = threading.Thread(target=lose_the_node)
-        fate.start()
-        arguments = {"agent": "ppo", "overrides": SHORT, "timesteps": 1024, "device": "cpu"}
-        rows = train_trials(plan_trials(0, 1, [hyperparams]), output, arguments, "ray")
+            rows = training_there.result()
     finally:
-        done.set()
         ray.shutdown()
         cluster.shutdown()
     assert "ppo" in {row.agent for row in rows["seed-0"]}
