@@ -1,9 +1,11 @@
-"""Trains an agent and compares it with the heuristics: the command line. What it does is in `agents.training`."""
+"""Trains agents and compares them with the heuristics: the command line. What it does is in `agents.training`."""
 
 import os
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -18,15 +20,19 @@ class Arguments:
     """
 
     agent: str = "ppo"
-    """What to train: ppo."""
+    """What to train: ppo or dqn."""
     scenario: str = DEFAULT_SCENARIO
-    """network/device/viewer."""
+    """network/device/viewer; names with commas between them, or * for all, train one model for several scenarios."""
     timesteps: int | None = None
     """Steps of training in all; by default as many as the hyperparameters say."""
     seed: int = 0
     """Seeds everything."""
-    hyperparams: Path | None = None
-    """YAML file; by default agents/hyperparams/AGENT.yml."""
+    seeds: int = 1
+    """How many runs, with seeds from --seed on."""
+    engine: str = "local"
+    """Where several runs train: local, or ray: the cluster that RAY_ADDRESS names, a local one by default."""
+    hyperparams: tuple[Path, ...] = ()
+    """YAML file, or several to try; by default agents/hyperparams/AGENT.yml."""
     output: Path | None = None
     """Folder of the run; by default runs/AGENT-DATE."""
     resume: Path | None = None
@@ -43,23 +49,23 @@ class Arguments:
 
 def main() -> None:
     """Run the command line; a mistake in it is one line on stderr and exit code 2."""
-    arguments = tyro.cli(Arguments, description=Arguments.__doc__)
-    folders = {"network": arguments.network, "videos": arguments.videos, "viewers": arguments.viewers}
+    given = tyro.cli(Arguments, description=Arguments.__doc__)
+    folders = {"network": given.network, "videos": given.videos, "viewers": given.viewers}
+    overrides = {key: str(folder.resolve()) for key, folder in folders.items() if folder is not None}
+    arguments: dict[str, Any] = {"agent": given.agent, "scenario": given.scenario, "overrides": overrides}
+    arguments |= {"timesteps": given.timesteps, "device": given.device}
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read on import; where cores are shared, spinning costs all
     from agents.training import train  # after parsing: --help shall not wait for a deep-learning library
+    from agents.trials import plan_trials, train_trials
 
     try:
-        train(
-            agent=arguments.agent,
-            scenario=arguments.scenario,
-            overrides={key: str(folder) for key, folder in folders.items() if folder is not None},
-            seed=arguments.seed,
-            timesteps=arguments.timesteps,
-            hyperparams=arguments.hyperparams,
-            output=arguments.output,
-            resume=arguments.resume,
-            device=arguments.device,
-        )
+        trials = plan_trials(given.seed, given.seeds, given.hyperparams)
+        if len(trials) == 1 and given.engine == "local":
+            arguments |= {"seed": given.seed, "hyperparams": trials[0].hyperparams, "output": given.output}
+            train(**arguments, resume=given.resume)
+        else:
+            output = given.output or Path("runs") / f"{given.agent}-{time.strftime('%Y%m%d-%H%M%S')}"
+            train_trials(trials, output, arguments, given.engine)
     except (FileNotFoundError, ValueError) as error:
         print(f"train.py: error: {error}", file=sys.stderr)
         sys.exit(2)

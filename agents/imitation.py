@@ -3,6 +3,8 @@
 Where learning by trial begins is no matter of this file; it neither trains by reward nor knows which agent it copies.
 """
 
+import itertools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -13,6 +15,7 @@ from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from torch.nn import functional
 
 from agents import Agent
+from agents.learned import CandidateQPolicy
 
 
 class Demonstrations(NamedTuple):
@@ -25,19 +28,17 @@ class Demonstrations(NamedTuple):
 
 
 def demonstrate(
-    agent: Agent,
-    env: gymnasium.Env[Any, Any],
+    cast: Sequence[tuple[Agent, gymnasium.Env[Any, Any]]],
     decisions: int,
     *,
     seed: int,
     discount_per_s: float,
     stray_share: float = 0.0,
 ) -> Demonstrations:
-    """Watch an agent act through whole episodes.
+    """Watch agents act through whole episodes, in turn.
 
     Args:
-        agent: Who decides.
-        env: The environment that it was made for.
+        cast: Who decides, each with the environment that it was made for.
         decisions: How many to record, at least; the last episode is played to its end.
         seed: Seeds the episodes and the straying.
         discount_per_s: Discount of a second.
@@ -51,8 +52,11 @@ def demonstrate(
     observations, masks = [], []
     actions: list[int] = []
     returns: list[float] = []
-    while len(actions) < decisions:
-        observation, info = env.reset(seed=seed if not actions else None)
+    for turn in itertools.count():
+        if len(actions) >= decisions:
+            break
+        agent, env = cast[turn % len(cast)]
+        observation, info = env.reset(seed=seed if turn < len(cast) else None)
         state, ended = None, False
         rewards, elapsed_s = [], []
         while not ended:
@@ -77,7 +81,7 @@ def demonstrate(
 
 
 def imitate(
-    policy: MaskableActorCriticPolicy,
+    policy: MaskableActorCriticPolicy | CandidateQPolicy,
     shown: Demonstrations,
     *,
     epochs: int,

@@ -5,185 +5,35 @@ heuristics here.
 """
 
 import functools
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 import numpy.typing as npt
 import torch
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor, nn
 
 from agents.checkpoints import Tensors, read_checkpoint
+from agents.networks import ILLEGAL, ActionScorer, ActionValues, ActorCritic, draw, masked_log_softmax
 from ppgym.core.actions import WAIT
-from ppgym.core.observation import make_layout, observation_fields
-from ppgym.core.state import LOOKAHEAD, SLOTS, UNIT_NAMES, UNITS
+from ppgym.core.state import UNIT_NAMES
 from ppgym.data import suggest
 from ppgym.env import PromptPreamEnv
 from ppgym.scenario import Option, World
 
-SLOT_FIELDS = 6  # fields of the observation with one value a slot
-CANDIDATE_FIELDS = 2  # fields with one value a candidate
-REPRESENTATION_FIELDS = 3  # fields with one value a candidate and representation
-
-
-class Encoder(nn.Module):
-    """Summarises the observation: a code of each slot, with weights shared by the slots, and a context of it all.
-
-    S slots, L look-aheads, R representations, O options, U compute units, B the batch.
-    """
-
-    def __init__(self, representations: int, options: int, slot_width: int, context_width: int) -> None:
-        """Make the layers.
-
-        Args:
-            representations: R.
-            options: O.
-            slot_width: Length of a slot's code.
-            context_width: Length of the context.
-        """
-        super().__init__()
-        self.representations = representations
-        self.layout = make_layout(observation_fields(representations, options))
-        self.candidate_size = CANDIDATE_FIELDS + REPRESENTATION_FIELDS * representations
-        rest = self.layout.size - self.layout.unit_present
-        self.slot = nn.Linear(SLOT_FIELDS + LOOKAHEAD * self.candidate_size, slot_width)
-        self.context = nn.Sequential(
-            nn.Linear(rest + SLOTS * slot_width, context_width),
-            nn.ReLU(),
-            nn.Linear(context_width, context_width),
-            nn.ReLU(),
-        )
-
-    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Encode.
-
-        Args:
-            observation: [B, size].
-
-        Returns:
-            Candidates' own values [B, S, L, candidate_size], slots' codes [B, S, slot_width] and context
-            [B, context_width].
-        """
-        layout = self.layout
-        slots = observation[:, : layout.survival].view(-1, SLOT_FIELDS, SLOTS).transpose(1, 2)
-        plain = observation[:, layout.survival : layout.candidate_bytes]
-        plain = plain.view(-1, CANDIDATE_FIELDS, SLOTS, LOOKAHEAD).permute(0, 2, 3, 1)
-        ladder = observation[:, layout.candidate_bytes : layout.unit_present]
-        ladder = ladder.view(-1, REPRESENTATION_FIELDS, SLOTS, LOOKAHEAD, self.representations)
-        candidates = torch.cat([plain, ladder.permute(0, 2, 3, 1, 4).flatten(3)], dim=-1)
-        codes = torch.relu(self.slot(torch.cat([slots, candidates.flatten(2)], dim=-1)))
-        rest = observation[:, layout.unit_present :]
-        return candidates, codes, self.context(torch.cat([rest, codes.flatten(1)], dim=-1))
-
-
-class ActionScorer(nn.Module):
-    """Scores every action from shared weights: a candidate's code times an option's code; `WAIT` from the context."""
-
-    def __init__(
-        self,
-        option_representation: Sequence[int],
-        option_unit: Sequence[int],
-        slot_width: int,
-        context_width: int,
-        candidate_width: int,
-    ) -> None:
-        """Make the layers.
-
-        Args:
-            option_representation: [O] representation of each option.
-            option_unit: [O] compute unit of each option.
-            slot_width: Length of a slot's code.
-            context_width: Length of the context.
-            candidate_width: Length of the codes of candidates and options.
-        """
-        super().__init__()
-        representations = max(option_representation) + 1
-        self.encoder = Encoder(representations, len(option_unit), slot_width, context_width)
-        self.from_candidate = nn.Linear(self.encoder.candidate_size, candidate_width)
-        self.from_slot = nn.Linear(slot_width, candidate_width, bias=False)
-        self.from_context = nn.Linear(context_width, candidate_width, bias=False)
-        self.place = nn.Parameter(torch.zeros(SLOTS, LOOKAHEAD, candidate_width))
-        self.mix = nn.Linear(candidate_width, candidate_width)
-        self.representation = nn.Embedding(representations, candidate_width)
-        self.unit = nn.Embedding(UNITS, candidate_width)
-        self.from_option = nn.Linear(4, candidate_width)
-        # Begins with the order of playing: far chunks, tried at random, are mostly waste
-        near_first = -torch.arange(SLOTS)[:, None] - torch.arange(LOOKAHEAD)[None, :]
-        self.preference = nn.Parameter(near_first.flatten().float())
-        self.wait = nn.Linear(context_width, 1)
-        self.scale = 1.0 / math.sqrt(candidate_width)
-        self.option_representation: Tensor
-        self.option_unit: Tensor
-        self.register_buffer("option_representation", torch.tensor(option_representation), persistent=False)
-        self.register_buffer("option_unit", torch.tensor(option_unit), persistent=False)
-
-    def forward(self, observation: Tensor) -> Tensor:
-        """Score.
-
-        Args:
-            observation: [B, size].
-
-        Returns:
-            Logits [B, 1 + S * L * O].
-        """
-        layout, units = self.encoder.layout, self.option_unit
-        candidates, slots, context = self.encoder(observation)
-        around = self.from_slot(slots) + self.from_context(context)[:, None]
-        codes = torch.relu(self.from_candidate(candidates) + around[:, :, None] + self.place)
-        codes = torch.relu(self.mix(codes)).flatten(1, 2)  # [B, S * L, D]
-        features = torch.stack(
-            [
-                observation[:, layout.option_decode : layout.throughput],
-                observation[:, layout.unit_present + units],
-                observation[:, layout.unit_backlog + units],
-                observation[:, layout.unit_speed + units],
-            ],
-            dim=-1,
-        )
-        options = self.from_option(features) + self.representation(self.option_representation) + self.unit(units)
-        downloads = torch.bmm(codes, options.transpose(1, 2)) * self.scale + self.preference[:, None]
-        return torch.cat([self.wait(context), downloads.flatten(1)], dim=-1)
-
-
-class ActorCritic(nn.Module):
-    """What Stable-Baselines3 calls an extractor: its two "latents" are the logits and what the value is read from."""
-
-    def __init__(
-        self,
-        option_representation: Sequence[int],
-        option_unit: Sequence[int],
-        slot_width: int,
-        context_width: int,
-        candidate_width: int,
-    ) -> None:
-        """Make both networks; see `ActionScorer` for the arguments."""
-        super().__init__()
-        self.actor = ActionScorer(option_representation, option_unit, slot_width, context_width, candidate_width)
-        self.critic = Encoder(max(option_representation) + 1, len(option_unit), slot_width, context_width)
-        self.latent_dim_vf = context_width
-
-    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and the critic's context."""
-        return self.forward_actor(observation), self.forward_critic(observation)
-
-    def forward_actor(self, observation: Tensor) -> Tensor:
-        """Logits [B, 1 + S * L * O]."""
-        logits: Tensor = self.actor(observation)
-        return logits
-
-    def forward_critic(self, observation: Tensor) -> Tensor:
-        """The critic's context [B, context_width]."""
-        context: Tensor = self.critic(observation)[2]
-        return context
-
 
 class CandidatePolicy(MaskableActorCriticPolicy):
-    """A masked actor-critic policy with `ActionScorer` in place of a layer with weights for each of the actions."""
+    """A masked actor-critic policy with `ActionScorer` in place of a layer with weights for each of the actions.
+
+    Equal to its parent in what it computes, but for the network: `torch.distributions` would normalise the logits
+    twice.
+    """
 
     def __init__(
         self,
@@ -206,16 +56,106 @@ class CandidatePolicy(MaskableActorCriticPolicy):
         self.value_net = nn.Linear(network.latent_dim_vf, 1)
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
+    def forward(
+        self, obs: Tensor, deterministic: bool = False, action_masks: Any = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Act.
 
-POLICIES: dict[str, type[MaskableActorCriticPolicy]] = {
+        Args:
+            obs: [B, size].
+            deterministic: Whether to take the likeliest action instead of drawing one.
+            action_masks: [B, actions], true where an action is legal; None where all are.
+
+        Returns:
+            Actions [B], values [B, 1] and logarithms of the actions' probabilities [B].
+        """
+        logits, critic = self.mlp_extractor(obs)
+        shares = masked_log_softmax(logits, action_masks)
+        actions = shares.argmax(1) if deterministic else draw(shares.exp())
+        return actions, self.value_net(critic), shares.gather(1, actions[:, None]).flatten()
+
+    def evaluate_actions(
+        self, obs: Tensor, actions: Tensor, action_masks: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Evaluate actions.
+
+        Args:
+            obs: [B, size].
+            actions: [B] of type int64.
+            action_masks: [B, actions], true where an action is legal; None where all are.
+
+        Returns:
+            Values [B, 1], logarithms of the actions' probabilities [B] and entropies [B].
+        """
+        logits, critic = self.mlp_extractor(obs)
+        shares = masked_log_softmax(logits, action_masks)
+        chosen = shares.gather(1, actions[:, None]).flatten()
+        return self.value_net(critic), chosen, -(shares.exp() * shares).sum(1)
+
+
+class CandidateQPolicy(DQNPolicy):
+    """Values of actions by `ActionValues`, in place of a layer with weights for each of the actions."""
+
+    def __init__(
+        self,
+        *args: Any,
+        option_representation: Sequence[int],
+        option_unit: Sequence[int],
+        slot_width: int = 32,
+        context_width: int = 128,
+        candidate_width: int = 32,
+        temperature: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        """Make the policy; `ActionScorer` explains most arguments of its own.
+
+        Args:
+            *args: As `DQNPolicy`.
+            option_representation: [O].
+            option_unit: [O].
+            slot_width: See there.
+            context_width: See there.
+            candidate_width: See there.
+            temperature: Difference of values that makes an action e times as likely where actions are drawn.
+            **kwargs: As `DQNPolicy`.
+        """
+        self._network_arguments = (option_representation, option_unit, slot_width, context_width, candidate_width)
+        self.temperature = temperature
+        super().__init__(*args, **kwargs)
+
+    def make_q_net(self) -> QNetwork:
+        """Make one of the two networks."""
+        network = super().make_q_net()
+        scorer = ActionScorer(*self._network_arguments)
+        network.q_net = ActionValues(scorer, self._network_arguments[3], self.temperature)  # type: ignore[assignment]
+        return network.to(self.device)
+
+    def evaluate_actions(
+        self, obs: Tensor, actions: Tensor, action_masks: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, None]:
+        """Evaluate actions, as `CandidatePolicy` does.
+
+        Args:
+            obs: [B, size].
+            actions: [B] of type int64.
+            action_masks: [B, actions], true where an action is legal; None where all are.
+
+        Returns:
+            Values of the actions [B, 1], logarithms of their probabilities where actions are drawn [B], and None.
+        """
+        values = self.q_net(obs)
+        shares = masked_log_softmax(values / self.temperature, action_masks)
+        return values.gather(1, actions[:, None]), shares.gather(1, actions[:, None]).flatten(), None
+
+
+POLICIES: dict[str, type[BasePolicy]] = {
     "CandidatePolicy": CandidatePolicy,
+    "CandidateQPolicy": CandidateQPolicy,
     "MlpPolicy": MaskableActorCriticPolicy,
 }
 
 
-def policy_of(
-    config: Mapping[str, Any], options: Sequence[Option]
-) -> tuple[type[MaskableActorCriticPolicy], dict[str, Any]]:
+def policy_of(config: Mapping[str, Any], options: Sequence[Option]) -> tuple[type[BasePolicy], dict[str, Any]]:
     """The policy that a run's configuration names, for an option table.
 
     Args:
@@ -231,7 +171,7 @@ def policy_of(
     name, kwargs = config["hyperparams"]["policy"], dict(config["hyperparams"]["policy_kwargs"])
     if name not in POLICIES:
         raise ValueError(f"unknown policy {name!r}; {suggest(name, POLICIES)}")
-    if name == "CandidatePolicy":
+    if name != "MlpPolicy":
         kwargs["option_representation"] = [option.representation for option in options]
         kwargs["option_unit"] = [UNIT_NAMES.index(option.unit) for option in options]
     return POLICIES[name], kwargs
@@ -286,10 +226,37 @@ def decide(
     return np.where((shares[:, WAIT] > 0.5) | ~masks[:, 1:].any(axis=1), WAIT, downloads)
 
 
+def decide_by_value(
+    policy: CandidateQPolicy,
+    observations: npt.NDArray[np.float32],
+    masks: npt.NDArray[np.bool_],
+    rng: np.random.Generator | None = None,
+) -> npt.NDArray[np.int64]:
+    """Decide by the values of actions.
+
+    Args:
+        policy: The policy.
+        observations: [B, size].
+        masks: [B, actions], true where an action is legal.
+        rng: Draws the actions, by the policy's temperature. None chooses those of the greatest value.
+
+    Returns:
+        [B] legal actions.
+    """
+    with torch.inference_mode():
+        values = policy.q_net(torch.as_tensor(observations, device=policy.device)).cpu().numpy()
+    if rng is not None:
+        values = values + policy.temperature * rng.gumbel(size=values.shape)
+    chosen: npt.NDArray[np.int64] = np.where(masks, values, ILLEGAL).argmax(axis=1)
+    return chosen
+
+
 @functools.lru_cache(maxsize=8)
-def _load_policy(path: Path, written_ns: int, world: World, actions: int) -> MaskableActorCriticPolicy:
+def _load_policy(path: Path, written_ns: int, kind: type[BasePolicy], world: World, actions: int) -> BasePolicy:
     weights, card = read_checkpoint(path)
     policy_class, kwargs = policy_of(card["config"], world.options)
+    if not issubclass(policy_class, kind):
+        raise ValueError(f"{path}: expected weights of a {kind.__name__}, got those of a {policy_class.__name__}")
     size = (world.features.layout.size,)
     policy = policy_class(
         gymnasium.spaces.Box(-1.0, 1.0, size, np.float32), gymnasium.spaces.Discrete(actions), lambda _: 0.0, **kwargs
@@ -299,10 +266,12 @@ def _load_policy(path: Path, written_ns: int, world: World, actions: int) -> Mas
     return policy
 
 
-class PPOAgent:
+class LearnedAgent:
     """Decides with the weights of a checkpoint; the shipped ones by default."""
 
-    WEIGHTS = Path(__file__).parent / "weights" / "ppo.safetensors"
+    WEIGHTS: ClassVar[Path]
+    POLICY: ClassVar[type[BasePolicy]]
+    DECIDE: ClassVar[Callable[..., npt.NDArray[np.int64]]]
 
     def __init__(
         self, env: gymnasium.Env[Any, Any], *, seed: int | None = None, weights: str | Path | None = None
@@ -323,7 +292,8 @@ class PPOAgent:
             raise FileNotFoundError(f"{path}: no such weights; `python train.py` makes some")
         self._env: PromptPreamEnv = env.unwrapped  # type: ignore[assignment]
         self._rng = np.random.default_rng(seed)
-        self._policy = _load_policy(path, path.stat().st_mtime_ns, self._env.world, int(self._env.action_space.n))
+        actions = int(self._env.action_space.n)
+        self._policy = _load_policy(path, path.stat().st_mtime_ns, self.POLICY, self._env.world, actions)
 
     def predict(
         self,
@@ -336,5 +306,21 @@ class PPOAgent:
         """Decide; see `agents.Agent`. Takes one observation or a batch."""
         masks = self._env.action_masks() if action_masks is None else np.asarray(action_masks, np.bool_)
         rng = None if deterministic else self._rng
-        actions = decide(self._policy, np.atleast_2d(observation), np.atleast_2d(masks), rng)
+        actions = type(self).DECIDE(self._policy, np.atleast_2d(observation), np.atleast_2d(masks), rng)
         return (actions[0] if observation.ndim == 1 else actions), state
+
+
+class PPOAgent(LearnedAgent):
+    """The policy that PPO has found."""
+
+    WEIGHTS = Path(__file__).parent / "weights" / "ppo.safetensors"
+    POLICY = MaskableActorCriticPolicy
+    DECIDE = staticmethod(decide)
+
+
+class DQNAgent(LearnedAgent):
+    """The values that DQN has found."""
+
+    WEIGHTS = Path(__file__).parent / "weights" / "dqn.safetensors"
+    POLICY = CandidateQPolicy
+    DECIDE = staticmethod(decide_by_value)

@@ -1,8 +1,11 @@
-"""What Stable-Baselines3 needs to learn from the native vector environment: an adapter, and a buffer that knows time.
+"""What Stable-Baselines3 needs to learn from native vector environments: adapters, and a buffer that knows time.
 
 No network and no training loop here.
 """
 
+import itertools
+import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,9 +13,11 @@ import numpy.typing as npt
 import torch
 from gymnasium.vector import AutoresetMode
 from sb3_contrib.common.maskable.buffers import MaskableRolloutBuffer
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from ppgym.core.qoe import REWARD_TERMS
+from ppgym.scenario import Scenario
 from ppgym.vector_env import PromptPreamVectorEnv
 
 SUMMED = (*(f"reward_{name}" for name in REWARD_TERMS), "invalid_action")  # infos of a step that an episode sums up
@@ -112,6 +117,118 @@ class SB3VecEnv(VecEnv):
         self.envs.close()
 
 
+class JoinedVecEnv(VecEnv):
+    """Adapters side by side, each over environments of a scenario: one model learns from them all.
+
+    Attributes:
+        parts: The adapters.
+        options: The option table of the first scenario.
+        elapsed_s: [N] simulated seconds that the last step took.
+        busy_s: Seconds of this machine that steps have taken so far.
+    """
+
+    def __init__(self, parts: Sequence[SB3VecEnv]) -> None:
+        """Join adapters.
+
+        Args:
+            parts: At least one.
+
+        Raises:
+            ValueError: Their scenarios have other options, so that an action would mean another thing.
+        """
+        first = parts[0]
+        for part in parts:
+            if [option.name for option in part.envs.options] != [option.name for option in first.envs.options]:
+                here, there = part.envs.world.scenario, first.envs.world.scenario
+                raise ValueError(f"one model needs the same options everywhere: {here} has others than {there}")
+        self.parts, self.options = tuple(parts), first.envs.options
+        self._ends = np.cumsum([part.num_envs for part in parts])
+        self.elapsed_s = np.zeros(int(self._ends[-1]))
+        self.busy_s = 0.0
+        super().__init__(int(self._ends[-1]), first.observation_space, first.action_space)
+
+    def reset(self) -> npt.NDArray[np.float32]:
+        """Start an episode in every environment, with the seeds that `seed` has set since the last reset."""
+        if self._seeds[0] is not None:
+            for part, first in zip(self.parts, [0, *self._ends[:-1].tolist()], strict=True):
+                part.seed(self._seeds[first])
+        self._reset_seeds()
+        return np.concatenate([part.reset() for part in self.parts])
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """What is legal now, [N, actions]."""
+        return np.concatenate([part.envs.action_masks() for part in self.parts])
+
+    def step_async(self, actions: npt.NDArray[np.int64]) -> None:
+        """Take the actions that `step_wait` carries out."""
+        for part, some in zip(self.parts, np.split(actions, self._ends[:-1]), strict=True):
+            part.step_async(some)
+
+    def step_wait(
+        self,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_], list[dict[str, Any]]]:
+        """Act in every environment; see `SB3VecEnv.step_wait`."""
+        began_s = time.perf_counter()
+        observations, rewards, ended, infos = zip(*[part.step_wait() for part in self.parts], strict=True)
+        self.elapsed_s = np.concatenate([part.elapsed_s for part in self.parts])
+        joined = np.concatenate(observations), np.concatenate(rewards), np.concatenate(ended)
+        self.busy_s += time.perf_counter() - began_s
+        return *joined, list(itertools.chain.from_iterable(infos))
+
+    def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
+        """Call a method that answers for all environments at once, such as `action_masks`."""
+        answers = getattr(self, method_name)(*method_args, **method_kwargs)
+        return [answers[i] for i in self._get_indices(indices)]
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """An attribute, once for each environment asked for."""
+        values = [value for part in self.parts for value in part.get_attr(attr_name)]
+        return [values[i] for i in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Refused; see `SB3VecEnv.set_attr`."""
+        self.parts[0].set_attr(attr_name, value, indices)
+
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
+        """False for each environment asked for: nothing wraps them one by one."""
+        return [False for _ in self._get_indices(indices)]
+
+    def close(self) -> None:
+        """Close all."""
+        for part in self.parts:
+            part.close()
+
+
+def make_vec_env(scenarios: Sequence[Scenario], split: str, count: int, reward_scale: float = 1.0) -> JoinedVecEnv:
+    """Environments of scenarios, side by side and as many of each.
+
+    Args:
+        scenarios: At least one.
+        split: "train" or "validation".
+        count: How many in all, to the nearest number that the scenarios can share.
+        reward_scale: Factor on the rewards.
+
+    Returns:
+        The adapters over them, joined.
+    """
+    each = max(round(count / len(scenarios)), 1)
+    envs = [PromptPreamVectorEnv(each, scenario, split, AutoresetMode.SAME_STEP) for scenario in scenarios]
+    return JoinedVecEnv([SB3VecEnv(env, reward_scale) for env in envs])
+
+
+def begin_episodes(model: BaseAlgorithm, seed: int) -> None:
+    """Let a model's environments begin new episodes, which follow from the seed and from how far training is.
+
+    Args:
+        model: In training.
+        seed: Of the run.
+    """
+    assert model.env is not None, "a model in training has environments"
+    model.env.seed(seed + model.num_timesteps)
+    model._last_obs = model.env.reset()  # type: ignore[assignment]
+    model._last_episode_starts = np.ones(model.env.num_envs, np.bool_)
+
+
 class Clock(Protocol):
     """What knows how long the last step took in each environment."""
 
@@ -139,6 +256,7 @@ class TimedRolloutBuffer(MaskableRolloutBuffer):
     def reset(self) -> None:
         """Forget everything."""
         super().reset()
+        self.action_masks = self.action_masks.astype(np.bool_)  # a quarter of the memory to shuffle
         self._elapsed_s = np.zeros((self.buffer_size, self.n_envs), np.float32)
 
     def add(self, *args: Any, **kwargs: Any) -> None:

@@ -1,5 +1,6 @@
 """Learned agents: the adapter to Stable-Baselines3, the buffer, the network, checkpoints, and the agent of weights."""
 
+import dataclasses
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,17 +12,20 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from sb3_contrib.common.maskable.buffers import MaskableRolloutBuffer
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents import checkpoints, make_agent
 from agents.imitation import demonstrate, imitate
-from agents.learned import Encoder, PPOAgent, decide, policy_of
-from agents.sb3 import SB3VecEnv, TimedRolloutBuffer
+from agents.learned import DQNAgent, PPOAgent, decide, decide_by_value, policy_of
+from agents.networks import Encoder
+from agents.sb3 import JoinedVecEnv, SB3VecEnv, TimedRolloutBuffer, make_vec_env
 from ppgym.core.observation import observation_fields
 from ppgym.core.qoe import REWARD_TERMS
 from ppgym.core.state import LOOKAHEAD, SLOTS
 from ppgym.env import PromptPreamEnv
+from ppgym.scenario import Scenario
 from ppgym.vector_env import PromptPreamVectorEnv
 
 SHORT: dict[str, Any] = {"n_videos": 2, "max_wall_s": 25.0}  # some sessions end, some are truncated
@@ -99,6 +103,43 @@ def test_adapter_equals_single_environments() -> None:
                 assert infos[i] == {}
             np.testing.assert_array_equal(observations[i], observation)
     assert kinds == {False, True}
+
+
+def test_joined_adapters_equal_each_alone() -> None:
+    scenarios = [Scenario.parse(name, **SHORT) for name in ("low/rtx-4090/typical", "high/pixels-only/skimmer")]
+    joined = make_vec_env(scenarios, "train", 5, 0.1)  # 2 of each
+    alone = [
+        SB3VecEnv(PromptPreamVectorEnv(2, scenario, "train", AutoresetMode.SAME_STEP), 0.1) for scenario in scenarios
+    ]
+    joined.seed(7)
+    for part, seed in zip(alone, (7, 9), strict=True):
+        part.seed(seed)
+    assert joined.num_envs == 4
+    np.testing.assert_array_equal(joined.reset(), np.concatenate([part.reset() for part in alone]))
+    rng, ends = np.random.default_rng(0), 0
+    for _ in range(200):
+        masks = get_action_masks(joined)
+        np.testing.assert_array_equal(masks, np.concatenate([get_action_masks(part) for part in alone]))
+        actions = random_legal(rng, masks)
+        observations, rewards, ended, infos = joined.step(actions)
+        apart = [part.step(some) for part, some in zip(alone, (actions[:2], actions[2:]), strict=True)]
+        np.testing.assert_array_equal(observations, np.concatenate([one[0] for one in apart]))
+        np.testing.assert_array_equal(rewards, np.concatenate([one[1] for one in apart]))
+        np.testing.assert_array_equal(ended, np.concatenate([one[2] for one in apart]))
+        np.testing.assert_array_equal(joined.elapsed_s, np.concatenate([part.elapsed_s for part in alone]))
+        for info, expected in zip(infos, [info for one in apart for info in one[3]], strict=True):
+            assert info.get("episode") == expected.get("episode")
+            ends += "episode" in info
+    assert ends > 4
+    assert joined.busy_s > 0.0
+
+
+def test_scenarios_with_other_options_are_not_joined() -> None:
+    parts = [SB3VecEnv(PromptPreamVectorEnv(1, autoreset_mode=AutoresetMode.SAME_STEP)) for _ in range(2)]
+    world = parts[1].envs.world
+    parts[1].envs.world = dataclasses.replace(world, options=world.options[::-1])
+    with pytest.raises(ValueError, match="the same options everywhere"):
+        JoinedVecEnv(parts)
 
 
 def test_adapter_answers_as_stable_baselines3_asks() -> None:
@@ -228,10 +269,11 @@ def test_agent_decides_for_a_batch_as_for_one(env: PromptPreamEnv, weights: Path
         assert action == batch[row]
 
 
-def test_shipped_weights() -> None:
-    assert PPOAgent.WEIGHTS.stat().st_size <= 5_000_000
+@pytest.mark.parametrize("agent_class", [PPOAgent, DQNAgent])
+def test_shipped_weights(agent_class: type[PPOAgent | DQNAgent]) -> None:
+    assert agent_class.WEIGHTS.stat().st_size <= 1_000_000
     env = PromptPreamEnv(split="test")
-    agent = make_agent("ppo", env, seed=0)
+    agent = agent_class(env, seed=0)
     returns, lengths = [], []
     for seed in range(8):
         observation, info = env.reset(seed=seed)
@@ -246,6 +288,47 @@ def test_shipped_weights() -> None:
         lengths.append(length)
     assert np.mean(returns) > 0.0
     assert max(lengths) < 1000
+
+
+def test_policy_equals_its_parent(env: PromptPreamEnv) -> None:
+    policy = make_policy(env)
+    observation, info = env.reset(seed=0)
+    observations = torch.as_tensor(np.stack([observation, observation * 0.5]))
+    masks = torch.as_tensor(np.stack([info["action_mask"]] * 2)).bool()
+    actions = torch.tensor([0, int(masks[1].nonzero()[-1])])
+    mine = policy.evaluate_actions(observations, actions, masks)
+    parents = MaskableActorCriticPolicy.evaluate_actions(policy, observations, actions, masks)
+    for one, other in zip(mine, parents, strict=True):
+        torch.testing.assert_close(one, other)
+    chosen, values, log_prob = policy(observations, deterministic=True, action_masks=masks.numpy())
+    parents_chosen = MaskableActorCriticPolicy.forward(policy, observations, True, masks.numpy())
+    assert torch.equal(chosen, parents_chosen[0])
+    torch.testing.assert_close((values, log_prob), parents_chosen[1:])
+    drawn, _, log_prob = policy(observations.repeat(50, 1), action_masks=masks.numpy().repeat(50, 0))
+    assert masks[0, drawn].all()
+    assert len(set(drawn.tolist())) > 1
+
+
+def test_values_decide(env: PromptPreamEnv, tmp_path: Path) -> None:
+    config = {"hyperparams": CONFIG["hyperparams"] | {"policy": "CandidateQPolicy"}}
+    policy = make_policy(env, config)
+    observation, info = env.reset(seed=0)
+    masks = info["action_mask"][None].astype(np.bool_)
+    values = policy.q_net(torch.as_tensor(observation[None])).detach().numpy()[0]
+    best = max(np.flatnonzero(masks[0]), key=lambda action: values[action])
+    assert decide_by_value(policy, observation[None], masks)[0] == best
+    rng = np.random.default_rng(0)
+    drawn = decide_by_value(policy, observation.repeat(4000).reshape(-1, 4000).T, masks.repeat(4000, 0), rng)
+    assert masks[0, drawn].all()
+    shares = np.exp(values / policy.temperature) * masks[0]
+    np.testing.assert_allclose(np.bincount(drawn, minlength=301) / 4000, shares / shares.sum(), atol=0.03)
+
+    path = tmp_path / "dqn.safetensors"
+    write_policy(path, policy, config)
+    action, _ = make_agent("dqn", env, weights=path).predict(observation, deterministic=True)
+    assert action == best
+    with pytest.raises(ValueError, match="expected weights of a MaskableActorCriticPolicy, got those of a Candidate"):
+        PPOAgent(env, weights=path)
 
 
 def test_rewritten_weights_are_read_again(env: PromptPreamEnv, weights: Path) -> None:
@@ -332,7 +415,7 @@ def test_missing_card(env: PromptPreamEnv, weights: Path) -> None:
 
 
 def test_imitation_learns_the_agent(env: PromptPreamEnv) -> None:
-    shown = demonstrate(make_agent("on_demand", env), env, 600, seed=0, discount_per_s=0.99, stray_share=0.1)
+    shown = demonstrate([(make_agent("on_demand", env), env)], 600, seed=0, discount_per_s=0.99, stray_share=0.1)
     assert len(shown.actions) >= 600
     assert shown.masks[np.arange(len(shown.actions)), shown.actions].all()
     policy = make_policy(env)
@@ -348,7 +431,7 @@ def test_imitation_learns_the_agent(env: PromptPreamEnv) -> None:
 
 def test_demonstrated_returns_discount_by_elapsed_seconds(env: PromptPreamEnv) -> None:
     agent = make_agent("on_demand", env)
-    shown = demonstrate(agent, env, 1, seed=4, discount_per_s=0.9)
+    shown = demonstrate([(agent, env)], 1, seed=4, discount_per_s=0.9)
     observation, _ = env.reset(seed=4)
     total, clock_s, ended = 0.0, 0.0, False
     while not ended:

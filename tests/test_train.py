@@ -1,9 +1,12 @@
 """train.py and training runs: end to end, the same curve for the same seed, going on, stopping, and mistakes."""
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,13 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import agents.training as training
+import agents.trials as trials_module
 import train as command_line
 from agents import make_agent
+from agents.monitor import Monitor
+from agents.runs import COMMON_KEYS, names_of, read_hyperparams
+from agents.trials import plan_trials, train_trials
+from ppgym.engines import connect_ray
 from ppgym.env import PromptPreamEnv
 
 ROOT = Path(__file__).parent.parent
@@ -45,12 +53,30 @@ TINY: dict[str, Any] = {
         "batch_size": 32,
         "learning_rate": 1e-2,
     },
-    "evaluation": {"every": 128, "validation_episodes": 3, "test_episodes": 1},
+    "evaluation": {"every": 128, "patience": None, "validation_episodes": 3, "test_episodes": 1},
 }
 
 
-def write_hyperparams(path: Path, **changes: Any) -> Path:
-    path.write_text(yaml.safe_dump({"PromptPream-v0": TINY | changes}))
+TINY_DQN: dict[str, Any] = {key: TINY[key] for key in COMMON_KEYS} | {
+    "policy": "CandidateQPolicy",
+    "policy_kwargs": {**TINY["policy_kwargs"], "temperature": 0.1},
+    "buffer_size": 400,
+    "learning_starts": 32,
+    "batch_size": 16,
+    "tau": 0.1,
+    "gamma": 0.99,
+    "n_steps": 3,
+    "train_freq": 1,
+    "gradient_steps": 1,
+    "target_update_interval": 8,
+    "exploration_fraction": 0.5,
+    "exploration_initial_eps": 0.5,
+    "exploration_final_eps": 0.1,
+}
+
+
+def write_hyperparams(path: Path, base: dict[str, Any] = TINY, **changes: Any) -> Path:
+    path.write_text(yaml.safe_dump({"PromptPream-v0": base | changes}))
     return path
 
 
@@ -111,12 +137,84 @@ def test_goes_on_where_it_was(run: Any, tmp_path: Path) -> None:
     assert second["config"] | {"timesteps": 256} == first["config"]
 
 
+def test_a_killed_run_goes_on_as_if_it_had_never_stopped(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(self: Monitor) -> bool:
+        if self.num_timesteps > 200:
+            raise RuntimeError("killed")
+        return True
+
+    whole = run(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Monitor, "_on_step", die)
+        with pytest.raises(RuntimeError, match="killed"):
+            run(tmp_path / "killed")
+    assert json.loads((tmp_path / "killed" / "latest.json").read_text())["timesteps"] == 128
+    resumed = run(tmp_path / "killed")
+    assert resumed["scores"] == whole["scores"]
+    assert resumed["sha256"] == whole["sha256"]
+
+
+def test_dqn_same_seed_same_learning_curve_and_goes_on(run: Any, tmp_path: Path) -> None:
+    hyperparams = write_hyperparams(tmp_path / "dqn.yml", TINY_DQN)
+    cards = {
+        name: run(tmp_path / name, agent="dqn", seed=seed, hyperparams=hyperparams)
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    }
+    assert [row["timesteps"] for row in cards["a"]["scores"]] == [0, 128, 256]
+    assert cards["a"]["scores"] == cards["b"]["scores"]
+    assert cards["a"]["sha256"] == cards["b"]["sha256"] != cards["c"]["sha256"]
+    steps = optimizer_steps(tmp_path / "a")
+    assert steps == (256 - 32) / 8
+    more = run(tmp_path / "a", timesteps=320)
+    assert more["timesteps"] == 320
+    assert more["scores"][:3] == cards["a"]["scores"]
+    assert optimizer_steps(tmp_path / "a") > steps
+
+
+def test_stops_early(run: Any, tmp_path: Path) -> None:
+    evaluation = TINY["evaluation"] | {"every": 64, "patience": 2}
+    hyperparams = write_hyperparams(tmp_path / "stuck.yml", learning_rate=0.0, n_steps=8, evaluation=evaluation)
+    card = run(tmp_path / "run", hyperparams=hyperparams, timesteps=2048)
+    returns = [row["return"] for row in card["scores"]]
+    assert len(set(returns)) == 1
+    assert card["timesteps"] == 128 + 8
+
+
+def test_one_model_for_several_scenarios(run: Any, tmp_path: Path) -> None:
+    pattern = "low,high/pixels-only/typical"
+    card = run(tmp_path / "run", scenario=pattern, timesteps=128)
+    assert card["config"]["scenario"] == pattern
+    rows = json.loads((tmp_path / "run" / "comparison" / "results.json").read_text())["rows"]
+    assert {row["scenario"] for row in rows} == set(names_of(pattern))
+
+
+def test_patterns_of_scenarios() -> None:
+    assert names_of("low/rtx-4090/typical") == ["low/rtx-4090/typical"]
+    assert names_of("low,5g/rtx-4090/sticky,skimmer") == [
+        "low/rtx-4090/sticky",
+        "low/rtx-4090/skimmer",
+        "5g/rtx-4090/sticky",
+        "5g/rtx-4090/skimmer",
+    ]
+    everything = names_of("*/*/*")
+    assert len(set(everything)) == len(everything) == 5 * 7 * 3
+    assert "mixed/snapdragon-8-gen-3/skimmer" in everything
+
+
+def test_policy_of_another_agent_is_refused(tmp_path: Path) -> None:
+    hyperparams = write_hyperparams(tmp_path / "dqn.yml", TINY_DQN, policy="MlpPolicy", policy_kwargs={})
+    with pytest.raises(ValueError, match="'MlpPolicy' is not for dqn"):
+        training.train(agent="dqn", hyperparams=hyperparams, output=tmp_path / "run", overrides=SHORT)
+
+
 def test_interrupt_saves(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(self: training.Monitor) -> None:
+    def interrupt(self: Monitor) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Monitor, "_on_rollout_end", interrupt)
+        patch.setattr(Monitor, "_on_rollout_end", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "run")
     assert json.loads((tmp_path / "run" / "latest.json").read_text())["timesteps"] == 128
@@ -145,15 +243,18 @@ def test_command_line_end_to_end(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "validation return" in done.stderr
+    assert "of the time in the environment" in done.stderr
     for agent in ("ppo", *training.HEURISTICS):
         assert agent in done.stdout
     card = json.loads((folder / "latest.json").read_text())
     assert card["config"]["scenario"] == "low/snapdragon-8-elite/typical"
     assert card["versions"]["torch"]
-    scalars = EventAccumulator(str(folder / "tensorboard")).Reload().Tags()["scalars"]
+    log = EventAccumulator(str(folder / "tensorboard")).Reload()
+    scalars = log.Tags()["scalars"]
     for term in ("quality", "rebuffer", "switch", "waste", "compute", "invalid"):
         assert f"validation/{term}" in scalars
     assert {"validation/return", "train/value_loss"} <= set(scalars)
+    assert len(log.Images("validation/timeline")) == len(card["scores"])
     env = PromptPreamEnv(**SHORT)
     observation, _ = env.reset(seed=0)
     action, _ = make_agent("ppo", env, weights=folder / "best.safetensors").predict(observation)
@@ -168,6 +269,9 @@ def test_command_line_end_to_end(tmp_path: Path) -> None:
         (["--resume", "no/such/run"], "latest.json: no such file"),
         (["--hyperparams", "no/such.yml"], "no/such.yml: no such file"),
         (["--timesteps", "0"], "timesteps: expected at least 1, got 0"),
+        (["--seeds", "0"], "seeds: expected at least 1, got 0"),
+        (["--seeds", "2", "--engine", "rai"], "unknown engine 'rai'; did you mean 'ray'?"),
+        (["--scenario", "low,hihg/rtx-4090/*"], "unknown network 'hihg'; did you mean 'high'?"),
         (["--seed", "-1"], "seed: expected at least 0, got -1"),
         (["--network", "no/such/folder"], "no/such/folder"),
     ],
@@ -203,7 +307,7 @@ def test_bad_hyperparams(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.yml"
     path.write_text(text)
     with pytest.raises(ValueError, match=message.replace("?", r"\?").replace("[", r"\[")):
-        training.read_hyperparams(path)
+        read_hyperparams(path, "ppo")
 
 
 def test_a_run_is_not_overwritten(hyperparams: Path, tmp_path: Path) -> None:
@@ -212,8 +316,62 @@ def test_a_run_is_not_overwritten(hyperparams: Path, tmp_path: Path) -> None:
         training.train(output=tmp_path, hyperparams=hyperparams)
 
 
-def test_shipped_hyperparams_are_read() -> None:
-    params = training.read_hyperparams(ROOT / "agents" / "hyperparams" / "ppo.yml")
+@pytest.mark.parametrize(("name", "agent"), [("ppo", "ppo"), ("ppo-generalist", "ppo"), ("dqn", "dqn")])
+def test_shipped_hyperparams_are_read(name: str, agent: str) -> None:
+    params = read_hyperparams(ROOT / "agents" / "hyperparams" / f"{name}.yml", agent)
     rate = training.learning_rate_of(params["learning_rate"])
     assert not isinstance(rate, float)
-    np.testing.assert_allclose([rate(1.0), rate(0.5), rate(0.0)], [5e-4, 2.5e-4, 0.0])
+    np.testing.assert_allclose([2 * rate(0.5), rate(0.0)], [rate(1.0), 0.0])
+
+
+def test_trials_of_one_command(run: Any, hyperparams: Path, tmp_path: Path) -> None:
+    other = write_hyperparams(tmp_path / "other.yml", learning_rate=1e-4)
+    trials = plan_trials(3, 2, [hyperparams, other])
+    assert [trial.name for trial in trials] == ["tiny-seed-3", "tiny-seed-4", "other-seed-3", "other-seed-4"]
+    assert [trial.name for trial in plan_trials(3, 1, [])] == ["seed-3"]
+    with pytest.raises(ValueError, match="files of different names"):
+        plan_trials(0, 1, [hyperparams, hyperparams])
+
+    arguments = {"agent": "ppo", "overrides": SHORT, "timesteps": 128, "device": "cpu"}
+    rows = train_trials(trials[:2], tmp_path / "trials", arguments, "local")
+    assert list(rows) == ["tiny-seed-3", "tiny-seed-4"]
+    curves = json.loads((tmp_path / "trials" / "curves.json").read_text())
+    assert [score["timesteps"] for score in curves["tiny-seed-4"]] == [0, 128]
+    assert curves["tiny-seed-3"] != curves["tiny-seed-4"]
+    alone = run(tmp_path / "alone", seed=4, timesteps=128)
+    assert alone["scores"] == curves["tiny-seed-4"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install -e '.[ray]'")
+def test_a_trial_survives_the_loss_of_its_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+    from ray.cluster_utils import Cluster
+
+    output = tmp_path / "trials"
+    evaluation = TINY["evaluation"] | {"every": 128}
+    hyperparams = write_hyperparams(tmp_path / "long.yml", warm_start=None, n_timesteps=4096, evaluation=evaluation)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    arguments = {"agent": "ppo", "overrides": SHORT, "timesteps": 1024, "device": "cpu"}
+    try:
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        monkeypatch.setattr(trials_module, "GATHER_S", 0.2)
+        connect_ray()  # to the head, while it is the only node
+        lost = cluster.add_node(num_cpus=1)
+        with ThreadPoolExecutor() as pool:
+            training_there = pool.submit(train_trials, plan_trials(0, 1, [hyperparams]), output, arguments, "ray")
+            while not (output / "seed-0" / "latest.json").exists() and not training_there.done():
+                time.sleep(0.1)
+            cluster.remove_node(lost, allow_graceful=False)
+            cluster.add_node(num_cpus=1)
+            rows = training_there.result()
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert "ppo" in {row.agent for row in rows["seed-0"]}
+    card = json.loads((output / "seed-0" / "latest.json").read_text())
+    assert card["timesteps"] == 1024
+    assert [score["timesteps"] for score in card["scores"]] == list(range(0, 1025, 128))
+    logs = list((output / "seed-0" / "tensorboard").iterdir())
+    assert len(logs) == 2  # one of each attempt: the second went on
+    assert load_file(output / "seed-0" / "best.safetensors")
