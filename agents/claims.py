@@ -61,7 +61,7 @@ SECOND_KNOB: tuple[Mapping[str, Any], ...] = (
 )
 """Points of the planner outside the claims, for the diagnosis."""
 
-DIAGNOSED_EPISODES = 8  # of a scenario, at most
+DIAGNOSED_EPISODES = 32
 
 ABLATIONS: dict[str, Mapping[str, Any]] = {
     "no prompts": {"prompts": False},

@@ -16,18 +16,13 @@ from ppgym.standings import markdown_rows, markdown_standings, markdown_table
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+LINK = re.compile(r"\]\(((?!https?:)[^)#]+)\)")  # to a file of the project
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def read(name: str) -> Any:
     """A committed result, by its path below docs."""
     return json.loads(read_text(ROOT / "docs" / name))
-
-
-def spelled(row: dict[str, Any], key: str = "difference") -> str:
-    """A signed figure with its interval."""
-    low, high = row["ci95"]
-    return f"{row[key]:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def default() -> str:
@@ -40,19 +35,89 @@ def standings() -> str:
     return markdown_standings([Standing(**one) for one in read("leaderboard/standard/results.json")["overall"]])
 
 
+def claims() -> str:
+    """The paper's claims, a row a scenario; what holds is bold."""
+    rows = by_scenario(read("results/claims/claims.json")["claims"])
+    lines = [["network", "device", "episodes", "baseline", "QoE, 45% more", "stalls, 31% fewer", "waste, 31% less"]]
+    for found in rows.values():
+        first = found[0]
+        cells = [f"**{gain(row)}**" if row["holds"] == "holds" else gain(row) for row in found]
+        lines.append([*place(first), str(first["episodes"]), first["baseline"], *cells])
+    return markdown_table(lines)
+
+
+def diagnosis() -> str:
+    """What a second knob reaches, and what it costs, a row a scenario."""
+    rows = by_scenario(read("results/claims/claims.json")["diagnosis"])
+    lines = [
+        ["network", "device", "episodes", "fewer stalls, waste no more", "QoE", "less waste, stalls no more", "QoE"]
+    ]
+    for found in rows.values():
+        cells = [cell for row in found for cell in (gain(row), signed(row["qoe_difference"], row["qoe_ci95"]))]
+        lines.append([*place(found[0]), str(found[0]["episodes"]), *cells])
+    return markdown_table(lines)
+
+
+def by_scenario(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of each scenario, in their order."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["scenario"], []).append(row)
+    return found
+
+
+def place(row: dict[str, Any]) -> list[str]:
+    """Network and device of a row."""
+    network, device, _ = row["scenario"].split("/")
+    return [network, device]
+
+
+def gain(row: dict[str, Any]) -> str:
+    """A relative gain with its interval; a dash where no setting meets the condition."""
+    if row["planner"] is None:
+        return "\N{EN DASH}"
+    low, high = row["ci95"]
+    return f"{row['gain']:.0%} ({low:.0%} to {high:.0%})"
+
+
+def signed(value: float, interval: list[float]) -> str:
+    """A signed figure with its interval."""
+    low, high = interval
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def ablations() -> str:
+    """The planner without one of its parts."""
+    lines = [["without", "QoE / min", "difference, 95 %", "earns its place"]]
+    for row in read("results/claims/claims.json")["ablations"]:
+        earned = {"holds": "yes", "does not hold": "not shown"}[row["holds"]]
+        lines.append([row["ablation"], f"{row['qoe_mean']:.1f}", signed(row["difference"], row["ci95"]), earned])
+    return markdown_table(lines)
+
+
 def pruning() -> str:
-    """What the pruning rules leave."""
-    rows = read("results/claims/claims.json")["pruning"]
+    """What the pruning rules leave on the phone of the default scenario."""
+    rows = [row for row in read("results/claims/claims.json")["pruning"] if "/snapdragon-8-elite/" in row["scenario"]]
     lines = [["", *(row["scenario"].split("/")[0] for row in rows)]]
     lines += [[key.replace("_", " "), *(f"{row[key]:.1f}" for row in rows)] for key in rows[0] if key != "scenario"]
     return markdown_table(lines)
+
+
+def answers() -> str:
+    """From where on prompts pay."""
+    found = read("results/breakeven/breakeven.json")
+    note = f"({found['episodes']} test episodes a cell.)"
+    return "\n".join([*(f"- {sentence}" for sentence in found["answers"]), "", note])
 
 
 def budget() -> str:
     """QoE by simulations a decision."""
     rows = read("results/planner/study.json")["budget"]
     lines = [["simulations", "QoE / min", "difference to the first, 95 %"]]
-    return markdown_table(lines + [[str(row["simulations"]), f"{row['qoe_mean']:.1f}", spelled(row)] for row in rows])
+    return markdown_table(
+        lines
+        + [[str(row["simulations"]), f"{row['qoe_mean']:.1f}", signed(row["difference"], row["ci95"])] for row in rows]
+    )
 
 
 def beliefs() -> str:
@@ -63,7 +128,7 @@ def beliefs() -> str:
     lines = [["agent", *errors]]
     for agent in dict.fromkeys(row["agent"] for row in rows):
         right, *wrong = (found[agent, error] for error in errors)
-        lines.append([agent, f"{right['qoe_mean']:.1f}", *(spelled(row) for row in wrong)])
+        lines.append([agent, f"{right['qoe_mean']:.1f}", *(signed(row["difference"], row["ci95"]) for row in wrong)])
     return markdown_table(lines)
 
 
@@ -78,7 +143,11 @@ def thinking() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    table.__name__: table for table in (default, standings, pruning, budget, beliefs, thinking)
+    table.__name__: table
+    for table in (
+        *(default, standings, claims, diagnosis, answers),
+        *(ablations, pruning, budget, beliefs, thinking),
+    )
 }
 
 
