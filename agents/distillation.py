@@ -1,0 +1,185 @@
+"""Distillation: a student fitted to the planner's comments, round by round, each played by the student of the last.
+
+What lessons are is in `agents.lessons`, what a student is in `agents.student`.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from agents.glimpse import F4, ROLLOUT, glimpse, glimpse_layout
+from agents.lessons import NOTHING, Lesson
+from agents.student import ILLEGAL, StudentNetwork
+from ppgym.core.actions import action_count
+from ppgym.core.dynamics import reset_state, transition
+from ppgym.core.episodes import Episodes, Links, take_episode
+from ppgym.core.jit import unlocked
+from ppgym.core.state import F8, I4, SLOTS, U1, CatalogArrays, Params, new_states
+from ppgym.planning.rollout import PAD, RolloutPolicy
+from ppgym.scenario import Scenario, World, make_rng, make_world
+
+
+class Sheet(NamedTuple):
+    """What the student saw where the planner commented; N comments."""
+
+    seen: npt.NDArray[np.float16]  # [N, size]
+    considered: I4  # [N, K]
+    advantage: F4  # [N, K]
+    weight: F4  # [N]
+
+
+@unlocked
+def replay(
+    params: Params,
+    catalog: CatalogArrays,
+    links: Links,
+    episodes: Episodes,
+    states: np.ndarray,
+    leave_p: float,
+    policy: RolloutPolicy,
+    pad: F8,
+    values: F8,
+    taken: I4,
+    commented: U1,
+    out: F4,
+) -> None:
+    """Play an episode again and show it where it was commented on.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The catalog.
+        links: The pool of traces.
+        episodes: [1] the draw.
+        states: [1] of STATE_DTYPE, scratch.
+        leave_p: P(the session ends after a video).
+        policy: The rollout policy.
+        pad: Scratch [PAD, SLOTS].
+        values: Scratch [1 + S * L * O].
+        taken: [T] actions.
+        commented: [T] 1 where there is a comment.
+        out: Output [comments, size].
+    """
+    episode, state, row = take_episode(episodes, links, 0), states[0], 0
+    reset_state(params, catalog, episode, state, None)
+    for step in range(taken.shape[0]):
+        if commented[step]:
+            glimpse(params, catalog, episode, state, leave_p, policy, pad, values, out[row])
+            row += 1
+        transition(params, catalog, episode, state, taken[step])
+
+
+@functools.lru_cache(maxsize=32)
+def _world(scenario: str, split: str) -> World:
+    return make_world(Scenario.parse(scenario), split)
+
+
+def show(lesson: Lesson, split: str) -> Sheet:
+    """What a student saw in a lesson.
+
+    Args:
+        lesson: The lesson.
+        split: Where its episode was drawn.
+
+    Returns:
+        One row a comment. Its weight is 1 over the minutes that the viewer would watch, as in the benchmark's mean.
+    """
+    world, states = _world(lesson.scenario, split), new_states(1)
+    episodes = world.new_episodes(1)
+    world.draw(make_rng(lesson.seed, split), episodes, 0)
+    commented = lesson.considered[:, 0] != NOTHING
+    options = len(world.options)
+    seen = np.zeros((int(commented.sum()), glimpse_layout(options).size), np.float32)
+    replay(
+        world.params,
+        world.catalog,
+        world.links,
+        episodes,
+        states,
+        world.law.leave_p,
+        ROLLOUT,
+        np.zeros((PAD, SLOTS)),
+        np.zeros(action_count(options)),
+        lesson.taken,
+        commented.astype(np.uint8),
+        seen,
+    )
+    return Sheet(
+        seen.astype(np.float16),
+        lesson.considered[commented],
+        lesson.advantage[commented],
+        np.full(len(seen), 60.0 / lesson.drawn_watch_s, np.float32),
+    )
+
+
+def collate(sheets: Sequence[Sheet]) -> Sheet:
+    """Sheets as one."""
+    columns: Any = [np.concatenate(column) for column in zip(*sheets, strict=True)]
+    return Sheet(*columns)
+
+
+def comment_loss(logits: Tensor, considered: Tensor, advantage: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of the student to the planner's shares, the softmax of the advantages it found.
+
+    Args:
+        logits: [B, actions].
+        considered: [B, K] actions looked at, `NOTHING` where fewer.
+        advantage: [B, K] QoE.
+        temperature: In QoE.
+
+    Returns:
+        [B].
+    """
+    log_probs = torch.log_softmax(logits, dim=1).gather(1, considered.clamp(min=0).long())
+    unseen = (considered == NOTHING) | (log_probs < ILLEGAL / 2)
+    shares = torch.softmax((advantage / temperature).masked_fill(unseen, ILLEGAL), dim=1)
+    return -(shares * log_probs.masked_fill(unseen, 0.0)).sum(1)
+
+
+def fit(
+    network: StudentNetwork,
+    sheet: Sheet,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    temperature: float,
+    weight_power: float,
+    seed: int,
+) -> None:
+    """Fit a student to comments.
+
+    Args:
+        network: Changed in place.
+        sheet: The comments.
+        epochs: Passes over them.
+        batch_size: Comments a step.
+        learning_rate: At the start; falls to zero as a cosine.
+        temperature: See `comment_loss`.
+        weight_power: Exponent of the comments' weights.
+        seed: Seeds the order.
+    """
+    rng = np.random.default_rng(seed)
+    count = len(sheet.seen)
+    steps = epochs * (count // batch_size)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-4)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    weight = sheet.weight**weight_power
+    weight /= weight.mean()
+    for _ in range(epochs):
+        order = rng.permutation(count)[: count // batch_size * batch_size].reshape(-1, batch_size)
+        for rows in order:
+            logits = network(torch.from_numpy(sheet.seen[rows].astype(np.float32)))
+            losses = comment_loss(
+                logits, torch.from_numpy(sheet.considered[rows]), torch.from_numpy(sheet.advantage[rows]), temperature
+            )
+            loss = (losses * torch.from_numpy(weight[rows])).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            decay.step()
