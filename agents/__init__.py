@@ -61,6 +61,7 @@ AGENTS: dict[str, str] = {
     "greedy": "agents.greedy:Greedy",
     "mcts": "agents.mcts:MCTSAgent",
     "ppo": "agents.learned:PPOAgent",
+    "student": "agents.student:StudentAgent",
     "clairvoyant": "agents.clairvoyant:Clairvoyant",
 }
 """Import path of each name's class."""

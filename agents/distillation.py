@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor, nn
 
 from agents.glimpse import F4, ROLLOUT, glimpse, glimpse_layout
@@ -31,6 +33,11 @@ class Sheet(NamedTuple):
     considered: I4  # [N, K]
     advantage: F4  # [N, K]
     weight: F4  # [N]
+
+    @property
+    def options(self) -> int:
+        """O, from what was seen."""
+        return (self.seen.shape[1] - glimpse_layout(0).size) // (glimpse_layout(1).size - glimpse_layout(0).size)
 
 
 @unlocked
@@ -170,7 +177,8 @@ def fit(
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     weight = sheet.weight**weight_power
     weight /= weight.mean()
-    for _ in range(epochs):
+    console = Console(stderr=True)
+    for _ in track(range(epochs), "Fitting", console=console, transient=True, disable=not console.is_terminal):
         order = rng.permutation(count)[: count // batch_size * batch_size].reshape(-1, batch_size)
         for rows in order:
             logits = network(torch.from_numpy(sheet.seen[rows].astype(np.float32)))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ppgym.core.actions import WAIT, find_candidate, first_chunk, fits_in_memory
+from ppgym.core.actions import WAIT, first_chunk, fits_in_memory
 from ppgym.core.episodes import Episodes, Links, new_episodes, take_episode
 from ppgym.core.jit import kernel, unlocked
 from ppgym.core.observation import position_s, survival_at

@@ -6,6 +6,7 @@ lesson outlives any choice of features.
 """
 
 import functools
+import io
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from ppgym.planning.planner import posterior_advantage
 from ppgym.scenario import Scenario
 
 F4 = npt.NDArray[np.float32]
+TEACHER = "mcts"
 CONSIDERED = 16  # actions of a comment, at most
 NOTHING = -1  # in place of an action: none there
 SHARD = 32  # lessons a file
@@ -55,7 +57,7 @@ def give_lesson(teacher: dict[str, Any], commented_share: float, stray_share: fl
         commented_share: Share of the decisions that it comments on.
         stray_share: Share of the commented decisions after which one of the actions looked at is taken by chance, so
             that the lesson shows the way back.
-        job: The episode and who plays it; "mcts" is the teacher itself, who then comments on everything.
+        job: The episode and who plays it; `TEACHER` is the teacher itself, who then comments on everything.
 
     Returns:
         The lesson.
@@ -63,7 +65,7 @@ def give_lesson(teacher: dict[str, Any], commented_share: float, stray_share: fl
     env = _environment(job.scenario, job.split)
     rng = np.random.default_rng([job.seed, 1])
     planner = MCTSAgent(env, seed=job.seed, **teacher)
-    agent = None if job.agent == "mcts" else make_agent(job.agent, env, seed=job.seed, **job.params)
+    agent = None if job.agent == TEACHER else make_agent(job.agent, env, seed=job.seed, **job.params)
     observation, info = env.reset(seed=job.seed)
     taken, considered, advantages = [], [], []
     ended = False
@@ -153,8 +155,6 @@ def write_lessons(path: Path, lessons: Sequence[Lesson]) -> None:
         path: ``.../NAME.npz``.
         lessons: At least one.
     """
-    import io
-
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,

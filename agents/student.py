@@ -4,7 +4,6 @@ How it learns is in `agents.distillation`; what it sees is in `agents.glimpse`.
 """
 
 import functools
-import math
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor, nn
 
 from agents.checkpoints import read_checkpoint
-from agents.glimpse import CANDIDATE, F4, LOOKS, REQUEST, ROLLOUT, SITUATION, SLOT, glimpse_layout, glimpse_many, look
+from agents.glimpse import CANDIDATE, F4, LOOKS, REQUEST, ROLLOUT, glimpse_layout, glimpse_many, look
 from agents.heuristics import Heuristic, Mask
 from agents.learned import load_weights
 from ppgym.core.actions import WAIT, action_count
