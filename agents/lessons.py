@@ -1,8 +1,8 @@
 """Lessons: episodes that some agent plays and the planner comments on, and the files that hold them.
 
-A lesson is a recipe: scenario, seed, the actions taken, and at each decision the actions that the planner looked at with
-the advantage that it found. What a student sees is not in it: `agents.student` recomputes that by replay, so that a
-lesson outlives any choice of features.
+A lesson is a recipe: scenario, seed, the actions taken, and at each decision the actions that the planner looked at,
+with the advantage that it found. What a student sees is not in it: `agents.distillation` recomputes that by replay, so
+that a lesson outlives any choice of features.
 """
 
 import functools

@@ -49,6 +49,21 @@ def read_knobs(fields: dict[str, Any]) -> PlannerKnobs:
     return knobs
 
 
+def load_student(env: gymnasium.Env[Any, Any], prior: str) -> "StudentAgent":
+    """The agent whose opinion begins a search, imported here so that the planner alone needs no deep-learning library.
+
+    Args:
+        env: The environment that it is asked about.
+        prior: "student", or the path of a student's weights.
+
+    Returns:
+        The agent.
+    """
+    from agents.student import StudentAgent
+
+    return StudentAgent(env, weights=None if prior == "student" else prior)
+
+
 class MCTSAgent(Heuristic):
     """Plans every decision by simulating sampled futures; see `ppgym.planning.planner.Planner`.
 
@@ -120,11 +135,7 @@ class MCTSAgent(Heuristic):
             knobs=read_knobs(knobs if prior is None else PRIOR_KNOBS | knobs),
         )
         self.last_plan: Plan | None = None
-        self.student: StudentAgent | None = None
-        if prior is not None:
-            from agents.student import StudentAgent  # the planner itself needs no deep-learning library
-
-            self.student = StudentAgent(env, seed=seed, weights=None if prior == "student" else prior)
+        self.student = None if prior is None else load_student(env, prior)
 
     def decide(self, view: PlanningView, mask: Mask) -> int:
         """Plan; see `Heuristic.decide`."""

@@ -68,7 +68,7 @@ class Likeliest(nn.Module):
 
 
 class WaitIfLikelier(Likeliest):
-    """Waits where that is likelier than all downloads together, else takes the likeliest, as `agents.learned.decide`."""
+    """Waits if that is likelier than all downloads together, else takes the likeliest: as `agents.learned.decide`."""
 
     def rule(self, logits: Tensor) -> Tensor:
         """The action of some logits."""

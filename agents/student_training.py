@@ -1,8 +1,8 @@
 """A training run of the student: lessons and fits, round by round, then fine-tuning, and the comparison at its end.
 
 A run is a folder: ``lessons-0/`` and ``round-0.safetensors``, and so on by round, ``latest`` and ``best`` checkpoints,
-``tensorboard/`` and ``comparison/``. What is there is not made again, so that a run that was stopped goes on. What a fit
-is, is in `agents.distillation`; what PPO changes in a student is in `agents.finetuning`.
+``tensorboard/`` and ``comparison/``. What is there is not made again, so that a run that was stopped goes on. Fitting
+itself is in `agents.distillation`; what PPO does to a student is in `agents.finetuning`.
 """
 
 import json
