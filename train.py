@@ -18,7 +18,7 @@ class Arguments:
     """
 
     agent: str = "ppo"
-    """What to train: ppo."""
+    """What to train: ppo or student."""
     scenario: str = DEFAULT_SCENARIO
     """network/device/viewer."""
     timesteps: int | None = None

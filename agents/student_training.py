@@ -357,8 +357,8 @@ def begin_run(
 
 
 def train_student(
-    *,
     scenario: str = DEFAULT_SCENARIO,
+    overrides: Mapping[str, Any] | None = None,
     seed: int = 0,
     timesteps: int | None = None,
     hyperparams: Path | None = None,
@@ -369,6 +369,7 @@ def train_student(
 
     Args:
         scenario: The scenario that half of its episodes are of.
+        overrides: None or empty: a student is taught in scenarios as they are shipped.
         seed: Seeds everything.
         timesteps: Steps of fine-tuning; the hyperparameters' (or the resumed run's) where None.
         hyperparams: YAML file; agents/hyperparams/student.yml where None.
@@ -383,6 +384,8 @@ def train_student(
         FileNotFoundError: A file or folder is missing.
         KeyboardInterrupt: The user's; what is finished is kept.
     """
+    if overrides:
+        raise ValueError(f"student: is taught in scenarios as they are shipped; expected no {', '.join(overrides)}")
     console = Console(stderr=True)
     torch.set_num_threads(1)  # small batches: a second thread only waits
     if resume is None:

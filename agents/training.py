@@ -39,7 +39,7 @@ from ppgym.env import PromptPreamEnv
 from ppgym.scenario import DEFAULT_SCENARIO, Scenario
 from ppgym.vector_env import PromptPreamVectorEnv
 
-TRAINABLE = ("ppo",)
+TRAINABLE = ("ppo", "student")
 HEURISTICS = ("greedy", "fixed_preload", "next_one", "on_demand", "random")
 UPDATE_THREADS = min(2, torch.get_num_threads())  # fixed: the sums of floats, and so the learning curve, depend on it
 ENV_ID = "PromptPream-v0"
@@ -346,6 +346,10 @@ def train(
     for name, value, least in (("seed", seed, 0), ("timesteps", timesteps, 1)):
         if value is not None and value < least:
             raise ValueError(f"{name}: expected at least {least}, got {value}")
+    if agent == "student":
+        from agents.student_training import train_student  # which learns in another way, with parts of this file
+
+        return train_student(scenario, overrides or {}, seed, timesteps, hyperparams, output, resume)
     console = Console(stderr=True)
     torch.set_num_threads(UPDATE_THREADS)
     if resume is None:
