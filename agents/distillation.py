@@ -25,6 +25,8 @@ from ppgym.core.state import F8, I4, SLOTS, U1, CatalogArrays, Params, new_state
 from ppgym.planning.rollout import PAD, RolloutPolicy
 from ppgym.scenario import Scenario, World, make_rng, make_world
 
+UNKNOWN_QOE = 1.0
+
 
 class Sheet(NamedTuple):
     """What the student saw where the planner commented; N comments."""
@@ -129,22 +131,37 @@ def collate(sheets: Sequence[Sheet]) -> Sheet:
     return Sheet(*columns)
 
 
-def comment_loss(logits: Tensor, considered: Tensor, advantage: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of the student to the planner's shares, the softmax of the advantages it found.
+def comment_loss(
+    logits: Tensor, considered: Tensor, advantage: Tensor, temperature: float, regret_share: float
+) -> Tensor:
+    """How far a student is from its teacher.
+
+    The cross-entropy to the planner's shares, the softmax of the advantages it found, takes a small mistake for as bad
+    as a large one; the advantage that the student's own shares are expected to lose does not.
 
     Args:
         logits: [B, actions].
         considered: [B, K] actions looked at, `NOTHING` where fewer.
         advantage: [B, K] QoE.
-        temperature: In QoE.
+        temperature: In QoE; the losses are in units of it.
+        regret_share: Weight of the expected loss of advantage. An action that was not looked at, counts as one
+            `UNKNOWN_QOE` worse than the worst that was.
 
     Returns:
         [B].
     """
-    log_probs = torch.log_softmax(logits, dim=1).gather(1, considered.clamp(min=0).long())
-    unseen = (considered == NOTHING) | (log_probs < ILLEGAL / 2)
-    shares = torch.softmax((advantage / temperature).masked_fill(unseen, ILLEGAL), dim=1)
-    return -(shares * log_probs.masked_fill(unseen, 0.0)).sum(1)
+    log_chances = torch.log_softmax(logits, dim=1).gather(1, considered.clamp(min=0).long())
+    hidden = (considered == NOTHING) | (log_chances < ILLEGAL / 2)  # from the student
+    scaled = advantage / temperature
+    shares = torch.softmax(scaled.masked_fill(hidden, ILLEGAL), dim=1)
+    cross_entropy = -(shares * log_chances.masked_fill(hidden, 0.0)).sum(1)
+
+    best = scaled.masked_fill(hidden, ILLEGAL).amax(1, keepdim=True)
+    worst = scaled.masked_fill(hidden, -ILLEGAL).amin(1)
+    chances = log_chances.exp().masked_fill(hidden, 0.0)
+    lost = (chances * (best - scaled)).sum(1)
+    lost = lost + (1.0 - chances.sum(1)) * (best.squeeze(1) - worst + UNKNOWN_QOE / temperature)
+    return cross_entropy + regret_share * lost
 
 
 def fit(
@@ -155,6 +172,7 @@ def fit(
     batch_size: int,
     learning_rate: float,
     temperature: float,
+    regret_share: float,
     weight_power: float,
     seed: int,
 ) -> None:
@@ -167,6 +185,7 @@ def fit(
         batch_size: Comments a step.
         learning_rate: At the start; falls to zero as a cosine.
         temperature: See `comment_loss`.
+        regret_share: See `comment_loss`.
         weight_power: Exponent of the comments' weights.
         seed: Seeds the order.
     """
@@ -182,9 +201,8 @@ def fit(
         order = rng.permutation(count)[: count // batch_size * batch_size].reshape(-1, batch_size)
         for rows in order:
             logits = network(torch.from_numpy(sheet.seen[rows].astype(np.float32)))
-            losses = comment_loss(
-                logits, torch.from_numpy(sheet.considered[rows]), torch.from_numpy(sheet.advantage[rows]), temperature
-            )
+            comments = torch.from_numpy(sheet.considered[rows]), torch.from_numpy(sheet.advantage[rows])
+            losses = comment_loss(logits, *comments, temperature, regret_share)
             loss = (losses * torch.from_numpy(weight[rows])).mean()
             optimizer.zero_grad()
             loss.backward()

@@ -52,6 +52,7 @@ from ppgym.view import PlanningView
 F4 = npt.NDArray[np.float32]
 
 SITUATION = HISTORY + 14 + 2 * UNITS  # numbers of the situation as a whole
+WAIT_VALUE = HISTORY + 13  # place of what the rollout policy thinks of waiting
 SLOT = 13  # of a slot
 CANDIDATE = 8  # of a candidate
 REQUEST = 8  # of a request: a candidate with an option
@@ -122,8 +123,8 @@ def show_situation(
     out[at + 10] = 1.0 - state.reserved_bytes / params.decoded_buffer_bytes
     out[at + 11] = 5.0 * leave_p
     out[at + 12] = state.transfers / params.parallel_downloads
-    out[at + 13] = show_value(wait_value)
-    at += 14
+    out[WAIT_VALUE] = show_value(wait_value)
+    at = WAIT_VALUE + 1
     for unit in range(UNITS):
         out[at + unit] = pad[BACKLOG, unit] / 4.0
     for option in range(params.option_unit.shape[0]):

@@ -10,7 +10,7 @@ action and the logits; the rule that makes an action of logits is inside it.
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from agents.checkpoints import read_checkpoint
 from agents.glimpse import look
 from agents.learned import PPOAgent, load_weights, policy_of
-from agents.student import StudentAgent, StudentNetwork, StudentVectorEnv
+from agents.student import StudentAgent, StudentNetwork, StudentVectorEnv, act
 from ppgym.benchmark import suite
-from ppgym.core.actions import WAIT, action_count
+from ppgym.core.actions import action_count
 from ppgym.data import suggest, write_bytes
 from ppgym.env import PromptPreamEnv
 from ppgym.scenario import Option
@@ -41,39 +41,32 @@ SIDE_BY_SIDE = 8  # environments of a scenario, in the check
 MS_PER_S = 1e3
 
 
-class Likeliest(nn.Module):
-    """Takes the legal action of the highest logit."""
+class Deployed(nn.Module):
+    """A policy with its rule, as a graph holds it."""
 
-    def __init__(self, network: nn.Module) -> None:
-        """Wrap a network from observations to logits."""
+    def __init__(self, network: nn.Module, rule: Callable[[Tensor], Tensor]) -> None:
+        """Put them together.
+
+        Args:
+            network: From observations [B, size] to logits [B, actions].
+            rule: From legal logits, -inf elsewhere, to actions [B].
+        """
         super().__init__()
         self.network = network
+        self.rule = rule
 
     def forward(self, observation: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Decide.
 
         Args:
-            observation: [1, size].
-            mask: bool [1, actions].
+            observation: [B, size].
+            mask: bool [B, actions].
 
         Returns:
-            Action [1] and logits [1, actions], -inf where illegal.
+            Actions [B], and logits [B, actions], -inf where illegal.
         """
         logits = self.network(observation).masked_fill(~mask, -torch.inf)
         return self.rule(logits), logits
-
-    def rule(self, logits: Tensor) -> Tensor:
-        """The action of some logits."""
-        return logits.argmax(1)
-
-
-class WaitIfLikelier(Likeliest):
-    """Waits if that is likelier than all downloads together, else takes the likeliest: as `agents.learned.decide`."""
-
-    def rule(self, logits: Tensor) -> Tensor:
-        """The action of some logits."""
-        waits = torch.softmax(logits, dim=1)[:, WAIT] > 0.5
-        return torch.where(waits, WAIT, 1 + logits[:, 1:].argmax(1))
 
 
 class Logits(nn.Module):
@@ -90,7 +83,7 @@ class Logits(nn.Module):
         return logits
 
 
-def read_policy(agent: str, path: Path, options: Sequence[Option], size: int) -> Likeliest:
+def read_policy(agent: str, path: Path, options: Sequence[Option], size: int) -> Deployed:
     """A learned policy as a graph will hold it.
 
     Args:
@@ -110,15 +103,15 @@ def read_policy(agent: str, path: Path, options: Sequence[Option], size: int) ->
     if agent == "student":
         student = StudentNetwork(len(options), **card["config"]["network"])
         load_weights(student, weights, path)
-        return Likeliest(student).eval()
+        return Deployed(student, act).eval()
     policy_class, kwargs = policy_of(card["config"], options)
     box, actions = spaces.Box(-1.0, 1.0, (size,), np.float32), spaces.Discrete(action_count(len(options)))
     policy = policy_class(box, actions, lambda _: 0.0, **kwargs)
     load_weights(policy, weights, path)
-    return WaitIfLikelier(Logits(policy)).eval()
+    return Deployed(Logits(policy), act).eval()
 
 
-def export(policy: Likeliest, path: Path, size: int, actions: int) -> None:
+def export(policy: Deployed, path: Path, size: int, actions: int) -> None:
     """Write a policy as an ONNX graph.
 
     Args:
@@ -149,7 +142,7 @@ class Situation(NamedTuple):
     mask: npt.NDArray[np.bool_]  # [1, actions]
 
 
-def meet(agent: str, policy: Likeliest, count: int) -> Iterator[Situation]:
+def meet(agent: str, policy: Deployed, count: int) -> Iterator[Situation]:
     """Situations that a policy comes into in the standard suite, on the validation split.
 
     Args:
@@ -185,7 +178,7 @@ class Agreement(NamedTuple):
     cpu_ms: float  # mean
 
 
-def compare(policy: Likeliest, graph: onnxruntime.InferenceSession, situations: Sequence[Situation]) -> Agreement:
+def compare(policy: Deployed, graph: onnxruntime.InferenceSession, situations: Sequence[Situation]) -> Agreement:
     """Let both decide.
 
     Args:

@@ -16,7 +16,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor, nn
 
 from agents.checkpoints import read_checkpoint
-from agents.glimpse import CANDIDATE, F4, LOOKS, REQUEST, ROLLOUT, glimpse_layout, glimpse_many, look
+from agents.glimpse import CANDIDATE, F4, LOOKS, REQUEST, ROLLOUT, WAIT_VALUE, glimpse_layout, glimpse_many, look
 from agents.heuristics import Heuristic, Mask
 from agents.learned import load_weights
 from ppgym.core.actions import WAIT, action_count
@@ -26,6 +26,7 @@ from ppgym.vector_env import PromptPreamVectorEnv
 from ppgym.view import PlanningView
 
 ILLEGAL = -1e9  # a logit
+SCALE = 10.0  # of the logits, which tell apart actions that differ by a tenth in QoE
 PRESENT, VALUE = 0, 1  # places in a request's numbers
 
 
@@ -61,6 +62,20 @@ class StudentNetwork(nn.Module):
         self.score = nn.Linear(width, 1, bias=False)
         self.trust = nn.Parameter(torch.tensor(1.0))  # in the rollout policy's values
         self.wait = nn.Sequential(nn.Linear(context_width + width, width), nn.ReLU(), nn.Linear(width, 1))
+        for last in (self.score, self.wait[-1]):  # it begins as the rollout policy
+            nn.init.zeros_(last.weight)
+        nn.init.zeros_(self.wait[-1].bias)
+
+    @torch.no_grad()
+    def sharpen(self, factor: float) -> None:
+        """Scale the logits, so that what is drawn is nearer to what `act` chooses.
+
+        Args:
+            factor: On the logits.
+        """
+        final = self.wait[-1]
+        for parameter in (self.score.weight, self.trust, final.weight, final.bias):
+            parameter *= factor
 
     def forward(self, seen: Tensor) -> Tensor:
         """Score.
@@ -79,11 +94,12 @@ class StudentNetwork(nn.Module):
         codes = torch.relu(self.from_request(requests) + self.option + around[:, :, None])
         codes = torch.relu(self.mix(codes))
         present = requests[..., PRESENT] > 0.0
-        downloads = self.score(codes).squeeze(-1) + self.trust * requests[..., VALUE]
+        downloads = SCALE * (self.score(codes).squeeze(-1) + self.trust * requests[..., VALUE])
         downloads = downloads.masked_fill(~present, ILLEGAL).view(-1, SLOTS, LOOKS * self.options)
         downloads = nn.functional.pad(downloads, (0, (LOOKAHEAD - LOOKS) * self.options), value=ILLEGAL)
         best = (codes * requests[..., PRESENT : PRESENT + 1]).flatten(1, 2).amax(1)
-        wait = self.wait(torch.cat([context, best], dim=-1))
+        wait = self.wait(torch.cat([context, best], dim=-1)) + self.trust * seen[:, WAIT_VALUE : WAIT_VALUE + 1]
+        wait = SCALE * wait
         return torch.cat([wait, downloads.flatten(1)], dim=-1)
 
 
@@ -126,21 +142,22 @@ class StudentVectorEnv(PromptPreamVectorEnv):
         self._results = self._plain._replace(observation=self._seen)
 
 
-@torch.inference_mode()
-def choose(network: nn.Module, seen: F4) -> npt.NDArray[np.int64]:
-    """The likeliest actions.
+def act(logits: Tensor) -> Tensor:
+    """Choose: `WAIT` where that is likelier than all downloads together, else the likeliest download.
+
+    The likeliest single action would wait wherever downloads share what is likely.
 
     Args:
-        network: The student.
-        seen: [B, size].
+        logits: [B, 1 + S * L * O].
 
     Returns:
         [B] actions.
     """
-    actions: npt.NDArray[np.int64] = network(torch.from_numpy(seen)).argmax(1).numpy()
-    return actions
+    waits = torch.softmax(logits, dim=1)[:, WAIT] > 0.5
+    return torch.where(waits, WAIT, 1 + logits[:, 1:].argmax(1))
 
 
+@torch.inference_mode()
 def play(network: nn.Module, envs: StudentVectorEnv, first_seed: int) -> npt.NDArray[np.float64]:
     """Play one episode in each environment.
 
@@ -157,7 +174,7 @@ def play(network: nn.Module, envs: StudentVectorEnv, first_seed: int) -> npt.NDA
     returns, plays = np.zeros(envs.num_envs), np.ones(envs.num_envs, np.bool_)
     while plays.any():
         actions = np.full(envs.num_envs, WAIT)
-        actions[plays] = choose(network, seen[plays])
+        actions[plays] = act(network(torch.from_numpy(seen[plays]))).numpy()
         seen, rewards, terminated, truncated, _ = envs.step(actions)
         returns += rewards * plays
         plays &= ~(terminated | truncated)
@@ -198,8 +215,9 @@ class StudentAgent(Heuristic):
         self.network, self.temperature = _load_network(path, path.stat().st_mtime_ns, len(self.env.options))
 
     def decide(self, view: PlanningView, mask: Mask) -> int:
-        """Take the likeliest action; see `Heuristic.decide`."""
-        return int(np.where(mask, self.logits(view), -np.inf).argmax())
+        """Choose by `act`; see `Heuristic.decide`."""
+        logits = torch.from_numpy(np.where(mask, self.logits(view), ILLEGAL))
+        return int(act(logits[None])[0])
 
     @torch.inference_mode()
     def logits(self, view: PlanningView) -> npt.NDArray[np.float32]:

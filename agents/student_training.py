@@ -46,15 +46,15 @@ RIVALS = (TEACHER, "ppo", "greedy", "fixed_preload")
 SECTIONS = {
     "": ("network", "others", "teacher", "rounds", "fit", "fine_tuning", "evaluation"),
     "network": ("width", "context_width"),
-    "fit": ("epochs", "batch_size", "learning_rate", "temperature", "weight_power"),
+    "fit": ("epochs", "batch_size", "learning_rate", "temperature", "regret_share", "weight_power"),
     "fine_tuning": (
         *("n_timesteps", "n_envs", "n_steps", "batch_size", "n_epochs", "learning_rate", "gamma", "gae_lambda"),
-        *("clip_range", "ent_coef", "vf_coef", "max_grad_norm", "critic_rollouts", "reward_scale"),
+        *("clip_range", "ent_coef", "vf_coef", "max_grad_norm", "sharpen", "critic_rollouts", "reward_scale"),
     ),
     "evaluation": ("every", "validation_episodes", "test_episodes"),
 }
 ROUND_KEYS = ("episodes", "commented_share", "stray_share")
-NOT_PPO = ("n_timesteps", "n_envs", "learning_rate", "critic_rollouts", "reward_scale")
+NOT_PPO = ("n_timesteps", "n_envs", "learning_rate", "sharpen", "critic_rollouts", "reward_scale")
 FIRST_SEED, SEEDS_A_RUN, SEEDS_A_ROUND = 1_000_000, 100_000, 10_000  # of the lessons' episodes
 CRITIC = 128  # width
 CONFIG = "config.json"
@@ -316,6 +316,7 @@ def fine_tune(folder: Path, config: Mapping[str, Any], validation: Validation, c
         model.env.seed(config["seed"] + model.num_timesteps)
     else:
         load_weights(model.policy.mlp_extractor.actor, weights, last)
+        model.policy.mlp_extractor.actor.sharpen(params["sharpen"])
     tutor = Tutor(folder, config, card["scores"], validation, console)
     tutor.init_callback(model)
     try:

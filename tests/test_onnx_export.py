@@ -11,29 +11,9 @@ from agents.learned import PPOAgent, decide
 pytest.importorskip("onnxruntime", reason="the extra 'deploy' is not installed")
 pytest.importorskip("onnxscript", reason="the extra 'deploy' is not installed")
 
-from agents.onnx_export import WEIGHTS, WaitIfLikelier, compare, export, meet, open_graph, read_policy
-from ppgym.core.actions import WAIT, action_count
+from agents.onnx_export import WEIGHTS, compare, export, meet, open_graph, read_policy
+from ppgym.core.actions import action_count
 from ppgym.env import PromptPreamEnv
-
-
-class Fixed(torch.nn.Module):
-    def __init__(self, logits: list[float]) -> None:
-        super().__init__()
-        self.logits = torch.tensor([logits])
-
-    def forward(self, observation: torch.Tensor) -> torch.Tensor:
-        return self.logits
-
-
-def test_waiting_must_be_likelier_than_all_downloads_together() -> None:
-    everything = torch.ones(1, 3, dtype=torch.bool)
-    observation = torch.zeros(1, 1)
-    shares = np.log([0.45, 0.25, 0.3]).tolist()
-    assert WaitIfLikelier(Fixed(shares))(observation, everything)[0].item() == 2  # though WAIT is the likeliest
-    assert WaitIfLikelier(Fixed(np.log([0.6, 0.3, 0.1]).tolist()))(observation, everything)[0].item() == WAIT
-    mask = torch.tensor([[True, True, False]])
-    assert WaitIfLikelier(Fixed(shares))(observation, mask)[0].item() == WAIT  # 0.45 : 0.25
-    assert WaitIfLikelier(Fixed([-9.0, 1.0, 1.0]))(observation, torch.tensor([[True, False, False]]))[0].item() == WAIT
 
 
 @pytest.mark.parametrize("agent", WEIGHTS)
@@ -53,7 +33,7 @@ def test_the_graph_decides_the_same(agent: str, tmp_path: Path) -> None:
     assert len(chosen) > 10  # it is no constant
 
 
-def test_the_rule_of_ppo_is_the_agents(tmp_path: Path) -> None:
+def test_the_rule_of_ppo_is_the_agents() -> None:
     env = PromptPreamEnv(split="validation")
     world = env.world
     policy = read_policy("ppo", PPOAgent.WEIGHTS, world.options, world.features.layout.size)
