@@ -14,18 +14,13 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
-from agents.glimpse import F4, ROLLOUT, glimpse, glimpse_layout
+from agents.glimpse import F4, glimpse_layout, look
 from agents.lessons import NOTHING, Lesson
 from agents.student import ILLEGAL, StudentNetwork
-from ppgym.core.actions import action_count
-from ppgym.core.dynamics import reset_state, transition
-from ppgym.core.episodes import Episodes, Links, take_episode
-from ppgym.core.jit import unlocked
-from ppgym.core.state import F8, I4, SLOTS, U1, CatalogArrays, Params, new_states
-from ppgym.planning.rollout import PAD, RolloutPolicy
-from ppgym.scenario import Scenario, World, make_rng, make_world
+from ppgym.core.state import I4
+from ppgym.env import PromptPreamEnv
 
-UNKNOWN_QOE = 1.0
+UNKNOWN_QOE = 1.0  # lost, beyond the worst that was looked at, by what was not
 
 
 class Sheet(NamedTuple):
@@ -42,53 +37,13 @@ class Sheet(NamedTuple):
         return (self.seen.shape[1] - glimpse_layout(0).size) // (glimpse_layout(1).size - glimpse_layout(0).size)
 
 
-@unlocked
-def replay(
-    params: Params,
-    catalog: CatalogArrays,
-    links: Links,
-    episodes: Episodes,
-    states: np.ndarray,
-    leave_p: float,
-    policy: RolloutPolicy,
-    pad: F8,
-    values: F8,
-    taken: I4,
-    commented: U1,
-    out: F4,
-) -> None:
-    """Play an episode again and show it where it was commented on.
-
-    Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        links: The pool of traces.
-        episodes: [1] the draw.
-        states: [1] of STATE_DTYPE, scratch.
-        leave_p: P(the session ends after a video).
-        policy: The rollout policy.
-        pad: Scratch [PAD, SLOTS].
-        values: Scratch [1 + S * L * O].
-        taken: [T] actions.
-        commented: [T] 1 where there is a comment.
-        out: Output [comments, size].
-    """
-    episode, state, row = take_episode(episodes, links, 0), states[0], 0
-    reset_state(params, catalog, episode, state, None)
-    for step in range(taken.shape[0]):
-        if commented[step]:
-            glimpse(params, catalog, episode, state, leave_p, policy, pad, values, out[row])
-            row += 1
-        transition(params, catalog, episode, state, taken[step])
-
-
 @functools.lru_cache(maxsize=32)
-def _world(scenario: str, split: str) -> World:
-    return make_world(Scenario.parse(scenario), split)
+def _environment(scenario: str, split: str) -> PromptPreamEnv:
+    return PromptPreamEnv(scenario, split)
 
 
 def show(lesson: Lesson, split: str) -> Sheet:
-    """What a student saw in a lesson.
+    """What a student saw in a lesson, by replay.
 
     Args:
         lesson: The lesson.
@@ -97,32 +52,18 @@ def show(lesson: Lesson, split: str) -> Sheet:
     Returns:
         One row a comment. Its weight is 1 over the minutes that the viewer would watch, as in the benchmark's mean.
     """
-    world, states = _world(lesson.scenario, split), new_states(1)
-    episodes = world.new_episodes(1)
-    world.draw(make_rng(lesson.seed, split), episodes, 0)
+    env = _environment(lesson.scenario, split)
+    env.reset(seed=lesson.seed)
     commented = lesson.considered[:, 0] != NOTHING
-    options = len(world.options)
-    seen = np.zeros((int(commented.sum()), glimpse_layout(options).size), np.float32)
-    replay(
-        world.params,
-        world.catalog,
-        world.links,
-        episodes,
-        states,
-        world.law.leave_p,
-        ROLLOUT,
-        np.zeros((PAD, SLOTS)),
-        np.zeros(action_count(options)),
-        lesson.taken,
-        commented.astype(np.uint8),
-        seen,
-    )
-    return Sheet(
-        seen.astype(np.float16),
-        lesson.considered[commented],
-        lesson.advantage[commented],
-        np.full(len(seen), 60.0 / lesson.drawn_watch_s, np.float32),
-    )
+    seen = np.zeros((int(commented.sum()), glimpse_layout(len(env.options)).size), np.float16)
+    row = 0
+    for action, here in zip(lesson.taken.tolist(), commented.tolist(), strict=True):
+        if here:
+            seen[row] = look(env.planning_view())
+            row += 1
+        env.step(action)
+    weight = np.full(len(seen), 60.0 / lesson.drawn_watch_s, np.float32)
+    return Sheet(seen, lesson.considered[commented], lesson.advantage[commented], weight)
 
 
 def collate(sheets: Sequence[Sheet]) -> Sheet:
