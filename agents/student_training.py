@@ -98,7 +98,7 @@ def scenarios_of(config: Mapping[str, Any]) -> tuple[str, list[str]]:
 
 
 def share_out(config: Mapping[str, Any], count: int) -> dict[str, int]:
-    """How many of some episodes or environments each scenario gets: half of them the run's, if there are others."""
+    """How many of some environments each scenario gets: half of them the run's, if there are others."""
     scenario, others = scenarios_of(config)
     each = count // (2 * len(others)) if others else 0
     return {scenario: count - each * len(others)} | {other: each for other in others}
@@ -137,12 +137,12 @@ def lesson_jobs(folder: Path, config: Mapping[str, Any], number: int) -> list[be
         number: Of the round, from 0.
 
     Returns:
-        The episodes, the scenarios mixed.
+        The episodes; every other one is of the run's scenario, if there are others.
     """
+    scenario, others = scenarios_of(config)
     count = config["hyperparams"]["rounds"][number]["episodes"]
-    names = [name for name, some in share_out(config, count).items() for _ in range(some)]
+    names = [others[i // 2 % len(others)] if others and i % 2 else scenario for i in range(count)]
     first = FIRST_SEED + SEEDS_A_RUN * config["seed"] + SEEDS_A_ROUND * number
-    names = [names[i] for i in np.random.default_rng(first).permutation(count)]
     player, params = TEACHER, {}
     if number > 0:
         player, params = "student", {"weights": str(folder / f"round-{number - 1}.safetensors")}
