@@ -34,7 +34,8 @@ class Sheet(NamedTuple):
     @property
     def options(self) -> int:
         """O, from what was seen."""
-        return (self.seen.shape[1] - glimpse_layout(0).size) // (glimpse_layout(1).size - glimpse_layout(0).size)
+        none, one = glimpse_layout(0).size, glimpse_layout(1).size
+        return int((self.seen.shape[1] - none) // (one - none))
 
 
 @functools.lru_cache(maxsize=32)
@@ -146,7 +147,7 @@ def fit(
             losses = comment_loss(logits, *comments, temperature, regret_share)
             loss = (losses * torch.from_numpy(weight[rows])).mean()
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             decay.step()

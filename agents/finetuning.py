@@ -25,8 +25,9 @@ class JoinedVecEnv(VecEnv):
 
     Attributes:
         elapsed_s: [N] simulated seconds that the last step took.
-        weight: [N] 1 over the minutes that the viewer of the last step's episode would watch: what its return counts
-            for in a benchmark's mean. A learner may know it of the past; an agent may not.
+        weight: [N] root of 1 over the minutes that the viewer of the last step's episode would watch. The benchmark's
+            mean weighs returns by the square of it, of which a few short episodes have most. A learner may know it of
+            what is past; an agent may not.
     """
 
     def __init__(self, parts: list[SB3VecEnv]) -> None:
@@ -45,7 +46,7 @@ class JoinedVecEnv(VecEnv):
         """Seed the next reset: consecutive ones."""
         seeds = super().seed(seed)
         for part, first in zip(self.parts, [0, *self._ends[:-1].tolist()], strict=True):
-            part.seed(None if seeds[first] is None else int(seeds[first]))  # type: ignore[arg-type]
+            part.seed(seeds[first])
         return list(seeds)
 
     def reset(self) -> npt.NDArray[np.float32]:
@@ -203,3 +204,16 @@ def make_ppo(
         device="cpu",
         **params,
     )
+
+
+def student_of(model: Any) -> StudentNetwork:
+    """The student inside a model.
+
+    Args:
+        model: Made by `make_ppo`.
+
+    Returns:
+        Its network, as it is.
+    """
+    student: StudentNetwork = model.policy.mlp_extractor.actor
+    return student

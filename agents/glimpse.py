@@ -308,4 +308,5 @@ def look(view: PlanningView) -> F4:
         np.zeros(len(view.action_mask)),
         out,
     )
-    return out[0]
+    seen: F4 = out[0]
+    return seen

@@ -122,8 +122,14 @@ def export(policy: Deployed, path: Path, size: int, actions: int) -> None:
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of libraries that nobody needs here
     example = torch.zeros(1, size), torch.ones(1, actions, dtype=torch.bool)
-    names = {"input_names": ["observation", "mask"], "output_names": ["action", "logits"]}
-    program = torch.onnx.export(policy, example, dynamo=True, verbose=False, **names)
+    program = torch.onnx.export(
+        policy,
+        example,
+        dynamo=True,
+        verbose=False,
+        input_names=["observation", "mask"],
+        output_names=["action", "logits"],
+    )
     assert program is not None, "the exporter returns a program where it is given no path"
     write_bytes(path, program.model_proto.SerializeToString())
 

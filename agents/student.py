@@ -62,9 +62,8 @@ class StudentNetwork(nn.Module):
         self.score = nn.Linear(width, 1, bias=False)
         self.trust = nn.Parameter(torch.tensor(1.0))  # in the rollout policy's values
         self.wait = nn.Sequential(nn.Linear(context_width + width, width), nn.ReLU(), nn.Linear(width, 1))
-        for last in (self.score, self.wait[-1]):  # it begins as the rollout policy
-            nn.init.zeros_(last.weight)
-        nn.init.zeros_(self.wait[-1].bias)
+        for parameter in self._final():  # it begins as the rollout policy
+            nn.init.zeros_(parameter)
 
     @torch.no_grad()
     def sharpen(self, factor: float) -> None:
@@ -73,9 +72,12 @@ class StudentNetwork(nn.Module):
         Args:
             factor: On the logits.
         """
-        final = self.wait[-1]
-        for parameter in (self.score.weight, self.trust, final.weight, final.bias):
-            parameter *= factor
+        for parameter in (self.trust, *self._final()):
+            parameter.mul_(factor)
+
+    def _final(self) -> list[nn.Parameter]:
+        """What the logits are linear in, besides `trust`."""
+        return [*self.score.parameters(), *self.wait[-1].parameters()]
 
     def forward(self, seen: Tensor) -> Tensor:
         """Score.
@@ -120,8 +122,9 @@ class StudentVectorEnv(PromptPreamVectorEnv):
     def drawn_watch_s(self) -> npt.NDArray[np.float64]:
         """[N] content seconds that the viewers of the present episodes would watch; see `PromptPreamEnv`."""
         leaves = self._episodes.leaves.astype(np.bool_)
-        reached = np.cumsum(leaves, axis=1) - leaves == 0
-        return np.sum(self._episodes.watch_s * reached, axis=1)
+        reached: npt.NDArray[np.bool_] = np.cumsum(leaves, axis=1) - leaves == 0
+        drawn_s: npt.NDArray[np.float64] = np.sum(self._episodes.watch_s * reached, axis=1)
+        return drawn_s
 
     def _move(self) -> None:
         self._results = self._plain

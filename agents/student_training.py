@@ -31,7 +31,7 @@ from agents.checkpoints import (
     write_training_state,
 )
 from agents.distillation import collate, fit, show
-from agents.finetuning import make_ppo
+from agents.finetuning import make_ppo, student_of
 from agents.learned import load_weights
 from agents.lessons import TEACHER, give_lessons, read_lessons
 from agents.student import StudentNetwork, StudentVectorEnv, play
@@ -242,10 +242,9 @@ class Tutor(BaseCallback):
         )
         self._task = self._progress.add_task("", total=params["n_timesteps"])
 
-    def student(self) -> nn.Module:
+    def student(self) -> StudentNetwork:
         """The student as it is."""
-        actor: nn.Module = self.model.policy.mlp_extractor.actor
-        return actor
+        return student_of(self.model)
 
     def save(self) -> None:
         """Write the latest checkpoint: the whole policy, and what training needs to go on."""
@@ -313,10 +312,10 @@ def fine_tune(folder: Path, config: Mapping[str, Any], validation: Validation, c
         load_weights(model.policy, weights, latest)
         restore_training_state(latest, model.policy.optimizer)
         model.num_timesteps = card["timesteps"]
-        model.env.seed(config["seed"] + model.num_timesteps)
+        model.env.seed(config["seed"] + model.num_timesteps)  # type: ignore[union-attr]
     else:
-        load_weights(model.policy.mlp_extractor.actor, weights, last)
-        model.policy.mlp_extractor.actor.sharpen(params["sharpen"])
+        load_weights(student_of(model), weights, last)
+        student_of(model).sharpen(params["sharpen"])
     tutor = Tutor(folder, config, card["scores"], validation, console)
     tutor.init_callback(model)
     try:
