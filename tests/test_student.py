@@ -249,7 +249,7 @@ def test_a_fit_finds_what_the_teacher_prefers(lesson: Lesson) -> None:
         loss = comment_loss(logits, *columns, temperature=0.1, regret_share=0.1).mean().item()
         return loss, float((logits.argmax(1).numpy() == wanted).mean())
 
-    how: dict[str, Any] = {"epochs": 30, "batch_size": 16, "learning_rate": 3e-3, "weight_power": 0.5}
+    how: dict[str, Any] = {"epochs": 12, "batch_size": 16, "learning_rate": 3e-3, "weight_power": 0.5}
     loss, agreement = judge()
     fit(network, sheet, temperature=0.1, regret_share=0.1, seed=0, **how)
     assert judge()[0] < loss - 0.3
@@ -297,7 +297,7 @@ def test_joined_environments_are_their_parts() -> None:
     np.testing.assert_array_equal(joined.reset(), np.concatenate([one.reset() for one in alone]))
     rng = np.random.default_rng(0)
     for _ in range(150):
-        weight = 60.0 / np.concatenate([one.envs.drawn_watch_s() for one in alone])
+        weight = np.sqrt(60.0 / np.concatenate([one.envs.drawn_watch_s() for one in alone]))
         masks = np.array(joined.env_method("action_masks"))
         actions = (rng.random(masks.shape) * masks).argmax(axis=1)
         mine = joined.step(actions)
