@@ -5,7 +5,7 @@
 #     make format  let ruff rewrite what it can
 
 PYTHON ?= python3
-EXTRAS ?= rl,codec,bench,ray,dev
+EXTRAS ?= rl,codec,bench,deploy,ray,dev
 PYTEST_ARGS ?=
 
 BIN := .venv/bin

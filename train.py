@@ -20,7 +20,7 @@ class Arguments:
     """
 
     agent: str = "ppo"
-    """What to train: ppo or dqn."""
+    """What to train: ppo, dqn or student."""
     scenario: str = DEFAULT_SCENARIO
     """network/device/viewer; names with commas between them, or * for all, train one model for several scenarios."""
     timesteps: int | None = None

@@ -62,6 +62,7 @@ AGENTS: dict[str, str] = {
     "mcts": "agents.mcts:MCTSAgent",
     "ppo": "agents.learned:PPOAgent",
     "dqn": "agents.learned:DQNAgent",
+    "student": "agents.student:StudentAgent",
     "clairvoyant": "agents.clairvoyant:Clairvoyant",
 }
 """Import path of each name's class."""

@@ -4,7 +4,7 @@ The machinery is in `ppgym.planning`; here are the agent's parameters and the ab
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -17,6 +17,10 @@ from ppgym.planning.planner import Plan, Planner, PlannerKnobs
 from ppgym.planning.pruning import RULES
 from ppgym.view import PlanningView
 
+if TYPE_CHECKING:
+    from agents.student import StudentAgent
+
+PRIOR_KNOBS = {"root_actions": 6, "advantage_sd": 0.5}  # with a student's opinion, which is a better one
 NO_TIME = 1e-3  # share of a prompt's decode seconds that a planner sees that has no model of them
 
 
@@ -45,6 +49,21 @@ def read_knobs(fields: dict[str, Any]) -> PlannerKnobs:
     return knobs
 
 
+def load_student(env: gymnasium.Env[Any, Any], prior: str) -> "StudentAgent":
+    """The agent whose opinion begins a search, imported here so that the planner alone needs no deep-learning library.
+
+    Args:
+        env: The environment that it is asked about.
+        prior: "student", or the path of a student's weights.
+
+    Returns:
+        The agent.
+    """
+    from agents.student import StudentAgent
+
+    return StudentAgent(env, weights=None if prior == "student" else prior)
+
+
 class MCTSAgent(Heuristic):
     """Plans every decision by simulating sampled futures; see `ppgym.planning.planner.Planner`.
 
@@ -69,6 +88,7 @@ class MCTSAgent(Heuristic):
         belief: bool = True,
         waste_weight: float = 1.0,
         stall_weight: float = 1.0,
+        prior: str | None = None,
         **knobs: Any,
     ) -> None:
         """Make the agent.
@@ -87,6 +107,8 @@ class MCTSAgent(Heuristic):
             belief: Ablation: False plans for one future, of mean bandwidth and mean watch times.
             waste_weight: Factor on the weight of waste in planning: the one knob between stalls and waste.
             stall_weight: Factor on the weight of stalls in planning: a second knob, for diagnosis.
+            prior: "student" begins each search with what the planner's student thinks of the actions, a path with what
+                the weights there do, None with the rollout policy's opinion.
             **knobs: Fields of `PlannerKnobs`; those that are records in their turn may be JSON objects.
 
         Raises:
@@ -114,13 +136,15 @@ class MCTSAgent(Heuristic):
             seed=0 if seed is None else seed,
             believes=belief,
             threads=threads,
-            knobs=read_knobs(knobs),
+            knobs=read_knobs(knobs if prior is None else PRIOR_KNOBS | knobs),
         )
         self.last_plan: Plan | None = None
+        self.student = None if prior is None else load_student(env, prior)
 
     def decide(self, view: PlanningView, mask: Mask) -> int:
         """Plan; see `Heuristic.decide`."""
-        self.last_plan = self.planner.plan(self._ablate(replace(view, action_mask=np.asarray(mask, np.int8))))
+        seen = self._ablate(replace(view, action_mask=np.asarray(mask, np.int8)))
+        self.last_plan = self.planner.plan(seen, None if self.student is None else self.student.opinion(seen))
         return self.last_plan.action
 
     def _ablate(self, view: PlanningView) -> PlanningView:

@@ -123,7 +123,7 @@ def begin_run(
         FileNotFoundError: A file is missing.
     """
     if agent not in KEYS:
-        raise ValueError(f"unknown agent {agent!r}; {suggest(agent, KEYS)}")
+        raise ValueError(f"unknown agent {agent!r}; {suggest(agent, (*KEYS, 'student'))}")
     scenarios_of({"scenario": scenario, "overrides": overrides})
     params = read_hyperparams(hyperparams or Path(__file__).parent / "hyperparams" / f"{agent}.yml", agent)
     folder = output or Path("runs") / f"{agent}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -200,6 +200,10 @@ def train(
     for name, value, least in (("seed", seed, 0), ("timesteps", timesteps, 1)):
         if value is not None and value < least:
             raise ValueError(f"{name}: expected at least {least}, got {value}")
+    if agent == "student":
+        from agents.student_training import train_student  # which learns in another way, with parts of this file
+
+        return train_student(scenario, overrides or {}, seed, timesteps, hyperparams, output, resume)
     console = Console(stderr=True)
     torch.set_num_threads(UPDATE_THREADS)
     if resume is None:

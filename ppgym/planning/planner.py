@@ -46,6 +46,7 @@ class Plan(NamedTuple):
     action: int
     root_actions: I4  # [A], the rollout policy's choice first
     advantage: F8  # [A] estimated QoE over the rollout policy's choice until the horizon; -inf where dropped
+    prior: F8  # [A] the advantage that was expected before any simulation
     visits: I4  # [A]
     simulations: int  # spent
     removed: dict[str, int]  # by rule, how many requests it removed
@@ -129,16 +130,18 @@ class Planner:
         self._scratches: list[Scratch] = []
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
-    def plan(self, view: PlanningView) -> Plan:
+    def plan(self, view: PlanningView, opinion: F8 | None = None) -> Plan:
         """Search.
 
         1. Draw futures that agree with the view.
-        2. List the actions that are worth a look, by the rollout policy's opinion of them.
+        2. List the actions that are worth a look, by the rollout policy's opinion of them, or another's.
         3. Sequential halving: simulate all of them in the same futures, keep the better half, and so on.
-        4. Take the highest posterior advantage over the rollout policy's choice.
+        4. Take the highest posterior advantage over that opinion's choice.
 
         Args:
             view: The planning view.
+            opinion: [1 + S * L * O] what each action is thought to be worth, in QoE up to a constant, -inf where it is
+                not to be looked at; the rollout policy's where None.
 
         Returns:
             The plan.
@@ -157,7 +160,7 @@ class Planner:
         if not self._scratches or len(self._scratches[0].values) != len(view.action_mask):
             self._scratches = [new_scratch(len(view.action_mask), knobs.search.depth) for _ in self._trees]
 
-        actions, prior, removed = self._candidates(view, futures)
+        actions, prior, removed = self._candidates(view, futures, opinion)
         for tree in self._trees:
             plant(tree, actions, prior)
         spent = self._halve(view, futures, prior, started_s)
@@ -169,6 +172,7 @@ class Planner:
             action=int(actions[int(advantage.argmax())]),
             root_actions=actions,
             advantage=advantage,
+            prior=prior,
             visits=visits,
             simulations=spent,
             removed=removed,
@@ -177,8 +181,8 @@ class Planner:
             view=view,
         )
 
-    def _candidates(self, view: PlanningView, futures: Futures) -> tuple[I4, F8, dict[str, int]]:
-        """The actions to look at, the rollout policy's choice first, and their prior advantage over it."""
+    def _candidates(self, view: PlanningView, futures: Futures, opinion: F8 | None) -> tuple[I4, F8, dict[str, int]]:
+        """The actions to look at, the opinion's choice first, and their prior advantage over it."""
         scratch = self._scratches[0]
         scratch.values[:] = -np.inf
         chosen = prior_values(
@@ -192,6 +196,9 @@ class Planner:
             scratch,
         )
         values = scratch.values.copy()
+        if opinion is not None:
+            values = np.where(values > -np.inf, opinion, -np.inf)
+            chosen = int(values.argmax())
         if not view.action_mask[chosen]:
             chosen = int(np.where(view.action_mask == 1, values, -np.inf).argmax())
         requests, removed = prune(view, self.rules, float(estimate_bps(view.state, 5)))

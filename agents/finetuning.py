@@ -1,0 +1,219 @@
+"""Fine-tuning of a student by PPO, in environments of several scenarios side by side.
+
+The network and what it sees are in `agents.student`; how it is taught before is in `agents.distillation`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium.vector import AutoresetMode
+from sb3_contrib import MaskablePPO
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor, nn
+
+from agents.sb3 import SB3VecEnv, TimedRolloutBuffer
+from agents.student import StudentNetwork, StudentVectorEnv
+
+
+class JoinedVecEnv(VecEnv):
+    """Vector environments of several scenarios as one.
+
+    Attributes:
+        elapsed_s: [N] simulated seconds that the last step took.
+        weight: [N] root of 1 over the minutes that the viewer of the last step's episode would watch. The benchmark's
+            mean weighs returns by the square of it, of which a few short episodes have most. A learner may know it of
+            what is past; an agent may not.
+    """
+
+    def __init__(self, parts: list[SB3VecEnv]) -> None:
+        """Join them; each is over a `StudentVectorEnv`."""
+        self.parts = parts
+        self._ends = np.cumsum([part.num_envs for part in parts])
+        count = int(self._ends[-1])
+        self.elapsed_s = np.zeros(count)
+        self.weight = np.ones(count)
+        super().__init__(count, parts[0].observation_space, parts[0].action_space)
+
+    def _weights(self) -> npt.NDArray[np.float64]:
+        return np.sqrt(60.0 / np.concatenate([part.envs.drawn_watch_s() for part in self.parts]))  # type: ignore[attr-defined]
+
+    def seed(self, seed: int | None = None) -> list[int | None]:
+        """Seed the next reset: consecutive ones."""
+        seeds = super().seed(seed)
+        for part, first in zip(self.parts, [0, *self._ends[:-1].tolist()], strict=True):
+            part.seed(seeds[first])
+        return list(seeds)
+
+    def reset(self) -> npt.NDArray[np.float32]:
+        """Start an episode in every environment."""
+        return np.concatenate([part.reset() for part in self.parts])
+
+    def step_async(self, actions: npt.NDArray[np.int64]) -> None:
+        """Take the actions that `step_wait` carries out."""
+        for part, some in zip(self.parts, np.split(actions, self._ends[:-1]), strict=True):
+            part.step_async(some)
+
+    def step_wait(self) -> Any:
+        """Act in every environment; see `SB3VecEnv.step_wait`."""
+        self.weight = self._weights()
+        columns = list(zip(*[part.step_wait() for part in self.parts], strict=True))
+        self.elapsed_s = np.concatenate([part.elapsed_s for part in self.parts])
+        infos = [info for some in columns[3] for info in some]
+        return np.concatenate(columns[0]), np.concatenate(columns[1]), np.concatenate(columns[2]), infos
+
+    def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
+        """Call a method that answers for all environments at once, such as `action_masks`."""
+        answers = [one for part in self.parts for one in part.env_method(method_name, *method_args, **method_kwargs)]
+        return [answers[i] for i in self._get_indices(indices)]
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """An attribute, once for each environment asked for."""
+        values = [value for part in self.parts for value in part.get_attr(attr_name)]
+        return [values[i] for i in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Refused; see `SB3VecEnv.set_attr`."""
+        self.parts[0].set_attr(attr_name, value, indices)
+
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
+        """False for each environment asked for."""
+        return [False for _ in self._get_indices(indices)]
+
+    def close(self) -> None:
+        """Close all."""
+        for part in self.parts:
+            part.close()
+
+
+class WeightedRolloutBuffer(TimedRolloutBuffer):
+    """A timed rollout buffer whose advantages count by the weight of their episode.
+
+    The weight is fixed when the episode is drawn, so that no decision changes it: the policy's gradient is that of the
+    weighted mean of returns, whatever the critic's unit.
+    """
+
+    def reset(self) -> None:
+        """Forget everything."""
+        super().reset()
+        self._weight = np.zeros((self.buffer_size, self.n_envs), np.float32)
+
+    def add(self, *args: Any, **kwargs: Any) -> None:
+        """Add a step of every environment."""
+        self._weight[self.pos] = self._clock.weight  # type: ignore[attr-defined]
+        super().add(*args, **kwargs)
+
+    def compute_returns_and_advantage(self, last_values: torch.Tensor, dones: npt.NDArray[np.bool_]) -> None:
+        """Estimate, then weigh."""
+        super().compute_returns_and_advantage(last_values, dones)
+        self.advantages *= self._weight
+
+
+class StudentActorCritic(nn.Module):
+    """What Stable-Baselines3 calls an extractor: its two "latents" are the logits and what the value is read from."""
+
+    def __init__(self, options: int, network: Mapping[str, int], critic_width: int) -> None:
+        """Make both networks.
+
+        Args:
+            options: O.
+            network: Keyword arguments of `StudentNetwork`.
+            critic_width: Of the critic's layers.
+        """
+        super().__init__()
+        self.actor = StudentNetwork(options, **network)
+        self._seen = self.actor.layout.requests
+        self.critic = nn.Sequential(
+            nn.Linear(self._seen, critic_width), nn.ReLU(), nn.Linear(critic_width, critic_width), nn.ReLU()
+        )
+        self.latent_dim_vf = critic_width
+
+    def forward(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and the critic's code."""
+        return self.forward_actor(seen), self.forward_critic(seen)
+
+    def forward_actor(self, seen: Tensor) -> Tensor:
+        """Logits [B, 1 + S * L * O]."""
+        logits: Tensor = self.actor(seen)
+        return logits
+
+    def forward_critic(self, seen: Tensor) -> Tensor:
+        """The critic's code [B, critic_width]: of the situation, the slots and the candidates."""
+        code: Tensor = self.critic(seen[:, : self._seen])
+        return code
+
+
+class StudentPolicy(MaskableActorCriticPolicy):
+    """A masked actor-critic policy around the student."""
+
+    def __init__(self, *args: Any, options: int, network: Mapping[str, int], critic_width: int, **kwargs: Any) -> None:
+        """Make the policy; see `StudentActorCritic` for the arguments."""
+        self._network_arguments = (options, network, critic_width)
+        super().__init__(*args, **kwargs)
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        networks = StudentActorCritic(*self._network_arguments)
+        self.mlp_extractor = networks  # type: ignore[assignment]
+        self.action_net = nn.Identity()
+        self.value_net = nn.Linear(networks.latent_dim_vf, 1)
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+
+
+def make_ppo(
+    scenarios: Mapping[str, int],
+    network: Mapping[str, int],
+    critic_width: int,
+    params: Mapping[str, Any],
+    reward_scale: float,
+    seed: int,
+) -> MaskablePPO:
+    """PPO with an untrained student.
+
+    Args:
+        scenarios: How many environments of each.
+        network: Keyword arguments of `StudentNetwork`.
+        critic_width: Of the critic's layers.
+        params: Keyword arguments of `MaskablePPO`.
+        reward_scale: Factor on the rewards.
+        seed: Seeds it.
+
+    Returns:
+        The model.
+    """
+    env = JoinedVecEnv(
+        [
+            SB3VecEnv(StudentVectorEnv(count, name, "train", AutoresetMode.SAME_STEP), reward_scale)
+            for name, count in scenarios.items()
+        ]
+    )
+    return MaskablePPO(
+        StudentPolicy,
+        env,
+        policy_kwargs={
+            "options": len(env.parts[0].envs.options),
+            "network": dict(network),
+            "critic_width": critic_width,
+        },
+        rollout_buffer_class=WeightedRolloutBuffer,
+        rollout_buffer_kwargs={"clock": env},
+        seed=seed,
+        device="cpu",
+        **params,
+    )
+
+
+def student_of(model: Any) -> StudentNetwork:
+    """The student inside a model.
+
+    Args:
+        model: Made by `make_ppo`.
+
+    Returns:
+        Its network, as it is.
+    """
+    student: StudentNetwork = model.policy.mlp_extractor.actor
+    return student
