@@ -10,3 +10,6 @@ if __name__ == "__main__":
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; with --output, the same command goes on from here", file=sys.stderr)
+        sys.exit(130)

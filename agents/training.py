@@ -178,7 +178,7 @@ def train(
     """Train an agent, keep its checkpoints, and compare the best one with the heuristics on the test split.
 
     Args:
-        agent: "ppo" or "dqn".
+        agent: "ppo", "dqn", or "student" (see `agents.student_training`).
         scenario: Name of the scenario, or a pattern of several (`agents.runs.names_of`) that one model shall serve.
         overrides: Fields of `Scenario` that differ from the named ones.
         seed: Seeds everything.
