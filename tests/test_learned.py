@@ -91,6 +91,7 @@ def test_adapter_equals_single_environments() -> None:
                 sums[i][name] += info[f"reward_{name}"]
             assert rewards[i] == np.float32(scale * reward)
             assert adapter.elapsed_s[i] == info["elapsed_s"]
+            assert adapter.weight[i] == pytest.approx(60.0 / single.drawn_watch_s())
             assert ended[i] == (terminated or truncated)
             if ended[i]:
                 np.testing.assert_array_equal(infos[i]["terminal_observation"], observation)
@@ -158,6 +159,7 @@ def test_adapter_answers_as_stable_baselines3_asks() -> None:
 
 class FakeClock:
     elapsed_s = np.ones(2)
+    weight = np.ones(2)
 
 
 def fill(buffer: MaskableRolloutBuffer, clock: FakeClock, elapsed_s: np.ndarray) -> None:
@@ -201,6 +203,16 @@ def test_discounts_by_elapsed_seconds() -> None:
     # the episode of environment 0 ended with step 1, that of environment 1 with step 4
     assert timed.advantages[1, 0] == pytest.approx(timed.rewards[1, 0] - timed.values[1, 0], rel=1e-5)
     assert timed.advantages[4, 1] == pytest.approx(timed.rewards[4, 1] - timed.values[4, 1], rel=1e-5)
+
+
+def test_advantages_count_by_their_episodes_weight() -> None:
+    clock = FakeClock()
+    even, weighted = make_buffer(TimedRolloutBuffer, clock=clock), make_buffer(TimedRolloutBuffer, clock=clock)
+    fill(even, clock, np.ones((5, 2)))
+    clock.weight = np.array([0.5, 3.0])
+    fill(weighted, clock, np.ones((5, 2)))
+    np.testing.assert_allclose(weighted.advantages, even.advantages * [0.5, 3.0], rtol=1e-6)
+    np.testing.assert_array_equal(weighted.returns, even.returns)
 
 
 def test_encoder_reads_the_fields_of_the_table() -> None:
