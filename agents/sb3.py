@@ -34,7 +34,7 @@ class SB3VecEnv(VecEnv):
         envs: The vector environment.
         elapsed_s: [N] simulated seconds that the last step took.
         weight: [N] 1 over the minutes that the viewer of the last step's episode would watch: what its return counts
-            for in a benchmark's mean. A learner may know it of the past; an agent may not.
+            for in a benchmark's mean.
     """
 
     def __init__(self, envs: PromptPreamVectorEnv, reward_scale: float = 1.0) -> None:
@@ -239,10 +239,9 @@ def begin_episodes(model: BaseAlgorithm, seed: int) -> None:
 
 
 class Clock(Protocol):
-    """What knows how long the last step took in each environment, and what its episode counts for."""
+    """What knows how long the last step took in each environment."""
 
     elapsed_s: npt.NDArray[np.float64]  # [N]
-    weight: npt.NDArray[np.float64]  # [N]
 
 
 class TimedRolloutBuffer(MaskableRolloutBuffer):
@@ -268,12 +267,10 @@ class TimedRolloutBuffer(MaskableRolloutBuffer):
         super().reset()
         self.action_masks = self.action_masks.astype(np.bool_)  # a quarter of the memory to shuffle
         self._elapsed_s = np.zeros((self.buffer_size, self.n_envs), np.float32)
-        self._weight = np.zeros((self.buffer_size, self.n_envs), np.float32)
 
     def add(self, *args: Any, **kwargs: Any) -> None:
         """Add a step of every environment."""
         self._elapsed_s[self.pos] = self._clock.elapsed_s
-        self._weight[self.pos] = self._clock.weight
         super().add(*args, **kwargs)
 
     def compute_returns_and_advantage(self, last_values: torch.Tensor, dones: npt.NDArray[np.bool_]) -> None:
@@ -293,4 +290,3 @@ class TimedRolloutBuffer(MaskableRolloutBuffer):
             self.advantages[step] = advantage
             next_values, goes_on = self.values[step], self.episode_starts[step] == 0.0
         self.returns = self.advantages + self.values
-        self.advantages *= self._weight

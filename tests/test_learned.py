@@ -159,7 +159,6 @@ def test_adapter_answers_as_stable_baselines3_asks() -> None:
 
 class FakeClock:
     elapsed_s = np.ones(2)
-    weight = np.ones(2)
 
 
 def fill(buffer: MaskableRolloutBuffer, clock: FakeClock, elapsed_s: np.ndarray) -> None:
@@ -203,16 +202,6 @@ def test_discounts_by_elapsed_seconds() -> None:
     # the episode of environment 0 ended with step 1, that of environment 1 with step 4
     assert timed.advantages[1, 0] == pytest.approx(timed.rewards[1, 0] - timed.values[1, 0], rel=1e-5)
     assert timed.advantages[4, 1] == pytest.approx(timed.rewards[4, 1] - timed.values[4, 1], rel=1e-5)
-
-
-def test_advantages_count_by_their_episodes_weight() -> None:
-    clock = FakeClock()
-    even, weighted = make_buffer(TimedRolloutBuffer, clock=clock), make_buffer(TimedRolloutBuffer, clock=clock)
-    fill(even, clock, np.ones((5, 2)))
-    clock.weight = np.array([0.5, 3.0])
-    fill(weighted, clock, np.ones((5, 2)))
-    np.testing.assert_allclose(weighted.advantages, even.advantages * [0.5, 3.0], rtol=1e-6)
-    np.testing.assert_array_equal(weighted.returns, even.returns)
 
 
 def test_encoder_reads_the_fields_of_the_table() -> None:
