@@ -84,7 +84,7 @@ class Monitor(BaseCallback):
         """
         began_s = time.perf_counter()
         scores = self._scores()
-        best = max((row["return"] for row in self.run.curve), default=float("-inf"))
+        best = max((row["qoe"] for row in self.run.curve), default=float("-inf"))
         timesteps = self.model.num_timesteps
         self.run.curve.append({"timesteps": timesteps, **scores})
         for name, score in scores.items():
@@ -92,16 +92,20 @@ class Monitor(BaseCallback):
         self.logger.record("validation/timeline", Image(self._timeline(), "HWC"))
         self.logger.dump(timesteps)
         self.save("latest")
-        if scores["return"] > best:
+        if scores["qoe"] > best:
             self.save("best")
         if self.run.config["agent"] == "ppo":
             begin_episodes(self.model, self.run.config["seed"])
         terms = ", ".join(f"{name} {scores[name]:.1f}" for name in REWARD_TERMS)
-        self.console.print(f"{timesteps:>9,} steps: validation return {scores['return']:.1f} ({terms})", soft_wrap=True)
+        found = f"validation QoE/min {scores['qoe']:.1f}, return {scores['return']:.1f} ({terms})"
+        self.console.print(f"{timesteps:>9,} steps: {found}", soft_wrap=True)
         self._aside_s += time.perf_counter() - began_s
 
     def _scores(self) -> dict[str, float]:
-        """Means over one episode in each environment of validation, always the same ones, without exploring."""
+        """Means over one episode in each environment of validation, always the same ones, without exploring.
+
+        `qoe` is what benchmarks rank by: the return per minute that the viewer would watch.
+        """
         env = self._validation
         env.seed(0)
         observations = env.reset()
@@ -110,8 +114,9 @@ class Monitor(BaseCallback):
             env.step_async(self._decide(self.model.policy, observations, env.action_masks()))
             observations, _, ended, infos = env.step_wait()
             for i in np.flatnonzero(ended).tolist():
-                episodes[i] = episodes[i] or infos[i]["episode"]
-        names = {"return": "r", "length": "l", "invalid": "invalid"} | {name: name for name in REWARD_TERMS}
+                episodes[i] = episodes[i] or infos[i]["episode"] | {"qoe": infos[i]["episode"]["r"] * env.weight[i]}
+        names = {"return": "r", "qoe": "qoe", "length": "l", "invalid": "invalid"}
+        names |= {name: name for name in REWARD_TERMS}
         return {name: float(np.mean([episode[key] for episode in episodes if episode])) for name, key in names.items()}
 
     def _timeline(self) -> npt.NDArray[np.uint8]:
@@ -127,8 +132,8 @@ class Monitor(BaseCallback):
         return picture
 
     def _out_of_patience(self) -> bool:
-        returns = [row["return"] for row in self.run.curve]
-        return self._patience is not None and len(returns) - 1 - int(np.argmax(returns)) >= self._patience
+        qoe = [row["qoe"] for row in self.run.curve]
+        return self._patience is not None and len(qoe) - 1 - int(np.argmax(qoe)) >= self._patience
 
     def _on_training_start(self) -> None:
         self._progress.start()

@@ -33,6 +33,8 @@ class SB3VecEnv(VecEnv):
     Attributes:
         envs: The vector environment.
         elapsed_s: [N] simulated seconds that the last step took.
+        weight: [N] 1 over the minutes that the viewer of the last step's episode would watch: what its return counts
+            for in a benchmark's mean.
     """
 
     def __init__(self, envs: PromptPreamVectorEnv, reward_scale: float = 1.0) -> None:
@@ -49,6 +51,7 @@ class SB3VecEnv(VecEnv):
             raise ValueError(f"autoreset_mode: expected SameStep, got {envs.autoreset_mode.value}")
         self.envs = envs
         self.elapsed_s = np.zeros(envs.num_envs)
+        self.weight = self._next_weight = np.ones(envs.num_envs)
         self._reward_scale = reward_scale
         self._actions = np.zeros(envs.num_envs, np.int64)
         self._sums = np.zeros((2 + len(SUMMED), envs.num_envs))  # rows: return, length, then SUMMED
@@ -57,6 +60,7 @@ class SB3VecEnv(VecEnv):
     def reset(self) -> npt.NDArray[np.float32]:
         """Start an episode in every environment, with the seeds that `seed` has set since the last reset."""
         observations, _ = self.envs.reset(seed=self._seeds)
+        self._next_weight = 60.0 / self.envs.drawn_watch_s()
         self._sums[:] = 0.0
         self._reset_seeds()
         self._reset_options()
@@ -77,7 +81,9 @@ class SB3VecEnv(VecEnv):
         observations, rewards, terminated, truncated, infos = self.envs.step(self._actions)
         ended = terminated | truncated
         steps = {key: infos[key] for key in ("elapsed_s", *SUMMED)}
+        self.weight = self._next_weight
         if ended.any():  # the infos of these are of the episode that has just begun
+            self._next_weight = 60.0 / self.envs.drawn_watch_s()
             steps = {key: np.where(ended, infos["final_info"][key], values) for key, values in steps.items()}
         self.elapsed_s = steps["elapsed_s"]
         self._sums += np.stack([rewards, np.ones_like(rewards), *(steps[key] for key in SUMMED)])
@@ -124,6 +130,7 @@ class JoinedVecEnv(VecEnv):
         parts: The adapters.
         options: The option table of the first scenario.
         elapsed_s: [N] simulated seconds that the last step took.
+        weight: [N]; see `SB3VecEnv`.
         busy_s: Seconds of this machine that steps have taken so far.
     """
 
@@ -144,6 +151,7 @@ class JoinedVecEnv(VecEnv):
         self.parts, self.options = tuple(parts), first.envs.options
         self._ends = np.cumsum([part.num_envs for part in parts])
         self.elapsed_s = np.zeros(int(self._ends[-1]))
+        self.weight = np.ones(int(self._ends[-1]))
         self.busy_s = 0.0
         super().__init__(int(self._ends[-1]), first.observation_space, first.action_space)
 
@@ -171,6 +179,7 @@ class JoinedVecEnv(VecEnv):
         began_s = time.perf_counter()
         observations, rewards, ended, infos = zip(*[part.step_wait() for part in self.parts], strict=True)
         self.elapsed_s = np.concatenate([part.elapsed_s for part in self.parts])
+        self.weight = np.concatenate([part.weight for part in self.parts])
         joined = np.concatenate(observations), np.concatenate(rewards), np.concatenate(ended)
         self.busy_s += time.perf_counter() - began_s
         return *joined, list(itertools.chain.from_iterable(infos))

@@ -189,11 +189,11 @@ def write_files(folder: Path, files: Files) -> None:
 
 
 def _print_summary(rows: Mapping[str, Sequence[leaderboard.Row]], curves: Mapping[str, Sequence[Any]]) -> None:
-    table = Table("run", "validation return, best", "QoE/min, test", box=SIMPLE_HEAD)
-    qoe = {}
+    table = Table("run", "QoE/min, validation, best", "QoE/min, test", box=SIMPLE_HEAD)
+    qoe: dict[str, float] = {}
     for name, some in rows.items():
         qoe[name] = float(np.mean([row.qoe_mean for row in some if row.agent == some[0].agent]))
-        best = max(score["return"] for score in curves[name])
+        best = max(score["qoe"] for score in curves[name])
         table.add_row(name, f"{best:.1f}", f"{qoe[name]:.1f}")
     console = Console()
     console.print(table)

@@ -97,6 +97,13 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
         """What is legal now, bool [N, 1 + S * L * O]."""
         return self._results.mask.astype(np.bool_)
 
+    def drawn_watch_s(self) -> npt.NDArray[np.float64]:
+        """Content seconds that the viewers would watch in the current episodes, [N]; see `PromptPreamEnv`."""
+        watch_s, leaves = self._episodes.watch_s, self._episodes.leaves
+        last = np.where(leaves.any(axis=1), leaves.argmax(axis=1), watch_s.shape[1] - 1)
+        total_s: npt.NDArray[np.float64] = watch_s.cumsum(axis=1)[np.arange(self.num_envs), last]
+        return total_s
+
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, Infos]:

@@ -91,6 +91,7 @@ def test_adapter_equals_single_environments() -> None:
                 sums[i][name] += info[f"reward_{name}"]
             assert rewards[i] == np.float32(scale * reward)
             assert adapter.elapsed_s[i] == info["elapsed_s"]
+            assert adapter.weight[i] == pytest.approx(60.0 / single.drawn_watch_s())
             assert ended[i] == (terminated or truncated)
             if ended[i]:
                 np.testing.assert_array_equal(infos[i]["terminal_observation"], observation)

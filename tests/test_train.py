@@ -117,8 +117,7 @@ def test_same_seed_same_learning_curve(run: Any, tmp_path: Path) -> None:
 def test_best_checkpoint_is_the_best_of_the_curve(run: Any, tmp_path: Path) -> None:
     card = run(tmp_path / "run")
     best = json.loads((tmp_path / "run" / "best.json").read_text())
-    returns = [row["return"] for row in card["scores"]]
-    assert best["scores"][-1]["return"] == max(returns)
+    assert best["scores"][-1]["qoe"] == max(row["qoe"] for row in card["scores"])
     rows = json.loads((tmp_path / "run" / "comparison" / "results.json").read_text())["rows"]
     assert [row["agent"] for row in rows] == ["ppo", "random"]
 
@@ -242,7 +241,7 @@ def test_command_line_end_to_end(tmp_path: Path) -> None:
         command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "validation return" in done.stderr
+    assert "validation QoE/min" in done.stderr
     assert "of the time in the environment" in done.stderr
     for agent in ("ppo", *training.HEURISTICS):
         assert agent in done.stdout
@@ -253,7 +252,7 @@ def test_command_line_end_to_end(tmp_path: Path) -> None:
     scalars = log.Tags()["scalars"]
     for term in ("quality", "rebuffer", "switch", "waste", "compute", "invalid"):
         assert f"validation/{term}" in scalars
-    assert {"validation/return", "train/value_loss"} <= set(scalars)
+    assert {"validation/return", "validation/qoe", "train/value_loss"} <= set(scalars)
     assert len(log.Images("validation/timeline")) == len(card["scores"])
     env = PromptPreamEnv(**SHORT)
     observation, _ = env.reset(seed=0)
