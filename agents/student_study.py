@@ -8,7 +8,7 @@ that `python evaluate.py validate` replays them.
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import tyro
 
 from agents import agent_params, make_agent
 from agents.study import difference, print_rows
-from ppgym.benchmark import Job, play_all, play_episode, qoe_of, resampled_means, write_records
+from ppgym.benchmark import Job, Played, play_all, play_episode, qoe_of, resampled_means, write_records
 from ppgym.data import write_text
 from ppgym.scenario import DEFAULT_SCENARIO
 
@@ -58,16 +58,27 @@ def study(
     ]
     played = play_all(functools.partial(play_episode, make_agent, agent_params), jobs, workers)
     by_name = {name: played[k * episodes :][:episodes] for k, name in enumerate(PLAYERS)}
+    facts = {"scenario": scenario, "episodes": episodes, "seed": seed}
+    summarise(by_name, facts, output)
+
+
+def summarise(by_name: Mapping[str, Sequence[Played]], facts: Mapping[str, Any], output: Path | None) -> None:
+    """Compare players, print and write.
+
+    Args:
+        by_name: What each player of `PLAYERS` made of the same episodes.
+        facts: About them.
+        output: As for `study`.
+    """
     rows = [{"player": new, "against": old, **difference(by_name[new], by_name[old])} for new, old in COMPARED]
     student, teacher = qoe_of(by_name[STUDENT]), qoe_of(by_name[TEACHER])
     low, high = np.percentile(resampled_means(student) / resampled_means(teacher), (2.5, 97.5))
     share = {"mean": float(student.mean() / teacher.mean()), "ci95": [float(low), float(high)]}
     means = {name: float(qoe_of(cell).mean()) for name, cell in by_name.items()}
     if output is not None:
-        write_records(output, [one.record for one in played])
-        facts = {"scenario": scenario, "episodes": episodes, "seed": seed}
+        write_records(output, [one.record for cell in by_name.values() for one in cell])
         found = {"qoe_mean": means, "share_of_teacher": share, "differences": rows}
-        write_text(output / "student.json", json.dumps(facts | found, indent=1) + "\n")
+        write_text(output / "student.json", json.dumps(dict(facts) | found, indent=1) + "\n")
     print_rows("QoE of players, and how it differs over the same episodes", rows)
     for name, mean in means.items():
         print(f"{name}: {mean:.1f}")

@@ -181,9 +181,7 @@ class Planner:
             view=view,
         )
 
-    def _candidates(
-        self, view: PlanningView, futures: Futures, opinion: F8 | None
-    ) -> tuple[I4, F8, dict[str, int]]:
+    def _candidates(self, view: PlanningView, futures: Futures, opinion: F8 | None) -> tuple[I4, F8, dict[str, int]]:
         """The actions to look at, the opinion's choice first, and their prior advantage over it."""
         scratch = self._scratches[0]
         scratch.values[:] = -np.inf
