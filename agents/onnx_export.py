@@ -10,6 +10,7 @@ action and the logits; the rule that makes an action of logits is inside it.
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,14 +123,16 @@ def export(policy: Deployed, path: Path, size: int, actions: int) -> None:
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of libraries that nobody needs here
     example = torch.zeros(1, size), torch.ones(1, actions, dtype=torch.bool)
-    program = torch.onnx.export(
-        policy,
-        example,
-        dynamo=True,
-        verbose=False,
-        input_names=["observation", "mask"],
-        output_names=["action", "logits"],
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of the exporter's own calls
+        program = torch.onnx.export(
+            policy,
+            example,
+            dynamo=True,
+            verbose=False,
+            input_names=["observation", "mask"],
+            output_names=["action", "logits"],
+        )
     assert program is not None, "the exporter returns a program where it is given no path"
     write_bytes(path, program.model_proto.SerializeToString())
 

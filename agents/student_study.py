@@ -8,7 +8,7 @@ that `python evaluate.py validate` replays them.
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from ppgym.benchmark import Job, play_episode
 from ppgym.data import write_text
 from ppgym.engines import run_jobs
 from ppgym.intervals import interval_of, resampled_means
-from ppgym.records import qoe_of, write_records
+from ppgym.records import Record, qoe_of, write_records
 from ppgym.scenario import DEFAULT_SCENARIO
 
 TEACHER, STUDENT, BUDGET, GUIDED = "planner", "student", "planner, 512", "planner, 64, with the student's opinion"
@@ -60,16 +60,27 @@ def study(
     ]
     played = run_jobs(functools.partial(play_episode, make_agent, agent_params), jobs, workers=workers)
     by_name = {name: played[k * episodes :][:episodes] for k, name in enumerate(PLAYERS)}
+    facts = {"scenario": scenario, "episodes": episodes, "seed": seed}
+    summarise(by_name, facts, output)
+
+
+def summarise(by_name: Mapping[str, Sequence[Record]], facts: Mapping[str, Any], output: Path | None) -> None:
+    """Compare players, print and write.
+
+    Args:
+        by_name: What each player of `PLAYERS` made of the same episodes.
+        facts: About them.
+        output: As for `study`.
+    """
     rows = [{"player": new, "against": old, **difference(by_name[new], by_name[old])} for new, old in COMPARED]
     student, teacher = qoe_of(by_name[STUDENT]), qoe_of(by_name[TEACHER])
     low, high = interval_of(resampled_means(student) / resampled_means(teacher))
     share = {"mean": float(student.mean() / teacher.mean()), "ci95": [low, high]}
     means = {name: float(qoe_of(cell).mean()) for name, cell in by_name.items()}
     if output is not None:
-        write_records(output, played, packed=True)
-        facts = {"scenario": scenario, "episodes": episodes, "seed": seed}
+        write_records(output, [record for cell in by_name.values() for record in cell], packed=True)
         found = {"qoe_mean": means, "share_of_teacher": share, "differences": rows}
-        write_text(output / "student.json", json.dumps(facts | found, indent=1) + "\n")
+        write_text(output / "student.json", json.dumps(dict(facts) | found, indent=1) + "\n")
     print_rows("QoE of players, and how it differs over the same episodes", rows)
     for name, mean in means.items():
         print(f"{name}: {mean:.1f}")

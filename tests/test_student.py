@@ -9,7 +9,7 @@ import torch
 import yaml
 from gymnasium.vector import AutoresetMode
 
-from agents import make_agent
+from agents import make_agent, student_study
 from agents.checkpoints import provenance, write_checkpoint
 from agents.distillation import Sheet, collate, comment_loss, fit, show
 from agents.finetuning import JoinedVecEnv, WeightedRolloutBuffer
@@ -19,8 +19,9 @@ from agents.mcts import MCTSAgent
 from agents.sb3 import SB3VecEnv, TimedRolloutBuffer
 from agents.student import ILLEGAL, StudentNetwork, StudentVectorEnv, act, play
 from agents.student_training import HYPERPARAMS, read_student_hyperparams, share_out, train_student
-from ppgym.benchmark import Job
+from ppgym.benchmark import Job, read_records, validate
 from ppgym.core.state import LOOKAHEAD, SLOTS
+from ppgym.data import read_json
 from ppgym.env import PromptPreamEnv
 from ppgym.scenario import DEFAULT_SCENARIO
 from tests.test_learned import FakeClock, fill, make_buffer
@@ -410,3 +411,19 @@ def test_shipped_hyperparameters_are_read_and_wrong_ones_refused(tmp_path: Path)
         read_student_hyperparams(path)
     with pytest.raises(FileNotFoundError):
         read_student_hyperparams(tmp_path / "none.yml")
+
+
+def test_the_study_compares_paired_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cheap = {name: ("next_one" if name == student_study.STUDENT else "greedy", {}) for name in student_study.PLAYERS}
+    monkeypatch.setattr(student_study, "PLAYERS", cheap)
+    student_study.study(episodes=3, output=tmp_path)
+    found = read_json(tmp_path / "student.json")
+    assert validate(tmp_path) == 3 * len(cheap)
+    qoe: dict[str, list[float]] = {"greedy": [], "next_one": []}
+    for record in read_records(tmp_path):
+        totals = record["totals"]
+        qoe[record["agent"]].append(totals["return"] / (totals["drawn_watch_s"] / 60.0))
+    means = {name: float(np.mean(values)) for name, values in qoe.items()}
+    assert found["share_of_teacher"]["mean"] == pytest.approx(means["next_one"] / means["greedy"])
+    assert found["differences"][0]["difference"] == pytest.approx(means["next_one"] - means["greedy"])
+    assert found["differences"][1]["ci95"] == [0.0, 0.0]  # a player against itself
