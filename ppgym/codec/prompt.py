@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from ppgym.codec.bitstream import PromptChunk
 from ppgym.codec.generator import Frames, Generator, interpolation
-from ppgym.codec.metrics import check_frames
+from ppgym.codec.metrics import LUMA, check_frames
 
 STARTS: Final = ("features", "neutral")
 PATIENCE_STEPS: Final = 12  # without progress until the learning rate is halved
@@ -177,7 +177,9 @@ def distortion(drawn: Tensor, truth: Tensor) -> Tensor:
 
 
 def structural_similarity(a: Tensor, b: Tensor) -> Tensor:
-    """Mean SSIM of pictures [B, 3, H, W] in 0..1, over windows of 8 x 8 that overlap by half: cheap, and close."""
+    """Mean SSIM of the luma of pictures [B, 3, H, W] in 0..1, over windows of 8 x 8 that overlap by half: close to it."""
+    shares = torch.tensor(LUMA, dtype=a.dtype, device=a.device)
+    a, b = (torch.einsum("bchw,c->bhw", x, shares)[:, None] for x in (a, b))
     mean_a, mean_b, aa, bb, ab = (functional.avg_pool2d(x, 8, 4) for x in (a, b, a * a, b * b, a * b))
     variance_a, variance_b, covariance = aa - mean_a**2, bb - mean_b**2, ab - mean_a * mean_b
     luminance = (2 * mean_a * mean_b + 1e-4) / (mean_a**2 + mean_b**2 + 1e-4)
