@@ -32,7 +32,7 @@ def bare_loop(generator: Generator, chunk: PromptChunk) -> Frames:
     prompts = generator.neutral + torch.einsum("tk,knw->tnw", weights, torch.from_numpy(chunk.embeddings()))
     frames = []
     with torch.inference_mode():
-        for batch in prompts.split(BATCH):
+        for batch in torch.split(prompts, BATCH):
             z = generator.latent.expand(len(batch), -1, -1, -1).contiguous(memory_format=torch.channels_last)
             latents = generator.unet(z, generator.timestep, batch).sample
             pictures = generator.vae.decode(latents / generator.vae.config.scaling_factor).sample
@@ -62,16 +62,19 @@ def speed(generator: str = "tiny", *, steps: int = 150, runs: int = 15) -> None:
     )
 
     loops: tuple[Callable[[], Frames], ...] = (lambda: bare_loop(model, chunk), lambda: model.decode(chunk))
-    times: list[list[tuple[float, float]]] = [[], []]
+    wall: list[list[float]] = [[], []]
+    cpu: list[list[float]] = [[], []]
     same = True
     for run in range(runs + 1):  # the first warms up
-        for loop, taken in zip(loops, times, strict=True):
+        for k, loop in enumerate(loops):
             began, used = time.perf_counter(), time.process_time()
             result = loop()
             if run:
-                taken.append((time.perf_counter() - began, time.process_time() - used))
+                wall[k].append(time.perf_counter() - began)
+                cpu[k].append(time.process_time() - used)
         same = same and np.array_equal(result, decoded)
-    (bare_s, bare_cpu_s), (decode_s, decode_cpu_s) = (map(statistics.median, zip(*taken, strict=True)) for taken in times)
+    bare_s, decode_s = map(statistics.median, wall)
+    bare_cpu_s, decode_cpu_s = map(statistics.median, cpu)
     print(
         f"decoding, medians of {runs} turns: bare loop {bare_s:.3f} s ({bare_cpu_s:.3f} CPU), "
         f"ours {decode_s:.3f} s ({decode_cpu_s:.3f} CPU): {bare_s / decode_s:.2f} of its speed "

@@ -34,7 +34,7 @@ WARM_UP_STEPS: Final = 50
 COOL_DOWN: Final = 0.3  # part of a stage in which the learning rate falls to nothing
 LATENT_NOISE: Final = 0.1  # on the latents of stage 1, so that small errors of the UNet are small errors of the picture
 CLIPS: Final = 5  # in a batch
-SHARES: Final = {"shapes": 0.25, "textures": 0.25, "gradients": 0.1, "noise": 0.15, "pans": 0.25}  # hard ones more often
+SHARES: Final = {"shapes": 0.25, "textures": 0.25, "gradients": 0.1, "noise": 0.15, "pans": 0.25}  # of the clips
 SSIM_WEIGHT: Final = 0.5  # of 1 - SSIM beside the absolute and squared error
 FIT_BATCHES: Final = 20  # of clips, from whose latents the first guess of prompts is made
 SAVE_EVERY_STEPS: Final = 100
@@ -108,7 +108,7 @@ def prompt_loss(model: TinyModel, rng: np.random.Generator, *, joint: bool) -> T
     pictures, place = draw_triples(rng)
     encoded = pictures[:, ::2] if joint else pictures
     with torch.set_grad_enabled(joint):
-        latents = encode(model, encoded.flatten(0, 1)).unflatten(0, encoded.shape[:2])
+        latents = encode(model, encoded.flatten(0, 1)).view(len(encoded), -1, *model.start.latent.shape)
 
     # 2. Guess the keyframes' prompts, as U V of a random rank, roughened like quantisation would
     keyframes = model.start(latents[:, [0, -1]].flatten(0, 1)).unflatten(0, (-1, 2))  # [clips, 2, tokens, width]
@@ -178,7 +178,7 @@ def train_tiny(
     output: Annotated[Path, tyro.conf.Positional] = BUNDLE,
     *,
     checkpoint: Path = Path("runs/tiny/checkpoint.safetensors"),
-    stages: tuple[int, int, int] = (900, 400, 4500),
+    stages: tuple[int, int, int] = (1400, 500, 3600),
     warm_start: Path | None = None,
     seed: int = 0,
     threads: int = 2,
