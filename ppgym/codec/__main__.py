@@ -19,6 +19,7 @@ COMMANDS = {
     "heldout": "ppgym.codec.heldout:heldout",
     "inversion": "ppgym.codec.heldout:inversion",
     "chaining": "ppgym.codec.heldout:chaining",
+    "speed": "ppgym.codec.speed:speed",
 }
 
 

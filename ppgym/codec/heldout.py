@@ -27,8 +27,8 @@ from ppgym.data import write_text
 PIXEL_CODECS: Final = ("h264", "hevc")
 RATE_FACTORS: Final = range(51, 18, -3)
 BUDGET_BPS: Final = 12_000  # the rate at which prompts have to beat pixels
-BIT_PRICE: Final = 0.0025  # as for `invert_prompt`, where bytes are scarce
-RATES: Final = {"features": 0.02, "neutral": 0.1}  # of learning: the farther, the faster
+BIT_PRICE: Final = 0.003  # as for `invert_prompt`, where bytes are scarce
+RATES: Final = {"features": 0.03, "neutral": 0.1}  # of learning: the farther, the faster
 CHAINED_S: Final = 3  # seconds of a clip in the comparison of closed with chained chunks
 
 
@@ -99,10 +99,10 @@ def heldout(
     generator: str = "tiny",
     *,
     clips: int = 3,
-    rank: int = 8,
+    rank: int = 6,
     keyframe_interval: int = 6,
-    bits: int = 5,
-    steps: int = 150,
+    bits: int = 4,
+    steps: int = 60,
     output: Path | None = None,
 ) -> None:
     """Compare prompts with H.264 and HEVC at equal bytes on held-out clips, family by family.

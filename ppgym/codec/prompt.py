@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from ppgym.codec.bitstream import PromptChunk
 from ppgym.codec.generator import Frames, Generator, interpolation
-from ppgym.codec.metrics import check_frames
+from ppgym.codec.metrics import LUMA, check_frames
 
 STARTS: Final = ("features", "neutral")
 PATIENCE_STEPS: Final = 12  # without progress until the learning rate is halved
@@ -64,8 +64,8 @@ def invert_prompt(
     previous: PromptChunk | None = None,
     shared_v: bool = False,
     bit_price: float = 0.001,
-    batch_size: int = 8,
-    learning_rate: float = 0.02,
+    batch_size: int = 4,
+    learning_rate: float = 0.03,
     seed: int = 0,
     progress: bool = False,
     callback: Callable[[int, float], None] | None = None,
@@ -177,7 +177,9 @@ def distortion(drawn: Tensor, truth: Tensor) -> Tensor:
 
 
 def structural_similarity(a: Tensor, b: Tensor) -> Tensor:
-    """Mean SSIM of pictures [B, 3, H, W] in 0..1, over windows of 8 x 8 that overlap by half: cheap, and close."""
+    """Mean SSIM of the luma of pictures [B, 3, H, W] in 0..1, over windows of 8 x 8 that overlap by half."""
+    shares = torch.tensor(LUMA, dtype=a.dtype, device=a.device)
+    a, b = (torch.einsum("bchw,c->bhw", x, shares)[:, None] for x in (a, b))
     mean_a, mean_b, aa, bb, ab = (functional.avg_pool2d(x, 8, 4) for x in (a, b, a * a, b * b, a * b))
     variance_a, variance_b, covariance = aa - mean_a**2, bb - mean_b**2, ab - mean_a * mean_b
     luminance = (2 * mean_a * mean_b + 1e-4) / (mean_a**2 + mean_b**2 + 1e-4)

@@ -45,7 +45,7 @@ UNET_CONFIG: Final = {
 VAE_CONFIG: Final = {
     "latent_channels": LATENT_CHANNELS,
     "encoder_block_out_channels": (16, 16, 16, 16),
-    "decoder_block_out_channels": (16, 16, 16, 16),
+    "decoder_block_out_channels": (32, 32, 32, 32),
     "num_encoder_blocks": (0, 1, 1, 1),
     "num_decoder_blocks": (2, 2, 1, 0),
 }
@@ -160,6 +160,22 @@ class TinyModel(nn.Module):
                 query, key = attention.to_q.weight[rows].zero_(), attention.to_k.weight[rows].zero_()
                 query[:PLACE_WIDTH] = sharpness * size**0.5 * inverse.T
                 key[:PLACE_WIDTH, -PLACE_WIDTH:] = torch.eye(PLACE_WIDTH)
+
+    @torch.no_grad()
+    def widen(self, directory: Path) -> None:
+        """Take over a trained model with narrower layers, so that this one draws the same pictures to begin with.
+
+        What a layer has more of is random; what it has learned does not look at that, yet.
+
+        Args:
+            directory: Where `save` wrote it.
+        """
+        for name in ("unet", "vae", "start"):
+            file = "prompt/model" if name == "start" else f"{name}/diffusion_pytorch_model"
+            narrow = load_file(directory / f"{file}.safetensors")
+            for key, tensor in getattr(self, name).state_dict().items():
+                tensor[: len(narrow[key])] = 0
+                tensor[tuple(slice(size) for size in narrow[key].shape)] = narrow[key]
 
     def generate_latents(self, embeddings: Tensor) -> Tensor:
         """Say the latents of the pictures of prompts.

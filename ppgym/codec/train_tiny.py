@@ -24,16 +24,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from ppgym.codec.clips import FAMILIES, FPS, draw_frames
+from ppgym.codec.clips import FPS, draw_frames
 from ppgym.codec.prompt import structural_similarity
 from ppgym.codec.tiny import TinyModel
 
-RANKS: Final = (4, 8, 16, 32)
+RANKS: Final = (4, 8, 12, 16)
 PEAK_RATE: Final = 1e-3
 WARM_UP_STEPS: Final = 50
 COOL_DOWN: Final = 0.3  # part of a stage in which the learning rate falls to nothing
 LATENT_NOISE: Final = 0.1  # on the latents of stage 1, so that small errors of the UNet are small errors of the picture
-CLIPS_OF_FAMILY: Final = (2, 2, 1)  # in a batch, by stage
+CLIPS: Final = 5  # in a batch
+SHARES: Final = {"shapes": 0.25, "textures": 0.25, "gradients": 0.1, "noise": 0.15, "pans": 0.25}  # of the clips
+SSIM_WEIGHT: Final = 0.5  # of 1 - SSIM beside the absolute and squared error
 FIT_BATCHES: Final = 20  # of clips, from whose latents the first guess of prompts is made
 SAVE_EVERY_STEPS: Final = 100
 BUNDLE: Final = Path(__file__).parent / "weights" / "tiny"
@@ -46,18 +48,18 @@ def roughen(factors: Tensor, bits: int, noise: Tensor) -> Tensor:
     return torch.addcmul(factors, step, noise)
 
 
-def draw_triples(rng: np.random.Generator, clips: int) -> tuple[Tensor, Tensor]:
-    """Moments of clips of each family: two keyframes, and a frame between them.
+def draw_triples(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Moments of some clips: two keyframes, and a frame between them.
 
     Returns:
-        Frames a, between, b: [families * clips, 3 frames, 3, H, W] in 0..1; where `between` lies, from a (0) to b (1).
+        Frames a, between, b: [CLIPS, 3 frames, 3, H, W] in 0..1; where `between` lies, from a (0) to b (1).
     """
     triples, places = [], []
-    for family in [*FAMILIES] * clips:
+    for family in rng.choice([*SHARES], CLIPS, p=[*SHARES.values()]):
         gap = int(rng.integers(2, 13))
         first, between = int(rng.integers(FPS - gap)), int(rng.integers(1, gap))
         moments = (first, first + between, first + gap)
-        triples.append(draw_frames(family, int(rng.integers(2**40)), moments, split="train"))
+        triples.append(draw_frames(str(family), int(rng.integers(2**40)), moments, split="train"))
         places.append(between / gap)
     pictures = torch.from_numpy(np.stack(triples)).permute(0, 1, 4, 2, 3).float() / 255
     return pictures, torch.tensor(places)
@@ -66,15 +68,29 @@ def draw_triples(rng: np.random.Generator, clips: int) -> tuple[Tensor, Tensor]:
 def distance(drawn: Tensor, truth: Tensor) -> Tensor:
     """Of pictures [B, 3, H, W]: mean absolute and squared error, and 1 - SSIM."""
     similarity = structural_similarity(drawn, truth)
-    return functional.l1_loss(drawn, truth) + functional.mse_loss(drawn, truth) + 0.2 * (1 - similarity)
+    return functional.l1_loss(drawn, truth) + functional.mse_loss(drawn, truth) + SSIM_WEIGHT * (1 - similarity)
+
+
+def encode(model: TinyModel, pictures: Tensor) -> Tensor:
+    """Latents of pictures [B, 3, H, W] in 0..1; in bfloat16, as `decode`, for the convolutions are most of the work."""
+    with torch.autocast("cpu", torch.bfloat16):
+        latents = model.vae.encoder(2 * pictures.contiguous(memory_format=torch.channels_last) - 1)
+    return torch.as_tensor(latents.float())
+
+
+def decode(model: TinyModel, latents: Tensor) -> Tensor:
+    """Pictures [B, 3, H, W], about 0..1, of latents."""
+    with torch.autocast("cpu", torch.bfloat16):
+        pictures = model.vae.decoder(latents)
+    return torch.as_tensor(pictures.float() / 2 + 0.5)
 
 
 def picture_loss(model: TinyModel, rng: np.random.Generator) -> Tensor:
     """Stage 1: draw pictures from their own latents, with noise on them."""
-    pictures = draw_triples(rng, CLIPS_OF_FAMILY[0])[0][:, 0].contiguous(memory_format=torch.channels_last)
-    latents = model.vae.encoder(2 * pictures - 1)
+    pictures = draw_triples(rng)[0].flatten(0, 1)
+    latents = encode(model, pictures)
     noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32))
-    return distance(model.vae.decoder(latents + LATENT_NOISE * noise) / 2 + 0.5, pictures)
+    return distance(decode(model, latents + LATENT_NOISE * noise), pictures)
 
 
 def prompt_loss(model: TinyModel, rng: np.random.Generator, *, joint: bool) -> Tensor:
@@ -89,13 +105,13 @@ def prompt_loss(model: TinyModel, rng: np.random.Generator, *, joint: bool) -> T
         Scalar.
     """
     # 1. Draw moments of clips
-    pictures, place = draw_triples(rng, CLIPS_OF_FAMILY[2 if joint else 1])
+    pictures, place = draw_triples(rng)
+    encoded = pictures[:, ::2] if joint else pictures
     with torch.set_grad_enabled(joint):
-        flat = pictures.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        latents = model.vae.encoder(2 * flat - 1).unflatten(0, (-1, 3))
+        latents = encode(model, encoded.flatten(0, 1)).view(len(encoded), -1, *model.start.latent.shape)
 
     # 2. Guess the keyframes' prompts, as U V of a random rank, roughened like quantisation would
-    keyframes = model.start(latents[:, ::2].flatten(0, 1)).unflatten(0, (-1, 2))  # [clips, 2, tokens, width]
+    keyframes = model.start(latents[:, [0, -1]].flatten(0, 1)).unflatten(0, (-1, 2))  # [clips, 2, tokens, width]
     rank, bits = int(rng.choice(RANKS)), int(rng.integers(4, 9))
     stacked = keyframes.detach().flatten(1, 2)
     v = torch.linalg.eigh(stacked.mT @ stacked).eigenvectors[:, :, -rank:].mT  # the basis that keeps most of both
@@ -111,14 +127,14 @@ def prompt_loss(model: TinyModel, rng: np.random.Generator, *, joint: bool) -> T
     # 4. Hold both against the clip
     if not joint:
         return functional.mse_loss(clean, torch.cat([latents[:, 2 * end], latents[:, 1]]))
-    return distance(model.vae.decoder(clean) / 2 + 0.5, torch.cat([pictures[:, 2 * end], pictures[:, 1]]))
+    return distance(decode(model, clean), torch.cat([pictures[:, 2 * end], pictures[:, 1]]))
 
 
 def begin_prompts(model: TinyModel, seed: int) -> None:
     """Before stage 2: a first guess of prompts from the latents of some clips, and attention that can use it."""
     with torch.no_grad():
-        batches = [draw_triples(np.random.default_rng([seed, FIT_BATCHES, k]), 1)[0] for k in range(FIT_BATCHES)]
-        model.start.fit(model.vae.encoder(2 * torch.cat(batches)[:, 0] - 1))
+        batches = [draw_triples(np.random.default_rng([seed, FIT_BATCHES, k]))[0] for k in range(FIT_BATCHES)]
+        model.start.fit(encode(model, torch.cat(batches)[:, 0]))
     model.attend_to_own_place()
 
 
@@ -162,7 +178,8 @@ def train_tiny(
     output: Annotated[Path, tyro.conf.Positional] = BUNDLE,
     *,
     checkpoint: Path = Path("runs/tiny/checkpoint.safetensors"),
-    stages: tuple[int, int, int] = (1400, 500, 2000),
+    stages: tuple[int, int, int] = (1400, 500, 3600),
+    warm_start: Path | None = None,
     seed: int = 0,
     threads: int = 2,
 ) -> None:
@@ -174,12 +191,15 @@ def train_tiny(
         output: Directory for the trained model, in diffusers' layout.
         checkpoint: File of weights and optimizer, written as training goes; resumed from where it exists.
         stages: Steps of each stage; more of the last one resume a finished training.
+        warm_start: Directory of a trained model, as wide or narrower, to begin with; for stage 3 alone.
         seed: Of weights and batches.
         threads: CPU threads.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     model = TinyModel()
+    if warm_start is not None:
+        model.widen(warm_start)
     model.vae.to(memory_format=torch.channels_last)
     model.unet.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.01)

@@ -144,6 +144,17 @@ def test_the_identity_is_that_of_the_weights_whatever_the_precision(random_tiny:
     assert len(generator.identity) == 64 and set(generator.identity) <= set("0123456789abcdef")
 
 
+@pytest.mark.parametrize(("dtype", "levels"), [("float16", 2), ("bfloat16", 8)])
+def test_a_prompt_looks_the_same_in_half_the_precision(
+    random_tiny: Path, generator: Generator, dtype: str, levels: int
+) -> None:
+    prompts = some_prompts(generator, 2)
+    half = load_generator(random_tiny, dtype=dtype).generate(prompts)
+    full = generator.generate(prompts)
+    assert half.dtype == np.uint8 and np.abs(half.astype(int) - full).max() <= levels
+    assert np.ptp(full) > 2 * levels
+
+
 def test_gradients_reach_the_prompt_and_not_the_weights(generator: Generator) -> None:
     prompts = torch.from_numpy(some_prompts(generator, 1)).requires_grad_()
     generator.draw(prompts).sum().backward()

@@ -209,3 +209,10 @@ def test_a_broken_table_is_refused_by_file_and_row(path: Path, edit: Any, messag
 def test_a_ladder_survives_json() -> None:
     scenario = Scenario.parse(ladder="a/path.json")
     assert json.loads(json.dumps(dataclasses.asdict(scenario)))["ladder"] == "a/path.json"
+
+
+def test_the_committed_table_is_taken_in_place_of_the_published_one() -> None:
+    ladder = load_ladder(Path(__file__).parents[2] / "docs" / "results" / "codec" / "sky.json")
+    prompts = [rung for rung in ladder if rung.rank]
+    assert [rung.rank for rung in prompts] == [4, 8, 16]
+    assert [rung.bitrate_bps for rung in prompts] == sorted(rung.bitrate_bps for rung in prompts)

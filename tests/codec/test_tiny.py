@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ppgym.codec import train_tiny
+from ppgym.codec import tiny, train_tiny
 from ppgym.codec.tiny import PLACE_WIDTH, SHARPNESS, PromptStart, TinyModel, position_waves
 
 
@@ -49,8 +49,26 @@ def test_attention_begins_at_the_own_place() -> None:
     assert own[0] > 0.5 > own[-1]
 
 
+def test_a_widened_model_draws_the_same_pictures_and_can_learn_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as narrow_decoder:
+        narrow_decoder.setitem(tiny.VAE_CONFIG, "decoder_block_out_channels", (8, 8, 8, 8))
+        narrow = TinyModel()
+        narrow.half().float().save(tmp_path)  # as it is written
+    wide = TinyModel()
+    wide.widen(tmp_path)
+    embeddings = torch.randn(2, 64, 32, generator=torch.Generator().manual_seed(0))
+    latents = wide.generate_latents(embeddings)
+    pictures = wide.vae.decode(latents).sample
+    torch.testing.assert_close(pictures, narrow.vae.decode(narrow.generate_latents(embeddings)).sample)
+    pictures.square().sum().backward()
+    last = wide.vae.decoder.layers[-1].weight
+    assert last[:, 8:].eq(0).all() and last.grad is not None and last.grad[:, 8:].ne(0).all()
+
+
 def test_training_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_tiny, "CLIPS_OF_FAMILY", (1, 1, 1))
+    monkeypatch.setattr(train_tiny, "CLIPS", 2)
     monkeypatch.setattr(train_tiny, "FIT_BATCHES", 2)
     monkeypatch.setattr(train_tiny, "SAVE_EVERY_STEPS", 1)
     train_tiny.train_tiny(tmp_path / "whole", checkpoint=tmp_path / "whole.safetensors", stages=(1, 1, 2), threads=1)
