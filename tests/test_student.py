@@ -19,10 +19,12 @@ from agents.mcts import MCTSAgent
 from agents.sb3 import SB3VecEnv, TimedRolloutBuffer
 from agents.student import ILLEGAL, StudentNetwork, StudentVectorEnv, act, play
 from agents.student_training import HYPERPARAMS, read_student_hyperparams, share_out, train_student
-from ppgym.benchmark import Job, read_records, validate
+from ppgym.benchmark import Job
 from ppgym.core.state import LOOKAHEAD, SLOTS
 from ppgym.data import read_json
 from ppgym.env import PromptPreamEnv
+from ppgym.leaderboard import validate
+from ppgym.records import read_records
 from ppgym.scenario import DEFAULT_SCENARIO
 from tests.test_learned import FakeClock, fill, make_buffer
 
