@@ -40,7 +40,7 @@ class JoinedVecEnv(VecEnv):
         super().__init__(count, parts[0].observation_space, parts[0].action_space)
 
     def _weights(self) -> npt.NDArray[np.float64]:
-        return np.sqrt(60.0 / np.concatenate([part.envs.drawn_watch_s() for part in self.parts]))  # type: ignore[attr-defined]
+        return np.sqrt(60.0 / np.concatenate([part.envs.drawn_watch_s() for part in self.parts]))
 
     def seed(self, seed: int | None = None) -> list[int | None]:
         """Seed the next reset: consecutive ones."""
