@@ -142,11 +142,22 @@ def thinking() -> str:
     return markdown_table(lines)
 
 
+def student() -> str:
+    """What the student keeps of its teacher, and what the planner gains by its opinion."""
+    found = read("results/student/student.json")
+    lines = [["player", "QoE / min", "against", "difference, 95 %"]]
+    for row in found["differences"]:
+        lines.append([row["player"], f"{row['qoe_mean']:.1f}", row["against"], signed(row["difference"], row["ci95"])])
+    low, high = found["share_of_teacher"]["ci95"]
+    share = f"The student keeps {found['share_of_teacher']['mean']:.1%} ({low:.1%} to {high:.1%}) of the planner's QoE."
+    return f"{markdown_table(lines)}\n\n{share}"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     table.__name__: table
     for table in (
         *(default, standings, claims, diagnosis, answers),
-        *(ablations, pruning, budget, beliefs, thinking),
+        *(ablations, pruning, budget, beliefs, thinking, student),
     )
 }
 
