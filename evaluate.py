@@ -1,8 +1,12 @@
 """Compare policies, measure the simulator, check results: `python evaluate.py --help`; alone, the quick suite."""
 
+import os
 import sys
 
-from agents.commands import app
+# Read on import: a decision is a small batch, for which threads of one process only fight those of the other workers
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from agents.commands import app  # noqa: E402
 
 if __name__ == "__main__":
     try:
