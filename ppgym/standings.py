@@ -89,13 +89,13 @@ def print_standings(overall: Sequence[Standing], console: Console | None = None)
     console.print(f"All {first.scenarios} scenarios, each weighs the same", style="bold", highlight=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("agent", overflow="fold")
-    headings = ["QoE/min", "95 % interval", "IQM", "95 % interval"]
+    headings = ["QoE/min", "95 % interval", "IQM"]
     if baseline is not None:
         headings += [f"over {baseline}", "better in"]
     for heading in headings:
         table.add_column(heading, justify="right", overflow="fold")
     for one in _best_first(overall):
-        cells = [one.agent, _short(one.qoe_mean), _interval(one.qoe_ci95), _short(one.iqm), _interval(one.iqm_ci95)]
+        cells = [one.agent, _short(one.qoe_mean), _interval(one.qoe_ci95), _short(one.iqm)]
         if one.difference is not None and one.improvement is not None:
             cells += [_signed(one.difference), f"{one.improvement:.0%}"]
         table.add_row(*cells, style="" if one.ranked else "italic")
