@@ -75,6 +75,7 @@ def test_a_run_writes_its_report_and_keeps_its_records_beside_it(
 
 
 def test_no_arguments_mean_the_quick_suite(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # plays in this process, which has compiled everything
     quick = benchmark.SUITES["quick"]
     monkeypatch.setitem(benchmark.SUITES, "quick", quick._replace(episodes=1))
     assert call(monkeypatch) == 0

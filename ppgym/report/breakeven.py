@@ -147,12 +147,14 @@ def breakeven_figure(plane: Plane) -> go.Figure:
     figure.add_scatter(
         x=[_place(x, plane.x) for _, x, _ in plane.devices],
         y=[_place(y, plane.y) for _, _, y in plane.devices],
-        text=[escape(name) for name, _, _ in plane.devices],
+        text=_labels(plane),
+        hovertext=[escape(name) for name, _, _ in plane.devices],
         mode="markers+text",
-        textposition="top center",
+        textposition=[_side(x, plane) for _, x, _ in plane.devices],
         textfont={"color": "#111827"},
+        cliponaxis=False,
         marker={"size": 11, "symbol": "diamond", "color": "#ffffff", "line": {"width": 2, "color": "#111827"}},
-        hovertemplate="%{text}<extra></extra>",
+        hovertemplate="%{hovertext}<extra></extra>",
     )
     figure.update_layout(
         showlegend=False,
@@ -160,6 +162,17 @@ def breakeven_figure(plane: Plane) -> go.Figure:
         yaxis={"title": {"text": escape(plane.y_name)}, "tickvals": places[1], "ticktext": ticks[1], "showgrid": False},
     )
     return figure
+
+
+def _labels(plane: Plane) -> list[str]:
+    """The name of each device at its uppermost mark, without its family; nothing at the others."""
+    top = {name: max(y for other, _, y in plane.devices if other == name) for name, _, _ in plane.devices}
+    return [escape(name.removeprefix("snapdragon-")) if y == top[name] else "" for name, _, y in plane.devices]
+
+
+def _side(x: float, plane: Plane) -> str:
+    """Where a label stands: devices side by side take turns, so that their names do not overlap."""
+    return ("top center", "bottom center")[sorted({x for _, x, _ in plane.devices}).index(x) % 2]
 
 
 def _place(value: float, axis: Sequence[float]) -> float:
