@@ -71,7 +71,7 @@ def test_a_run_writes_its_report_and_keeps_its_records_beside_it(
     page = (tmp_path / "a.html").read_text()
     assert "high/rtx-4090/skimmer: 2 paired episodes" in page
     assert page.count('id="episode-') == 1
-    assert benchmark.validate(tmp_path / "a.run") == 4
+    assert validate(tmp_path / "a.run").records == 4
 
 
 def test_no_arguments_mean_the_quick_suite(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
