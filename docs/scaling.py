@@ -17,7 +17,7 @@ from ppgym.benchmark import plan_jobs, play_episode
 from ppgym.engines import run_jobs
 from ppgym.scenario import DEFAULT_SCENARIO
 
-EPISODES = 96  # about a minute on one worker
+EPISODES = 48  # about half a minute on one worker
 PLAY = functools.partial(play_episode, make_agent, agent_params)
 
 
