@@ -13,88 +13,17 @@ from gymnasium.vector import AutoresetMode
 from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
-from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
-from agents.sb3 import SB3VecEnv, TimedRolloutBuffer
+from agents.sb3 import JoinedVecEnv, SB3VecEnv, TimedRolloutBuffer
 from agents.student import StudentNetwork, StudentVectorEnv
 
 
-class JoinedVecEnv(VecEnv):
-    """Vector environments of several scenarios as one.
-
-    Attributes:
-        elapsed_s: [N] simulated seconds that the last step took.
-        weight: [N] root of 1 over the minutes that the viewer of the last step's episode would watch. The benchmark's
-            mean weighs returns by the square of it, of which a few short episodes have most. A learner may know it of
-            what is past; an agent may not.
-    """
-
-    def __init__(self, parts: list[SB3VecEnv]) -> None:
-        """Join them; each is over a `StudentVectorEnv`."""
-        self.parts = parts
-        self._ends = np.cumsum([part.num_envs for part in parts])
-        count = int(self._ends[-1])
-        self.elapsed_s = np.zeros(count)
-        self.weight = np.ones(count)
-        super().__init__(count, parts[0].observation_space, parts[0].action_space)
-
-    def _weights(self) -> npt.NDArray[np.float64]:
-        return np.sqrt(60.0 / np.concatenate([part.envs.drawn_watch_s() for part in self.parts]))
-
-    def seed(self, seed: int | None = None) -> list[int | None]:
-        """Seed the next reset: consecutive ones."""
-        seeds = super().seed(seed)
-        for part, first in zip(self.parts, [0, *self._ends[:-1].tolist()], strict=True):
-            part.seed(seeds[first])
-        return list(seeds)
-
-    def reset(self) -> npt.NDArray[np.float32]:
-        """Start an episode in every environment."""
-        return np.concatenate([part.reset() for part in self.parts])
-
-    def step_async(self, actions: npt.NDArray[np.int64]) -> None:
-        """Take the actions that `step_wait` carries out."""
-        for part, some in zip(self.parts, np.split(actions, self._ends[:-1]), strict=True):
-            part.step_async(some)
-
-    def step_wait(self) -> Any:
-        """Act in every environment; see `SB3VecEnv.step_wait`."""
-        self.weight = self._weights()
-        columns = list(zip(*[part.step_wait() for part in self.parts], strict=True))
-        self.elapsed_s = np.concatenate([part.elapsed_s for part in self.parts])
-        infos = [info for some in columns[3] for info in some]
-        return np.concatenate(columns[0]), np.concatenate(columns[1]), np.concatenate(columns[2]), infos
-
-    def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
-        """Call a method that answers for all environments at once, such as `action_masks`."""
-        answers = [one for part in self.parts for one in part.env_method(method_name, *method_args, **method_kwargs)]
-        return [answers[i] for i in self._get_indices(indices)]
-
-    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """An attribute, once for each environment asked for."""
-        values = [value for part in self.parts for value in part.get_attr(attr_name)]
-        return [values[i] for i in self._get_indices(indices)]
-
-    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Refused; see `SB3VecEnv.set_attr`."""
-        self.parts[0].set_attr(attr_name, value, indices)
-
-    def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
-        """False for each environment asked for."""
-        return [False for _ in self._get_indices(indices)]
-
-    def close(self) -> None:
-        """Close all."""
-        for part in self.parts:
-            part.close()
-
-
 class WeightedRolloutBuffer(TimedRolloutBuffer):
-    """A timed rollout buffer whose advantages count by the weight of their episode.
+    """A timed rollout buffer whose advantages count by the root of their episode's weight in the benchmark's mean.
 
-    The weight is fixed when the episode is drawn, so that no decision changes it: the policy's gradient is that of the
-    weighted mean of returns, whatever the critic's unit.
+    By the weight itself, a few short episodes would have most of it. It is fixed when the episode is drawn, so that
+    no decision changes it: the policy's gradient is that of the weighted mean of returns, whatever the critic's unit.
     """
 
     def reset(self) -> None:
@@ -104,7 +33,7 @@ class WeightedRolloutBuffer(TimedRolloutBuffer):
 
     def add(self, *args: Any, **kwargs: Any) -> None:
         """Add a step of every environment."""
-        self._weight[self.pos] = self._clock.weight  # type: ignore[attr-defined]
+        self._weight[self.pos] = np.sqrt(self._clock.weight)  # type: ignore[attr-defined]
         super().add(*args, **kwargs)
 
     def compute_returns_and_advantage(self, last_values: torch.Tensor, dones: npt.NDArray[np.bool_]) -> None:

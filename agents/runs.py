@@ -42,6 +42,31 @@ class Run(NamedTuple):
     curve: list[dict[str, float]]  # evaluations so far, each with its `timesteps`
 
 
+def read_zoo_file(path: Path) -> dict[str, Any]:
+    """What a YAML file in rl-zoo's format says of this environment, whatever the agent.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The hyperparameters, unchecked.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: It is no such YAML.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: expected YAML: {' '.join(str(error).split())}") from error
+    found = content.get(ENV_ID) if isinstance(content, dict) else None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: expected a mapping with the key {ENV_ID!r} and hyperparameters below it")
+    return found
+
+
 def read_hyperparams(path: Path, agent: str) -> dict[str, Any]:
     """Read a file of hyperparameters.
 
@@ -56,15 +81,7 @@ def read_hyperparams(path: Path, agent: str) -> dict[str, Any]:
         FileNotFoundError: No such file.
         ValueError: It is no such YAML, or has unknown or missing keys.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: expected YAML: {' '.join(str(error).split())}") from error
-    found = content.get(ENV_ID) if isinstance(content, dict) else None
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: expected a mapping with the key {ENV_ID!r} and hyperparameters below it")
+    found = read_zoo_file(path)
     check_keys(str(path), found, KEYS[agent])
     check_keys(f"{path}: evaluation", found["evaluation"], EVALUATION_KEYS)
     if found["warm_start"] is not None:

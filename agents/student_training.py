@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
@@ -34,6 +33,7 @@ from agents.distillation import collate, fit, show
 from agents.finetuning import make_ppo, student_of
 from agents.learned import load_weights
 from agents.lessons import TEACHER, give_lessons, read_lessons
+from agents.runs import read_zoo_file
 from agents.student import StudentNetwork, StudentVectorEnv, play
 from agents.training import learning_rate_of
 from ppgym import benchmark, leaderboard
@@ -41,7 +41,6 @@ from ppgym.data import check_keys, read_json, write_text
 from ppgym.scenario import DEFAULT_SCENARIO, Scenario
 from ppgym.standings import print_board
 
-ENV_ID = "PromptPream-v0"
 HYPERPARAMS = Path(__file__).parent / "hyperparams" / "student.yml"
 RIVALS = (TEACHER, "ppo", "greedy", "fixed_preload")
 SECTIONS = {
@@ -74,15 +73,7 @@ def read_student_hyperparams(path: Path) -> dict[str, Any]:
         FileNotFoundError: No such file.
         ValueError: It is no such YAML, or has unknown or missing keys.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: expected YAML: {' '.join(str(error).split())}") from error
-    found = content.get(ENV_ID) if isinstance(content, dict) else None
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: expected a mapping with the key {ENV_ID!r} and hyperparameters below it")
+    found = read_zoo_file(path)
     for name, keys in SECTIONS.items():
         check_keys(f"{path}: {name}" if name else str(path), found[name] if name else found, keys)
     for number, one in enumerate(found["rounds"]):

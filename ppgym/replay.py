@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ppgym.core.actions import action_count
 from ppgym.core.episodes import drawn_watch_s
+from ppgym.core.qoe import REWARD_TERMS
 from ppgym.core.replay import REPLAY_COLUMNS, replay_many
 from ppgym.core.state import new_states
 from ppgym.records import Record
@@ -60,7 +62,9 @@ def _replay_batch(world: World, records: Sequence[Record]) -> list[Replay]:
         world.draw(make_rng(seed, world.split), episodes, i)
     draws = np.array([seeds.index(record["seed"]) for record in records], np.int32)
     lengths = [len(record["actions"]) for record in records]
-    actions = np.fromiter((action for record in records for action in record["actions"]), np.int64, sum(lengths))
+    space = action_count(len(world.options))  # whatever lies outside it acts as one index outside it
+    within = (action if 0 <= action < space else -1 for record in records for action in record["actions"])
+    actions = np.fromiter(within, np.int64, sum(lengths))
     states = new_states(len(records))
     totals = np.zeros((len(records), len(REPLAY_COLUMNS)))
     requests = np.zeros((len(records), len(world.representations)), np.int32)
@@ -77,7 +81,7 @@ def _replay_batch(world: World, records: Sequence[Record]) -> list[Replay]:
         totals,
         requests,
         played,
-        np.zeros(5),
+        np.zeros(len(REWARD_TERMS)),
     )
     is_prompt = np.array([one.is_prompt for one in world.representations])
     replays = []

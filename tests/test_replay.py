@@ -28,7 +28,7 @@ def play(scenario: str, overrides: dict, seed: int, split: str = "train") -> tup
     terms = dict.fromkeys((f"reward_{name}" for name in REWARD_TERMS), 0.0)
     total, ended = 0.0, False
     while not ended:
-        action = int(rng.choice([-1, 300, 10**9])) if rng.random() < 0.1 else int(agent.predict(None)[0])
+        action = int(rng.choice([-1, 301, 2**40])) if rng.random() < 0.1 else int(agent.predict(None)[0])
         actions.append(action)
         _, reward, terminated, truncated, info = env.step(action)
         total += reward

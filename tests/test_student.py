@@ -12,11 +12,11 @@ from gymnasium.vector import AutoresetMode
 from agents import make_agent, student_study
 from agents.checkpoints import provenance, write_checkpoint
 from agents.distillation import Sheet, collate, comment_loss, fit, show
-from agents.finetuning import JoinedVecEnv, WeightedRolloutBuffer
+from agents.finetuning import WeightedRolloutBuffer
 from agents.glimpse import CANDIDATE, LOOKS, REQUEST, SITUATION, SLOT, glimpse_layout, look
 from agents.lessons import CONSIDERED, NOTHING, Lesson, give_lesson, give_lessons, read_lessons, shard_path
 from agents.mcts import MCTSAgent
-from agents.sb3 import SB3VecEnv, TimedRolloutBuffer
+from agents.sb3 import JoinedVecEnv, SB3VecEnv, TimedRolloutBuffer
 from agents.student import ILLEGAL, StudentNetwork, StudentVectorEnv, act, play
 from agents.student_training import HYPERPARAMS, read_student_hyperparams, share_out, train_student
 from ppgym.benchmark import Job
@@ -300,7 +300,7 @@ def test_joined_environments_are_their_parts() -> None:
     np.testing.assert_array_equal(joined.reset(), np.concatenate([one.reset() for one in alone]))
     rng = np.random.default_rng(0)
     for _ in range(150):
-        weight = np.sqrt(60.0 / np.concatenate([one.envs.drawn_watch_s() for one in alone]))
+        weight = 60.0 / np.concatenate([one.envs.drawn_watch_s() for one in alone])
         masks = np.array(joined.env_method("action_masks"))
         actions = (rng.random(masks.shape) * masks).argmax(axis=1)
         mine = joined.step(actions)
@@ -319,7 +319,7 @@ def test_advantages_count_by_the_weight_of_their_episode() -> None:
     plain_clock, clock = Clock(), Clock()
     plain = make_buffer(TimedRolloutBuffer, clock=plain_clock)
     weighted = make_buffer(WeightedRolloutBuffer, clock=clock)
-    clock.weight = np.array([2.0, 0.5])
+    clock.weight = np.array([4.0, 0.25])
     fill(plain, plain_clock, elapsed_s)
     fill(weighted, clock, elapsed_s)
     np.testing.assert_allclose(weighted.advantages, plain.advantages * [2.0, 0.5], rtol=1e-6)
