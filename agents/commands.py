@@ -25,6 +25,7 @@ from ppgym.devices import DEVICES, DeviceProfile
 from ppgym.report import write_report
 from ppgym.scenario import DEFAULT_SCENARIO
 from ppgym.standings import print_board, to_csv, to_markdown
+from ppgym.summary import REFERENCE
 
 CONTESTANTS = ("mcts", "ppo", "greedy", "dashlet", "pdas", "fixed_preload", "next_one", "on_demand", "random")
 BREAKEVEN = Path(__file__).parents[1] / "docs" / "results" / "breakeven" / "breakeven.json"  # the committed map
@@ -41,7 +42,7 @@ def run(
     seed: int = 0,
     engine: str = "local",
     workers: int | None = None,
-    baseline: str = leaderboard.REFERENCE,
+    baseline: str = REFERENCE,
     output: Path | None = None,
     report: Path | None = None,
     episodes_in_report: int = 3,
@@ -112,7 +113,7 @@ def public_board(
     suite: str = "standard",
     submit: Path | None = None,
     root: Path = Path("docs/leaderboard"),
-    baseline: str = leaderboard.REFERENCE,
+    baseline: str = REFERENCE,
     workers: int | None = None,
 ) -> None:
     """Replay the entries of the public leaderboard and make its page, after adding those of a run.

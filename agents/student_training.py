@@ -40,6 +40,7 @@ from ppgym import benchmark, leaderboard
 from ppgym.data import check_keys, read_json, write_text
 from ppgym.scenario import DEFAULT_SCENARIO, Scenario
 from ppgym.standings import print_board
+from ppgym.summary import Row
 
 HYPERPARAMS = Path(__file__).parent / "hyperparams" / "student.yml"
 RIVALS = (TEACHER, "ppo", "greedy", "fixed_preload")
@@ -356,7 +357,7 @@ def train_student(
     hyperparams: Path | None = None,
     output: Path | None = None,
     resume: Path | None = None,
-) -> list[leaderboard.Row]:
+) -> list[Row]:
     """Train a student, keep its checkpoints, and compare the best one with its teacher on the test split.
 
     Args:

@@ -26,6 +26,7 @@ from ppgym import leaderboard
 from ppgym.env import PromptPreamEnv
 from ppgym.scenario import DEFAULT_SCENARIO
 from ppgym.standings import print_board, print_standings
+from ppgym.summary import Row
 
 HEURISTICS = ("greedy", "fixed_preload", "next_one", "on_demand", "random")
 UPDATE_THREADS = min(2, torch.get_num_threads())  # fixed: the sums of floats, and so the learning curve, depend on it
@@ -133,7 +134,7 @@ def restore(model: Model, path: Path, config: Mapping[str, Any]) -> None:
     begin_episodes(model, config["seed"])
 
 
-def compare(folder: Path, config: Mapping[str, Any]) -> list[leaderboard.Row]:
+def compare(folder: Path, config: Mapping[str, Any]) -> list[Row]:
     """Play the best checkpoint and the heuristics on the same episodes of the test split, and print the table.
 
     Of several scenarios, the standings over them all are printed instead.
@@ -174,7 +175,7 @@ def train(
     resume: Path | None = None,
     device: str = "cpu",
     saved: Callable[[str], None] = lambda name: None,
-) -> list[leaderboard.Row]:
+) -> list[Row]:
     """Train an agent, keep its checkpoints, and compare the best one with the heuristics on the test split.
 
     Args:

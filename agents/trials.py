@@ -17,9 +17,9 @@ from rich.table import Table
 
 from agents.checkpoints import read_card
 from agents.training import compare, train
-from ppgym import leaderboard
 from ppgym.data import read_json, write_bytes, write_text
 from ppgym.engines import check_engine, connect_ray
+from ppgym.summary import Row
 
 Files = dict[str, bytes]  # of a run's folder, by relative path
 
@@ -61,7 +61,7 @@ def plan_trials(seed: int, seeds: int, hyperparams: Sequence[Path]) -> list[Tria
     ]
 
 
-def run_trial(trial: Trial, folder: Path, arguments: Mapping[str, Any], **watched: Any) -> list[leaderboard.Row]:
+def run_trial(trial: Trial, folder: Path, arguments: Mapping[str, Any], **watched: Any) -> list[Row]:
     """Train, or go on with, one trial.
 
     Args:
@@ -83,7 +83,7 @@ def run_trial(trial: Trial, folder: Path, arguments: Mapping[str, Any], **watche
 
 def train_trials(
     trials: Sequence[Trial], output: Path, arguments: Mapping[str, Any], engine: str
-) -> dict[str, list[leaderboard.Row]]:
+) -> dict[str, list[Row]]:
     """Train all trials, gather their folders and curves, and print how they came out.
 
     Args:
@@ -110,9 +110,7 @@ def train_trials(
     return rows
 
 
-def _train_on_ray(
-    trials: Sequence[Trial], output: Path, arguments: Mapping[str, Any]
-) -> dict[str, list[leaderboard.Row]]:
+def _train_on_ray(trials: Sequence[Trial], output: Path, arguments: Mapping[str, Any]) -> dict[str, list[Row]]:
     ray = connect_ray()
     # On the node of the command, not on one that may be lost
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
@@ -123,7 +121,7 @@ def _train_on_ray(
         ray.get(vault.put.remote(trial.name, read_files(output / trial.name)))
     task = ray.remote(num_cpus=1, max_retries=-1)(_run_task)
     names = {task.remote(trial, dict(arguments), vault): trial.name for trial in trials}
-    rows: dict[str, list[leaderboard.Row]] = {}
+    rows: dict[str, list[Row]] = {}
     left = list(names)
     try:
         while left:
@@ -158,7 +156,7 @@ class Vault:
         return {name: self._runs[name] for name in fresh}
 
 
-def _run_task(trial: Trial, arguments: Mapping[str, Any], vault: Any) -> list[leaderboard.Row]:
+def _run_task(trial: Trial, arguments: Mapping[str, Any], vault: Any) -> list[Row]:
     ray = connect_ray()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / trial.name
@@ -188,7 +186,7 @@ def write_files(folder: Path, files: Files) -> None:
         write_bytes(folder / name, files[name])
 
 
-def _print_summary(rows: Mapping[str, Sequence[leaderboard.Row]], curves: Mapping[str, Sequence[Any]]) -> None:
+def _print_summary(rows: Mapping[str, Sequence[Row]], curves: Mapping[str, Sequence[Any]]) -> None:
     table = Table("run", "QoE/min, validation, best", "QoE/min, test", box=SIMPLE_HEAD)
     qoe: dict[str, float] = {}
     for name, some in rows.items():

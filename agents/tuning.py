@@ -17,6 +17,7 @@ from agents.parameters import HYPERPARAMS, PROMPT_VARIANT, Space, tuned_params
 from ppgym import benchmark, leaderboard
 from ppgym.data import write_text
 from ppgym.scenario import QoEWeights
+from ppgym.summary import Row
 
 SPLIT = "validation"
 SCENARIOS = tuple(f"{network}/snapdragon-8-elite/typical" for network in ("low", "medium", "high", "mixed"))
@@ -44,7 +45,7 @@ def default_params(agent: str) -> tuple[Space, dict[str, Any]]:
     return space, {name: arguments[name].default for name in space}
 
 
-def score(rows: Sequence[leaderboard.Row]) -> float:
+def score(rows: Sequence[Row]) -> float:
     """What tuning maximises: the mean QoE over scenarios."""
     return float(np.mean([row.qoe_mean for row in rows]))
 
@@ -90,7 +91,7 @@ def tune(
         sets.append(defaults | tuned_params(agent.removesuffix(PROMPT_VARIANT), QoEWeights(), folder))
     sets += [{key: draw.draw(rng) for key, draw in space.items()} for _ in range(trials - len(sets))]
 
-    def play(params: dict[str, Any], count: int) -> list[leaderboard.Row]:
+    def play(params: dict[str, Any], count: int) -> list[Row]:
         return leaderboard.run(
             make_agent,
             [agent],

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ppgym.data import read_text, write_text
-from ppgym.leaderboard import Row, Standing
 from ppgym.standings import markdown_rows, markdown_standings, markdown_table
+from ppgym.summary import Row, Standing
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ppgym.intervals import Interval
-from ppgym.leaderboard import Board, Row, Standing, ranking
+from ppgym.summary import Board, Row, Standing, ranking
 
 
 def print_board(board: Board, console: Console | None = None) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from ppgym.benchmark import Bound, Job, bound_episodes, suite
 from ppgym.data import write_text
-from ppgym.leaderboard import Board, summarize, write_board
+from ppgym.leaderboard import write_board
 from ppgym.records import Record, read_records, write_records
 from ppgym.standings import to_csv, to_markdown
+from ppgym.summary import Board, summarize
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 SPLIT = "test"

@@ -16,9 +16,10 @@ from ppgym import benchmark, leaderboard, speed
 from ppgym.core.step import INFO_TOTALS
 from ppgym.env import PromptPreamEnv
 from ppgym.intervals import bootstrap_interval, share_closed
-from ppgym.leaderboard import Row, validate
+from ppgym.leaderboard import validate
 from ppgym.records import read_records
 from ppgym.standings import print_table
+from ppgym.summary import Row
 
 SCENARIO = "medium/snapdragon-8-elite/skimmer"
 KEYS = {

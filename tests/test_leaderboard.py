@@ -19,10 +19,11 @@ from rich.console import Console
 from agents import agent_params, make_agent
 from ppgym import benchmark, submissions
 from ppgym.benchmark import Suite
-from ppgym.leaderboard import Board, run, summarize, validate
+from ppgym.leaderboard import run, validate
 from ppgym.records import Journal, read_records, write_records
 from ppgym.replay import replay
 from ppgym.standings import print_board, to_csv, to_markdown
+from ppgym.summary import Board, summarize
 
 ROOT = Path(__file__).parents[1]
 SCENARIOS = ("medium/snapdragon-8-elite/skimmer", "high/pixels-only/skimmer")

@@ -4,7 +4,7 @@ import pytest
 
 from agents import make_agent
 from ppgym import leaderboard
-from ppgym.leaderboard import Row
+from ppgym.summary import Row
 
 SCENARIO = "high/pixels-only/typical"  # the link carries twice the top rate, as in both papers
 
