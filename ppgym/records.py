@@ -153,8 +153,3 @@ class Journal:
         """Put what is written on the disk."""
         os.fsync(self._file.fileno())
         self._file.close()
-
-    def discard(self) -> None:
-        """End the journal: the run is finished, and its results are written."""
-        self._file.close()
-        self.path.unlink()

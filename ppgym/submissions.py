@@ -6,6 +6,7 @@ whole suite. Its figures are made from replayed records alone.
 
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from ppgym.benchmark import Bound, Job, bound_episodes, suite
@@ -107,7 +108,7 @@ def make_board(
     *,
     baseline: str,
     bound: Bound | None = None,
-    unranked: frozenset[str] | set[str] = frozenset(),
+    unranked: Collection[str] = (),
     workers: int | None = None,
 ) -> Board:
     """Replay all entries of a suite and write its board: README.md, results.json and results.csv.
