@@ -17,7 +17,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from agents import make_agent
 from agents.checkpoints import read_checkpoint, restore_training_state
 from agents.dqn import MaskedDQN, TimedReplayBuffer
-from agents.imitation import demonstrate, imitate
+from agents.imitation import demonstrate, demonstrate_student, imitate
 from agents.learned import CandidateQPolicy, load_weights, policy_of
 from agents.monitor import Monitor
 from agents.runs import DQN_KEYS, PPO_KEYS, begin_run, names_of, reopen_run, scenarios_of
@@ -98,14 +98,13 @@ def warm_start(model: Model, config: Mapping[str, Any], console: Console) -> Non
     if start is None:
         return
     console.print(f"Imitating {start['agent']}: {start['decisions']:,} decisions")
-    envs = [PromptPreamEnv(scenario, "train") for scenario in scenarios_of(config)]
-    shown = demonstrate(
-        [(make_agent(start["agent"], env, seed=config["seed"]), env) for env in envs],
-        start["decisions"],
-        seed=config["seed"],
-        discount_per_s=params["gamma"],
-        stray_share=start["stray_share"],
-    )
+    watched = {"seed": config["seed"], "discount_per_s": params["gamma"], "stray_share": start["stray_share"]}
+    if start["agent"] == "student":
+        shown = demonstrate_student(scenarios_of(config), start["decisions"], **watched)
+    else:
+        envs = [PromptPreamEnv(scenario, "train") for scenario in scenarios_of(config)]
+        cast = [(make_agent(start["agent"], env, seed=config["seed"]), env) for env in envs]
+        shown = demonstrate(cast, start["decisions"], **watched)
     imitate(
         model.policy,
         shown,
