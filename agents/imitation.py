@@ -5,7 +5,7 @@ Where learning by trial begins is no matter of this file; it neither trains by r
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from sb3_contrib import MaskablePPO
@@ -17,7 +18,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from agents import make_agent
 from agents.checkpoints import read_checkpoint, restore_training_state
 from agents.dqn import MaskedDQN, TimedReplayBuffer
-from agents.imitation import demonstrate, demonstrate_student, imitate
+from agents.imitation import Demonstrations, demonstrate, demonstrate_student, imitate
 from agents.learned import CandidateQPolicy, load_weights, policy_of
 from agents.monitor import Monitor
 from agents.runs import DQN_KEYS, PPO_KEYS, begin_run, names_of, reopen_run, scenarios_of
@@ -28,7 +29,7 @@ from ppgym.scenario import DEFAULT_SCENARIO
 from ppgym.standings import print_board, print_standings
 from ppgym.summary import Row
 
-HEURISTICS = ("greedy", "fixed_preload", "next_one", "on_demand", "random")
+HEURISTICS = ("greedy", "no_save", "pdas", "fixed_preload", "next_one", "on_demand", "random")
 UPDATE_THREADS = min(2, torch.get_num_threads())  # fixed: the sums of floats, and so the learning curve, depend on it
 LOG_INTERVAL = {"ppo": 1, "dqn": 1000}  # rollouts or, of DQN, episodes
 
@@ -86,7 +87,7 @@ def make_model(config: Mapping[str, Any], device: str) -> Model:
 
 
 def warm_start(model: Model, config: Mapping[str, Any], console: Console) -> None:
-    """Let the model's policy imitate an agent, if the configuration names one.
+    """Let the model's policy imitate an agent, or each of some where it is to be followed, if the configuration names any.
 
     Args:
         model: Its policy is changed.
@@ -97,14 +98,20 @@ def warm_start(model: Model, config: Mapping[str, Any], console: Console) -> Non
     start = params["warm_start"]
     if start is None:
         return
-    console.print(f"Imitating {start['agent']}: {start['decisions']:,} decisions")
+    teachers = start["agent"] if isinstance(start["agent"], dict) else {start["agent"]: config["scenario"]}
+    scenarios = {teacher: scenarios_of({**config, "scenario": pattern}) for teacher, pattern in teachers.items()}
     watched = {"seed": config["seed"], "discount_per_s": params["gamma"], "stray_share": start["stray_share"]}
-    if start["agent"] == "student":
-        shown = demonstrate_student(scenarios_of(config), start["decisions"], **watched)
-    else:
-        envs = [PromptPreamEnv(scenario, "train") for scenario in scenarios_of(config)]
-        cast = [(make_agent(start["agent"], env, seed=config["seed"]), env) for env in envs]
-        shown = demonstrate(cast, start["decisions"], **watched)
+    parts = []
+    for teacher, where in scenarios.items():
+        decisions = start["decisions"] * len(where) // sum(map(len, scenarios.values()))
+        console.print(f"Imitating {teacher}: {decisions:,} decisions on {teachers[teacher]}")
+        if teacher == "student":
+            parts.append(demonstrate_student(where, decisions, **watched))
+        else:
+            envs = [PromptPreamEnv(scenario, "train") for scenario in where]
+            cast = [(make_agent(teacher, env, seed=config["seed"]), env) for env in envs]
+            parts.append(demonstrate(cast, decisions, **watched))
+    shown = Demonstrations(*map(np.concatenate, zip(*parts, strict=True)))
     imitate(
         model.policy,
         shown,

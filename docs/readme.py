@@ -153,11 +153,25 @@ def student() -> str:
     return f"{markdown_table(lines)}\n\n{share}"
 
 
+def seeds() -> str:
+    """Agents trained with several seeds, against rules over the same episodes."""
+    rows = read("results/seeds/seeds.json")["rows"]
+    rivals = ("no_save", "fixed_preload", "next_one", "greedy")
+    lines = [["agent", "network", "seeds", "QoE / min of each", *(f"over {rival}" for rival in rivals)]]
+    found = {(row["agent"], row["policy"], row["scenario"], row["against"]): row for row in rows}
+    for agent, policy, scenario in dict.fromkeys(key[:3] for key in found):
+        cells = [found[agent, policy, scenario, rival] for rival in rivals]
+        by_seed = ", ".join(f"{qoe:.1f}" for qoe in cells[0]["qoe_by_seed"])
+        over = [signed(row["difference"], row["ci95"]) for row in cells]
+        lines.append([agent, policy, str(len(cells[0]["seeds"])), by_seed, *over])
+    return markdown_table(lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     table.__name__: table
     for table in (
         *(default, standings, claims, diagnosis, answers),
-        *(ablations, pruning, budget, beliefs, thinking, student),
+        *(ablations, pruning, budget, beliefs, thinking, student, seeds),
     )
 }
 
