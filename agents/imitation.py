@@ -4,7 +4,7 @@ Where learning by trial begins is no matter of this file; it neither trains by r
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,8 @@ from agents.sb3 import JoinedVecEnv, SB3VecEnv, make_vec_env
 from agents.student import StudentAgent, StudentVectorEnv, act
 from ppgym.env import PromptPreamEnv
 from ppgym.scenario import Scenario
+
+Actor = Callable[[npt.NDArray[np.float32], npt.NDArray[np.bool_]], npt.NDArray[np.int64]]
 
 STEPS = 512  # of environments side by side: several episodes
 
@@ -91,12 +93,22 @@ def demonstrate(
 
 @torch.inference_mode()
 def demonstrate_student(
-    scenarios: Sequence[Scenario], decisions: int, *, seed: int, discount_per_s: float, stray_share: float
+    scenarios: Sequence[Scenario],
+    decisions: int,
+    *,
+    seed: int,
+    discount_per_s: float,
+    stray_share: float,
+    actor: Actor | None = None,
 ) -> Demonstrations:
     """Watch the shipped student as `demonstrate` would, in environments side by side: ten times as fast.
 
-    It does no more than a learner may, which never waits in vain. Environments of the same seeds take the same actions twice: once they show what the student sees, once what the
-    learner will. Episodes that have not ended after `STEPS` are left out, since their returns are not known.
+    It does no more than a learner may, which never waits in vain. Environments of the same seeds take the same actions
+    twice: once they show what the student sees, once what the learner will. Episodes that have not ended after `STEPS`
+    are left out, since their returns are not known.
+
+    Where the learner itself acts, the record holds what the student would do in the situations that the learner comes
+    into, and the returns of what the learner does (DAgger, https://arxiv.org/abs/1011.0686).
 
     Args:
         scenarios: Where.
@@ -104,9 +116,10 @@ def demonstrate_student(
         seed: Seeds the episodes and the straying.
         discount_per_s: Discount of a second.
         stray_share: As for `demonstrate`.
+        actor: Who acts, by observations [N, size] and masks [N, actions]; None is the student.
 
     Returns:
-        The decisions.
+        The student's decisions.
     """
     rng = np.random.default_rng(seed)
     learner = make_vec_env(scenarios, "train", -(-decisions // STEPS))
@@ -126,7 +139,8 @@ def demonstrate_student(
         logits = network(torch.from_numpy(seen)).masked_fill(~torch.from_numpy(mask), -torch.inf)
         action = act(logits).numpy()
         strays = rng.random(len(mask)) < stray_share
-        taken = np.where(strays, (rng.random(mask.shape) * mask).argmax(axis=1), action)
+        taken = action if actor is None else actor(observation, mask)
+        taken = np.where(strays, (rng.random(mask.shape) * mask).argmax(axis=1), taken)
         seen, *_ = student.step(taken)
         following, reward, ended, _ = learner.step(taken)
         steps.append((observation, mask, action, reward, discount_per_s**learner.elapsed_s, ended))

@@ -3,8 +3,8 @@
     python train.py --seeds 5 --output runs/ppo
     python -m agents.seeds_study runs/ppo --output docs/results/seeds
 
-plays nothing: it reads the test episodes that each run has been compared on, and puts the runs of an agent, a policy and
-a scenario together. Records go beside the figures, so that `python evaluate.py validate` replays them.
+plays nothing: it reads the test episodes that each run has been compared on, and puts the runs of an agent, a policy
+and a scenario together. Records go beside the figures, so that `python evaluate.py validate` replays them.
 """
 
 import json

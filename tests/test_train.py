@@ -21,6 +21,7 @@ import agents.training as training
 import agents.trials as trials_module
 import train as command_line
 from agents import make_agent
+from agents.imitation import Demonstrations, demonstrate
 from agents.monitor import Monitor
 from agents.runs import COMMON_KEYS, names_of, read_hyperparams
 from agents.trials import plan_trials, train_trials
@@ -48,6 +49,7 @@ TINY: dict[str, Any] = {
     "warm_start": {
         "agent": "on_demand",
         "decisions": 64,
+        "corrections": 0,
         "stray_share": 0.0,
         "epochs": 1,
         "batch_size": 32,
@@ -229,6 +231,26 @@ def test_mlp_without_warm_start(run: Any, tmp_path: Path) -> None:
         warm_start=None,
     )
     assert run(tmp_path / "run", hyperparams=plain, timesteps=128)["timesteps"] == 128
+
+
+def test_each_teacher_is_imitated_where_it_shall_be(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched: list[tuple[str, list[str], int]] = []
+    learned: list[Demonstrations] = []
+
+    def watch(cast: Any, decisions: int, **rest: Any) -> Demonstrations:
+        places = [env.world.scenario.device for _, env in cast]
+        watched.append((type(cast[0][0]).__name__, places, decisions))
+        return demonstrate(cast, decisions, **rest)
+
+    monkeypatch.setattr(training, "demonstrate", watch)
+    monkeypatch.setattr(training, "imitate", lambda policy, shown, **rest: learned.append(shown))
+    where = {"on_demand": "low/rtx-4090,pixels-only/typical", "next_one": "low/snapdragon-8-elite/typical"}
+    start = TINY["warm_start"] | {"agent": where, "decisions": 90}
+    hyperparams = write_hyperparams(tmp_path / "teachers.yml", warm_start=start)
+    run(tmp_path / "run", hyperparams=hyperparams, timesteps=128)
+    assert watched == [("OnDemand", ["rtx-4090", "pixels-only"], 60), ("NextOne", ["snapdragon-8-elite"], 30)]
+    assert len(learned[0].actions) >= 90
+    assert len({len(array) for array in learned[0]}) == 1
 
 
 @pytest.mark.slow
