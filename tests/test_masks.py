@@ -106,29 +106,35 @@ def test_an_agent_that_would_rather_wait_does_not_starve_the_viewer(tmp_path: Pa
     assert min(waits, requests) > 20
 
 
-def test_the_student_side_by_side_shows_what_it_does_alone() -> None:
+def first_allowed(observations: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    return masks.argmax(axis=1)
+
+
+@pytest.mark.parametrize("actor", [None, first_allowed])
+def test_the_student_side_by_side_shows_what_it_would_do_alone(actor: Any) -> None:
     scenario = Scenario.parse("low/snapdragon-8-elite/typical", **SHORT)
-    shown = demonstrate_student([scenario], STEPS, seed=5, discount_per_s=0.9, stray_share=0.0)
+    shown = demonstrate_student([scenario], STEPS, seed=5, discount_per_s=0.9, stray_share=0.0, actor=actor)
     assert len(shown.actions) < STEPS  # the last episode had no end
     env = PromptPreamEnv(scenario, "train")
     agent, layout = make_agent("student", env), env.world.features.layout
     observation, _ = env.reset(seed=5)
     rows = iter(range(len(shown.actions)))
     for _ in range(2):  # episodes
-        rewards, discounts, taken = [], [], []
+        rewards, discounts, places = [], [], []
         terminated = truncated = False
         while not (terminated or truncated):
-            taken.append(next(rows))
+            places.append(next(rows))
             mask = without_idling(observation[None], env.action_masks()[None], layout)[0]
-            np.testing.assert_array_equal(shown.observations[taken[-1]], observation)
-            np.testing.assert_array_equal(shown.masks[taken[-1]], mask)
+            np.testing.assert_array_equal(shown.observations[places[-1]], observation)
+            np.testing.assert_array_equal(shown.masks[places[-1]], mask)
             action, _ = agent.predict(observation, action_masks=mask)
-            assert shown.actions[taken[-1]] == action
-            observation, reward, terminated, truncated, info = env.step(action)
+            assert shown.actions[places[-1]] == action
+            taken = action if actor is None else actor(observation, mask[None])[0]
+            observation, reward, terminated, truncated, info = env.step(taken)
             rewards.append(reward)
             discounts.append(0.9 ** info["elapsed_s"])
         total = 0.0
         for reward, discount in zip(reversed(rewards), reversed(discounts), strict=True):
             total = reward + discount * total
-        assert shown.returns[taken[0]] == pytest.approx(total, rel=1e-3)
+        assert shown.returns[places[0]] == pytest.approx(total, rel=1e-3)
         observation, _ = env.reset()

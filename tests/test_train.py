@@ -253,6 +253,22 @@ def test_each_teacher_is_imitated_where_it_shall_be(run: Any, tmp_path: Path, mo
     assert len({len(array) for array in learned[0]}) == 1
 
 
+def test_corrections_are_the_students(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learned: list[Demonstrations] = []
+    monkeypatch.setattr(training, "imitate", lambda policy, shown, **rest: learned.append(shown))
+    start = TINY["warm_start"] | {"corrections": 1000}
+    hyperparams = write_hyperparams(tmp_path / "corrected.yml", warm_start=start)
+    with pytest.raises(ValueError, match=r"expected no corrections, or the student among the agents \['on_demand'\]"):
+        run(tmp_path / "refused", hyperparams=hyperparams, timesteps=128)
+    hyperparams = write_hyperparams(tmp_path / "corrected.yml", warm_start=start | {"agent": "student"})
+    run(tmp_path / "run", hyperparams=hyperparams, timesteps=128)
+    first, both = learned
+    count = len(first.actions)
+    assert count + 500 < len(both.actions)  # sees 1024 decisions more, and keeps those of whole episodes
+    for before, after in zip(first, both, strict=True):
+        np.testing.assert_array_equal(before, after[:count])
+
+
 @pytest.mark.slow
 def test_command_line_end_to_end(tmp_path: Path) -> None:
     warm = TINY["warm_start"] | {"decisions": 1500, "epochs": 12, "batch_size": 64}  # so that it does not merely wait
