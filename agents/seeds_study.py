@@ -132,7 +132,13 @@ def study(folders: Annotated[tuple[Path, ...], tyro.conf.Positional], *, output:
             for record in cell
         ]
         write_records(output, own, packed=True)
-    print_rows("QoE over training seeds, and how it differs from rules over the same episodes", rows)
+    shown = [
+        {key: row[key] for key in ("agent", "policy", "against", "qoe_mean", "difference", "ci95")} for row in rows
+    ]
+    print_rows("QoE over training seeds, and how it differs from rules over the same episodes", shown)
+    for row in {(row["agent"], row["policy"], row["scenario"]): row for row in rows}.values():
+        cells = [f"seed {seed} {qoe:.1f}" for seed, qoe in zip(row["seeds"], row["qoe_by_seed"], strict=True)]
+        print(f"{row['agent']}, {row['policy']}, {row['scenario']}: {', '.join(cells)}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from agents import make_agent
-from agents.checkpoints import read_checkpoint, write_checkpoint
+from agents.checkpoints import CARD, read_checkpoint, write_checkpoint
 from agents.imitation import STEPS, demonstrate_student
 from agents.learned import PPOAgent
 from agents.masks import may_wait, without_idling
@@ -91,7 +91,7 @@ def test_vector_environments_of_learners_have_the_same_rule() -> None:
 def test_an_agent_that_would_rather_wait_does_not_starve_the_viewer(tmp_path: Path) -> None:
     tensors, card = read_checkpoint(PPOAgent.WEIGHTS)
     tensors["mlp_extractor.actor.wait.bias"] += 1e3
-    write_checkpoint(tmp_path / "waiter.safetensors", tensors, card)
+    write_checkpoint(tmp_path / "waiter.safetensors", tensors, {key: card[key] for key in CARD})
     env = PromptPreamEnv(split="validation")
     agent = PPOAgent(env, weights=tmp_path / "waiter.safetensors")
     observation, _ = env.reset(seed=0)

@@ -50,7 +50,7 @@ def test_rows_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert (mlp["policy"], mlp["difference"]) == ("MlpPolicy", -5.0)
     assert [curve["validation"] for curve in found["curves"]] == [[[9, 1.5]]] * 3
     assert np.sum([record["agent"] == "ppo" for record in read_records(tmp_path / "out")]) == 6
-    assert "CandidatePolicy" in capsys.readouterr().out
+    assert f"ppo, CandidatePolicy, {PLACE}: seed 0 15.0, seed 1 18.0" in capsys.readouterr().out.replace("\n", " ")
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
