@@ -76,7 +76,7 @@ def demonstrate(
             observations.append(observation)
             masks.append(mask)
             actions.append(int(action))
-            taken = rng.choice(np.flatnonzero(mask)) if rng.random() < stray_share else action
+            taken = int(rng.choice(np.flatnonzero(mask)) if rng.random() < stray_share else action)
             observation, reward, terminated, truncated, info = env.step(taken)
             rewards.append(float(reward))
             elapsed_s.append(info["elapsed_s"])
@@ -141,8 +141,10 @@ def demonstrate_student(
         strays = rng.random(len(mask)) < stray_share
         taken = action if actor is None else actor(observation, mask)
         taken = np.where(strays, (rng.random(mask.shape) * mask).argmax(axis=1), taken)
-        seen, *_ = student.step(taken)
-        following, reward, ended, _ = learner.step(taken)
+        for env in (student, learner):
+            env.step_async(taken)
+        seen, *_ = student.step_wait()
+        following, reward, ended, _ = learner.step_wait()
         steps.append((observation, mask, action, reward, discount_per_s**learner.elapsed_s, ended))
         observation = following
     observations, masks, actions, rewards, discounts, ends = map(np.array, zip(*steps, strict=True))  # [STEPS, N, ...]

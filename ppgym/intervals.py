@@ -80,7 +80,7 @@ def crossed_interval(values: F8) -> Interval:
         Low and high; over episodes alone where there is one seed.
     """
     means = np.stack([resampled_means(of_seed) for of_seed in values], axis=1)  # [RESAMPLES, seeds]
-    picked = resample(np.arange(len(values)), 1)
+    picked = resample(np.arange(float(len(values))), 1).astype(np.int64)
     return interval_of(np.take_along_axis(means, picked, axis=1).mean(axis=1))
 
 
