@@ -20,11 +20,11 @@ def test_the_graph_decides_the_same(agent: str, tmp_path: Path) -> None:
     world = PromptPreamEnv().world
     actions = action_count(len(world.options))
     policy = read_policy(agent, WEIGHTS[agent], world)
-    situations = list(meet(agent, policy, 512))
+    situations = list(meet(agent, policy, 1024))
     path = tmp_path / f"{agent}.onnx"
     export(policy, path, situations[0].observation.shape[1], actions)
     found = compare(policy, open_graph(path), situations)
-    assert found.decisions >= 512
+    assert found.decisions >= 1024
     assert found.same == found.decisions
     assert found.logit_difference < 1e-3
     with torch.inference_mode():
