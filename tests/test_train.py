@@ -248,7 +248,7 @@ def test_each_teacher_is_imitated_where_it_shall_be(run: Any, tmp_path: Path, mo
     start = TINY["warm_start"] | {"agent": where, "decisions": 90}
     hyperparams = write_hyperparams(tmp_path / "teachers.yml", warm_start=start)
     run(tmp_path / "run", hyperparams=hyperparams, timesteps=128)
-    assert watched == [("OnDemand", ["rtx-4090", "pixels-only"], 60), ("NextOne", ["snapdragon-8-elite"], 30)]
+    assert sorted(watched) == [("NextOne", ["snapdragon-8-elite"], 30), ("OnDemand", ["rtx-4090", "pixels-only"], 60)]
     assert len(learned[0].actions) >= 90
     assert len({len(array) for array in learned[0]}) == 1
 
