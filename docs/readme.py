@@ -154,16 +154,23 @@ def student() -> str:
 
 
 def seeds() -> str:
-    """Agents trained with several seeds, against rules over the same episodes."""
-    rows = read("results/seeds/seeds.json")["rows"]
+    """Agents trained with several seeds: what imitation gave, what learning by reward added, and what rules reach."""
+    found = read("results/seeds/seeds.json")
     rivals = ("no_save", "fixed_preload", "next_one", "greedy")
-    lines = [["agent", "network", "seeds", "QoE / min of each", *(f"over {rival}" for rival in rivals)]]
-    found = {(row["agent"], row["policy"], row["scenario"], row["against"]): row for row in rows}
-    for agent, policy, scenario in dict.fromkeys(key[:3] for key in found):
-        cells = [found[agent, policy, scenario, rival] for rival in rivals]
-        by_seed = ", ".join(f"{qoe:.1f}" for qoe in cells[0]["qoe_by_seed"])
-        over = [signed(row["difference"], row["ci95"]) for row in cells]
-        lines.append([agent, policy, str(len(cells[0]["seeds"])), by_seed, *over])
+    lines = [
+        ["agent", "network", "validation: imitation", "best", "test, each seed", *(f"over {rival}" for rival in rivals)]
+    ]
+    rows = {(row["agent"], row["policy"], row["against"]): row for row in found["rows"]}
+    for agent, policy in dict.fromkeys(key[:2] for key in rows):
+        curves = [
+            [qoe for _, qoe in curve["validation"]]
+            for curve in found["curves"]
+            if (curve["agent"], curve["policy"]) == (agent, policy)
+        ]
+        scores = [[curve[0] for curve in curves], [max(curve) for curve in curves]]
+        by_seed = ", ".join(f"{qoe:.1f}" for qoe in rows[agent, policy, rivals[0]]["qoe_by_seed"])
+        over = [signed(row["difference"], row["ci95"]) for row in (rows[agent, policy, rival] for rival in rivals)]
+        lines.append([agent, policy, *(f"{sum(each) / len(each):.1f}" for each in scores), by_seed, *over])
     return markdown_table(lines)
 
 
