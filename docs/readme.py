@@ -46,9 +46,9 @@ def claims() -> str:
     return markdown_table(lines)
 
 
-def diagnosis() -> str:
-    """What a second knob reaches, and what it costs, a row a scenario."""
-    rows = by_scenario(read("results/claims/claims.json")["diagnosis"])
+def alone() -> str:
+    """What the weight of waste alone reaches, and what it costs, a row a scenario."""
+    rows = by_scenario(read("results/claims/claims.json")["alone"])
     lines = [
         ["network", "device", "episodes", "fewer stalls, waste no more", "QoE", "less waste, stalls no more", "QoE"]
     ]
@@ -177,7 +177,7 @@ def seeds() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     table.__name__: table
     for table in (
-        *(default, standings, claims, diagnosis, answers),
+        *(default, standings, claims, alone, answers),
         *(ablations, pruning, budget, beliefs, thinking, student, seeds),
     )
 }

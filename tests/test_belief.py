@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import exp1
 
 from ppgym.core.dynamics import reschedule, transition
 from ppgym.core.episodes import view_episode
@@ -12,10 +13,12 @@ from ppgym.env import PromptPreamEnv
 from ppgym.planning.belief import (
     LinkModel,
     believe_link,
+    believe_worth,
     sample_factors,
     sample_futures,
     sample_rates,
     sample_watch_s,
+    worth_after,
 )
 from tests.test_env import random_legal
 
@@ -182,3 +185,42 @@ def test_watch_times_and_decode_factors_are_calibrated_on_held_out_episodes() ->
     for quantile in (0.1, 0.25, 0.5, 0.75, 0.9):
         assert np.mean(np.array(watched) < quantile) == pytest.approx(quantile, abs=0.1)
         assert np.mean(np.array(decoded) < quantile) == pytest.approx(quantile, abs=0.05)
+
+
+def test_rewards_count_by_the_inverse_of_the_expected_watch_time() -> None:
+    """The mean of 1 / (t + R) for exponential R of mean m is exp(t / m) E1(t / m) / m."""
+    env = PromptPreamEnv(leave_p=0.25)
+    env.reset(seed=0)
+    view = env.planning_view()
+    view.state.played_s = 12.0
+    worth = believe_worth(view, 20.0)
+    curves = view.catalog.retention[:, :-1], view.catalog.retention[:, 1:]
+    mean_s = 4.0 * float((0.5 * (curves[0] + curves[1])).sum(axis=1).mean())
+    after_s = 12.0 + np.arange(22.0)
+    expected = np.exp(after_s / mean_s) * exp1(after_s / mean_s) / mean_s
+    assert 1.0 / worth.unit_s == pytest.approx(expected[0], rel=1e-3)
+    assert worth.going_on == pytest.approx(expected / expected[0], rel=1e-3)
+
+
+def test_rewards_count_alike_where_nobody_leaves_early() -> None:
+    env = PromptPreamEnv(leave_p=0.0)
+    env.reset(seed=0)
+    view = env.planning_view()
+    worth = believe_worth(view, 20.0)
+    state = view.state.copy()
+    for played_s, terminated in ((0.0, 0), (3.5, 0), (500.0, 0), (500.0, 1)):
+        state.played_s, state.terminated = played_s, terminated
+        assert worth_after(worth, state, 0.0) == 1.0
+
+
+def test_a_reward_counts_for_less_the_later_it_comes_and_by_the_true_inverse_at_the_end() -> None:
+    env = PromptPreamEnv()
+    env.reset(seed=0)
+    view = env.planning_view()
+    worth = believe_worth(view, 20.0)
+    state = view.state.copy()
+    state.played_s = 2.5
+    assert worth_after(worth, state, 0.0) == pytest.approx(0.5 * (worth.going_on[2] + worth.going_on[3]))
+    assert (np.diff(worth.going_on) <= 0.0).all()
+    state.terminated = 1
+    assert worth_after(worth, state, 0.0) == pytest.approx(worth.unit_s / 2.5)

@@ -13,7 +13,7 @@ from ppgym.core.episodes import view_episode
 from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS, reward_terms, totals_of
 from ppgym.core.state import DECODED, DECODING, LOOKAHEAD, QUEUED, RING, SLOTS, Episode, Record
 from ppgym.env import PromptPreamEnv
-from ppgym.planning.belief import Futures, sample_futures
+from ppgym.planning.belief import Futures, SessionWorth, believe_worth, sample_futures
 from ppgym.planning.planner import Plan, Planner, PlannerKnobs
 from ppgym.planning.rollout import PAD, RolloutPolicy, value_actions
 from ppgym.planning.search import SearchKnobs, new_scratch, prior_values, search_edges
@@ -68,6 +68,7 @@ class SlowSearch:
     futures: Futures
     root: Node
     width: int
+    worth: SessionWorth
     below_root: list[Edge] = field(default_factory=list)
     low: float = math.inf
     high: float = -math.inf
@@ -103,7 +104,9 @@ class SlowSearch:
             if node is not None:
                 path.append((edge, len(rewards)))
                 edge.elapsed_s += state.time_s - time_s
-            rewards.append(reward_terms(params, before, totals_of(state), np.zeros(len(REWARD_TERMS))))
+            reward = reward_terms(params, before, totals_of(state), np.zeros(len(REWARD_TERMS)))
+            factor = self.factor(state)
+            rewards.append(factor * reward)
             if state.terminated or state.time_s >= end_s:
                 break
             action, values = self.values(episode, state)
@@ -122,13 +125,21 @@ class SlowSearch:
                 others = sorted(np.flatnonzero(values > -np.inf), key=lambda a: (-values[a], a))
                 actions = [action, *[int(a) for a in others if a != action]][: self.width]
                 edge.children[swipes] = Node([Edge(a, float(values[a])) for a in actions])
-        last = 0.0 if state.terminated else self.at_hand(episode, state)
+        last = 0.0 if state.terminated else factor * self.at_hand(episode, state)
         for edge, first in path:
             edge.visits += 1
             edge.total += sum(rewards[first:]) + last
             if edge not in self.root.edges:
                 self.low, self.high = min(self.low, edge.mean), max(self.high, edge.mean)
         return sum(rewards) + last
+
+    def factor(self, state: Record) -> float:
+        """What a reward counts for: by the law of the session's length, or by that length itself where it is over."""
+        total_s = float(state.played_s)
+        if state.terminated:
+            return self.worth.unit_s / max(total_s, 1.0)
+        since_s = total_s - float(self.view.state.played_s)
+        return float(np.interp(since_s, np.arange(len(self.worth.going_on)), self.worth.going_on))
 
     def select(self, node: Node) -> Edge:
         """PUCT on values normalised to the range of mean returns seen below the root."""
@@ -169,17 +180,18 @@ def both(view: PlanningView, seed: int, rounds: int) -> tuple[Tree, SlowSearch, 
     futures = sample_futures(view, FUTURES, np.random.default_rng(seed), 30.0)
     scratch = new_scratch(len(view.action_mask), KNOBS.depth)
     scratch.values[:] = -np.inf
-    world = (view.params, futures.catalog, futures.links, futures.episodes, futures.states, view.law.leave_p, POLICY)
-    chosen = prior_values(*world, scratch)
+    world = (view.params, futures.catalog, futures.links, futures.episodes, futures.states, view.law.leave_p)
+    worth = believe_worth(view, KNOBS.horizon_s)
+    chosen = prior_values(*world, POLICY, scratch)
     legal = np.flatnonzero(scratch.values > -np.inf)
     actions = np.unique(np.concatenate([[chosen, WAIT], legal[:: max(len(legal) // 3, 1)]])).astype(np.int32)
     prior = scratch.values[actions]
     tree = new_tree(200, max(4, len(actions)), FUTURES)
     plant(tree, actions, prior)
     edges = np.arange(len(actions), dtype=np.int32)
-    search_edges(*world, KNOBS, tree, scratch, edges, 0, rounds)
+    search_edges(*world, worth, POLICY, KNOBS, tree, scratch, edges, 0, rounds)
     root = Node([Edge(int(action), float(value)) for action, value in zip(actions, prior, strict=True)])
-    slow = SlowSearch(view, futures, root, tree.children_action.shape[1])
+    slow = SlowSearch(view, futures, root, tree.children_action.shape[1], worth)
     returns = np.zeros((len(actions), FUTURES))
     for future in range(rounds):
         for edge in edges:

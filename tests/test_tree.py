@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ppgym.core.episodes import EpisodeLaw
-from ppgym.planning.belief import sample_futures
+from ppgym.planning.belief import believe_worth, sample_futures
 from ppgym.planning.rollout import RolloutKnobs, RolloutPolicy
 from ppgym.planning.search import SearchKnobs, new_scratch, prior_values, search_edges
 from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree, new_tree, plant
@@ -63,14 +63,15 @@ def search_small_world() -> Tree:
         sim.step(action)
     view = view_of(world, sim.state, EpisodeLaw(0.1, np.inf, np.inf, 0.2, 1e9, 0.0))
     futures = sample_futures(view, FUTURES, np.random.default_rng(3), 20.0)
-    given = (view.params, futures.catalog, futures.links, futures.episodes, futures.states, view.law.leave_p, POLICY)
+    given = (view.params, futures.catalog, futures.links, futures.episodes, futures.states, view.law.leave_p)
+    worth = believe_worth(view, KNOBS.horizon_s)
     scratch = new_scratch(len(view.action_mask), KNOBS.depth)
     scratch.values[:] = -np.inf
-    prior_values(*given, scratch)
+    prior_values(*given, POLICY, scratch)
     actions = np.argsort(-scratch.values, kind="stable")[:4].astype(np.int32)
     tree = new_tree(nodes=100, edges=4, futures=FUTURES)
     plant(tree, actions, scratch.values[actions])
-    search_edges(*given, KNOBS, tree, scratch, np.arange(4, dtype=np.int32), 0, 4 * FUTURES)
+    search_edges(*given, worth, POLICY, KNOBS, tree, scratch, np.arange(4, dtype=np.int32), 0, 4 * FUTURES)
     return tree
 
 

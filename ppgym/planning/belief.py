@@ -14,7 +14,7 @@ from ppgym.core.dynamics import reschedule
 from ppgym.core.episodes import SHORTEST_WATCH_S, Episodes, Links, take_episode
 from ppgym.core.jit import kernel
 from ppgym.core.observation import position_s
-from ppgym.core.state import F8, NO_ENTRY, SLOTS, CatalogArrays, Params
+from ppgym.core.state import F8, NO_ENTRY, SLOTS, CatalogArrays, Params, Record
 from ppgym.view import PlanningView
 
 GRID_S = 0.5  # step of a sampled link
@@ -53,6 +53,16 @@ class Futures(NamedTuple):
     links: Links
     episodes: Episodes  # [M]
     states: np.ndarray  # [M] of STATE_DTYPE
+
+
+class SessionWorth(NamedTuple):
+    """What a reward counts for in the session's QoE, which divides by the drawn watch time, relative to a reward now.
+
+    The longer the viewer has watched, the longer the session is expected to be, and the less a reward is worth.
+    """
+
+    going_on: F8  # [K] while the session goes on, by content seconds from now
+    unit_s: float  # where it ends: this over the seconds watched in all; 0 where that counts like any other time
 
 
 def believe_link(view: PlanningView, model: LinkModel) -> LinkBelief:
@@ -248,6 +258,57 @@ def sample_futures(
     states = np.repeat(np.array([state]), count)
     reschedule_all(params, catalog, links, episodes, states)
     return Futures(catalog, links, episodes, states)
+
+
+NODES, NODE_WEIGHTS = np.polynomial.laguerre.laggauss(24)
+FIRST_S = 1.0  # watched, below which a reward counts as there; by the exponential law it would grow without bound
+
+
+def believe_worth(view: PlanningView, horizon_s: float) -> SessionWorth:
+    """Expect what rewards count for.
+
+    The rest of the session is taken to be exponential: videos as long as the visible ones, each of them the last with
+    `leave_p`. A reward that comes after t watched seconds counts as E[1 / T | T > t], T being the drawn watch time. A
+    viewer who never leaves early watches the feed to its end, and all rewards count alike.
+
+    Args:
+        view: The planning view.
+        horizon_s: How far.
+
+    Returns:
+        The worth by whole seconds, one past the horizon included.
+    """
+    if view.law.leave_p == 0.0:
+        return SessionWorth(np.ones(2), 0.0)
+    shown = view.catalog.n_chunks > 0
+    video_s = float(view.catalog.retention[shown].sum(axis=1).mean()) - 0.5  # by the trapezoidal rule
+    rest_s = video_s * min(1.0 / view.law.leave_p, 1.0 + view.videos_left)
+    watched_s = float(view.state.played_s)
+    after_s = np.maximum(watched_s + np.arange(np.ceil(horizon_s) + 2.0), FIRST_S)
+    per_s = (NODE_WEIGHTS / (after_s[:, None] + rest_s * NODES)).sum(axis=1)
+    return SessionWorth(per_s / per_s[0], 1.0 / float(per_s[0]))
+
+
+@kernel
+def worth_after(worth: SessionWorth, state: Record, watched_s: float) -> float:
+    """What a reward counts for that the step to a state has brought.
+
+    Args:
+        worth: As expected before.
+        state: Record of `STATE_DTYPE`, after the step.
+        watched_s: Content seconds at the time of the expectation.
+
+    Returns:
+        The factor.
+    """
+    total_s = state.played_s
+    if state.terminated and worth.unit_s > 0.0:
+        final: float = worth.unit_s / max(total_s, FIRST_S)
+        return final
+    place = min(max(total_s - watched_s, 0.0), worth.going_on.shape[0] - 1.001)
+    low = int(place)
+    factor: float = worth.going_on[low] + (place - low) * (worth.going_on[low + 1] - worth.going_on[low])
+    return factor
 
 
 @kernel

@@ -15,7 +15,7 @@ import numpy as np
 
 from ppgym.core.actions import WAIT
 from ppgym.core.state import F8, I4
-from ppgym.planning.belief import Futures, LinkModel, mean_future, sample_futures
+from ppgym.planning.belief import Futures, LinkModel, SessionWorth, believe_worth, mean_future, sample_futures
 from ppgym.planning.pruning import RULES, Requests, Rule, expect_requests
 from ppgym.planning.rollout import RolloutPolicy, estimate_bps
 from ppgym.planning.search import Scratch, SearchKnobs, new_scratch, prior_values, search_edges
@@ -163,7 +163,8 @@ class Planner:
         actions, prior, removed = self._candidates(view, futures, opinion)
         for tree in self._trees:
             plant(tree, actions, prior)
-        spent = self._halve(view, futures, prior, started_s)
+        worth = believe_worth(view, knobs.search.horizon_s)
+        spent = self._halve(view, futures, worth, prior, started_s)
         advantage = posterior_advantage(self._trees, prior, knobs)
         visits: I4 = np.sum([tree.children_visits[ROOT, : len(actions)] for tree in self._trees], axis=0)
         finalists = visits == visits.max()
@@ -211,7 +212,7 @@ class Planner:
         prior = np.clip(values[actions] - values[chosen], -20.0, 0.0)
         return actions.astype(np.int32), prior, removed
 
-    def _halve(self, view: PlanningView, futures: Futures, prior: F8, started_s: float) -> int:
+    def _halve(self, view: PlanningView, futures: Futures, worth: SessionWorth, prior: F8, started_s: float) -> int:
         """Sequential halving; the rollout policy's choice stays, as what the others are measured by."""
         if len(prior) == 1:
             return 0
@@ -222,7 +223,7 @@ class Planner:
             each = left // (rounds - round_) // len(alive)
             while each > 0 and not late:
                 some = each if self.time_budget_ms is None else min(each, max(CLOCK_EVERY // len(alive), 1))
-                self._simulate(view, futures, alive, future, some)
+                self._simulate(view, futures, worth, alive, future, some)
                 future, left, each = future + some, left - some * len(alive), each - some
                 late = (
                     self.time_budget_ms is not None
@@ -236,7 +237,9 @@ class Planner:
                 alive = np.append(alive[:1], best).astype(np.int32)
         return self.simulations - left
 
-    def _simulate(self, view: PlanningView, futures: Futures, edges: I4, first: int, count: int) -> None:
+    def _simulate(
+        self, view: PlanningView, futures: Futures, worth: SessionWorth, edges: I4, first: int, count: int
+    ) -> None:
         """Simulate root edges in some futures, shared among the threads."""
         bounds = np.linspace(first, first + count, len(self._trees) + 1).astype(int)
 
@@ -248,6 +251,7 @@ class Planner:
                 futures.episodes,
                 futures.states,
                 view.law.leave_p,
+                worth,
                 self.knobs.rollout,
                 self.knobs.search,
                 self._trees[thread],

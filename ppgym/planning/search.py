@@ -30,6 +30,7 @@ from ppgym.core.state import (
     Record,
     new_states,
 )
+from ppgym.planning.belief import SessionWorth, worth_after
 from ppgym.planning.rollout import PAD, RolloutPolicy, value_actions
 from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree
 
@@ -201,6 +202,7 @@ def simulate(
     episodes: Episodes,
     roots: np.ndarray,
     leave_p: float,
+    worth: SessionWorth,
     rollout: RolloutPolicy,
     knobs: SearchKnobs,
     tree: Tree,
@@ -217,6 +219,7 @@ def simulate(
         episodes: [M] the sampled futures.
         roots: [M] of STATE_DTYPE, the state at the root in each future.
         leave_p: P(the session ends after a video).
+        worth: What rewards count for.
         rollout: The rollout policy.
         knobs: The search's knobs.
         tree: The tree; grows by a node.
@@ -225,7 +228,7 @@ def simulate(
         root_edge: The edge to take at the root.
 
     Returns:
-        The return from the root to the horizon, terminal value included.
+        The return from the root to the horizon, each reward by what it counts for, terminal value included.
     """
     episode = take_episode(episodes, links, future)
     scratch.state[0] = roots[future]
@@ -233,14 +236,20 @@ def simulate(
     before = totals_of(state)
     end_s = state.time_s + knobs.horizon_s
     options = params.option_unit.shape[0]
+    watched_s = state.played_s
+    value, factor = 0.0, 1.0
     depth, node, edge = 0, ROOT, root_edge
     action = tree.children_action[ROOT, root_edge]
     while True:
         time_s, video = state.time_s, state.video
         if node != UNVISITED:
             scratch.path_node[depth], scratch.path_edge[depth] = node, edge
-            scratch.path_return[depth] = reward_terms(params, before, totals_of(state), scratch.terms)
+            scratch.path_return[depth] = value
         transition(params, catalog, episode, state, action)
+        after = totals_of(state)
+        factor = worth_after(worth, state, watched_s)
+        value += factor * reward_terms(params, before, after, scratch.terms)
+        before = after
         ended = state.terminated or state.time_s >= end_s
         if not ended:
             action = value_actions(params, catalog, episode, state, leave_p, rollout, 0, scratch.pad, scratch.values)
@@ -266,9 +275,8 @@ def simulate(
                         node = UNVISITED  # not legal in this future: out of the tree
         if ended:
             break
-    value = reward_terms(params, before, totals_of(state), scratch.terms)
     if not state.terminated:
-        value += terminal_value(params, catalog, episode, state, knobs.kept_share)
+        value += factor * terminal_value(params, catalog, episode, state, knobs.kept_share)
     for i in range(depth):
         node, edge = scratch.path_node[i], scratch.path_edge[i]
         tree.children_visits[node, edge] += 1
@@ -290,6 +298,7 @@ def search_edges(
     episodes: Episodes,
     roots: np.ndarray,
     leave_p: float,
+    worth: SessionWorth,
     rollout: RolloutPolicy,
     knobs: SearchKnobs,
     tree: Tree,
@@ -307,6 +316,7 @@ def search_edges(
         episodes: [M] the sampled futures.
         roots: [M] of STATE_DTYPE, the state at the root in each future.
         leave_p: P(the session ends after a video).
+        worth: What rewards count for.
         rollout: The rollout policy.
         knobs: The search's knobs.
         tree: The tree.
@@ -324,6 +334,7 @@ def search_edges(
                 episodes,
                 roots,
                 leave_p,
+                worth,
                 rollout,
                 knobs,
                 tree,
