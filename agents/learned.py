@@ -20,6 +20,7 @@ from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor, nn
 
 from agents.checkpoints import Tensors, read_checkpoint
+from agents.masks import without_idling
 from agents.networks import ILLEGAL, ActionScorer, ActionValues, ActorCritic, draw, masked_log_softmax
 from ppgym.core.actions import WAIT
 from ppgym.core.state import UNIT_NAMES
@@ -304,9 +305,11 @@ class LearnedAgent:
         action_masks: npt.NDArray[Any] | None = None,
     ) -> tuple[npt.NDArray[np.int64], Any]:
         """Decide; see `agents.Agent`. Takes one observation or a batch."""
-        masks = self._env.action_masks() if action_masks is None else np.asarray(action_masks, np.bool_)
+        legal = self._env.action_masks() if action_masks is None else np.asarray(action_masks, np.bool_)
+        observations, layout = np.atleast_2d(observation), self._env.world.features.layout
+        masks = without_idling(observations, np.atleast_2d(legal), layout)
         rng = None if deterministic else self._rng
-        actions = type(self).DECIDE(self._policy, np.atleast_2d(observation), np.atleast_2d(masks), rng)
+        actions = type(self).DECIDE(self._policy, observations, masks, rng)
         return (actions[0] if observation.ndim == 1 else actions), state
 
 

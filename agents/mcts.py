@@ -105,8 +105,8 @@ class MCTSAgent(Heuristic):
             in_order: Ablation: True requests chunks in the order of the feed, a video complete before the next.
             one_unit: Ablation: True decodes each representation on its fastest unit alone.
             belief: Ablation: False plans for one future, of mean bandwidth and mean watch times.
-            waste_weight: Factor on the weight of waste in planning: the one knob between stalls and waste.
-            stall_weight: Factor on the weight of stalls in planning: a second knob, for diagnosis.
+            waste_weight: Factor on the weight of waste in planning.
+            stall_weight: Factor on the weight of stalls in planning.
             prior: "student" begins each search with what the planner's student thinks of the actions, a path with what
                 the weights there do, None with the rollout policy's opinion.
             **knobs: Fields of `PlannerKnobs`; those that are records in their turn may be JSON objects.

@@ -16,6 +16,7 @@ from stable_baselines3.common.logger import Image
 
 from agents.checkpoints import provenance, write_checkpoint, write_training_state
 from agents.learned import decide, decide_by_value
+from agents.masks import without_idling
 from agents.runs import Run, scenarios_of
 from agents.sb3 import JoinedVecEnv, begin_episodes, make_vec_env
 from ppgym.core.qoe import REWARD_TERMS
@@ -122,10 +123,10 @@ class Monitor(BaseCallback):
     def _timeline(self) -> npt.NDArray[np.uint8]:
         """A picture of the first scenario's first episode, as the model plays it now."""
         observation, _ = self._stage.reset(seed=0)
-        ended = False
+        layout, ended = self._stage.world.features.layout, False
         while not ended:
-            masks = self._stage.action_masks()
-            action = self._decide(self.model.policy, observation[None], masks[None])[0]
+            masks = without_idling(observation[None], self._stage.action_masks()[None], layout)
+            action = self._decide(self.model.policy, observation[None], masks)[0]
             observation, _, terminated, truncated, _ = self._stage.step(action)
             ended = terminated or truncated
         picture: npt.NDArray[np.uint8] = self._stage.render()  # type: ignore[assignment]

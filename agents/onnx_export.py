@@ -4,7 +4,7 @@
 
 writes the graph, lets it and the original decide on the same observations of the validation split, and prints how often
 they agree and what a decision takes on one core. The graph takes one observation and what is legal, and gives the
-action and the logits; the rule that makes an action of logits is inside it.
+action and the logits (of DQN the values); the rule that makes an action of them is inside it.
 """
 
 import logging
@@ -26,16 +26,18 @@ from torch import Tensor, nn
 
 from agents.checkpoints import read_checkpoint
 from agents.glimpse import look
-from agents.learned import PPOAgent, load_weights, policy_of
+from agents.learned import DQNAgent, PPOAgent, load_weights, policy_of
+from agents.masks import may_wait
 from agents.student import StudentAgent, StudentNetwork, StudentVectorEnv, act
 from ppgym.benchmark import suite
 from ppgym.core.actions import action_count
+from ppgym.core.observation import Layout
 from ppgym.data import suggest, write_bytes
 from ppgym.env import PromptPreamEnv
-from ppgym.scenario import Option
+from ppgym.scenario import World
 from ppgym.vector_env import PromptPreamVectorEnv
 
-WEIGHTS = {"ppo": PPOAgent.WEIGHTS, "student": StudentAgent.WEIGHTS}
+WEIGHTS = {"ppo": PPOAgent.WEIGHTS, "dqn": DQNAgent.WEIGHTS, "student": StudentAgent.WEIGHTS}
 """Shipped weights of each agent that can be exported."""
 
 SIDE_BY_SIDE = 8  # environments of a scenario, in the check
@@ -45,33 +47,41 @@ MS_PER_S = 1e3
 class Deployed(nn.Module):
     """A policy with its rule, as a graph holds it."""
 
-    def __init__(self, network: nn.Module, rule: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self, network: nn.Module, rule: Callable[[Tensor], Tensor], never_idle_in: Layout | None = None
+    ) -> None:
         """Put them together.
 
         Args:
             network: From observations [B, size] to logits [B, actions].
-            rule: From legal logits, -inf elsewhere, to actions [B].
+            rule: From logits, -inf where an action may not be chosen, to actions [B].
+            never_idle_in: Layout of the observations, of a policy that may not wait wherever it is legal
+                (`agents.masks`); None, of one that may.
         """
         super().__init__()
         self.network = network
         self.rule = rule
+        self.never_idle_in = never_idle_in
 
     def forward(self, observation: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Decide.
 
         Args:
             observation: [B, size].
-            mask: bool [B, actions].
+            mask: bool [B, actions], true where an action is legal.
 
         Returns:
-            Actions [B], and logits [B, actions], -inf where illegal.
+            Actions [B], and logits [B, actions], -inf where an action may not be chosen.
         """
+        if self.never_idle_in is not None:
+            waits = mask[:, :1] & may_wait(observation, mask, self.never_idle_in)[:, None]
+            mask = torch.cat([waits, mask[:, 1:]], dim=1)
         logits = self.network(observation).masked_fill(~mask, -torch.inf)
         return self.rule(logits), logits
 
 
 class Logits(nn.Module):
-    """The logits of a Stable-Baselines3 policy."""
+    """The logits of a Stable-Baselines3 actor-critic policy."""
 
     def __init__(self, policy: Any) -> None:
         """Wrap a policy."""
@@ -84,14 +94,18 @@ class Logits(nn.Module):
         return logits
 
 
-def read_policy(agent: str, path: Path, options: Sequence[Option], size: int) -> Deployed:
+def best_valued(values: Tensor) -> Tensor:
+    """Actions [B] of the greatest values [B, actions]."""
+    return values.argmax(1)
+
+
+def read_policy(agent: str, path: Path, world: World) -> Deployed:
     """A learned policy as a graph will hold it.
 
     Args:
         agent: Key of `WEIGHTS`.
         path: Its weights.
-        options: The option table.
-        size: Length of the flat observation.
+        world: Has the option table and the layout of the flat observation.
 
     Returns:
         The policy with its rule.
@@ -101,15 +115,18 @@ def read_policy(agent: str, path: Path, options: Sequence[Option], size: int) ->
         ValueError: They are not what they should be.
     """
     weights, card = read_checkpoint(path)
+    options, layout = world.options, world.features.layout
     if agent == "student":
         student = StudentNetwork(len(options), **card["config"]["network"])
         load_weights(student, weights, path)
         return Deployed(student, act).eval()
     policy_class, kwargs = policy_of(card["config"], options)
-    box, actions = spaces.Box(-1.0, 1.0, (size,), np.float32), spaces.Discrete(action_count(len(options)))
+    box, actions = spaces.Box(-1.0, 1.0, (layout.size,), np.float32), spaces.Discrete(action_count(len(options)))
     policy = policy_class(box, actions, lambda _: 0.0, **kwargs)
     load_weights(policy, weights, path)
-    return Deployed(Logits(policy), act).eval()
+    if agent == "dqn":
+        return Deployed(policy.q_net.q_net, best_valued, layout).eval()  # type: ignore[union-attr, arg-type]
+    return Deployed(Logits(policy), act, layout).eval()
 
 
 def export(policy: Deployed, path: Path, size: int, actions: int) -> None:
@@ -182,7 +199,7 @@ class Agreement(NamedTuple):
 
     decisions: int
     same: int
-    logit_difference: float  # the largest, of legal actions
+    logit_difference: float  # the largest, of actions that may be chosen
     ms: npt.NDArray[np.float64]  # [decisions] wall time
     cpu_ms: npt.NDArray[np.float64]  # [decisions] CPU time, which others on the machine do not lengthen
 
@@ -209,8 +226,8 @@ def compare(policy: Deployed, graph: onnxruntime.InferenceSession, situations: S
         with torch.inference_mode():
             expected_action, expected = policy(*map(torch.from_numpy, situation))
         same += int(action[0] == int(expected_action[0]))
-        legal = situation.mask
-        difference = max(difference, float(np.abs(logits[legal] - expected.numpy()[legal]).max()))
+        allowed = np.isfinite(expected.numpy())
+        difference = max(difference, float(np.abs(logits[allowed] - expected.numpy()[allowed]).max()))
     return Agreement(len(situations), same, difference, *(MS_PER_S * seconds))
 
 
@@ -230,7 +247,7 @@ class Arguments:
     """Export a learned policy to ONNX, check that it decides the same, and measure a decision on one core."""
 
     agent: str = "student"
-    """Whose: ppo or student."""
+    """Whose: ppo, dqn or student."""
     output: Path
     """File of the graph."""
     weights: Path | None = None
@@ -247,8 +264,8 @@ def main() -> None:
         if arguments.agent not in WEIGHTS:
             raise ValueError(f"--agent: unknown {arguments.agent!r}; {suggest(arguments.agent, WEIGHTS)}")
         world = PromptPreamEnv().world
-        size, actions = world.features.layout.size, action_count(len(world.options))
-        policy = read_policy(arguments.agent, arguments.weights or WEIGHTS[arguments.agent], world.options, size)
+        actions = action_count(len(world.options))
+        policy = read_policy(arguments.agent, arguments.weights or WEIGHTS[arguments.agent], world)
     except (FileNotFoundError, ValueError) as error:
         print(f"onnx_export: error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -30,7 +30,7 @@ COMMON_KEYS = (
     *("reward_scale", "warm_start", "evaluation"),
 )
 KEYS = {"ppo": (*PPO_KEYS, *COMMON_KEYS), "dqn": (*DQN_KEYS, *COMMON_KEYS)}
-WARM_START_KEYS = ("agent", "decisions", "stray_share", "epochs", "batch_size", "learning_rate")
+WARM_START_KEYS = ("agent", "decisions", "corrections", "stray_share", "epochs", "batch_size", "learning_rate")
 EVALUATION_KEYS = ("every", "patience", "validation_episodes", "test_episodes")
 
 

@@ -16,11 +16,20 @@ from sb3_contrib.common.maskable.buffers import MaskableRolloutBuffer
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.masks import Flags, without_idling
 from ppgym.core.qoe import REWARD_TERMS
 from ppgym.scenario import Scenario
 from ppgym.vector_env import PromptPreamVectorEnv
 
 SUMMED = (*(f"reward_{name}" for name in REWARD_TERMS), "invalid_action")  # infos of a step that an episode sums up
+
+
+class LearnerVectorEnv(PromptPreamVectorEnv):
+    """The native vector environment, whose masks are those of a learned agent."""
+
+    def action_masks(self) -> Flags:
+        """What a learned agent may do now, bool [N, 1 + S * L * O]; see `agents.masks`."""
+        return without_idling(self._results.observation, super().action_masks(), self.world.features.layout)
 
 
 class SB3VecEnv(VecEnv):
@@ -164,7 +173,7 @@ class JoinedVecEnv(VecEnv):
         return np.concatenate([part.reset() for part in self.parts])
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
-        """What is legal now, [N, actions]."""
+        """What may be done now, [N, actions]."""
         return np.concatenate([part.envs.action_masks() for part in self.parts])
 
     def step_async(self, actions: npt.NDArray[np.int64]) -> None:
@@ -221,7 +230,7 @@ def make_vec_env(scenarios: Sequence[Scenario], split: str, count: int, reward_s
         The adapters over them, joined.
     """
     each = max(round(count / len(scenarios)), 1)
-    envs = [PromptPreamVectorEnv(each, scenario, split, AutoresetMode.SAME_STEP) for scenario in scenarios]
+    envs = [LearnerVectorEnv(each, scenario, split, AutoresetMode.SAME_STEP) for scenario in scenarios]
     return JoinedVecEnv([SB3VecEnv(env, reward_scale) for env in envs])
 
 

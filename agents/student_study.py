@@ -6,7 +6,6 @@ plays paired episodes of the test split, and prints each difference with its int
 that `python evaluate.py validate` replays them.
 """
 
-import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,13 +13,12 @@ from typing import Any
 
 import tyro
 
-from agents import agent_params, make_agent
+from agents.recorded import play_once
 from agents.study import difference, print_rows
-from ppgym.benchmark import Job, play_episode
+from ppgym.benchmark import Job
 from ppgym.data import write_text
-from ppgym.engines import run_jobs
 from ppgym.intervals import interval_of, resampled_means
-from ppgym.records import Record, qoe_of, write_records
+from ppgym.records import Record, qoe_of
 from ppgym.scenario import DEFAULT_SCENARIO
 
 TEACHER, STUDENT, BUDGET, GUIDED = "planner", "student", "planner, 512", "planner, 64, with the student's opinion"
@@ -51,14 +49,15 @@ def study(
         episodes: Of each player.
         seed: First seed.
         workers: Processes.
-        output: Folder for records.jsonl.gz and student.json; None writes nothing.
+        output: Folder for records.jsonl.gz and student.json. Episodes that it holds already are not played again. None
+            writes nothing.
     """
     jobs = [
         Job(scenario, {}, "test", agent, params, seed + i)
         for agent, params in PLAYERS.values()
         for i in range(episodes)
     ]
-    played = run_jobs(functools.partial(play_episode, make_agent, agent_params), jobs, workers=workers)
+    played = play_once(jobs, workers=workers, folder=output)
     by_name = {name: played[k * episodes :][:episodes] for k, name in enumerate(PLAYERS)}
     facts = {"scenario": scenario, "episodes": episodes, "seed": seed}
     summarise(by_name, facts, output)
@@ -78,7 +77,6 @@ def summarise(by_name: Mapping[str, Sequence[Record]], facts: Mapping[str, Any],
     share = {"mean": float(student.mean() / teacher.mean()), "ci95": [low, high]}
     means = {name: float(qoe_of(cell).mean()) for name, cell in by_name.items()}
     if output is not None:
-        write_records(output, [record for cell in by_name.values() for record in cell], packed=True)
         found = {"qoe_mean": means, "share_of_teacher": share, "differences": rows}
         write_text(output / "student.json", json.dumps(dict(facts) | found, indent=1) + "\n")
     print_rows("QoE of players, and how it differs over the same episodes", rows)

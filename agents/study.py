@@ -3,7 +3,6 @@
 All on held-out, paired episodes of the default scenario; figures go to a JSON file and the terminal.
 """
 
-import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,12 +12,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from agents import agent_params, make_agent
-from ppgym.benchmark import Job, play_episode
+from agents.recorded import play_once
+from ppgym.benchmark import Job
 from ppgym.data import write_text
-from ppgym.engines import run_jobs
 from ppgym.intervals import bootstrap_interval
-from ppgym.records import Record, qoe_of, write_records
+from ppgym.records import Record, qoe_of
 from ppgym.scenario import DEFAULT_SCENARIO
 
 BUDGETS = (64, 256, 1024, 4096)  # simulations
@@ -66,7 +64,8 @@ def study(
         episodes: Of each row.
         seed: First seed.
         workers: Processes.
-        output: Folder for records.jsonl.gz and study.json; None writes nothing.
+        output: Folder for records.jsonl.gz and study.json. Episodes that it holds already are not played again. None
+            writes nothing.
     """
     mistakes = [(MISTAKEN, {"agent": agent, **error}) for agent in BELIEVERS for error in ERRORS]
     thinkers = [(agent, overrides) for overrides in ({}, {"charge_thinking_s": THINKING_S}) for agent in THINKERS]
@@ -80,7 +79,7 @@ def study(
         for agent, params, overrides in settings
         for i in range(episodes)
     ]
-    played = run_jobs(functools.partial(play_episode, make_agent, agent_params), jobs, workers=workers)
+    played = play_once(jobs, workers=workers, folder=output)
     cells = [played[k * episodes :][:episodes] for k in range(len(settings))]
     budgets, rest = cells[: len(BUDGETS)], cells[len(BUDGETS) :]
     mistaken, thinking = rest[: len(mistakes)], rest[len(mistakes) :]
@@ -100,7 +99,6 @@ def study(
         ],
     }
     if output is not None:
-        write_records(output, played, packed=True)
         facts = {"scenario": DEFAULT_SCENARIO, "episodes": episodes, "seed": seed, "thinking_s": THINKING_S}
         write_text(output / "study.json", json.dumps(facts | tables, indent=1) + "\n")
     for title, rows in tables.items():

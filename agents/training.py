@@ -4,10 +4,12 @@ What a run is told is in `agents.runs`, what watches it in `agents.monitor`, net
 line is train.py.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from sb3_contrib import MaskablePPO
@@ -17,9 +19,9 @@ from stable_baselines3.common.utils import LinearSchedule
 from agents import make_agent
 from agents.checkpoints import read_checkpoint, restore_training_state
 from agents.dqn import MaskedDQN, TimedReplayBuffer
-from agents.imitation import demonstrate, imitate
+from agents.imitation import Demonstrations, demonstrate, demonstrate_student, imitate
 from agents.learned import CandidateQPolicy, load_weights, policy_of
-from agents.monitor import Monitor
+from agents.monitor import DECIDE, Monitor
 from agents.runs import DQN_KEYS, PPO_KEYS, begin_run, names_of, reopen_run, scenarios_of
 from agents.sb3 import TimedRolloutBuffer, begin_episodes, make_vec_env
 from ppgym import leaderboard
@@ -28,8 +30,9 @@ from ppgym.scenario import DEFAULT_SCENARIO
 from ppgym.standings import print_board, print_standings
 from ppgym.summary import Row
 
-HEURISTICS = ("greedy", "fixed_preload", "next_one", "on_demand", "random")
+HEURISTICS = ("greedy", "no_save", "pdas", "fixed_preload", "next_one", "on_demand", "random")
 UPDATE_THREADS = min(2, torch.get_num_threads())  # fixed: the sums of floats, and so the learning curve, depend on it
+CORRECTED_SEEDS = 1_000_000  # beyond those of the episodes before
 LOG_INTERVAL = {"ppo": 1, "dqn": 1000}  # rollouts or, of DQN, episodes
 
 Model = MaskablePPO | MaskedDQN
@@ -86,35 +89,51 @@ def make_model(config: Mapping[str, Any], device: str) -> Model:
 
 
 def warm_start(model: Model, config: Mapping[str, Any], console: Console) -> None:
-    """Let the model's policy imitate an agent, if the configuration names one.
+    """Let the model's policy imitate the agents that the configuration names, each in the scenarios given for it.
 
     Args:
         model: Its policy is changed.
         config: Of the run.
         console: Where it is announced.
+
+    Raises:
+        ValueError: Corrections without the student.
     """
     params = config["hyperparams"]
     start = params["warm_start"]
     if start is None:
         return
-    console.print(f"Imitating {start['agent']}: {start['decisions']:,} decisions")
-    envs = [PromptPreamEnv(scenario, "train") for scenario in scenarios_of(config)]
-    shown = demonstrate(
-        [(make_agent(start["agent"], env, seed=config["seed"]), env) for env in envs],
-        start["decisions"],
-        seed=config["seed"],
-        discount_per_s=params["gamma"],
-        stray_share=start["stray_share"],
-    )
-    imitate(
+    teachers = start["agent"] if isinstance(start["agent"], dict) else {start["agent"]: config["scenario"]}
+    if start["corrections"] and "student" not in teachers:
+        raise ValueError(f"warm_start: expected no corrections, or the student among the agents {sorted(teachers)}")
+    scenarios = {teacher: scenarios_of({**config, "scenario": pattern}) for teacher, pattern in teachers.items()}
+    watched = {"seed": config["seed"], "discount_per_s": params["gamma"], "stray_share": start["stray_share"]}
+    parts = []
+    for teacher, where in scenarios.items():
+        decisions = start["decisions"] * len(where) // sum(map(len, scenarios.values()))
+        console.print(f"Imitating {teacher}: {decisions:,} decisions on {teachers[teacher]}")
+        if teacher == "student":
+            parts.append(demonstrate_student(where, decisions, **watched))
+        else:
+            envs = [PromptPreamEnv(scenario, "train") for scenario in where]
+            cast = [(make_agent(teacher, env, seed=config["seed"]), env) for env in envs]
+            parts.append(demonstrate(cast, decisions, **watched))
+    fit = functools.partial(
+        imitate,
         model.policy,
-        shown,
         epochs=start["epochs"],
         batch_size=start["batch_size"],
         learning_rate=start["learning_rate"],
         reward_scale=params["reward_scale"],
         seed=config["seed"],
     )
+    fit(Demonstrations(*map(np.concatenate, zip(*parts, strict=True))))
+    if start["corrections"]:
+        console.print(f"Corrected by the student: {start['corrections']:,} decisions")
+        actor = functools.partial(DECIDE[config["agent"]], model.policy)
+        others = watched | {"seed": config["seed"] + CORRECTED_SEEDS}
+        parts.append(demonstrate_student(scenarios["student"], start["corrections"], **others, actor=actor))
+        fit(Demonstrations(*map(np.concatenate, zip(*parts, strict=True))))
     if isinstance(model, MaskedDQN):
         model.q_net_target.load_state_dict(model.q_net.state_dict())
 

@@ -46,9 +46,9 @@ def claims() -> str:
     return markdown_table(lines)
 
 
-def diagnosis() -> str:
-    """What a second knob reaches, and what it costs, a row a scenario."""
-    rows = by_scenario(read("results/claims/claims.json")["diagnosis"])
+def alone() -> str:
+    """What the weight of waste alone reaches, and what it costs, a row a scenario."""
+    rows = by_scenario(read("results/claims/claims.json")["alone"])
     lines = [
         ["network", "device", "episodes", "fewer stalls, waste no more", "QoE", "less waste, stalls no more", "QoE"]
     ]
@@ -153,11 +153,32 @@ def student() -> str:
     return f"{markdown_table(lines)}\n\n{share}"
 
 
+def seeds() -> str:
+    """Agents trained with several seeds: what imitation gave, what learning by reward added, and what rules reach."""
+    found = read("results/seeds/seeds.json")
+    rivals = ("no_save", "fixed_preload", "next_one", "greedy")
+    lines = [
+        ["agent", "network", "validation: imitation", "best", "test, each seed", *(f"over {rival}" for rival in rivals)]
+    ]
+    rows = {(row["agent"], row["policy"], row["against"]): row for row in found["rows"]}
+    for agent, policy in dict.fromkeys(key[:2] for key in rows):
+        curves = [
+            [qoe for _, qoe in curve["validation"]]
+            for curve in found["curves"]
+            if (curve["agent"], curve["policy"]) == (agent, policy)
+        ]
+        scores = [[curve[0] for curve in curves], [max(curve) for curve in curves]]
+        by_seed = ", ".join(f"{qoe:.1f}" for qoe in rows[agent, policy, rivals[0]]["qoe_by_seed"])
+        over = [signed(row["difference"], row["ci95"]) for row in (rows[agent, policy, rival] for rival in rivals)]
+        lines.append([agent, policy, *(f"{sum(each) / len(each):.1f}" for each in scores), by_seed, *over])
+    return markdown_table(lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     table.__name__: table
     for table in (
-        *(default, standings, claims, diagnosis, answers),
-        *(ablations, pruning, budget, beliefs, thinking, student),
+        *(default, standings, claims, alone, answers),
+        *(ablations, pruning, budget, beliefs, thinking, student, seeds),
     )
 }
 

@@ -70,6 +70,20 @@ def bootstrap_interval(values: F8) -> Interval:
     return interval_of(resampled_means(values))
 
 
+def crossed_interval(values: F8) -> Interval:
+    """95 % percentile bootstrap interval of a mean over seeds of training and episodes, both picked anew each time.
+
+    Args:
+        values: [seeds, n] one value a seed and episode, the same episodes for every seed.
+
+    Returns:
+        Low and high; over episodes alone where there is one seed.
+    """
+    means = np.stack([resampled_means(of_seed) for of_seed in values], axis=1)  # [RESAMPLES, seeds]
+    picked = resample(np.arange(float(len(values))), 1).astype(np.int64)
+    return interval_of(np.take_along_axis(means, picked, axis=1).mean(axis=1))
+
+
 def mean_of_strata(values: Sequence[F8]) -> F8:
     """The mean of the strata's means: every scenario weighs the same.
 

@@ -10,13 +10,13 @@ import pytest
 from agents import claims, make_agent, study
 from agents.claims import (
     ABLATIONS,
-    SECOND_KNOB,
+    ONE_KNOB,
     SWEEPS,
-    WASTE_WEIGHTS,
+    WASTE_ALONE,
     Point,
     ablate,
-    diagnose,
     judge,
+    judge_alone,
     name_of,
     relative_gain,
 )
@@ -62,15 +62,15 @@ def test_a_claim_without_a_point_that_meets_its_condition_does_not_hold() -> Non
     assert claims[1].planner is None and np.isnan(claims[1].gain)
 
 
-def test_a_diagnosis_compares_the_episodes_that_all_have() -> None:
+def test_what_one_weight_does_alone_is_compared_in_the_episodes_that_all_have() -> None:
     pixels = [point("static", [10.0, 10.0], [4.0, 2.0], [2.0, 2.0]), point("static", [9.0, 9.0], [0.0] * 2, [0.0] * 2)]
     planner = [
         point("mcts", [20.0, 30.0], [6.0, 0.0], [1.0, 0.0]),
-        point("mcts", [18.0], [1.0], [2.0], waste_weight=2.0, stall_weight=2.0),
+        point("mcts", [18.0], [1.0], [2.0], waste_weight=2.0),
     ]
-    stalls, waste = diagnose("low", pixels, planner)
+    stalls, waste = judge_alone("low", pixels, planner)
     assert (stalls.episodes, stalls.baseline) == (1, "static")
-    assert stalls.planner == waste.planner == "mcts waste_weight=2 stall_weight=2"
+    assert stalls.planner == waste.planner == "mcts waste_weight=2"
     assert stalls.gain == pytest.approx(0.75) and waste.gain == pytest.approx(0.0)
     assert stalls.qoe_difference == pytest.approx(-2.0)
 
@@ -95,11 +95,11 @@ def test_every_point_can_be_made() -> None:
     env = PromptPreamEnv()
     env.reset(seed=0)
     settings = [(agent, params) for agent, sweep in SWEEPS.items() for params in sweep]
-    settings += [("mcts", {"waste_weight": weight}) for weight in WASTE_WEIGHTS]
-    settings += [("mcts", params) for params in (*SECOND_KNOB, *ABLATIONS.values())]
+    settings += [("mcts", params) for params in (*ONE_KNOB, *WASTE_ALONE, *ABLATIONS.values())]
     for agent, params in settings:
         make_agent(agent, env, seed=0, **params)
-    assert WASTE_WEIGHTS[0] == 1.0, "the default is judged for its QoE"
+    assert ONE_KNOB[0] == {}, "the default is judged for its QoE"
+    assert {"waste_weight": 4.0, "stall_weight": 2.0} in ONE_KNOB
     unsafe = [rule.name for rule in RULES if not rule.safe]
     assert all(f"no rule {name}" in ABLATIONS for name in unsafe)
     assert name_of(point("pdas", [1.0], [0.0], [0.0], buffer_s=2.0)) == "pdas buffer_s=2"
@@ -142,14 +142,14 @@ def test_the_commands_play_print_and_write_what_they_judge(
 ) -> None:
     monkeypatch.setattr(claims, "SWEEPS", {"static": ({},), "no_save": ({},)})
     monkeypatch.setattr(claims, "ABLATIONS", {"no prompts": {"prompts": False}})
-    monkeypatch.setattr(claims, "WASTE_WEIGHTS", (1.0, 4.0))
-    monkeypatch.setattr(claims, "SECOND_KNOB", ({"waste_weight": 4.0, "stall_weight": 4.0},))
+    monkeypatch.setattr(claims, "ONE_KNOB", ({}, {"waste_weight": 4.0, "stall_weight": 2.0}))
+    monkeypatch.setattr(claims, "WASTE_ALONE", ({"waste_weight": 4.0},))
     monkeypatch.setenv("COLUMNS", "80")
     folder = tmp_path / "claims"
     claims.check_claims([DEFAULT_SCENARIO], episodes=1, output=folder)
     written = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
     assert [claim["claim"].split()[0] for claim in written["claims"]] == ["QoE", "fewer", "less"]
-    assert [row["claim"].split()[0] for row in written["diagnosis"]] == ["fewer", "less"]
+    assert [row["claim"].split()[0] for row in written["alone"]] == ["fewer", "less"]
     assert [row["ablation"] for row in written["ablations"]] == ["no prompts"]
     (pruned,) = written["pruning"]
     assert pruned["left"] == pytest.approx(pruned["legal"] - sum(pruned[rule.name] for rule in RULES))

@@ -6,6 +6,7 @@ from scipy import stats
 
 from ppgym.intervals import (
     bootstrap_interval,
+    crossed_interval,
     improvement,
     interquartile_mean,
     mean_of_strata,
@@ -44,3 +45,16 @@ def test_intervals_agree_with_scipys() -> None:
 
 def test_improvement_counts_a_tie_as_half() -> None:
     assert improvement(np.array([1.0, 2.0, 3.0]), np.array([0.0, 2.0, 4.0])).tolist() == [1.0, 0.5, 0.0]
+
+
+def test_seeds_and_episodes_both_widen_an_interval() -> None:
+    rng = np.random.default_rng(0)
+    of_seed, of_episode = rng.normal(size=(40, 1)), rng.normal(size=(1, 60))
+    low, high = crossed_interval(of_seed + of_episode)
+    # The mean is a sum of two independent means: its variance is the sum of theirs
+    expected = 2 * 1.96 * np.sqrt(of_seed.var() / 40 + of_episode.var() / 60)
+    assert high - low == pytest.approx(expected, rel=0.05)
+    assert low < (of_seed + of_episode).mean() < high
+    values = rng.normal(size=30)
+    assert crossed_interval(values[None]) == pytest.approx(bootstrap_interval(values))
+    assert crossed_interval(np.stack([values, values, values])) == pytest.approx(bootstrap_interval(values))

@@ -20,7 +20,7 @@ from agents import checkpoints, make_agent
 from agents.imitation import demonstrate, imitate
 from agents.learned import DQNAgent, PPOAgent, decide, decide_by_value, policy_of
 from agents.networks import Encoder
-from agents.sb3 import JoinedVecEnv, SB3VecEnv, TimedRolloutBuffer, make_vec_env
+from agents.sb3 import JoinedVecEnv, LearnerVectorEnv, SB3VecEnv, TimedRolloutBuffer, make_vec_env
 from ppgym.core.observation import observation_fields
 from ppgym.core.qoe import REWARD_TERMS
 from ppgym.core.state import LOOKAHEAD, SLOTS
@@ -109,9 +109,7 @@ def test_adapter_equals_single_environments() -> None:
 def test_joined_adapters_equal_each_alone() -> None:
     scenarios = [Scenario.parse(name, **SHORT) for name in ("low/rtx-4090/typical", "high/pixels-only/skimmer")]
     joined = make_vec_env(scenarios, "train", 5, 0.1)  # 2 of each
-    alone = [
-        SB3VecEnv(PromptPreamVectorEnv(2, scenario, "train", AutoresetMode.SAME_STEP), 0.1) for scenario in scenarios
-    ]
+    alone = [SB3VecEnv(LearnerVectorEnv(2, scenario, "train", AutoresetMode.SAME_STEP), 0.1) for scenario in scenarios]
     joined.seed(7)
     for part, seed in zip(alone, (7, 9), strict=True):
         part.seed(seed)

@@ -5,26 +5,26 @@ from pathlib import Path
 import pytest
 import torch
 
-from agents.learned import PPOAgent, decide
+from agents.learned import DQNAgent, PPOAgent
 
 pytest.importorskip("onnxruntime", reason="the extra 'deploy' is not installed")
 pytest.importorskip("onnxscript", reason="the extra 'deploy' is not installed")
 
 from agents.onnx_export import WEIGHTS, compare, export, meet, open_graph, read_policy
-from ppgym.core.actions import action_count
+from ppgym.core.actions import WAIT, action_count
 from ppgym.env import PromptPreamEnv
 
 
 @pytest.mark.parametrize("agent", WEIGHTS)
 def test_the_graph_decides_the_same(agent: str, tmp_path: Path) -> None:
     world = PromptPreamEnv().world
-    size, actions = world.features.layout.size, action_count(len(world.options))
-    policy = read_policy(agent, WEIGHTS[agent], world.options, size)
-    situations = list(meet(agent, policy, 512))
+    actions = action_count(len(world.options))
+    policy = read_policy(agent, WEIGHTS[agent], world)
+    situations = list(meet(agent, policy, 1024))
     path = tmp_path / f"{agent}.onnx"
     export(policy, path, situations[0].observation.shape[1], actions)
     found = compare(policy, open_graph(path), situations)
-    assert found.decisions >= 512
+    assert found.decisions >= 1024
     assert found.same == found.decisions
     assert found.logit_difference < 1e-3
     with torch.inference_mode():
@@ -32,10 +32,15 @@ def test_the_graph_decides_the_same(agent: str, tmp_path: Path) -> None:
     assert len(chosen) > 10  # it is no constant
 
 
-def test_the_rule_of_ppo_is_the_agents() -> None:
+@pytest.mark.parametrize("agent_class", [PPOAgent, DQNAgent])
+def test_the_rule_is_the_agents(agent_class: type[PPOAgent | DQNAgent]) -> None:
     env = PromptPreamEnv(split="validation")
-    world = env.world
-    policy = read_policy("ppo", PPOAgent.WEIGHTS, world.options, world.features.layout.size)
-    for situation in list(meet("ppo", policy, 256)):
-        expected = decide(policy.network.policy, *situation)
-        assert int(policy(*map(torch.from_numpy, situation))[0]) == expected[0]
+    name = agent_class.WEIGHTS.stem
+    policy, agent = read_policy(name, agent_class.WEIGHTS, env.world), agent_class(env)
+    idle = 0
+    for observation, mask in list(meet(name, policy, 256)):
+        expected, _ = agent.predict(observation[0], deterministic=True, action_masks=mask[0])
+        action, logits = policy(torch.from_numpy(observation), torch.from_numpy(mask))
+        assert int(action[0]) == expected
+        idle += int(torch.isinf(logits[0, WAIT]))
+    assert idle > 5  # where waiting is legal, and neither may choose it

@@ -300,7 +300,7 @@ def test_who_minds_waste_wastes_less() -> None:
     wasted = []
     for waste_weight in (0.0, 1.0, 8.0):
         agent = MCTSAgent(env, simulations=16, waste_weight=waste_weight)
-        wasted.append(sum(play(env, agent, seed)[-1]["info"]["wasted_bytes"] for seed in range(4)))
+        wasted.append(sum(play(env, agent, seed)[-1]["info"]["wasted_bytes"] for seed in range(12)))
     assert wasted[0] > wasted[1] > wasted[2]
 
 

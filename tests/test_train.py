@@ -21,6 +21,7 @@ import agents.training as training
 import agents.trials as trials_module
 import train as command_line
 from agents import make_agent
+from agents.imitation import Demonstrations, demonstrate
 from agents.monitor import Monitor
 from agents.runs import COMMON_KEYS, names_of, read_hyperparams
 from agents.trials import plan_trials, train_trials
@@ -48,6 +49,7 @@ TINY: dict[str, Any] = {
     "warm_start": {
         "agent": "on_demand",
         "decisions": 64,
+        "corrections": 0,
         "stray_share": 0.0,
         "epochs": 1,
         "batch_size": 32,
@@ -229,6 +231,42 @@ def test_mlp_without_warm_start(run: Any, tmp_path: Path) -> None:
         warm_start=None,
     )
     assert run(tmp_path / "run", hyperparams=plain, timesteps=128)["timesteps"] == 128
+
+
+def test_each_teacher_is_imitated_where_it_shall_be(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched: list[tuple[str, list[str], int]] = []
+    learned: list[Demonstrations] = []
+
+    def watch(cast: Any, decisions: int, **rest: Any) -> Demonstrations:
+        places = [env.world.scenario.device for _, env in cast]
+        watched.append((type(cast[0][0]).__name__, places, decisions))
+        return demonstrate(cast, decisions, **rest)
+
+    monkeypatch.setattr(training, "demonstrate", watch)
+    monkeypatch.setattr(training, "imitate", lambda policy, shown, **rest: learned.append(shown))
+    where = {"on_demand": "low/rtx-4090,pixels-only/typical", "next_one": "low/snapdragon-8-elite/typical"}
+    start = TINY["warm_start"] | {"agent": where, "decisions": 90}
+    hyperparams = write_hyperparams(tmp_path / "teachers.yml", warm_start=start)
+    run(tmp_path / "run", hyperparams=hyperparams, timesteps=128)
+    assert sorted(watched) == [("NextOne", ["snapdragon-8-elite"], 30), ("OnDemand", ["rtx-4090", "pixels-only"], 60)]
+    assert len(learned[0].actions) >= 90
+    assert len({len(array) for array in learned[0]}) == 1
+
+
+def test_corrections_are_the_students(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learned: list[Demonstrations] = []
+    monkeypatch.setattr(training, "imitate", lambda policy, shown, **rest: learned.append(shown))
+    start = TINY["warm_start"] | {"corrections": 1000}
+    hyperparams = write_hyperparams(tmp_path / "corrected.yml", warm_start=start)
+    with pytest.raises(ValueError, match=r"expected no corrections, or the student among the agents \['on_demand'\]"):
+        run(tmp_path / "refused", hyperparams=hyperparams, timesteps=128)
+    hyperparams = write_hyperparams(tmp_path / "corrected.yml", warm_start=start | {"agent": "student"})
+    run(tmp_path / "run", hyperparams=hyperparams, timesteps=128)
+    first, both = learned
+    count = len(first.actions)
+    assert count + 500 < len(both.actions)  # sees 1024 decisions more, and keeps those of whole episodes
+    for before, after in zip(first, both, strict=True):
+        np.testing.assert_array_equal(before, after[:count])
 
 
 @pytest.mark.slow

@@ -303,7 +303,8 @@ def worth_after(worth: SessionWorth, state: Record, watched_s: float) -> float:
     """
     total_s = state.played_s
     if state.terminated and worth.unit_s > 0.0:
-        return worth.unit_s / max(total_s, FIRST_S)
+        final: float = worth.unit_s / max(total_s, FIRST_S)
+        return final
     place = min(max(total_s - watched_s, 0.0), worth.going_on.shape[0] - 1.001)
     low = int(place)
     factor: float = worth.going_on[low] + (place - low) * (worth.going_on[low + 1] - worth.going_on[low])

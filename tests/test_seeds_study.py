@@ -1,0 +1,62 @@
+"""Runs over training seeds, put together from what they left behind."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from agents.checkpoints import provenance, write_checkpoint
+from agents.seeds_study import study
+from ppgym.records import read_records, write_records
+
+PLACE = "low/snapdragon-8-elite/typical"
+
+
+def write_run(
+    folder: Path, seed: int, qoe: dict[str, list[float]], first: int = 0, policy: str = "CandidatePolicy"
+) -> None:
+    """A run, as `agents.training` leaves it, that was compared on episodes of a minute."""
+    config = {"agent": "ppo", "scenario": PLACE, "seed": seed, "hyperparams": {"policy": policy}}
+    card = {"config": config, "timesteps": 9, "scores": [{"timesteps": 9, "qoe": 1.5}], **provenance()}
+    write_checkpoint(folder / "latest.safetensors", {"weight": torch.zeros(1)}, card)
+    records = [
+        {
+            "scenario": PLACE,
+            "seed": first + i,
+            "agent": agent,
+            "split": "test",
+            "actions": [],
+            "totals": {"return": value, "drawn_watch_s": 60.0},
+        }
+        for agent, values in qoe.items()
+        for i, value in enumerate(values)
+    ]
+    write_records(folder / "comparison", records)
+
+
+def test_rows_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "many" / "seed-0", 0, {"ppo": [10.0, 20.0], "no_save": [8.0, 16.0]})
+    write_run(tmp_path / "many" / "seed-1", 1, {"ppo": [12.0, 24.0], "no_save": [8.0, 16.0]})
+    write_run(tmp_path / "mlp", 0, {"ppo": [7.0, 7.0], "no_save": [8.0, 16.0]}, policy="MlpPolicy")
+    study((tmp_path / "many", tmp_path / "mlp"), output=tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "seeds.json").read_text())
+    shared, mlp = found["rows"]
+    assert shared["seeds"] == [0, 1]
+    assert shared["qoe_by_seed"] == [15.0, 18.0]
+    assert (shared["against"], shared["qoe_mean"], shared["difference"]) == ("no_save", 16.5, 4.5)
+    assert shared["ci95"] == [2.0, 8.0]  # of [[2, 4], [4, 8]], the worst and the best that can be picked
+    assert (mlp["policy"], mlp["difference"]) == ("MlpPolicy", -5.0)
+    assert [curve["validation"] for curve in found["curves"]] == [[[9, 1.5]]] * 3
+    assert np.sum([record["agent"] == "ppo" for record in read_records(tmp_path / "out")]) == 6
+    assert f"ppo, CandidatePolicy, {PLACE}: seed 0 15.0, seed 1 18.0" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", 0, {"ppo": [10.0, 20.0], "no_save": [8.0, 16.0]})
+    write_run(tmp_path / "b", 1, {"ppo": [12.0, 24.0], "no_save": [8.0, 16.0]}, first=5)
+    with pytest.raises(ValueError, match="compared on the same episodes"):
+        study((tmp_path / "a", tmp_path / "b"))
+    with pytest.raises(FileNotFoundError, match="expected a run, or runs in its folders"):
+        study((tmp_path / "none",))
