@@ -53,10 +53,12 @@ F4 = npt.NDArray[np.float32]
 
 SITUATION = HISTORY + 14 + 2 * UNITS  # numbers of the situation as a whole
 WAIT_VALUE = HISTORY + 13  # place of what the rollout policy thinks of waiting
+PLAYING = HISTORY + 5  # place of whether a chunk plays
 SLOT = 13  # of a slot
 CANDIDATE = 8  # of a candidate
+NEEDED = 7  # place in a candidate's numbers: the current video goes on with it
 REQUEST = 8  # of a request: a candidate with an option
-LOOKS = 2  # K: the planner chooses a candidate further ahead one time in twenty
+LOOKS = 3  # K: the planner goes further ahead one time in sixty
 LEAVING_SPANS_S = (1.0, 3.0, 8.0)
 RATE_SCALE_BPS = 1.2e6  # rates are shown by the logarithm of their ratio to this
 LEAST_BPS = 1e4
@@ -115,7 +117,7 @@ def show_situation(
     out[at + 2] = show_rate(estimate_bps(state, HISTORY))
     out[at + 3] = seen / HISTORY
     out[at + 4] = fade(age_s)
-    out[at + 5] = 1.0 * state.playing
+    out[PLAYING] = 1.0 * state.playing
     out[at + 6] = fade(since_s) * (1.0 - state.playing)
     out[at + 7] = since_s * state.playing
     out[at + 8] = state.begun_quality
@@ -203,7 +205,7 @@ def show_requests(
         out[at + 4] = min(catalog.retention[index, chunk] / alive, 1.0) if alive > 0.0 else 0.0
         out[at + 5] = pad[REFERENCE, slot]
         out[at + 6] = 1.0 * (follows and state.chunk_status[video % SLOTS, (chunk - 1) % RING] != ABSENT)
-        out[at + 7] = 1.0 * (slot == 0 and chunk == state.playhead)
+        out[at + NEEDED] = 1.0 * (slot == 0 and chunk == state.playhead)
         for option in range(options):
             representation = params.option_representation[option]
             if not params.option_usable[option] or not fits_in_memory(

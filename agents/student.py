@@ -16,7 +16,19 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor, nn
 
 from agents.checkpoints import read_checkpoint
-from agents.glimpse import CANDIDATE, F4, LOOKS, REQUEST, ROLLOUT, WAIT_VALUE, glimpse_layout, glimpse_many, look
+from agents.glimpse import (
+    CANDIDATE,
+    F4,
+    LOOKS,
+    NEEDED,
+    PLAYING,
+    REQUEST,
+    ROLLOUT,
+    WAIT_VALUE,
+    glimpse_layout,
+    glimpse_many,
+    look,
+)
 from agents.heuristics import Heuristic, Mask
 from agents.learned import load_weights
 from ppgym.core.actions import WAIT, action_count
@@ -32,6 +44,8 @@ PRESENT, VALUE = 0, 1  # places in a request's numbers
 
 class StudentNetwork(nn.Module):
     """Scores every action from shared weights: each request by itself in its context, `WAIT` against the best of them.
+
+    It never waits while the picture is frozen and the chunk that it needs can be requested; as `agents.masks` has it.
 
     S slots, L look-aheads, of which K are seen, O options, B the batch.
     """
@@ -86,7 +100,7 @@ class StudentNetwork(nn.Module):
             seen: [B, size] as `agents.glimpse` fills it.
 
         Returns:
-            Logits [B, 1 + S * L * O]; `ILLEGAL` where there is no such request.
+            Logits [B, 1 + S * L * O]; `ILLEGAL` where there is no such request, or waiting is vain.
         """
         layout = self.layout
         context = self.context(seen[:, : layout.candidates])
@@ -101,7 +115,8 @@ class StudentNetwork(nn.Module):
         downloads = nn.functional.pad(downloads, (0, (LOOKAHEAD - LOOKS) * self.options), value=ILLEGAL)
         best = (codes * requests[..., PRESENT : PRESENT + 1]).flatten(1, 2).amax(1)
         wait = self.wait(torch.cat([context, best], dim=-1)) + self.trust * seen[:, WAIT_VALUE : WAIT_VALUE + 1]
-        wait = SCALE * wait
+        idle = (seen[:, PLAYING] == 0.0) & (candidates[:, 0, NEEDED] > 0.0) & present[:, 0].any(1)
+        wait = (SCALE * wait).masked_fill(idle[:, None], ILLEGAL)
         return torch.cat([wait, downloads.flatten(1)], dim=-1)
 
 
