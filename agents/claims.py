@@ -54,6 +54,7 @@ SWEEPS: dict[str, tuple[Mapping[str, Any], ...]] = {
 """How eagerly each pixel policy preloads: one parameter each, the others as tuned."""
 
 WASTE_WEIGHTS = (1.5, 2.0, 4.0, 8.0)
+"""How far the planner's knob is turned."""
 
 ONE_KNOB: tuple[Mapping[str, Any], ...] = (
     {},

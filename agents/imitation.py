@@ -31,7 +31,7 @@ class Demonstrations(NamedTuple):
     """Decisions of an agent; N of them."""
 
     observations: npt.NDArray[np.float32]  # [N, size]
-    masks: npt.NDArray[np.bool_]  # [N, actions] what the learner may do, and what the agent did
+    masks: npt.NDArray[np.bool_]  # [N, actions] what the learner may do
     actions: npt.NDArray[np.int64]  # [N]
     returns: npt.NDArray[np.float32]  # [N] discounted rewards up to the episode's end
 
@@ -55,11 +55,12 @@ def demonstrate(
             finds its way back.
 
     Returns:
-        The decisions.
+        The decisions, without those that a learner may not take (`agents.masks`).
     """
     rng = np.random.default_rng(seed)
     observations, masks = [], []
     actions: list[int] = []
+    useful: list[bool] = []
     returns: list[float] = []
     for turn in itertools.count():
         if len(actions) >= decisions:
@@ -72,7 +73,7 @@ def demonstrate(
             legal = info["action_mask"].astype(np.bool_)
             action, state = agent.predict(observation, state, deterministic=True, action_masks=legal)
             mask = without_idling(observation[None], legal[None], env.world.features.layout)[0]
-            mask[action] = True
+            useful.append(bool(mask[action]))
             observations.append(observation)
             masks.append(mask)
             actions.append(int(action))
@@ -86,8 +87,12 @@ def demonstrate(
             ahead = gained + discount_per_s**seconds * ahead
             backwards.append(ahead)
         returns.extend(reversed(backwards))
+    kept = np.array(useful)
     return Demonstrations(
-        np.array(observations, np.float32), np.array(masks), np.array(actions), np.array(returns, np.float32)
+        np.array(observations, np.float32)[kept],
+        np.array(masks)[kept],
+        np.array(actions)[kept],
+        np.array(returns, np.float32)[kept],
     )
 
 
@@ -148,7 +153,7 @@ def demonstrate_student(
         steps.append((observation, mask, action, reward, discount_per_s**learner.elapsed_s, ended))
         observation = following
     observations, masks, actions, rewards, discounts, ends = map(np.array, zip(*steps, strict=True))  # [STEPS, N, ...]
-    returns, ahead = np.empty(rewards.shape, np.float32), np.full(len(strays), np.nan)
+    returns, ahead = np.empty(rewards.shape, np.float32), np.full(learner.num_envs, np.nan)
     for step in reversed(range(STEPS)):
         ahead = rewards[step] + discounts[step] * np.where(ends[step], 0.0, ahead)
         returns[step] = ahead

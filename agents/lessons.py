@@ -41,7 +41,7 @@ class Lesson(NamedTuple):
     drawn_watch_s: float
     taken: I4  # [T] the actions
     considered: I4  # [T, K] the actions looked at; `NOTHING` where fewer, or no comment
-    advantage: F4  # [T, K] of each over the first, in QoE
+    advantage: F4  # [T, K] of each over the first, in QoE, as rewards count at the decision
 
 
 @functools.lru_cache(maxsize=16)

@@ -3,8 +3,9 @@
     python train.py --seeds 5 --output runs/ppo
     python -m agents.seeds_study runs/ppo --output docs/results/seeds
 
-plays nothing: it reads the test episodes that each run has been compared on, and puts the runs of an agent, a policy
-and a scenario together. Records go beside the figures, so that `python evaluate.py validate` replays them.
+plays nothing: it reads the test episodes that each run has been compared on, and puts the runs of an agent with the
+same hyperparameters and scenario together. Records go beside the figures, so that `python evaluate.py validate`
+replays them.
 """
 
 import json
@@ -29,6 +30,7 @@ class Trained(NamedTuple):
     """A run that has been compared."""
 
     command: Command
+    recipe: str  # all hyperparameters, as JSON
     seed: int
     curve: list[tuple[int, float]]  # timesteps, QoE of validation
     played: dict[tuple[str, str], list[Record]]  # by agent and scenario
@@ -53,7 +55,10 @@ def read_run(folder: Path) -> Trained:
     for record in read_records(folder / "comparison"):
         played.setdefault((record["agent"], record["scenario"]), []).append(record)
     command = (config["agent"], config["hyperparams"]["policy"], config["scenario"])
-    return Trained(command, config["seed"], [(score["timesteps"], score["qoe"]) for score in card["scores"]], played)
+    recipe = json.dumps(config["hyperparams"], sort_keys=True)
+    return Trained(
+        command, recipe, config["seed"], [(score["timesteps"], score["qoe"]) for score in card["scores"]], played
+    )
 
 
 def runs_below(folders: Sequence[Path]) -> Iterator[Path]:
@@ -78,12 +83,16 @@ def compare(runs: Sequence[Trained]) -> list[dict[str, Any]]:
         A row for each rule and scenario.
 
     Raises:
-        ValueError: They were compared on other episodes.
+        ValueError: They were compared on other episodes, or two have the same seed.
     """
     agent, policy, _ = runs[0].command
+    seeds = [run.seed for run in runs]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"{agent}, {policy}: expected a run a seed, got seeds {seeds}")
     rows = []
     for rival, scenario in (key for key in runs[0].played if key[0] != agent):
-        episodes = {tuple(record["seed"] for record in run.played[agent, scenario]) for run in runs}
+        cells = [run.played[agent, scenario] for run in runs] + [runs[0].played[rival, scenario]]
+        episodes = {tuple(record["seed"] for record in cell) for cell in cells}
         if len(episodes) > 1:
             raise ValueError(f"{agent} on {scenario}: expected runs that were compared on the same episodes")
         qoe = np.array([qoe_of(run.played[agent, scenario]) for run in runs])  # [seeds, episodes]
@@ -93,7 +102,7 @@ def compare(runs: Sequence[Trained]) -> list[dict[str, Any]]:
                 "agent": agent,
                 "policy": policy,
                 "scenario": scenario,
-                "seeds": [run.seed for run in runs],
+                "seeds": seeds,
                 "episodes": qoe.shape[1],
                 "qoe_by_seed": qoe.mean(axis=1).tolist(),
                 "against": rival,
@@ -112,9 +121,9 @@ def study(folders: Annotated[tuple[Path, ...], tyro.conf.Positional], *, output:
         folders: Of runs, or of many.
         output: Folder for records.jsonl.gz and seeds.json; None writes nothing.
     """
-    by_command: dict[Command, list[Trained]] = {}
+    by_command: dict[tuple[Command, str], list[Trained]] = {}
     for run in map(read_run, runs_below(folders)):
-        by_command.setdefault(run.command, []).append(run)
+        by_command.setdefault((run.command, run.recipe), []).append(run)
     rows = [row for runs in by_command.values() for row in compare(runs)]
     every = [run for runs in by_command.values() for run in runs]
     if output is not None:
@@ -124,14 +133,9 @@ def study(folders: Annotated[tuple[Path, ...], tyro.conf.Positional], *, output:
             for run in every
         ]
         write_text(output / "seeds.json", json.dumps({"rows": rows, "curves": curves}, indent=1) + "\n")
-        own = [
-            record
-            for run in every
-            for (agent, _), cell in run.played.items()
-            if agent == run.command[0]
-            for record in cell
-        ]
-        write_records(output, own, packed=True)
+        rules = {key: cell for run in every for key, cell in run.played.items() if key[0] != run.command[0]}
+        own = [cell for run in every for key, cell in run.played.items() if key[0] == run.command[0]]
+        write_records(output, [record for cell in (*own, *rules.values()) for record in cell], packed=True)
     shown = [
         {key: row[key] for key in ("agent", "policy", "against", "qoe_mean", "difference", "ci95")} for row in rows
     ]

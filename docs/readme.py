@@ -158,7 +158,7 @@ def seeds() -> str:
     found = read("results/seeds/seeds.json")
     rivals = ("no_save", "fixed_preload", "next_one", "greedy")
     lines = [
-        ["agent", "network", "validation: imitation", "best", "test, each seed", *(f"over {rival}" for rival in rivals)]
+        ["agent", "policy", "validation: imitation", "best", "test, each seed", *(f"over {rival}" for rival in rivals)]
     ]
     rows = {(row["agent"], row["policy"], row["against"]): row for row in found["rows"]}
     for agent, policy in dict.fromkeys(key[:2] for key in rows):

@@ -187,19 +187,29 @@ def test_watch_times_and_decode_factors_are_calibrated_on_held_out_episodes() ->
         assert np.mean(np.array(decoded) < quantile) == pytest.approx(quantile, abs=0.05)
 
 
-def test_rewards_count_by_the_inverse_of_the_expected_watch_time() -> None:
+@pytest.mark.parametrize("played_s", [0.0, 3.0, 12.0])
+@pytest.mark.parametrize(("leave_p", "n_videos"), [(0.25, 20), (0.05, 20), (0.1, 1)])
+def test_rewards_count_by_the_inverse_of_the_expected_watch_time(
+    played_s: float, leave_p: float, n_videos: int
+) -> None:
     """The mean of 1 / (t + R) for exponential R of mean m is exp(t / m) E1(t / m) / m."""
-    env = PromptPreamEnv(leave_p=0.25)
+    env = PromptPreamEnv(leave_p=leave_p, n_videos=n_videos)
     env.reset(seed=0)
     view = env.planning_view()
-    view.state.played_s = 12.0
+    view.state.played_s = played_s
     worth = believe_worth(view, 20.0)
-    curves = view.catalog.retention[:, :-1], view.catalog.retention[:, 1:]
-    mean_s = 4.0 * float((0.5 * (curves[0] + curves[1])).sum(axis=1).mean())
-    after_s = 12.0 + np.arange(22.0)
-    expected = np.exp(after_s / mean_s) * exp1(after_s / mean_s) / mean_s
-    assert 1.0 / worth.unit_s == pytest.approx(expected[0], rel=1e-3)
-    assert worth.going_on == pytest.approx(expected / expected[0], rel=1e-3)
+    watches_s = [
+        sample_watch_s(curve, int(chunks), 0.0, (np.arange(4000) + 0.5) / 4000).mean()
+        for curve, chunks in zip(view.catalog.retention, view.catalog.n_chunks, strict=True)
+        if chunks > 0
+    ]
+    videos = sum((1.0 - leave_p) ** k for k in range(n_videos))
+    mean_s = videos * float(np.mean(watches_s))
+    after_s = np.maximum(played_s + np.arange(22.0), 1.0)
+    expected = exp1(after_s / mean_s) * np.exp(after_s / mean_s) / mean_s
+    assert 1.0 / worth.unit_s == pytest.approx(expected[0], rel=2e-3)
+    assert worth.going_on == pytest.approx(expected / expected[0], rel=2e-3)
+    assert worth.feed_ends == (n_videos == 1)
 
 
 def test_rewards_count_alike_where_nobody_leaves_early() -> None:
@@ -207,10 +217,10 @@ def test_rewards_count_alike_where_nobody_leaves_early() -> None:
     env.reset(seed=0)
     view = env.planning_view()
     worth = believe_worth(view, 20.0)
-    state = view.state.copy()
-    for played_s, terminated in ((0.0, 0), (3.5, 0), (500.0, 0), (500.0, 1)):
-        state.played_s, state.terminated = played_s, terminated
-        assert worth_after(worth, state, 0.0) == 1.0
+    state, episode = view.state.copy(), view_episode(env._episodes, env.world.links, 0)
+    for video, played_s, terminated in ((0, 0.0, 0), (0, 3.5, 0), (1, 500.0, 0), (1, 500.0, 1)):
+        state.video, state.played_s, state.terminated = video, played_s, terminated
+        assert worth_after(worth, episode, state, 0.0) == 1.0
 
 
 def test_a_reward_counts_for_less_the_later_it_comes_and_by_the_true_inverse_at_the_end() -> None:
@@ -218,9 +228,13 @@ def test_a_reward_counts_for_less_the_later_it_comes_and_by_the_true_inverse_at_
     env.reset(seed=0)
     view = env.planning_view()
     worth = believe_worth(view, 20.0)
-    state = view.state.copy()
+    state, episode = view.state.copy(), view_episode(env._episodes, env.world.links, 0)
     state.played_s = 2.5
-    assert worth_after(worth, state, 0.0) == pytest.approx(0.5 * (worth.going_on[2] + worth.going_on[3]))
+    later = 0.5 * (worth.going_on[2] + worth.going_on[3])
+    assert worth_after(worth, episode, state, 0.0) == pytest.approx(later)
     assert (np.diff(worth.going_on) <= 0.0).all()
-    state.terminated = 1
-    assert worth_after(worth, state, 0.0) == pytest.approx(worth.unit_s / 2.5)
+    state.terminated, state.video, episode.leaves[:] = 1, 1, 1
+    assert worth_after(worth, episode, state, 0.0) == pytest.approx(worth.unit_s / 2.5)
+    episode.leaves[:] = 0  # the visible feed ends, the session does not
+    assert worth_after(worth, episode, state, 0.0) == pytest.approx(later)
+    assert worth_after(worth._replace(feed_ends=True), episode, state, 0.0) == pytest.approx(worth.unit_s / 2.5)

@@ -105,7 +105,7 @@ class SlowSearch:
                 path.append((edge, len(rewards)))
                 edge.elapsed_s += state.time_s - time_s
             reward = reward_terms(params, before, totals_of(state), np.zeros(len(REWARD_TERMS)))
-            factor = self.factor(state)
+            factor = self.factor(episode, state)
             rewards.append(factor * reward)
             if state.terminated or state.time_s >= end_s:
                 break
@@ -133,10 +133,11 @@ class SlowSearch:
                 self.low, self.high = min(self.low, edge.mean), max(self.high, edge.mean)
         return sum(rewards) + last
 
-    def factor(self, state: Record) -> float:
+    def factor(self, episode: Episode, state: Record) -> float:
         """What a reward counts for: by the law of the session's length, or by that length itself where it is over."""
         total_s = float(state.played_s)
-        if state.terminated:
+        shown = int((self.view.catalog.n_chunks > 0).sum())
+        if state.terminated and (episode.leaves[state.video - 1] or self.view.videos_left == shown - 1):
             return self.worth.unit_s / max(total_s, 1.0)
         since_s = total_s - float(self.view.state.played_s)
         return float(np.interp(since_s, np.arange(len(self.worth.going_on)), self.worth.going_on))

@@ -58,5 +58,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "b", 1, {"ppo": [12.0, 24.0], "no_save": [8.0, 16.0]}, first=5)
     with pytest.raises(ValueError, match="compared on the same episodes"):
         study((tmp_path / "a", tmp_path / "b"))
+    with pytest.raises(ValueError, match=r"a run a seed, got seeds \[0, 0\]"):
+        study((tmp_path / "a", tmp_path / "a"))
     with pytest.raises(FileNotFoundError, match="expected a run, or runs in its folders"):
         study((tmp_path / "none",))

@@ -14,7 +14,7 @@ from ppgym.core.dynamics import reschedule
 from ppgym.core.episodes import SHORTEST_WATCH_S, Episodes, Links, take_episode
 from ppgym.core.jit import kernel
 from ppgym.core.observation import position_s
-from ppgym.core.state import F8, NO_ENTRY, SLOTS, CatalogArrays, Params, Record
+from ppgym.core.state import F8, NO_ENTRY, SLOTS, CatalogArrays, Episode, Params, Record
 from ppgym.view import PlanningView
 
 GRID_S = 0.5  # step of a sampled link
@@ -63,6 +63,7 @@ class SessionWorth(NamedTuple):
 
     going_on: F8  # [K] while the session goes on, by content seconds from now
     unit_s: float  # where it ends: this over the seconds watched in all; 0 where that counts like any other time
+    feed_ends: bool  # whether the last visible video is the feed's last
 
 
 def believe_link(view: PlanningView, model: LinkModel) -> LinkBelief:
@@ -260,16 +261,18 @@ def sample_futures(
     return Futures(catalog, links, episodes, states)
 
 
-NODES, NODE_WEIGHTS = np.polynomial.laguerre.laggauss(24)
 FIRST_S = 1.0  # watched, below which a reward counts as there; by the exponential law it would grow without bound
+# The mean of f(R) for exponential R of mean 1, by the trapezoidal rule on log R: to 1e-5 where R is next to 0, too
+RESTS = np.exp(np.linspace(-16.0, 4.5, 164))
+CHANCES = (4.5 + 16.0) / 163 * RESTS * np.exp(-RESTS)
 
 
 def believe_worth(view: PlanningView, horizon_s: float) -> SessionWorth:
     """Expect what rewards count for.
 
     The rest of the session is taken to be exponential: videos as long as the visible ones, each of them the last with
-    `leave_p`. A reward that comes after t watched seconds counts as E[1 / T | T > t], T being the drawn watch time. A
-    viewer who never leaves early watches the feed to its end, and all rewards count alike.
+    `leave_p`, up to the end of the feed. A reward that comes after t watched seconds counts as E[1 / T | T > t], with T
+    all that is watched. A viewer who never leaves early watches the feed to its end, and all rewards count alike.
 
     Args:
         view: The planning view.
@@ -278,23 +281,29 @@ def believe_worth(view: PlanningView, horizon_s: float) -> SessionWorth:
     Returns:
         The worth by whole seconds, one past the horizon included.
     """
-    if view.law.leave_p == 0.0:
-        return SessionWorth(np.ones(2), 0.0)
-    shown = view.catalog.n_chunks > 0
-    video_s = float(view.catalog.retention[shown].sum(axis=1).mean()) - 0.5  # by the trapezoidal rule
-    rest_s = video_s * min(1.0 / view.law.leave_p, 1.0 + view.videos_left)
+    leave_p, n_chunks, retention = view.law.leave_p, view.catalog.n_chunks, view.catalog.retention
+    shown = np.flatnonzero(n_chunks > 0)
+    feed_ends = view.videos_left < len(shown)
+    if leave_p == 0.0:
+        return SessionWorth(np.ones(2), 0.0, feed_ends)
+    # Mean watch time of a video: the area below its curve, which is straight between whole seconds
+    video_s = float((retention[shown].sum(axis=1) - 0.5 - 0.5 * retention[shown, n_chunks[shown]]).mean())
+    rest_s = video_s * (1.0 - (1.0 - leave_p) ** (1 + view.videos_left)) / leave_p
     watched_s = float(view.state.played_s)
     after_s = np.maximum(watched_s + np.arange(np.ceil(horizon_s) + 2.0), FIRST_S)
-    per_s = (NODE_WEIGHTS / (after_s[:, None] + rest_s * NODES)).sum(axis=1)
-    return SessionWorth(per_s / per_s[0], 1.0 / float(per_s[0]))
+    per_s = (CHANCES / (after_s[:, None] + rest_s * RESTS)).sum(axis=1)
+    return SessionWorth(per_s / per_s[0], 1.0 / float(per_s[0]), feed_ends)
 
 
 @kernel
-def worth_after(worth: SessionWorth, state: Record, watched_s: float) -> float:
+def worth_after(worth: SessionWorth, episode: Episode, state: Record, watched_s: float) -> float:
     """What a reward counts for that the step to a state has brought.
+
+    A future has no videos past the visible ones: where it ends with the last of them, the session need not be over.
 
     Args:
         worth: As expected before.
+        episode: The future.
         state: Record of `STATE_DTYPE`, after the step.
         watched_s: Content seconds at the time of the expectation.
 
@@ -302,7 +311,7 @@ def worth_after(worth: SessionWorth, state: Record, watched_s: float) -> float:
         The factor.
     """
     total_s = state.played_s
-    if state.terminated and worth.unit_s > 0.0:
+    if state.terminated and worth.unit_s > 0.0 and (worth.feed_ends or episode.leaves[state.video - 1]):
         final: float = worth.unit_s / max(total_s, FIRST_S)
         return final
     place = min(max(total_s - watched_s, 0.0), worth.going_on.shape[0] - 1.001)

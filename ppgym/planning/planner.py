@@ -45,7 +45,7 @@ class Plan(NamedTuple):
 
     action: int
     root_actions: I4  # [A], the rollout policy's choice first
-    advantage: F8  # [A] estimated QoE over the rollout policy's choice until the horizon; -inf where dropped
+    advantage: F8  # [A] QoE over the rollout policy's choice until the horizon, as rewards count now; -inf: dropped
     prior: F8  # [A] the advantage that was expected before any simulation
     visits: I4  # [A]
     simulations: int  # spent

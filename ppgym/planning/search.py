@@ -247,7 +247,7 @@ def simulate(
             scratch.path_return[depth] = value
         transition(params, catalog, episode, state, action)
         after = totals_of(state)
-        factor = worth_after(worth, state, watched_s)
+        factor = worth_after(worth, episode, state, watched_s)
         value += factor * reward_terms(params, before, after, scratch.terms)
         before = after
         ended = state.terminated or state.time_s >= end_s
