@@ -90,7 +90,7 @@ def comment_loss(
             `UNKNOWN_QOE` worse than the worst that was.
 
     Returns:
-        [B].
+        [B]; 0 where the student sees none of the actions looked at.
     """
     log_chances = torch.log_softmax(logits, dim=1).gather(1, considered.clamp(min=0).long())
     hidden = (considered == NOTHING) | (log_chances < ILLEGAL / 2)  # from the student
@@ -103,7 +103,7 @@ def comment_loss(
     chances = log_chances.exp().masked_fill(hidden, 0.0)
     lost = (chances * (best - scaled)).sum(1)
     lost = lost + (1.0 - chances.sum(1)) * (best.squeeze(1) - worst + UNKNOWN_QOE / temperature)
-    return cross_entropy + regret_share * lost
+    return torch.where(hidden.all(1), 0.0, cross_entropy + regret_share * lost)
 
 
 def fit(

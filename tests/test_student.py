@@ -15,11 +15,13 @@ from agents.distillation import Sheet, collate, comment_loss, fit, show
 from agents.finetuning import WeightedRolloutBuffer
 from agents.glimpse import CANDIDATE, LOOKS, REQUEST, SITUATION, SLOT, glimpse_layout, look
 from agents.lessons import CONSIDERED, NOTHING, Lesson, give_lesson, give_lessons, read_lessons, shard_path
+from agents.masks import may_wait
 from agents.mcts import MCTSAgent
 from agents.sb3 import JoinedVecEnv, SB3VecEnv, TimedRolloutBuffer
 from agents.student import ILLEGAL, StudentNetwork, StudentVectorEnv, act, play
 from agents.student_training import HYPERPARAMS, read_student_hyperparams, share_out, train_student
 from ppgym.benchmark import Job
+from ppgym.core.actions import WAIT
 from ppgym.core.state import LOOKAHEAD, SLOTS
 from ppgym.data import read_json
 from ppgym.env import PromptPreamEnv
@@ -120,7 +122,6 @@ def test_the_network_scores_what_it_sees_and_nothing_else() -> None:
     present = requests_of(seen)[..., 0] > 0.0
     assert (downloads[:, LOOKS:] == ILLEGAL).all()
     assert ((downloads[:, :LOOKS] != ILLEGAL) == present).all()
-    assert logits[0] != ILLEGAL
     # What differs in one request alone changes that request's score, and WAIT's at most
     slot, k, option = np.argwhere(present)[3]
     changed = seen.copy()
@@ -128,6 +129,25 @@ def test_the_network_scores_what_it_sees_and_nothing_else() -> None:
     other = network(torch.from_numpy(changed)[None])[0].detach().numpy()
     place = 1 + (slot * LOOKAHEAD + k) * OPTIONS + option
     assert set(np.flatnonzero(other != logits)) - {0} == {place}
+
+
+def test_it_never_waits_in_vain() -> None:
+    """The same rule as that of the agents that see the observation."""
+    torch.manual_seed(0)
+    network, env = StudentNetwork(OPTIONS), PromptPreamEnv()
+    rng = np.random.default_rng(0)
+    observation, info = env.reset(seed=0)
+    vain = []
+    for _ in range(300):
+        mask = info["action_mask"].astype(np.bool_)
+        logits = network(torch.from_numpy(look(env.planning_view()))[None])[0]
+        vain.append(bool(logits[WAIT] == ILLEGAL))
+        assert vain[-1] != may_wait(observation[None], mask[None], env.world.features.layout)[0]
+        action = WAIT if rng.random() < 0.5 else rng.choice(np.flatnonzero(mask))
+        observation, _, terminated, truncated, info = env.step(int(action))
+        if terminated or truncated:
+            observation, info = env.reset()
+    assert 30 < sum(vain) < 270
 
 
 def test_the_loss_is_the_cross_entropy_to_the_teachers_shares() -> None:
@@ -152,6 +172,8 @@ def test_an_action_that_it_cannot_see_is_left_out() -> None:
     considered = torch.tensor([[0, 1, 2]])
     loss = comment_loss(logits, considered, torch.tensor([[0.0, 5.0, 0.0]]), temperature=0.1, regret_share=1.0)
     assert loss.item() == pytest.approx(np.log(2.0))
+    loss = comment_loss(logits, torch.tensor([[1, NOTHING]]), torch.zeros(1, 2), temperature=0.1, regret_share=1.0)
+    assert loss.item() == 0.0  # where it sees none of them, there is nothing to learn
 
 
 def test_waiting_must_be_likelier_than_all_downloads_together() -> None:
