@@ -65,7 +65,7 @@ ONE_KNOB: tuple[Mapping[str, Any], ...] = (
 WASTE_ALONE: tuple[Mapping[str, Any], ...] = tuple({"waste_weight": weight} for weight in WASTE_WEIGHTS[1:])
 """The weight of waste alone, outside the claims: what it saves is paid for by stalls."""
 
-EPISODES_ALONE = 32
+FEW_EPISODES = 32  # of points outside the claims, and of the planner without a part
 
 ABLATIONS: dict[str, Mapping[str, Any]] = {
     "no prompts": {"prompts": False},
@@ -380,12 +380,12 @@ def check_scenario(
     Returns:
         "claims", "alone", "ablations", "pruning" and "points", all rows with a key "scenario".
     """
-    few = min(episodes, EPISODES_ALONE)
+    few = min(episodes, FEW_EPISODES)
     settings = [
         *((agent, params, episodes) for agent, sweep in SWEEPS.items() for params in sweep),
         *((PLANNER, params, episodes) for params in ONE_KNOB),
         *((PLANNER, params, few) for params in WASTE_ALONE),
-        *((PLANNER, params, episodes) for params in ablated.values()),
+        *((PLANNER, params, few) for params in ablated.values()),
     ]
     jobs = [Job(scenario, {}, SPLIT, agent, params, seed + i) for agent, params, n in settings for i in range(n)]
     played = iter(play_once(jobs, workers=workers, folder=output))
@@ -399,7 +399,7 @@ def check_scenario(
     return {
         "claims": [asdict(claim) for claim in judge(scenario, pixels, turned)],
         "alone": [asdict(claim) for claim in judge_alone(scenario, pixels, [turned[0], *alone])],
-        "ablations": ablate(scenario, turned[0], dict(zip(ablated, parts, strict=True))),
+        "ablations": ablate(scenario, first_of(turned[0], few), dict(zip(ablated, parts, strict=True))),
         "pruning": [{"scenario": scenario, **count_removed(scenario, default[:PRUNED_EPISODES])}],
         "points": [
             {
@@ -441,7 +441,7 @@ def print_claims(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         console.print(table)
     console.print(
         "In italics, outside the claims: by the weight of waste alone, in the first "
-        f"{EPISODES_ALONE} episodes at most, and the QoE that it takes from the planner.\n",
+        f"{FEW_EPISODES} episodes at most, and the QoE that it takes from the planner.\n",
         highlight=False,
     )
     if results["ablations"]:
