@@ -53,7 +53,7 @@ def alone() -> str:
         ["network", "device", "episodes", "fewer stalls, waste no more", "QoE", "less waste, stalls no more", "QoE"]
     ]
     for found in rows.values():
-        cells = [cell for row in found for cell in (gain(row), signed(row["qoe_difference"], row["qoe_ci95"]))]
+        cells = [cell for row in found for cell in (gain(row), cost(row))]
         lines.append([*place(found[0]), str(found[0]["episodes"]), *cells])
     return markdown_table(lines)
 
@@ -78,6 +78,11 @@ def gain(row: dict[str, Any]) -> str:
         return "\N{EN DASH}"
     low, high = row["ci95"]
     return f"{row['gain']:.0%} ({low:.0%} to {high:.0%})"
+
+
+def cost(row: dict[str, Any]) -> str:
+    """What a gain takes from the planner's QoE; a dash where there is none."""
+    return "\N{EN DASH}" if row["planner"] is None else signed(row["qoe_difference"], row["qoe_ci95"])
 
 
 def signed(value: float, interval: list[float]) -> str:
