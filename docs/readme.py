@@ -4,6 +4,7 @@ A table stands between a line `<!-- table: NAME -->` and a line `<!-- end -->`; 
 fails while README.md is not what this makes of it.
 """
 
+import functools
 import json
 import re
 from collections.abc import Callable
@@ -11,12 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from ppgym.data import read_text, write_text
+from ppgym.intervals import bootstrap_interval
+from ppgym.records import qoe_of, read_records
 from ppgym.standings import markdown_rows, markdown_standings, markdown_table
 from ppgym.summary import Row, Standing
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 LINK = re.compile(r"\]\(((?!https?:)[^)#]+)\)")  # to a file of the project
+PIXELS = ["on_demand", "next_one", "douyin", "static", "fixed_preload", "no_save", "pdas", "dashlet"]
+RIVALS: tuple[tuple[str, str, list[str]], ...] = (  # agent, in words against whom, these; of all others where none
+    ("mcts", "best other agent", []),
+    ("student", "best rule for pixels", PIXELS),
+    ("ppo", "best rule for pixels", PIXELS),
+    ("dqn", "best rule for pixels", PIXELS),
+    ("dqn", "fixed_preload", ["fixed_preload"]),
+    ("dqn", "next_one", ["next_one"]),
+)
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -43,6 +55,22 @@ def claims() -> str:
         first = found[0]
         cells = [f"**{gain(row)}**" if row["holds"] == "holds" else gain(row) for row in found]
         lines.append([*place(first), str(first["episodes"]), first["baseline"], *cells])
+    return markdown_table(lines)
+
+
+def turned() -> str:
+    """What the planner's knob buys: changes of means and sums to the baseline's, a row a network and setting."""
+    lines = [["network", "waste weighed", "stalls weighed", "QoE", "stalls", "waste"]]
+    measures = ("qoe_mean", "stall_s_per_min", "wasted_mbit_per_min")
+    found = read("results/claims/claims.json")
+    episodes = {claim["scenario"]: claim["episodes"] for claim in found["claims"]}
+    for scenario, points in by_scenario(found["points"]).items():
+        best = max((point for point in points if point["agent"] != "mcts"), key=lambda point: point["qoe_mean"])
+        for point in points:
+            if point["agent"] == "mcts" and point["episodes"] == episodes[scenario]:
+                weights = [f"{point['params'].get(f'{name}_weight', 1.0):g} times" for name in ("waste", "stall")]
+                changes = [f"{point[name] / best[name] - 1.0:+.0%}" for name in measures]
+                lines.append([place(point)[0], *weights, *changes])
     return markdown_table(lines)
 
 
@@ -158,6 +186,28 @@ def student() -> str:
     return f"{markdown_table(lines)}\n\n{share}"
 
 
+@functools.cache
+def margins() -> str:
+    """In how many scenarios of the suite agents are ahead of others, and where they are least so."""
+    lines = [["agent", "against", "ahead in", "by the whole 95 %", "behind by the whole 95 %", "least"]]
+    qoe: dict[str, dict[str, Any]] = {}
+    for folder in sorted(path for path in (ROOT / "docs/leaderboard/standard").iterdir() if path.is_dir()):
+        for scenario, records in by_scenario(list(read_records(folder))).items():
+            qoe.setdefault(scenario, {})[folder.name] = qoe_of(sorted(records, key=lambda record: record["seed"]))
+    for agent, name, rivals in RIVALS:
+        gains = []
+        for scenario, cell in qoe.items():
+            others = rivals or [other for other in cell if other != agent]
+            gained = cell[agent] - cell[max(others, key=lambda other: cell[other].mean())]
+            gains.append((float(gained.mean()), bootstrap_interval(gained), scenario))
+        mean, interval, where = min(gains)
+        counts = [sum(mean > 0.0 for mean, _, _ in gains), sum(low > 0.0 for _, (low, _), _ in gains)]
+        counts.append(sum(high < 0.0 for _, (_, high), _ in gains))
+        least = f"{where.removesuffix('/typical')} {signed(mean, list(interval))}"
+        lines.append([agent, name, *(f"{count} of {len(gains)}" for count in counts), least])
+    return markdown_table(lines)
+
+
 def seeds() -> str:
     """Agents trained with several seeds: what imitation gave, what learning by reward added, and what rules reach."""
     found = read("results/seeds/seeds.json")
@@ -182,7 +232,7 @@ def seeds() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     table.__name__: table
     for table in (
-        *(default, standings, claims, alone, answers),
+        *(default, standings, margins, claims, turned, alone, answers),
         *(ablations, pruning, budget, beliefs, thinking, student, seeds),
     )
 }

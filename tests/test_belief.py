@@ -199,7 +199,7 @@ def test_rewards_count_by_the_inverse_of_the_expected_watch_time(
     view.state.played_s = played_s
     worth = believe_worth(view, 20.0)
     watches_s = [
-        sample_watch_s(curve, int(chunks), 0.0, (np.arange(4000) + 0.5) / 4000).mean()
+        sample_watch_s(curve, int(chunks), 0.0, (np.arange(100_000) + 0.5) / 100_000).mean()
         for curve, chunks in zip(view.catalog.retention, view.catalog.n_chunks, strict=True)
         if chunks > 0
     ]
@@ -207,8 +207,8 @@ def test_rewards_count_by_the_inverse_of_the_expected_watch_time(
     mean_s = videos * float(np.mean(watches_s))
     after_s = np.maximum(played_s + np.arange(22.0), 1.0)
     expected = exp1(after_s / mean_s) * np.exp(after_s / mean_s) / mean_s
-    assert 1.0 / worth.unit_s == pytest.approx(expected[0], rel=2e-3)
-    assert worth.going_on == pytest.approx(expected / expected[0], rel=2e-3)
+    assert 1.0 / worth.unit_s == pytest.approx(expected[0], rel=1e-4)
+    assert worth.going_on == pytest.approx(expected / expected[0], rel=1e-4)
     assert worth.feed_ends == (n_videos == 1)
 
 

@@ -262,9 +262,10 @@ def sample_futures(
 
 
 FIRST_S = 1.0  # watched, below which a reward counts as there; by the exponential law it would grow without bound
-# The mean of f(R) for exponential R of mean 1, by the trapezoidal rule on log R: to 1e-5 where R is next to 0, too
-RESTS = np.exp(np.linspace(-16.0, 4.5, 164))
-CHANCES = (4.5 + 16.0) / 163 * RESTS * np.exp(-RESTS)
+# Exponential R of mean 1: its values, and their chances by the trapezoidal rule on log R, which is fine next to 0
+_LOG_RESTS, _STEP = np.linspace(-16.0, 4.5, 164, retstep=True)
+_RESTS = np.exp(_LOG_RESTS)
+_CHANCES = _STEP * _RESTS * np.exp(-_RESTS)
 
 
 def believe_worth(view: PlanningView, horizon_s: float) -> SessionWorth:
@@ -291,7 +292,7 @@ def believe_worth(view: PlanningView, horizon_s: float) -> SessionWorth:
     rest_s = video_s * (1.0 - (1.0 - leave_p) ** (1 + view.videos_left)) / leave_p
     watched_s = float(view.state.played_s)
     after_s = np.maximum(watched_s + np.arange(np.ceil(horizon_s) + 2.0), FIRST_S)
-    per_s = (CHANCES / (after_s[:, None] + rest_s * RESTS)).sum(axis=1)
+    per_s = (_CHANCES / (after_s[:, None] + rest_s * _RESTS)).sum(axis=1)
     return SessionWorth(per_s / per_s[0], 1.0 / float(per_s[0]), feed_ends)
 
 
