@@ -106,7 +106,7 @@ def demonstrate_student(
     stray_share: float,
     actor: Actor | None = None,
 ) -> Demonstrations:
-    """Watch the shipped student as `demonstrate` would, in environments side by side: ten times as fast.
+    """Watch the shipped student as `demonstrate` would, but in environments side by side.
 
     It does no more than a learner may, which never waits in vain. Environments of the same seeds take the same actions
     twice: once they show what the student sees, once what the learner will. Episodes that have not ended after `STEPS`
