@@ -26,7 +26,7 @@ from ppgym.data import read_json, write_text
 from ppgym.env import PromptPreamEnv
 from ppgym.intervals import F8, bootstrap_interval, resampled_means
 from ppgym.planning.planner import prune
-from ppgym.planning.pruning import RULES
+from ppgym.planning.pruning import DEFAULT_RULES, RULES
 from ppgym.planning.rollout import estimate_bps
 from ppgym.records import Record, qoe_of
 
@@ -75,12 +75,17 @@ ABLATIONS: dict[str, Mapping[str, Any]] = {
     "no pruning": {"pruning": False},
     "no belief": {"belief": False},
     **{
-        f"no rule {rule.name}": {"pruning": [other.name for other in RULES if other is not rule]}
-        for rule in RULES
+        f"no rule {rule.name}": {"pruning": [other.name for other in DEFAULT_RULES if other is not rule]}
+        for rule in DEFAULT_RULES
         if not rule.safe
     },
+    **{
+        f"with rule {rule.name}": {"pruning": [other.name for other in (*DEFAULT_RULES, rule)]}
+        for rule in RULES
+        if rule not in DEFAULT_RULES
+    },
 }
-"""The planner without one of its parts, and without each pruning rule that is not safe."""
+"""The planner without one of its parts, without each pruning rule that is not safe, and with those it leaves out."""
 
 PRUNED_EPISODES = 8
 

@@ -14,13 +14,13 @@ from ppgym.core.state import LOOKAHEAD, NO_ENTRY, SLOTS
 from ppgym.data import suggest
 from ppgym.planning.explain import Explanation, explain
 from ppgym.planning.planner import Plan, Planner, PlannerKnobs
-from ppgym.planning.pruning import RULES
+from ppgym.planning.pruning import DEFAULT_RULES, RULES
 from ppgym.view import PlanningView
 
 if TYPE_CHECKING:
     from agents.student import StudentAgent
 
-PRIOR_KNOBS = {"root_actions": 6, "advantage_sd": 0.5}  # with a student's opinion, which is a better one
+PRIOR_KNOBS = {"root_actions": 4, "advantage_sd": 0.2}  # with a student's opinion, which is a better one
 NO_TIME = 1e-3  # share of a prompt's decode seconds that a planner sees that has no model of them
 
 
@@ -98,7 +98,7 @@ class MCTSAgent(Heuristic):
             seed: Seeds the futures that are drawn; None is 0.
             simulations: Budget of a decision.
             time_budget_ms: Milliseconds after which a decision stops early; with it decisions depend on the clock.
-            pruning: True for all rules, False for none, or the names of those to apply.
+            pruning: True for the default rules, False for none, or the names of those to apply.
             threads: Trees that are searched side by side.
             prompts: Ablation: False leaves prompts out.
             compute_model: Ablation: False takes decoding of prompts for instantaneous in planning.
@@ -119,7 +119,7 @@ class MCTSAgent(Heuristic):
             if not weight >= 0.0:
                 raise ValueError(f"{name}: expected at least 0, got {weight}")
         names = [rule.name for rule in RULES]
-        chosen = names if pruning is True else [] if pruning is False else pruning
+        chosen = [rule.name for rule in DEFAULT_RULES] if pruning is True else [] if pruning is False else pruning
         for name in chosen:
             if name not in names:
                 raise ValueError(f"pruning: unknown rule {name!r}; {suggest(name, names)}")

@@ -25,7 +25,7 @@ from agents.mistaken import Mistaken, MistakenEnv
 from agents.study import MISTAKEN, error_name
 from ppgym.env import PromptPreamEnv
 from ppgym.leaderboard import validate
-from ppgym.planning.pruning import RULES
+from ppgym.planning.pruning import DEFAULT_RULES, RULES
 from ppgym.scenario import DEFAULT_SCENARIO
 
 
@@ -100,8 +100,8 @@ def test_every_point_can_be_made() -> None:
         make_agent(agent, env, seed=0, **params)
     assert ONE_KNOB[0] == {}, "the default is judged for its QoE"
     assert {"waste_weight": 4.0, "stall_weight": 2.0} in ONE_KNOB
-    unsafe = [rule.name for rule in RULES if not rule.safe]
-    assert all(f"no rule {name}" in ABLATIONS for name in unsafe)
+    unsafe = [rule for rule in RULES if not rule.safe]
+    assert all(f"{'no' if rule in DEFAULT_RULES else 'with'} rule {rule.name}" in ABLATIONS for rule in unsafe)
     assert name_of(point("pdas", [1.0], [0.0], [0.0], buffer_s=2.0)) == "pdas buffer_s=2"
 
 

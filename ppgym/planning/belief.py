@@ -232,7 +232,9 @@ def sample_futures(
     patience_s = rng.uniform(low_s, high_s, count) if np.isfinite(high_s) else np.full(count, np.inf)
 
     chunks = catalog.chunk_bytes.shape[1]
-    jitter = np.exp(law.jitter_sigma * rng.standard_normal((count, videos, chunks)) - 0.5 * law.jitter_sigma**2)
+    jitter = np.ones((count, videos, chunks))  # of videos left, only what is being decoded yet matters
+    drawn = rng.standard_normal((count, visible, chunks))
+    jitter[:, video:] = np.exp(law.jitter_sigma * drawn - 0.5 * law.jitter_sigma**2)
     for unit in np.flatnonzero(state.job_video != NO_ENTRY):
         served = float((state.time_s - state.job_start_s[unit]) / state.job_expected_s[unit])
         factors = sample_factors(rng, law.jitter_sigma, served, count)

@@ -16,7 +16,7 @@ import numpy as np
 from ppgym.core.actions import WAIT
 from ppgym.core.state import F8, I4
 from ppgym.planning.belief import Futures, LinkModel, SessionWorth, believe_worth, mean_future, sample_futures
-from ppgym.planning.pruning import RULES, Requests, Rule, expect_requests
+from ppgym.planning.pruning import DEFAULT_RULES, Requests, Rule, expect_requests
 from ppgym.planning.rollout import RolloutPolicy, estimate_bps
 from ppgym.planning.search import Scratch, SearchKnobs, new_scratch, prior_values, search_edges
 from ppgym.planning.tree import ROOT, Tree, new_tree, plant
@@ -88,7 +88,7 @@ class Planner:
         *,
         simulations: int,
         time_budget_ms: float | None = None,
-        rules: Sequence[Rule] = RULES,
+        rules: Sequence[Rule] = DEFAULT_RULES,
         seed: int = 0,
         believes: bool = True,
         threads: int = 1,
