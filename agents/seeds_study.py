@@ -3,6 +3,8 @@
     python train.py --seeds 5 --output runs/ppo
     python -m agents.seeds_study runs/ppo --output docs/results/seeds
 
+(students are trained one by one, `python train.py --agent student --seed 1 --output runs/student/seed-1`)
+
 plays nothing: it reads the test episodes that each run has been compared on, and puts the runs of an agent with the
 same hyperparameters and scenario together. Records go beside the figures, so that `python evaluate.py validate`
 replays them.
@@ -24,6 +26,7 @@ from ppgym.intervals import crossed_interval
 from ppgym.records import Record, qoe_of, read_records, write_records
 
 Command = tuple[str, str, str]  # agent, policy, scenario
+STUDENT = "StudentNetwork"  # the policy of runs whose hyperparameters name none
 
 
 class Trained(NamedTuple):
@@ -32,7 +35,7 @@ class Trained(NamedTuple):
     command: Command
     recipe: str  # all hyperparameters, as JSON
     seed: int
-    curve: list[tuple[int, float]]  # timesteps, QoE of validation
+    curve: list[tuple[int, float]]  # timesteps, QoE of validation in the scenario
     played: dict[tuple[str, str], list[Record]]  # by agent and scenario
 
 
@@ -49,25 +52,25 @@ def read_run(folder: Path) -> Trained:
         FileNotFoundError: It has not been trained to its end and compared.
         ValueError: A file is not what it should be.
     """
-    card = read_card(folder / "latest.safetensors")
+    latest = folder / "latest.safetensors"  # a student that was not fine-tuned has none
+    card = read_card(latest if latest.is_file() else folder / "best.safetensors")
     config = card["config"]
     played: dict[tuple[str, str], list[Record]] = {}
     for record in read_records(folder / "comparison"):
         played.setdefault((record["agent"], record["scenario"]), []).append(record)
-    command = (config["agent"], config["hyperparams"]["policy"], config["scenario"])
+    command = (config["agent"], config["hyperparams"].get("policy", STUDENT), config["scenario"])
     recipe = json.dumps(config["hyperparams"], sort_keys=True)
-    return Trained(
-        command, recipe, config["seed"], [(score["timesteps"], score["qoe"]) for score in card["scores"]], played
-    )
+    curve = [(score["timesteps"], score.get("scenario", score["qoe"])) for score in card["scores"]]
+    return Trained(command, recipe, config["seed"], curve, played)
 
 
 def runs_below(folders: Sequence[Path]) -> Iterator[Path]:
     """The folders of runs among folders, and in folders of many runs."""
     for folder in folders:
-        if (folder / "latest.json").is_file():
+        if (folder / "best.json").is_file():
             yield folder
             continue
-        inner = sorted(path.parent for path in folder.glob("*/latest.json"))
+        inner = sorted(path.parent for path in folder.glob("*/best.json"))
         if not inner:
             raise FileNotFoundError(f"{folder}: expected a run, or runs in its folders; `python train.py` makes some")
         yield from inner

@@ -26,7 +26,7 @@ from agents.runs import DQN_KEYS, PPO_KEYS, begin_run, names_of, reopen_run, sce
 from agents.sb3 import TimedRolloutBuffer, begin_episodes, make_vec_env
 from ppgym import leaderboard
 from ppgym.env import PromptPreamEnv
-from ppgym.scenario import DEFAULT_SCENARIO
+from ppgym.scenario import DEFAULT_SCENARIO, Scenario
 from ppgym.standings import print_board, print_standings
 from ppgym.summary import Row
 
@@ -88,6 +88,31 @@ def make_model(config: Mapping[str, Any], device: str) -> Model:
     return MaskedDQN(policy, env, **common, **settings)  # type: ignore[arg-type]
 
 
+def teachers_of(teachers: str | Mapping[str, str], config: Mapping[str, Any]) -> dict[str, list[Scenario]]:
+    """Who is imitated in which scenarios of a run.
+
+    Args:
+        teachers: An agent, or a pattern of scenarios for each of several; a scenario has each agent whose pattern it
+            fits.
+        config: Of the run.
+
+    Returns:
+        The agents that are imitated somewhere, with the scenarios.
+
+    Raises:
+        ValueError: A scenario fits no pattern.
+    """
+    own = scenarios_of(config)
+    if isinstance(teachers, str):
+        return {teachers: own}
+    fitting = {agent: scenarios_of({**config, "scenario": pattern}) for agent, pattern in teachers.items()}
+    shared = {agent: [scenario for scenario in own if scenario in fits] for agent, fits in fitting.items()}
+    left = [scenario.name for scenario in own if not any(scenario in where for where in shared.values())]
+    if left:
+        raise ValueError(f"warm_start: agent: expected an agent for each scenario, got none for {', '.join(left)}")
+    return {agent: where for agent, where in shared.items() if where}
+
+
 def warm_start(model: Model, config: Mapping[str, Any], console: Console) -> None:
     """Let the model's policy imitate the agents that the configuration names, each in the scenarios given for it.
 
@@ -97,21 +122,20 @@ def warm_start(model: Model, config: Mapping[str, Any], console: Console) -> Non
         console: Where it is announced.
 
     Raises:
-        ValueError: Corrections without the student.
+        ValueError: A scenario of the run without an agent to imitate, or corrections without the student.
     """
     params = config["hyperparams"]
     start = params["warm_start"]
     if start is None:
         return
-    teachers = start["agent"] if isinstance(start["agent"], dict) else {start["agent"]: config["scenario"]}
-    if start["corrections"] and "student" not in teachers:
-        raise ValueError(f"warm_start: expected no corrections, or the student among the agents {sorted(teachers)}")
-    scenarios = {teacher: scenarios_of({**config, "scenario": pattern}) for teacher, pattern in teachers.items()}
+    scenarios = teachers_of(start["agent"], config)
+    if start["corrections"] and "student" not in scenarios:
+        raise ValueError(f"warm_start: expected no corrections, or the student among the agents {sorted(scenarios)}")
     watched = {"seed": config["seed"], "discount_per_s": params["gamma"], "stray_share": start["stray_share"]}
     parts = []
     for teacher, where in scenarios.items():
         decisions = start["decisions"] * len(where) // sum(map(len, scenarios.values()))
-        console.print(f"Imitating {teacher}: {decisions:,} decisions on {teachers[teacher]}")
+        console.print(f"Imitating {teacher}: {decisions:,} decisions, scenarios: {len(where)}")
         if teacher == "student":
             parts.append(demonstrate_student(where, decisions, **watched))
         else:

@@ -20,7 +20,22 @@ def write_run(
     """A run, as `agents.training` leaves it, that was compared on episodes of a minute."""
     config = {"agent": "ppo", "scenario": PLACE, "seed": seed, "hyperparams": {"policy": policy}}
     card = {"config": config, "timesteps": 9, "scores": [{"timesteps": 9, "qoe": 1.5}], **provenance()}
-    write_checkpoint(folder / "latest.safetensors", {"weight": torch.zeros(1)}, card)
+    for name in ("latest", "best"):
+        write_checkpoint(folder / f"{name}.safetensors", {"weight": torch.zeros(1)}, card)
+    write_comparison(folder, first, qoe)
+
+
+def write_student(folder: Path, seed: int, qoe: dict[str, list[float]]) -> None:
+    """A run, as `agents.student_training` leaves it without fine-tuning."""
+    config = {"agent": "student", "scenario": PLACE, "seed": seed, "hyperparams": {"rounds": []}}
+    scores = [{"timesteps": 0, "comments": 7, "scenario": 4.5, "others": 6.5, "qoe": 5.5}]
+    card = {"config": config, "timesteps": 0, "scores": scores, **provenance()}
+    write_checkpoint(folder / "best.safetensors", {"weight": torch.zeros(1)}, card)
+    write_comparison(folder, 0, qoe)
+
+
+def write_comparison(folder: Path, first: int, qoe: dict[str, list[float]]) -> None:
+    """The test episodes of a run, of a minute each."""
     records = [
         {
             "scenario": PLACE,
@@ -51,6 +66,17 @@ def test_rows_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert [curve["validation"] for curve in found["curves"]] == [[[9, 1.5]]] * 3
     assert np.sum([record["agent"] == "ppo" for record in read_records(tmp_path / "out")]) == 6
     assert f"ppo, CandidatePolicy, {PLACE}: seed 0 15.0, seed 1 18.0" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_students_are_put_together_like_others(tmp_path: Path) -> None:
+    write_student(tmp_path / "seed-0", 0, {"student": [9.0, 21.0], "mcts": [8.0, 16.0]})
+    write_student(tmp_path / "seed-1", 1, {"student": [6.0, 18.0], "mcts": [8.0, 16.0]})
+    study((tmp_path,), output=tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "seeds.json").read_text())
+    (row,) = found["rows"]
+    assert (row["agent"], row["policy"], row["against"]) == ("student", "StudentNetwork", "mcts")
+    assert (row["qoe_by_seed"], row["difference"]) == ([15.0, 12.0], 1.5)
+    assert [curve["validation"] for curve in found["curves"]] == [[[0, 4.5]]] * 2, "in its scenario"
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:

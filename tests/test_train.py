@@ -247,7 +247,10 @@ def test_each_teacher_is_imitated_where_it_shall_be(run: Any, tmp_path: Path, mo
     where = {"on_demand": "low/rtx-4090,pixels-only/typical", "next_one": "low/snapdragon-8-elite/typical"}
     start = TINY["warm_start"] | {"agent": where, "decisions": 90}
     hyperparams = write_hyperparams(tmp_path / "teachers.yml", warm_start=start)
-    run(tmp_path / "run", hyperparams=hyperparams, timesteps=128)
+    with pytest.raises(ValueError, match=r"agent for each scenario, got none for low/snapdragon-8-gen-3/typical"):
+        run(tmp_path / "a", scenario="low/rtx-4090,snapdragon-8-gen-3/typical", hyperparams=hyperparams, timesteps=128)
+    devices = "rtx-4090,pixels-only,snapdragon-8-elite"
+    run(tmp_path / "b", scenario=f"low/{devices}/typical", hyperparams=hyperparams, timesteps=128)
     assert sorted(watched) == [("NextOne", ["snapdragon-8-elite"], 30), ("OnDemand", ["rtx-4090", "pixels-only"], 60)]
     assert len(learned[0].actions) >= 90
     assert len({len(array) for array in learned[0]}) == 1
