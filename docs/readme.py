@@ -120,8 +120,8 @@ def signed(value: float, interval: list[float]) -> str:
 
 
 def ablations() -> str:
-    """The planner without one of its parts."""
-    lines = [["without", "QoE / min", "difference, 95 %", "earns its place"]]
+    """The planner without one of its parts, and with the rules that it leaves out."""
+    lines = [["planner", "QoE / min", "difference, 95 %", "earns its place"]]
     for row in read("results/claims/claims.json")["ablations"]:
         earned = {"holds": "yes", "does not hold": "not shown"}[row["holds"]]
         lines.append([row["ablation"], f"{row['qoe_mean']:.1f}", signed(row["difference"], row["ci95"]), earned])
@@ -229,11 +229,25 @@ def seeds() -> str:
     return markdown_table(lines)
 
 
+def students() -> str:
+    """Students trained with several seeds, against their teacher and others."""
+    found = read("results/students/seeds.json")
+    rows = {row["against"]: row for row in found["rows"]}
+    taught = rows["mcts"]
+    scores = [max(qoe for _, qoe in curve["validation"]) for curve in found["curves"]]
+    share = taught["qoe_mean"] / (taught["qoe_mean"] - taught["difference"])
+    lines = [["validation", "test, each seed", "mean", "of the planner's", *(f"over {rival}" for rival in rows)]]
+    by_seed = ", ".join(f"{qoe:.1f}" for qoe in taught["qoe_by_seed"])
+    over = [signed(row["difference"], row["ci95"]) for row in rows.values()]
+    means = [f"{sum(scores) / len(scores):.1f}", by_seed, f"{taught['qoe_mean']:.1f}", f"{share:.1%}"]
+    return markdown_table([*lines, [*means, *over]])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     table.__name__: table
     for table in (
         *(default, standings, margins, claims, turned, alone, answers),
-        *(ablations, pruning, budget, beliefs, thinking, student, seeds),
+        *(ablations, pruning, budget, beliefs, thinking, student, students, seeds),
     )
 }
 
