@@ -201,7 +201,7 @@ def find_uncanonical_orders(view: PlanningView, requests: Requests) -> Flags:
     Two downloads of one video commute: both orders end the second at about the same time, and the order of playing has
     the first one sooner. So only the order of playing is kept, but for prompts: they decode long, and may be sent ahead
     of pixels that play first. Caveat: chunks differ in size, and who will fetch the earlier chunk as a prompt loses the
-    choice to let it wait for a unit. Not among the default rules.
+    choice to let it wait for a unit.
     """
     place = requests.slot * LOOKAHEAD + requests.lookahead
     pixels = np.zeros(SLOTS * LOOKAHEAD, np.bool_)
@@ -210,17 +210,16 @@ def find_uncanonical_orders(view: PlanningView, requests: Requests) -> Flags:
     return flags
 
 
-RULES = (
+DEFAULT_RULES = (
     Rule("dominated_unit", True, find_dominated_units),
     Rule("dominated_representation", True, find_dominated_representations),
     Rule("late_prompt", False, find_late_prompts),
     Rule("negligible_stall", False, find_negligible_stalls),
-    Rule("canonical_order", False, find_uncanonical_orders),
 )
 """In the order in which they are applied: what one removes, the next does not see."""
 
-DEFAULT_RULES = RULES[:-1]
-"""What the planner applies unless told otherwise: the canonical order costs it QoE."""
+RULES = (*DEFAULT_RULES, Rule("canonical_order", False, find_uncanonical_orders))
+"""The last costs QoE: the planner applies it on request only."""
 
 
 @kernel
