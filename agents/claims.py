@@ -442,7 +442,8 @@ def print_claims(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         table.add_section()
         for claim in results["alone"]:
             if claim["scenario"] == scenario:
-                table.add_row(*_claim_cells(claim), f"QoE {claim['qoe_difference']:+.1f}", style="italic")
+                cost = "" if claim["planner"] is None else f"QoE {claim['qoe_difference']:+.1f}"
+                table.add_row(*_claim_cells(claim), cost, style="italic")
         console.print(table)
     console.print(
         "In italics, outside the claims: by the weight of waste alone, in the first "
@@ -452,7 +453,7 @@ def print_claims(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     if results["ablations"]:
         title = f"What each part of the planner is worth, {results['ablations'][0]['scenario']}"
         table = Table(box=SIMPLE_HEAD, title=title, pad_edge=False)
-        for column in ("without", "QoE", "difference, 95 %", "the part's worth"):
+        for column in ("planner", "QoE", "difference, 95 %", "the part"):
             table.add_column(column, justify="right" if column == "QoE" else "left", no_wrap=True)
         for row in results["ablations"]:
             low, high = row["ci95"]
@@ -472,9 +473,10 @@ def print_claims(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
 
 
 def _claim_cells(claim: Mapping[str, Any]) -> list[str]:
-    low, high = claim["ci95"]
-    knobs = "none" if claim["planner"] is None else claim["planner"].replace("_weight=", " x")
     sign = "+" if claim["claim"] == "QoE" else "-"
     word = {"QoE": "QoE", "fewer stalls, waste no more": "stalls", "less waste, stalls no more": "waste"}
     short = f"{word[claim['claim']]} {sign}{claim['claimed']:.0%}"
-    return [short, f"{claim['gain']:.0%} ({low:.0%} to {high:.0%})", knobs]
+    if claim["planner"] is None:
+        return [short, "", "none"]
+    low, high = claim["ci95"]
+    return [short, f"{claim['gain']:.0%} ({low:.0%} to {high:.0%})", claim["planner"].replace("_weight=", " x")]
