@@ -65,7 +65,7 @@ ONE_KNOB: tuple[Mapping[str, Any], ...] = (
 WASTE_ALONE: tuple[Mapping[str, Any], ...] = tuple({"waste_weight": weight} for weight in WASTE_WEIGHTS[1:])
 """The weight of waste alone, outside the claims: what it saves is paid for by stalls."""
 
-FEW_EPISODES = 32  # of points outside the claims, and of the planner without a part
+FEW_EPISODES = 32  # of points outside the claims, and of the planner's ablations
 
 ABLATIONS: dict[str, Mapping[str, Any]] = {
     "no prompts": {"prompts": False},
@@ -266,11 +266,11 @@ def ablate(scenario: str, default: Point, ablated: Mapping[str, Point]) -> list[
     Args:
         scenario: Name.
         default: The planner.
-        ablated: The planner without a part, by what it lacks.
+        ablated: The planner without a part, or with one that it leaves out, by names as in `ABLATIONS`.
 
     Returns:
         For each ablation its QoE and the difference to the planner, with the 95 % paired bootstrap interval. The part
-        earns its place, "holds", where that interval lies below 0.
+        earns its place, "holds", where that interval lies below 0 without it, or above 0 with it.
     """
     rows = []
     for name, point in ablated.items():
@@ -283,7 +283,7 @@ def ablate(scenario: str, default: Point, ablated: Mapping[str, Point]) -> list[
                 "qoe_mean": float(point.qoe.mean()),
                 "difference": float(difference.mean()),
                 "ci95": (low, high),
-                "holds": "holds" if high < 0.0 else "does not hold",
+                "holds": "holds" if (low > 0.0 if name.startswith("with ") else high < 0.0) else "does not hold",
             }
         )
     return rows
@@ -297,7 +297,8 @@ def count_removed(scenario: str, played: Sequence[Record]) -> dict[str, float]:
         played: The planner's episodes.
 
     Returns:
-        Means over decisions: "legal", then each rule by name, then "left".
+        Means over decisions: "legal", then each default rule by name, then "left", and how many of these other rules
+        would remove.
     """
     env = PromptPreamEnv(scenario, SPLIT)
     counts = []
@@ -305,9 +306,10 @@ def count_removed(scenario: str, played: Sequence[Record]) -> dict[str, float]:
         env.reset(seed=record["seed"])
         for action in record["actions"]:
             view = env.planning_view()
-            _, removed = prune(view, RULES, float(estimate_bps(view.state, 5)))
+            requests, removed = prune(view, DEFAULT_RULES, float(estimate_bps(view.state, 5)))
+            further = {rule.name: int(rule.find(view, requests).sum()) for rule in RULES[len(DEFAULT_RULES) :]}
             legal = int(view.action_mask[1:].sum())
-            counts.append({"legal": legal, **removed, "left": legal - sum(removed.values())})
+            counts.append({"legal": legal, **removed, "left": len(requests.action), **further})
             env.step(action)
     return {key: float(np.mean([count[key] for count in counts])) for key in counts[0]}
 
@@ -376,7 +378,7 @@ def check_scenario(
 
     Args:
         scenario: Name.
-        ablated: Parameters of the planner without a part, by what it lacks.
+        ablated: As in `ABLATIONS`.
         episodes: Of each point.
         seed: First seed.
         workers: Processes.

@@ -1,13 +1,11 @@
-"""What the seed of a training run matters: runs of one command, against the rules they were compared with.
+"""What the seed of a training run matters: runs of one command, against the agents they were compared with.
 
     python train.py --seeds 5 --output runs/ppo
     python -m agents.seeds_study runs/ppo --output docs/results/seeds
 
-(students are trained one by one, `python train.py --agent student --seed 1 --output runs/student/seed-1`)
-
 plays nothing: it reads the test episodes that each run has been compared on, and puts the runs of an agent with the
 same hyperparameters and scenario together. Records go beside the figures, so that `python evaluate.py validate`
-replays them.
+replays them. Students are trained one by one: `python train.py --agent student --seed 1 --output runs/students/seed-1`.
 """
 
 import json
@@ -70,7 +68,7 @@ def runs_below(folders: Sequence[Path]) -> Iterator[Path]:
         if (folder / "best.json").is_file():
             yield folder
             continue
-        inner = sorted(path.parent for path in folder.glob("*/best.json"))
+        inner = sorted(folder.glob("*/"))
         if not inner:
             raise FileNotFoundError(f"{folder}: expected a run, or runs in its folders; `python train.py` makes some")
         yield from inner
@@ -142,7 +140,7 @@ def study(folders: Annotated[tuple[Path, ...], tyro.conf.Positional], *, output:
     shown = [
         {key: row[key] for key in ("agent", "policy", "against", "qoe_mean", "difference", "ci95")} for row in rows
     ]
-    print_rows("QoE over training seeds, and how it differs from rules over the same episodes", shown)
+    print_rows("QoE over training seeds, and how it differs from others' over the same episodes", shown)
     for row in {(row["agent"], row["policy"], row["scenario"]): row for row in rows}.values():
         cells = [f"seed {seed} {qoe:.1f}" for seed, qoe in zip(row["seeds"], row["qoe_by_seed"], strict=True)]
         print(f"{row['agent']}, {row['policy']}, {row['scenario']}: {', '.join(cells)}")

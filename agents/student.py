@@ -50,7 +50,7 @@ class StudentNetwork(nn.Module):
     S slots, L look-aheads, of which K are seen, O options, B the batch.
     """
 
-    def __init__(self, options: int, width: int = 32, context_width: int = 96) -> None:
+    def __init__(self, options: int, width: int = 64, context_width: int = 192) -> None:
         """Make the layers.
 
         Args:

@@ -100,7 +100,7 @@ def teachers_of(teachers: str | Mapping[str, str], config: Mapping[str, Any]) ->
         The agents that are imitated somewhere, with the scenarios.
 
     Raises:
-        ValueError: A scenario fits no pattern.
+        ValueError: A scenario fits no pattern, or a pattern has an unknown name.
     """
     own = scenarios_of(config)
     if isinstance(teachers, str):
@@ -130,7 +130,10 @@ def warm_start(model: Model, config: Mapping[str, Any], console: Console) -> Non
         return
     scenarios = teachers_of(start["agent"], config)
     if start["corrections"] and "student" not in scenarios:
-        raise ValueError(f"warm_start: expected no corrections, or the student among the agents {sorted(scenarios)}")
+        raise ValueError(
+            "warm_start: corrections: expected 0 where no scenario of the run has the student to imitate, "
+            f"got {start['corrections']}"
+        )
     watched = {"seed": config["seed"], "discount_per_s": params["gamma"], "stray_share": start["stray_share"]}
     parts = []
     for teacher, where in scenarios.items():

@@ -1,5 +1,7 @@
 """What the planner believes: futures agree with what has happened, and are calibrated against what came."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.special import exp1
@@ -88,6 +90,21 @@ def test_the_truth_put_under_a_view_goes_on_as_the_environment() -> None:
             assert state.time_s == pytest.approx(real.time_s, abs=1e-9)
             assert state.played_s == pytest.approx(real.played_s, abs=1e-9)
             assert state.busy_s == pytest.approx(real.busy_s, abs=1e-9)
+
+
+def test_decoding_varies_by_its_law_in_the_videos_to_come() -> None:
+    env = PromptPreamEnv(jitter_sigma=0.3)
+    env.reset(seed=1)
+    while env.planning_view().state.video < 2:
+        env.step(0 if env.action_masks().sum() == 1 else int(np.flatnonzero(env.action_masks())[1]))
+    view = env.planning_view()
+    state = view.state.copy()
+    state.job_video[:] = NO_ENTRY
+    idle = dataclasses.replace(view, state=state)
+    jitter = sample_futures(idle, 200, np.random.default_rng(0), 1.0).episodes.jitter
+    assert (jitter[:, :2] == 1.0).all()
+    assert jitter[:, 2:].mean() == pytest.approx(1.0, abs=0.01)
+    assert np.log(jitter[:, 2:]).std() == pytest.approx(0.3, abs=0.01)
 
 
 def test_watch_times_follow_the_curve_given_what_was_watched() -> None:

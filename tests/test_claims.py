@@ -1,6 +1,7 @@
 """Judging the paper's claims: hand-worked points, and the wrong beliefs of the study."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from agents.claims import (
     judge,
     judge_alone,
     name_of,
+    print_claims,
     relative_gain,
 )
 from agents.explanation import print_explanation
@@ -55,11 +57,22 @@ def test_the_best_pixel_point_is_what_the_planner_is_measured_by() -> None:
     assert stalls.qoe_difference == pytest.approx(-4.0) and stalls.qoe_ci95 == pytest.approx((-5.0, -3.0))
 
 
-def test_a_claim_without_a_point_that_meets_its_condition_does_not_hold() -> None:
+def test_a_claim_without_a_point_that_meets_its_condition_does_not_hold(capsys: pytest.CaptureFixture[str]) -> None:
     pixels = [point("static", [10.0], [1.0], [1.0])]
     claims = judge("low", pixels, [point("mcts", [20.0], [2.0], [2.0])])
     assert [claim.holds for claim in claims] == ["holds", "does not hold", "does not hold"]
     assert claims[1].planner is None and np.isnan(claims[1].gain)
+    rows = [asdict(claim) for claim in claims]
+    print_claims({"claims": rows, "alone": rows[1:], "ablations": [], "pruning": [{"scenario": "low/none/typical"}]})
+    printed = capsys.readouterr().out
+    assert "QoE +45%" in printed and "none" in printed and "nan" not in printed
+
+
+def test_a_part_is_judged_without_it_and_a_rule_that_is_left_out_with_it() -> None:
+    default = point("mcts", [10.0, 20.0], [0.0] * 2, [0.0] * 2)
+    worse, better = (point("mcts", qoe, [0.0] * 2, [0.0] * 2) for qoe in ([8.0, 19.0], [11.0, 22.0]))
+    rows = ablate("low", default, {"no a": worse, "no b": better, "with rule c": worse, "with rule d": better})
+    assert [row["holds"] for row in rows] == ["holds", "does not hold", "does not hold", "holds"]
 
 
 def test_what_one_weight_does_alone_is_compared_in_the_episodes_that_all_have() -> None:
@@ -102,6 +115,9 @@ def test_every_point_can_be_made() -> None:
     assert {"waste_weight": 4.0, "stall_weight": 2.0} in ONE_KNOB
     unsafe = [rule for rule in RULES if not rule.safe]
     assert all(f"{'no' if rule in DEFAULT_RULES else 'with'} rule {rule.name}" in ABLATIONS for rule in unsafe)
+    assert ABLATIONS["with rule canonical_order"]["pruning"] == [rule.name for rule in RULES]
+    others = ["dominated_unit", "dominated_representation", "negligible_stall"]
+    assert ABLATIONS["no rule late_prompt"]["pruning"] == others
     assert name_of(point("pdas", [1.0], [0.0], [0.0], buffer_s=2.0)) == "pdas buffer_s=2"
 
 
@@ -152,7 +168,8 @@ def test_the_commands_play_print_and_write_what_they_judge(
     assert [row["claim"].split()[0] for row in written["alone"]] == ["fewer", "less"]
     assert [row["ablation"] for row in written["ablations"]] == ["no prompts"]
     (pruned,) = written["pruning"]
-    assert pruned["left"] == pytest.approx(pruned["legal"] - sum(pruned[rule.name] for rule in RULES))
+    assert pruned["left"] == pytest.approx(pruned["legal"] - sum(pruned[rule.name] for rule in DEFAULT_RULES))
+    assert 0.0 < pruned["canonical_order"] < pruned["left"]
     assert validate(folder).records == 6
     printed = capsys.readouterr().out
     assert "holds" in printed and max(map(len, printed.splitlines())) <= 80

@@ -184,8 +184,11 @@ def test_pruning_can_be_left_out_or_chosen() -> None:
         view = env.planning_view()
         some = MCTSAgent(env, simulations=16, pruning=["canonical_order"])
         none = MCTSAgent(env, simulations=16, pruning=False)
-        for agent in (some, none):
+        default = MCTSAgent(env, simulations=16)
+        for agent in (some, none, default):
             agent.decide(view, view.action_mask)
+        names = ["dominated_unit", "dominated_representation", "late_prompt", "negligible_stall"]
+        assert list(default.last_plan.removed) == list(Planner(simulations=16).plan(view).removed) == names
         assert list(some.last_plan.removed) == ["canonical_order"]
         assert none.last_plan.removed == {}
 

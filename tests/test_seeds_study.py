@@ -19,8 +19,9 @@ def write_run(
 ) -> None:
     """A run, as `agents.training` leaves it, that was compared on episodes of a minute."""
     config = {"agent": "ppo", "scenario": PLACE, "seed": seed, "hyperparams": {"policy": policy}}
-    card = {"config": config, "timesteps": 9, "scores": [{"timesteps": 9, "qoe": 1.5}], **provenance()}
-    for name in ("latest", "best"):
+    scores = [{"timesteps": 4, "qoe": 2.5}, {"timesteps": 9, "qoe": 1.5}]
+    for name, count in (("best", 1), ("latest", 2)):
+        card = {"config": config, "timesteps": scores[count - 1]["timesteps"], "scores": scores[:count], **provenance()}
         write_checkpoint(folder / f"{name}.safetensors", {"weight": torch.zeros(1)}, card)
     write_comparison(folder, first, qoe)
 
@@ -63,7 +64,7 @@ def test_rows_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert (shared["against"], shared["qoe_mean"], shared["difference"]) == ("no_save", 16.5, 4.5)
     assert shared["ci95"] == [2.0, 8.0]  # of [[2, 4], [4, 8]], the worst and the best that can be picked
     assert (mlp["policy"], mlp["difference"]) == ("MlpPolicy", -5.0)
-    assert [curve["validation"] for curve in found["curves"]] == [[[9, 1.5]]] * 3
+    assert [curve["validation"] for curve in found["curves"]] == [[[4, 2.5], [9, 1.5]]] * 3
     assert np.sum([record["agent"] == "ppo" for record in read_records(tmp_path / "out")]) == 6
     assert f"ppo, CandidatePolicy, {PLACE}: seed 0 15.0, seed 1 18.0" in capsys.readouterr().out.replace("\n", " ")
 
@@ -88,3 +89,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
         study((tmp_path / "a", tmp_path / "a"))
     with pytest.raises(FileNotFoundError, match="expected a run, or runs in its folders"):
         study((tmp_path / "none",))
+    write_student(tmp_path / "many" / "seed-0", 0, {"student": [1.0], "mcts": [1.0]})
+    (tmp_path / "many" / "seed-1").mkdir()
+    with pytest.raises(FileNotFoundError, match="seed-1"):
+        study((tmp_path / "many",))

@@ -16,7 +16,7 @@ from agents.finetuning import WeightedRolloutBuffer
 from agents.glimpse import CANDIDATE, LOOKS, REQUEST, SITUATION, SLOT, glimpse_layout, look
 from agents.lessons import CONSIDERED, NOTHING, Lesson, give_lesson, give_lessons, read_lessons, shard_path
 from agents.masks import may_wait
-from agents.mcts import MCTSAgent
+from agents.mcts import PRIOR_KNOBS, MCTSAgent
 from agents.sb3 import JoinedVecEnv, SB3VecEnv, TimedRolloutBuffer
 from agents.student import ILLEGAL, StudentNetwork, StudentVectorEnv, act, play
 from agents.student_training import HYPERPARAMS, read_student_hyperparams, share_out, train_student
@@ -359,6 +359,7 @@ def test_a_planner_begins_with_the_students_opinion(tmp_path: Path) -> None:
     plan = planner.last_plan
     assert plan is not None
     assert mask[action]
+    assert len(plan.root_actions) == PRIOR_KNOBS["root_actions"]
     assert plan.root_actions[0] == student.decide(view, mask)
     opinion = student.opinion(view)
     assert (opinion[~mask] == -np.inf).all()

@@ -256,12 +256,21 @@ def test_each_teacher_is_imitated_where_it_shall_be(run: Any, tmp_path: Path, mo
     assert len({len(array) for array in learned[0]}) == 1
 
 
+def test_a_scenario_has_the_teachers_whose_patterns_it_fits() -> None:
+    config = {"scenario": "low/rtx-4090,pixels-only/typical", "overrides": {}}
+    patterns = {"on_demand": "*/rtx-4090/*", "next_one": "low/*/typical", "greedy": "*/epyc-2-core/*"}
+    found = training.teachers_of(patterns, config)
+    devices = {teacher: [scenario.device for scenario in where] for teacher, where in found.items()}
+    assert devices == {"on_demand": ["rtx-4090"], "next_one": ["rtx-4090", "pixels-only"]}
+    assert [scenario.device for scenario in training.teachers_of("greedy", config)["greedy"]] == devices["next_one"]
+
+
 def test_corrections_are_the_students(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     learned: list[Demonstrations] = []
     monkeypatch.setattr(training, "imitate", lambda policy, shown, **rest: learned.append(shown))
     start = TINY["warm_start"] | {"corrections": 1000}
     hyperparams = write_hyperparams(tmp_path / "corrected.yml", warm_start=start)
-    with pytest.raises(ValueError, match=r"expected no corrections, or the student among the agents \['on_demand'\]"):
+    with pytest.raises(ValueError, match="no scenario of the run has the student to imitate, got 1000"):
         run(tmp_path / "refused", hyperparams=hyperparams, timesteps=128)
     hyperparams = write_hyperparams(tmp_path / "corrected.yml", warm_start=start | {"agent": "student"})
     run(tmp_path / "run", hyperparams=hyperparams, timesteps=128)

@@ -232,7 +232,7 @@ def sample_futures(
     patience_s = rng.uniform(low_s, high_s, count) if np.isfinite(high_s) else np.full(count, np.inf)
 
     chunks = catalog.chunk_bytes.shape[1]
-    jitter = np.ones((count, videos, chunks))  # of videos left, only what is being decoded yet matters
+    jitter = np.ones((count, videos, chunks))  # nothing of a video left decodes: its jobs and its queue go with it
     drawn = rng.standard_normal((count, visible, chunks))
     jitter[:, video:] = np.exp(law.jitter_sigma * drawn - 0.5 * law.jitter_sigma**2)
     for unit in np.flatnonzero(state.job_video != NO_ENTRY):

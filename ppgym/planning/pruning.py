@@ -219,7 +219,7 @@ DEFAULT_RULES = (
 """In the order in which they are applied: what one removes, the next does not see."""
 
 RULES = (*DEFAULT_RULES, Rule("canonical_order", False, find_uncanonical_orders))
-"""The last costs QoE: the planner applies it on request only."""
+"""All; the planner applies those past the default ones on request only."""
 
 
 @kernel
