@@ -297,8 +297,8 @@ def count_removed(scenario: str, played: Sequence[Record]) -> dict[str, float]:
         played: The planner's episodes.
 
     Returns:
-        Means over decisions: "legal", then each default rule by name, then "left", and how many of these other rules
-        would remove.
+        Means over decisions: "legal", then what each default rule removes, by name, then "left", then what each other rule
+        would remove of these.
     """
     env = PromptPreamEnv(scenario, SPLIT)
     counts = []
