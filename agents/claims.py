@@ -297,8 +297,8 @@ def count_removed(scenario: str, played: Sequence[Record]) -> dict[str, float]:
         played: The planner's episodes.
 
     Returns:
-        Means over decisions: "legal", then what each default rule removes, by name, then "left", then what each other rule
-        would remove of these.
+        Means over decisions: "legal", then what each default rule removes, by name, then "left", then what each other
+        rule would remove of these.
     """
     env = PromptPreamEnv(scenario, SPLIT)
     counts = []
