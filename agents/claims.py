@@ -27,7 +27,7 @@ from ppgym.env import PromptPreamEnv
 from ppgym.intervals import F8, bootstrap_interval, resampled_means
 from ppgym.planning.planner import prune
 from ppgym.planning.pruning import DEFAULT_RULES, RULES
-from ppgym.planning.rollout import estimate_bps
+from ppgym.planning.rollout import MOMENT, estimate_bps
 from ppgym.records import Record, qoe_of
 
 PLANNER = "mcts"
@@ -306,7 +306,7 @@ def count_removed(scenario: str, played: Sequence[Record]) -> dict[str, float]:
         env.reset(seed=record["seed"])
         for action in record["actions"]:
             view = env.planning_view()
-            requests, removed = prune(view, DEFAULT_RULES, float(estimate_bps(view.state, 5)))
+            requests, removed = prune(view, DEFAULT_RULES, float(estimate_bps(view.state, MOMENT)))
             further = {rule.name: int(rule.find(view, requests).sum()) for rule in RULES[len(DEFAULT_RULES) :]}
             legal = int(view.action_mask[1:].sum())
             counts.append({"legal": legal, **removed, "left": len(requests.action), **further})

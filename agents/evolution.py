@@ -3,8 +3,9 @@
     python -m agents.evolution --generations 80
 
 prints the mean QoE on the validation split every ten generations, and the knobs, which are then written into
-`ppgym.planning.rollout.RolloutPolicy` by hand. The policy decides in about a microsecond, so that a generation plays
-tens of thousands of episodes.
+`ppgym.planning.rollout.RolloutPolicy` by hand, if the planner fares better with them too: that the policy does by
+itself is not enough. It decides in about a microsecond, so that a generation plays tens of thousands of episodes.
+Scenarios of fast networks alone leave the knobs for slow ones to chance, and the other way round.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from ppgym.core.episodes import Episodes, Links, take_episode
 from ppgym.core.jit import kernel
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
 from ppgym.core.state import F8, SLOTS, CatalogArrays, Params, new_states
-from ppgym.planning.rollout import PAD, RolloutKnobs, RolloutPolicy, value_actions
+from ppgym.planning.rollout import PAD, RolloutKnobs, RolloutPolicy, Trade, value_actions
 from ppgym.scenario import Scenario, make_rng, make_world
 
 SCENARIOS = (
@@ -155,14 +156,15 @@ def to_policy(genes: F8) -> RolloutPolicy:
     """The policy of a point of the unit cube.
 
     Args:
-        genes: [2 x knobs] in [0, 1].
+        genes: [4 x knobs] in [0, 1].
 
     Returns:
         The policy.
     """
     low, high = np.array(list(RANGES.values())).T
-    slow, fast = low + (high - low) * np.clip(genes, 0.0, 1.0).reshape(2, -1)
-    return RolloutPolicy(RolloutKnobs(*slow.tolist()), RolloutKnobs(*fast.tolist()))
+    corners = low + (high - low) * np.clip(genes, 0.0, 1.0).reshape(4, -1)
+    a, b, c, d = (RolloutKnobs(*corner.tolist()) for corner in corners)
+    return RolloutPolicy(slow=Trade(a, b), fast=Trade(c, d))
 
 
 def to_genes(policy: RolloutPolicy) -> F8:
@@ -172,10 +174,10 @@ def to_genes(policy: RolloutPolicy) -> F8:
         policy: The policy.
 
     Returns:
-        [2 x knobs] in [0, 1].
+        [4 x knobs] in [0, 1].
     """
     low, high = np.array(list(RANGES.values())).T
-    genes: F8 = np.clip((np.array(policy) - low) / (high - low), 0.0, 1.0).ravel()
+    genes: F8 = np.clip((np.array(policy).reshape(4, -1) - low) / (high - low), 0.0, 1.0).ravel()
     return genes
 
 

@@ -37,6 +37,7 @@ from ppgym.planning.rollout import (
     BACKLOG,
     CHUNK,
     DUE,
+    MOMENT,
     PAD,
     PLAYED,
     REFERENCE,
@@ -113,7 +114,7 @@ def show_situation(
     since_s = state.time_s - state.playback_since_s
     at = HISTORY
     out[at] = show_rate(estimate_bps(state, 2))
-    out[at + 1] = show_rate(estimate_bps(state, 5))
+    out[at + 1] = show_rate(estimate_bps(state, MOMENT))
     out[at + 2] = show_rate(estimate_bps(state, HISTORY))
     out[at + 3] = seen / HISTORY
     out[at + 4] = fade(age_s)
@@ -186,8 +187,8 @@ def show_requests(
 ) -> None:
     """Fill the candidates and requests of a look-ahead that the rollout policy has just valued; see `glimpse`."""
     options = params.option_unit.shape[0]
-    bps = estimate_bps(state, 5)
-    knobs = blend(policy, bps)
+    bps = estimate_bps(state, MOMENT)
+    knobs = blend(policy, bps, estimate_bps(state, HISTORY))
     bps *= knobs.bps_share
     for slot in range(SLOTS):
         if pad[CHUNK, slot] == NO_ENTRY:

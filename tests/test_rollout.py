@@ -13,12 +13,15 @@ from ppgym.core.state import ABSENT, LOOKAHEAD, NO_ENTRY, RING, SLOTS
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.rollout import (
     FAST_BPS,
+    FAST_NETWORK_BPS,
     GUESS_BPS,
     PAD,
     RATE_SPAN_S,
     SLOW_BPS,
+    SLOW_NETWORK_BPS,
     RolloutKnobs,
     RolloutPolicy,
+    Trade,
     estimate_bps,
     value_actions,
 )
@@ -30,8 +33,14 @@ WORLDS: list[dict[str, Any]] = [
     {"scenario": "medium/pixels-only/sticky", "qoe": "mmgc2022"},
 ]
 POLICY = RolloutPolicy(
-    slow=RolloutKnobs(0.8, 2.0, 0.4, 0.1, 0.4, 1.8, 1.5, 0.1, 0.7, 0.6, 1.2, -0.1, 9.5),
-    fast=RolloutKnobs(0.9, 1.0, 0.2, 0.02, 0.6, 0.9, 1.2, 0.3, 0.6, 0.7, 1.6, 0.05, 14.0),
+    slow=Trade(
+        slow=RolloutKnobs(0.8, 2.0, 0.4, 0.1, 0.4, 1.8, 1.5, 0.1, 0.7, 0.6, 1.2, -0.1, 9.5),
+        fast=RolloutKnobs(0.9, 1.0, 0.2, 0.02, 0.6, 0.9, 1.2, 0.3, 0.6, 0.7, 1.6, 0.05, 14.0),
+    ),
+    fast=Trade(
+        slow=RolloutKnobs(1.0, 1.5, 0.1, 0.12, 0.3, 1.9, 1.7, 0.25, 0.5, 0.2, 2.2, 0.3, 12.0),
+        fast=RolloutKnobs(0.95, 1.4, 0.05, 0.25, 0.2, 0.5, 1.6, 0.2, 0.3, 0.9, 2.4, -0.2, 16.0),
+    ),
 )
 
 
@@ -59,11 +68,17 @@ class Oracle:
     def __init__(self, env: PromptPreamEnv, policy: RolloutPolicy, lookahead: int) -> None:
         self.view = view = env.planning_view()
         self.state, self.params, self.catalog = view.state, view.params, view.catalog
-        seen = view.throughput_bps[-5:]
-        bps = len(seen) / (1.0 / seen).sum() if len(seen) else GUESS_BPS
+        bps, network_bps = (
+            len(seen) / (1.0 / seen).sum() if len(seen) else GUESS_BPS
+            for seen in (view.throughput_bps[-5:], view.throughput_bps)
+        )
         share = float(np.clip(math.log(bps / SLOW_BPS) / math.log(FAST_BPS / SLOW_BPS), 0.0, 1.0))
-        pairs = zip(policy.slow, policy.fast, strict=True)
-        self.knobs = RolloutKnobs(*[slow + share * (fast - slow) for slow, fast in pairs])
+        network = math.log(network_bps / SLOW_NETWORK_BPS) / math.log(FAST_NETWORK_BPS / SLOW_NETWORK_BPS)
+        network = float(np.clip(network, 0.0, 1.0))
+        corners = np.array(policy)  # [network, moment, knob]
+        self.knobs = RolloutKnobs(
+            *(np.array([1.0 - network, network]) @ (np.array([1.0 - share, share]) @ corners)).tolist()
+        )
         self.bps = bps * self.knobs.bps_share
         self.here_s = float(self.state.playhead)
         if self.state.playing:

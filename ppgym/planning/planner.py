@@ -17,7 +17,7 @@ from ppgym.core.actions import WAIT
 from ppgym.core.state import F8, I4
 from ppgym.planning.belief import Futures, LinkModel, SessionWorth, believe_worth, mean_future, sample_futures
 from ppgym.planning.pruning import DEFAULT_RULES, Requests, Rule, expect_requests
-from ppgym.planning.rollout import RolloutPolicy, estimate_bps
+from ppgym.planning.rollout import MOMENT, RolloutPolicy, estimate_bps
 from ppgym.planning.search import Scratch, SearchKnobs, new_scratch, prior_values, search_edges
 from ppgym.planning.tree import ROOT, Tree, new_tree, plant
 from ppgym.view import PlanningView
@@ -202,7 +202,7 @@ class Planner:
             chosen = int(values.argmax())
         if not view.action_mask[chosen]:
             chosen = int(np.where(view.action_mask == 1, values, -np.inf).argmax())
-        requests, removed = prune(view, self.rules, float(estimate_bps(view.state, 5)))
+        requests, removed = prune(view, self.rules, float(estimate_bps(view.state, MOMENT)))
         others = np.append(requests.action, WAIT)
         others = others[(others != chosen) & (values[others] > -np.inf)]
         others = others[np.argsort(-values[others], kind="stable")]
