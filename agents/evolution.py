@@ -5,7 +5,8 @@
 prints the mean QoE on the validation split every ten generations, and the knobs, which are then written into
 `ppgym.planning.rollout.RolloutPolicy` by hand, if the planner fares better with them too: that the policy does by
 itself is not enough. It decides in about a microsecond, so that a generation plays tens of thousands of episodes.
-Scenarios of fast networks alone leave the knobs for slow ones to chance, and the other way round.
+Scenarios of fast networks alone leave the knobs for slow ones to chance, and the other way round: keep those as they
+are.
 """
 
 from collections.abc import Sequence
@@ -163,8 +164,8 @@ def to_policy(genes: F8) -> RolloutPolicy:
     """
     low, high = np.array(list(RANGES.values())).T
     corners = low + (high - low) * np.clip(genes, 0.0, 1.0).reshape(4, -1)
-    a, b, c, d = (RolloutKnobs(*corner.tolist()) for corner in corners)
-    return RolloutPolicy(slow=Trade(a, b), fast=Trade(c, d))
+    slow_slow, slow_fast, fast_slow, fast_fast = (RolloutKnobs(*corner.tolist()) for corner in corners)
+    return RolloutPolicy(slow_network=Trade(slow_slow, slow_fast), fast_network=Trade(fast_slow, fast_fast))
 
 
 def to_genes(policy: RolloutPolicy) -> F8:
@@ -177,7 +178,7 @@ def to_genes(policy: RolloutPolicy) -> F8:
         [4 x knobs] in [0, 1].
     """
     low, high = np.array(list(RANGES.values())).T
-    genes: F8 = np.clip((np.array(policy).reshape(4, -1) - low) / (high - low), 0.0, 1.0).ravel()
+    genes: F8 = np.clip((np.array(policy) - low) / (high - low), 0.0, 1.0).ravel()
     return genes
 
 

@@ -28,7 +28,7 @@ def read_knobs(fields: dict[str, Any]) -> PlannerKnobs:
     """Knobs of the planner, from keywords or JSON.
 
     Args:
-        fields: Fields of `PlannerKnobs`; `search`, `link`, and `slow` and `fast` of `rollout` may be dictionaries.
+        fields: Fields of `PlannerKnobs`; those that are records in their turn may be dictionaries, at every depth.
 
     Returns:
         The knobs.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agents import AGENTS, make_agent
-from agents.mcts import MCTSAgent
+from agents.mcts import MCTSAgent, read_knobs
 from ppgym.core.actions import WAIT
 from ppgym.core.state import LOOKAHEAD, NO_ENTRY
 from ppgym.env import PromptPreamEnv
@@ -281,6 +281,14 @@ def test_ablations_leave_the_view_alone() -> None:
     after = view.params.option_usable, view.params.option_decode_s, view.action_mask
     for left, right in zip(before, after, strict=True):
         assert np.array_equal(left, right)
+
+
+def test_one_knob_of_the_rollout_policy_can_be_set_from_json() -> None:
+    rollout = read_knobs({"rollout": {"fast_network": {"slow": {"defer_s": 2.5}}}}).rollout
+    assert rollout.fast_network.slow.defer_s == 2.5
+    assert (np.array(rollout) != np.array(PlannerKnobs().rollout)).sum() == 1
+    with pytest.raises(ValueError, match="slow_network"):
+        read_knobs({"rollout": {"slow": {"defer_s": 2.5}}})
 
 
 def test_the_knobs_weigh_waste_and_stalls_in_planning_alone() -> None:

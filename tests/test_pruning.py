@@ -13,7 +13,7 @@ from ppgym.core.state import LOOKAHEAD, Record, new_states
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.planner import prune
 from ppgym.planning.pruning import RULES, Requests, Rule, expect_requests, most_return
-from ppgym.planning.rollout import estimate_bps
+from ppgym.planning.rollout import MOMENT, estimate_bps
 from ppgym.view import PlanningView
 from tests.kernel import KernelSimulator
 from tests.planning import CPU, NPU, PATIENT, VDEC, view_of, world_of
@@ -223,7 +223,7 @@ def optimum(world: World, rules: tuple[Rule, ...] = (), bounded: bool = True) ->
         if bounded and now + most_return(params, catalog, episode, state, math.inf) <= best:
             continue
         nodes += 1
-        requests, _ = prune(view_of(world, state), rules, float(estimate_bps(state, 5)))
+        requests, _ = prune(view_of(world, state), rules, float(estimate_bps(state, MOMENT)))
         for action in [WAIT, *requests.action[::-1].tolist()]:
             after = state.copy()
             transition(params, catalog, episode, after, action)

@@ -33,11 +33,11 @@ WORLDS: list[dict[str, Any]] = [
     {"scenario": "medium/pixels-only/sticky", "qoe": "mmgc2022"},
 ]
 POLICY = RolloutPolicy(
-    slow=Trade(
+    slow_network=Trade(
         slow=RolloutKnobs(0.8, 2.0, 0.4, 0.1, 0.4, 1.8, 1.5, 0.1, 0.7, 0.6, 1.2, -0.1, 9.5),
         fast=RolloutKnobs(0.9, 1.0, 0.2, 0.02, 0.6, 0.9, 1.2, 0.3, 0.6, 0.7, 1.6, 0.05, 14.0),
     ),
-    fast=Trade(
+    fast_network=Trade(
         slow=RolloutKnobs(1.0, 1.5, 0.1, 0.12, 0.3, 1.9, 1.7, 0.25, 0.5, 0.2, 2.2, 0.3, 12.0),
         fast=RolloutKnobs(0.95, 1.4, 0.05, 0.25, 0.2, 0.5, 1.6, 0.2, 0.3, 0.9, 2.4, -0.2, 16.0),
     ),

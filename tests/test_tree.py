@@ -23,7 +23,7 @@ TRADE = Trade(
     slow=RolloutKnobs(0.85, 3.0, 0.45, 0.1, 0.4, 2.0, 1.8, 0.05, 0.75, 0.6, 1.5, -0.1, 27.0),
     fast=RolloutKnobs(0.85, 1.0, 0.2, 0.02, 0.65, 0.9, 1.3, 0.3, 0.6, 0.65, 1.6, 0.05, 36.0),
 )
-POLICY = RolloutPolicy(slow=TRADE, fast=TRADE)
+POLICY = RolloutPolicy(slow_network=TRADE, fast_network=TRADE)
 KNOBS = SearchKnobs(horizon_s=6.0, kept_share=0.3, exploration=1.25, temperature=0.5, depth=4, expand_after=2)
 FUTURES = 6
 

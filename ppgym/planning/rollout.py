@@ -57,30 +57,32 @@ class Trade(NamedTuple):
 
 
 class RolloutPolicy(NamedTuple):
-    """How it trades on a slow and on a fast network.
+    """The knobs on a slow and on a fast network; between, they change with the logarithm of the rate.
 
     The last few throughputs tell the moment, all that are remembered tell the network: what to do with a fast link
-    depends on whether that is a moment's luck. Found by evolution (CMA-ES) on the training split, over networks and
-    devices, in several runs that went on from each other, for the fast network on `high`; `python -m agents.evolution`
-    goes on from these.
+    depends on whether that is a moment's luck. The few are among the many, so that the corner of a slow moment on a
+    fast network is never played pure, and until there are more than a few both rates are one.
 
-    The best policy by itself is not the best to plan with. One that was evolved for all networks at once, with knobs at
-    three rates, fared better alone, and the planner 4 QoE a minute worse with it (`low`, 64 validation episodes).
+    Found by evolution (CMA-ES) on the training split, over networks and devices, in several runs that went on from each
+    other (`python -m agents.evolution`). Those for a fast network began from the others and evolved with `--scenarios
+    high/snapdragon-8-gen-2/typical high/pixels-only/typical high/snapdragon-8-elite/typical`. The best policy by itself
+    is not the best to plan with: some that were better alone were left because the planner fared worse with them on the
+    validation split.
     """
 
-    slow: Trade = Trade(
+    slow_network: Trade = Trade(
         RolloutKnobs(0.75, 3.51, 0.05, 0.03, 0.49, 1.98, 1.64, 0.057, 0.52, 0.21, 1.75, -0.33, 32.7),
         RolloutKnobs(0.8, 1.12, 0.4, 0.032, 0.45, 0.43, 1.5, 0.2, 0.68, 0.85, 2.08, 0.023, 37.8),
     )
-    fast: Trade = Trade(
+    fast_network: Trade = Trade(
         RolloutKnobs(1.01, 1.49, 0.095, 0.11, 0.25, 1.91, 1.72, 0.3, 0.39, 0.096, 2.2, 0.31, 34.7),
         RolloutKnobs(0.94, 1.5, 0.06, 0.29, 0.28, 0.51, 1.58, 0.24, 0.32, 0.94, 2.42, -0.21, 38.3),
     )
 
 
 SLOW_BPS, FAST_BPS = 0.8e6, 4.0e6  # of the moment
-SLOW_NETWORK_BPS, FAST_NETWORK_BPS = 1.65e6, 2.5e6
-MOMENT = 5  # last throughputs that tell it
+SLOW_NETWORK_BPS, FAST_NETWORK_BPS = 1.65e6, 2.5e6  # between the means of `medium` and `high`
+MOMENT = 5  # throughputs that tell the moment's rate
 
 
 @kernel
@@ -120,16 +122,16 @@ def blend(policy: RolloutPolicy, bps: float, network_bps: float) -> RolloutKnobs
     Args:
         policy: The knobs at the corners.
         bps: Bits per second of the moment.
-        network_bps: Bits per second in the longer run.
+        network_bps: Bits per second of all throughputs that are remembered.
 
     Returns:
         The knobs.
     """
     share = np.log(bps / SLOW_BPS) / np.log(FAST_BPS / SLOW_BPS)
-    network = np.log(network_bps / SLOW_NETWORK_BPS) / np.log(FAST_NETWORK_BPS / SLOW_NETWORK_BPS)
-    slow = between(policy.slow.slow, policy.slow.fast, share)
-    fast = between(policy.fast.slow, policy.fast.fast, share)
-    return between(slow, fast, network)
+    network_share = np.log(network_bps / SLOW_NETWORK_BPS) / np.log(FAST_NETWORK_BPS / SLOW_NETWORK_BPS)
+    slow = between(policy.slow_network.slow, policy.slow_network.fast, share)
+    fast = between(policy.fast_network.slow, policy.fast_network.fast, share)
+    return between(slow, fast, network_share)
 
 
 # Rows of the scratch pad [PAD, SLOTS]
