@@ -27,6 +27,7 @@ DEVICES = (
     "snapdragon-8-gen-3",
     "snapdragon-8-elite",
     "rtx-4090",
+    "h200",
     "pixels-only",
     "epyc-2-core",
     "epyc-2-core-256px",
