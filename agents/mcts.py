@@ -77,7 +77,7 @@ class MCTSAgent(Heuristic):
         env: gymnasium.Env[Any, Any],
         *,
         seed: int | None = None,
-        simulations: int = 192,
+        simulations: int = 384,
         time_budget_ms: float | None = None,
         pruning: bool | list[str] = True,
         threads: int = 1,

@@ -10,7 +10,7 @@ from ppgym.core.dynamics import transition
 from ppgym.core.episodes import view_episode
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.planner import Plan
-from ppgym.planning.rollout import value_actions
+from ppgym.planning.rollout import choose_action
 from ppgym.planning.search import new_scratch
 from ppgym.speed import Figure, run_python
 
@@ -75,16 +75,8 @@ def decisions_of(plan: Plan, agent: MCTSAgent) -> float:
         while not state.terminated and state.time_s < view.time_s + knobs.search.horizon_s:
             transition(view.params, futures.catalog, episode, state, action)
             made += 1
-            action = value_actions(
-                view.params,
-                futures.catalog,
-                episode,
-                state,
-                view.law.leave_p,
-                knobs.rollout,
-                0,
-                scratch.pad,
-                scratch.values,
+            action = choose_action(
+                view.params, futures.catalog, episode, state, view.law.leave_p, knobs.rollout, scratch.pad
             )
     return made / REHEARSED
 

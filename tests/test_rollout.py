@@ -22,6 +22,7 @@ from ppgym.planning.rollout import (
     RolloutKnobs,
     RolloutPolicy,
     Trade,
+    choose_action,
     estimate_bps,
     value_actions,
 )
@@ -202,6 +203,21 @@ def test_values_are_those_of_the_oracle(kwargs: dict[str, Any]) -> None:
                 assert values[action] == pytest.approx(value, abs=1e-9), (action, lookahead)
             assert expected[chosen] == pytest.approx(max(expected.values()), abs=1e-9)
     assert compared > 300
+
+
+@pytest.mark.parametrize("policy", [POLICY, RolloutPolicy()])
+@pytest.mark.parametrize("kwargs", WORLDS)
+def test_to_choose_alone_is_to_choose_the_highest_value(kwargs: dict[str, Any], policy: RolloutPolicy) -> None:
+    requests = 0
+    for env in situations(kwargs, 150):
+        world, pad = env.world, np.zeros((PAD, SLOTS))
+        episode = view_episode(env._episodes, world.links, 0)
+        chosen = choose_action(world.params, world.catalog, episode, env._states[0], world.law.leave_p, policy, pad)
+        expected, values = values_of(env, 0, policy)
+        assert chosen == expected
+        assert values[chosen] == values.max()
+        requests += chosen != WAIT
+    assert requests > 10
 
 
 @pytest.mark.parametrize("kwargs", WORLDS)

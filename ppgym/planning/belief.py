@@ -5,6 +5,7 @@ curves, given the seconds already watched; decode factors their law, given the s
 fitted to the throughputs seen. Which action to take is not decided here.
 """
 
+import math
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from ppgym.core.state import F8, NO_ENTRY, SLOTS, CatalogArrays, Episode, Params
 from ppgym.view import PlanningView
 
 GRID_S = 0.5  # step of a sampled link
+JITTERS = 16  # decode factors drawn of a video; they come again, as more than these are seldom decoded in a simulation
 
 
 class LinkModel(NamedTuple):
@@ -82,19 +84,26 @@ def believe_link(view: PlanningView, model: LinkModel) -> LinkBelief:
     variance = (model.sd_weight * model.sd**2 + spread) / weight
     slow, noise = model.slow_share * variance, (1.0 - model.slow_share) * variance
 
-    mean, covariance = np.array([model.mean, 0.0]), np.diag([model.mean_sd**2, slow])
+    # A Kalman filter of the session's mean and the slow part; `both` is the variance of their sum
+    mean, now = model.mean, 0.0
+    var_mean, var_now, cov = model.mean_sd**2, slow, 0.0
     clock_s = float(view.throughput_time_s[0]) if len(logs) else view.time_s
-    both = np.ones(2)
     logs = logs - 0.5 * noise * model.averaging  # the log of a mean lies above the mean of the logs
-    for log, time_s in zip([*logs, None], [*view.throughput_time_s, view.time_s], strict=True):
-        kept = np.array([1.0, np.exp(-(time_s - clock_s) / model.slow_s)])
-        mean, clock_s = mean * kept, time_s
-        covariance = covariance * np.outer(kept, kept) + np.diag([0.0, slow * (1.0 - kept[1] ** 2)])
+    for log, time_s in zip([*logs.tolist(), None], [*view.throughput_time_s.tolist(), view.time_s], strict=True):
+        kept = math.exp(-(time_s - clock_s) / model.slow_s)
+        now, cov, var_now, clock_s = now * kept, cov * kept, slow + (var_now - slow) * kept**2, time_s
         if log is not None:
-            gain = covariance @ both / (both @ covariance @ both + noise)
-            mean = mean + gain * (log - mean.sum())
-            covariance = covariance - np.outer(gain, both @ covariance)
-    return LinkBelief(mean, covariance, float(np.sqrt(slow)), float(np.sqrt(noise)), model.slow_s)
+            of_mean, of_now = var_mean + cov, cov + var_now
+            surprise = (log - mean - now) / (of_mean + of_now + noise)
+            mean, now = mean + of_mean * surprise, now + of_now * surprise
+            shrink = 1.0 / (of_mean + of_now + noise)
+            var_mean, var_now, cov = (
+                var_mean - of_mean**2 * shrink,
+                var_now - of_now**2 * shrink,
+                cov - of_mean * of_now * shrink,
+            )
+    covariance = np.array([[var_mean, cov], [cov, var_now]])
+    return LinkBelief(np.array([mean, now]), covariance, float(np.sqrt(slow)), float(np.sqrt(noise)), model.slow_s)
 
 
 def sample_rates(belief: LinkBelief, rng: np.random.Generator, count: int, horizon_s: float) -> F8:
@@ -110,16 +119,16 @@ def sample_rates(belief: LinkBelief, rng: np.random.Generator, count: int, horiz
         Bits per second [M, steps of `GRID_S`].
     """
     steps = int(np.ceil(horizon_s / GRID_S))
-    start = rng.multivariate_normal(belief.mean, belief.covariance, size=count, method="cholesky")
-    kept = np.exp(-GRID_S / belief.slow_s)
-    shocks = rng.standard_normal((steps, count)) * belief.slow_sd * np.sqrt(1.0 - kept**2)
-    slow = np.empty((steps, count))
-    now = start[:, 1]
-    for step in range(steps):
-        slow[step] = now
-        now = kept * now + shocks[step]
+    start = belief.mean + rng.standard_normal((count, 2)) @ np.linalg.cholesky(belief.covariance).T
+    # What is left of the start and of each shock: all that has happened, carried to the start, and back to each step
+    kept = np.exp(-GRID_S / belief.slow_s * np.arange(steps))
+    happened = np.empty((count, steps))
+    happened[:, 0] = start[:, 1]
+    shock_sd = belief.slow_sd * np.sqrt(1.0 - np.exp(-2.0 * GRID_S / belief.slow_s))
+    happened[:, 1:] = rng.standard_normal((count, steps - 1)) * (shock_sd / kept[1:])
+    slow = np.cumsum(happened, axis=1) * kept
     noise = rng.standard_normal((count, steps)) * belief.noise_sd
-    rates: F8 = np.exp(start[:, :1] + slow.T + noise)
+    rates: F8 = np.exp(start[:, :1] + slow + noise)
     return rates
 
 
@@ -233,8 +242,8 @@ def sample_futures(
 
     chunks = catalog.chunk_bytes.shape[1]
     jitter = np.ones((count, videos, chunks))  # nothing of a video left decodes: its jobs and its queue go with it
-    drawn = rng.standard_normal((count, visible, chunks))
-    jitter[:, video:] = np.exp(law.jitter_sigma * drawn - 0.5 * law.jitter_sigma**2)
+    drawn = np.exp(law.jitter_sigma * rng.standard_normal((count, visible, JITTERS)) - 0.5 * law.jitter_sigma**2)
+    jitter[:, video:] = np.tile(drawn, -(-chunks // JITTERS))[:, :, :chunks]
     for unit in np.flatnonzero(state.job_video != NO_ENTRY):
         served = float((state.time_s - state.job_start_s[unit]) / state.job_expected_s[unit])
         factors = sample_factors(rng, law.jitter_sigma, served, count)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppgym.core.actions import WAIT
+from ppgym.core.jit import njit
 from ppgym.core.state import F8, I4
 from ppgym.planning.belief import Futures, LinkModel, SessionWorth, believe_worth, mean_future, sample_futures
 from ppgym.planning.pruning import DEFAULT_RULES, Requests, Rule, expect_requests
@@ -282,17 +283,25 @@ def posterior_advantage(trees: Sequence[Tree], prior: F8, knobs: PlannerKnobs) -
         [A] QoE until the horizon; 0 for the first.
     """
     visits = np.sum([tree.root_visits[: len(prior)] for tree in trees], axis=0)
-    visited = visits > 0
-    means = np.sum([tree.root_return[: len(prior)] for tree in trees], axis=0) / np.maximum(visits, 1)
-    both = visited & visited[0]
-    seen = both.sum(axis=1)
-    differences = np.where(both, means - means[0], 0.0)
-    mean = differences.sum(axis=1) / np.maximum(seen, 1)
-    square = np.where(both, (differences - mean[:, None]) ** 2, 0.0).sum(axis=1)
-    # one pseudo-difference of the prior's spread, so that two equal ones are no certainty
-    variance = (square + knobs.advantage_sd**2) / np.maximum(seen, 1)
-    weight = seen / (variance + 1e-9)
-    prior_weight = 1.0 / knobs.advantage_sd**2
-    advantage: F8 = (weight * mean + prior_weight * knobs.prior_share * prior) / (weight + prior_weight)
-    advantage[0] = 0.0
+    returns = np.sum([tree.root_return[: len(prior)] for tree in trees], axis=0)
+    return _posterior(visits, returns, prior, knobs.advantage_sd, knobs.prior_share)
+
+
+@njit
+def _posterior(visits: I4, returns: F8, prior: F8, sd: float, prior_share: float) -> F8:
+    """As `posterior_advantage`, of visits and returns by action and future [A, M]."""
+    advantage = np.zeros(len(prior))
+    differences = np.empty(visits.shape[1])
+    for action in range(1, len(prior)):
+        seen = 0
+        for future in range(visits.shape[1]):
+            if visits[action, future] > 0 and visits[0, future] > 0:
+                own = returns[action, future] / visits[action, future]
+                differences[seen] = own - returns[0, future] / visits[0, future]
+                seen += 1
+        mean = differences[:seen].sum() / max(seen, 1)
+        # one pseudo-difference of the prior's spread, so that two equal ones are no certainty
+        variance = (((differences[:seen] - mean) ** 2).sum() + sd**2) / max(seen, 1)
+        weight, prior_weight = seen / (variance + 1e-9), 1.0 / sd**2
+        advantage[action] = (weight * mean + prior_weight * prior_share * prior[action]) / (weight + prior_weight)
     return advantage

@@ -32,7 +32,7 @@ RATE_SPAN_S = 4.0  # over which a viewer's leaving is averaged
 
 
 class RolloutKnobs(NamedTuple):
-    """How the policy trades."""
+    """How the policy trades. No price and no share of stalls is negative: `choose_action` relies on it."""
 
     bps_share: float  # of the harmonic mean of the last throughputs that is counted on
     defer_s: float  # until a chunk's next turn, if it is not fetched now
@@ -92,12 +92,11 @@ def between(a: RolloutKnobs, b: RolloutKnobs, share: float) -> RolloutKnobs:
     Args:
         a: The knobs at 0.
         b: The knobs at 1.
-        share: Where, cut to [0, 1].
+        share: Where, in [0, 1].
 
     Returns:
         The knobs.
     """
-    share = min(max(share, 0.0), 1.0)
     return RolloutKnobs(
         a.bps_share + share * (b.bps_share - a.bps_share),
         a.defer_s + share * (b.defer_s - a.defer_s),
@@ -127,11 +126,34 @@ def blend(policy: RolloutPolicy, bps: float, network_bps: float) -> RolloutKnobs
     Returns:
         The knobs.
     """
-    share = np.log(bps / SLOW_BPS) / np.log(FAST_BPS / SLOW_BPS)
-    network_share = np.log(network_bps / SLOW_NETWORK_BPS) / np.log(FAST_NETWORK_BPS / SLOW_NETWORK_BPS)
-    slow = between(policy.slow_network.slow, policy.slow_network.fast, share)
+    share = place(bps, SLOW_BPS, FAST_BPS)
+    network_share = place(network_bps, SLOW_NETWORK_BPS, FAST_NETWORK_BPS)
+    if network_share == 0.0:
+        return between(policy.slow_network.slow, policy.slow_network.fast, share)
     fast = between(policy.fast_network.slow, policy.fast_network.fast, share)
-    return between(slow, fast, network_share)
+    if network_share == 1.0:
+        return fast
+    return between(between(policy.slow_network.slow, policy.slow_network.fast, share), fast, network_share)
+
+
+@kernel
+def place(bps: float, slow_bps: float, fast_bps: float) -> float:
+    """Where a rate's logarithm lies between those of two others.
+
+    Args:
+        bps: The rate.
+        slow_bps: The rate at 0.
+        fast_bps: The rate at 1.
+
+    Returns:
+        The place, cut to [0, 1].
+    """
+    if bps <= slow_bps:
+        return 0.0
+    if bps >= fast_bps:
+        return 1.0
+    share: float = np.log(bps / slow_bps) / np.log(fast_bps / slow_bps)
+    return share
 
 
 # Rows of the scratch pad [PAD, SLOTS]
@@ -232,7 +254,7 @@ def survey(
         bps: Expected rate.
         pad: Output [PAD, SLOTS].
     """
-    here_s = position_s(state)
+    here_s, s_per_byte = position_s(state), 8.0 / bps
     for unit in range(UNITS):
         pad[BACKLOG, unit] = unit_backlog_s(state, unit)
     reach, rate = 1.0, 1.0
@@ -254,11 +276,12 @@ def survey(
                 pad[DUE, slot] = due_s - knobs.margin_s if slot == 0 else due_s
                 pad[PLAYED, slot] = reach * min(catalog.retention[index, chunk] / alive, 1.0) if alive > 0.0 else 0.0
                 pad[RATE, slot] = rate / (slot + 1)
-                fastest_s = 1e9
+                fastest_s, representation, arrival_s = 1e9, NO_ENTRY, 0.0
                 for option in range(params.option_unit.shape[0]):
                     if params.option_usable[option]:
-                        size_bytes = catalog.chunk_bytes[index, chunk, params.option_representation[option]]
-                        arrival_s = params.rtt_s + 8.0 * size_bytes / bps
+                        if params.option_representation[option] != representation:
+                            representation = params.option_representation[option]
+                            arrival_s = params.rtt_s + s_per_byte * catalog.chunk_bytes[index, chunk, representation]
                         ready_s = max(arrival_s, pad[BACKLOG, params.option_unit[option]])
                         fastest_s = min(fastest_s, ready_s + params.option_decode_s[option])
                 pad[FASTEST, slot] = fastest_s
@@ -302,51 +325,110 @@ def value_actions(
     Returns:
         The action of the highest value among these and WAIT.
     """
+    return _weigh(params, catalog, episode, state, leave_p, policy, lookahead, pad, values, True)
+
+
+@kernel
+def choose_action(
+    params: Params,
+    catalog: CatalogArrays,
+    episode: Episode,
+    state: Record,
+    leave_p: float,
+    policy: RolloutPolicy,
+    pad: F8,
+) -> int:
+    """The action of the highest value among WAIT and the next chunks' requests, as `value_actions` would return it.
+
+    A request whose value cannot be the highest is not worked out, so that it takes about half the time.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The catalog.
+        episode: Its playlist gives the visible videos; nothing else of it is read.
+        state: Record of `STATE_DTYPE`.
+        leave_p: P(the session ends after a video).
+        policy: Its knobs.
+        pad: Scratch [PAD, SLOTS].
+
+    Returns:
+        The action.
+    """
+    return _weigh(params, catalog, episode, state, leave_p, policy, 0, pad, pad[0], False)
+
+
+@kernel
+def _weigh(
+    params: Params,
+    catalog: CatalogArrays,
+    episode: Episode,
+    state: Record,
+    leave_p: float,
+    policy: RolloutPolicy,
+    lookahead: int,
+    pad: F8,
+    values: F8,
+    every: bool,
+) -> int:
+    """As `value_actions`; unless every value is wanted, those that cannot be the highest are left out."""
     bps = estimate_bps(state, MOMENT)
     knobs = blend(policy, bps, estimate_bps(state, HISTORY))
     bps *= knobs.bps_share
     survey(params, catalog, episode, state, leave_p, knobs, lookahead, bps, pad)
-    options = params.option_unit.shape[0]
+    options, s_per_byte = params.option_unit.shape[0], 8.0 / bps
     starving = not state.playing and pad[CHUNK, 0] == state.playhead
     best, best_value = WAIT, -1e9 if starving else knobs.least_value
-    values[WAIT] = best_value
+    if every:
+        values[WAIT] = best_value
     for slot in range(SLOTS):
         first = 1 + (slot * LOOKAHEAD + lookahead) * options
         if pad[CHUNK, slot] == NO_ENTRY:
-            for option in range(options):
-                values[first + option] = -np.inf
+            if every:
+                for option in range(options):
+                    values[first + option] = -np.inf
             continue
         chunk = int(pad[CHUNK, slot])
         index = episode.playlist[state.video + slot]
         played = pad[PLAYED, slot]
         deferred = params.weight_rebuffer * stall_s(pad, slot, pad[FASTEST, slot] + knobs.defer_s)
         gain_share = played * knobs.gain_share / (1.0 + knobs.gain_fade * max(pad[DUE, slot], 0.0))
-        representation, transfer_s, worth = NO_ENTRY, 0.0, 0.0
+        representation, fits, charged, promises, transfer_s, worth = NO_ENTRY, False, False, False, 0.0, 0.0
         for option in range(options):
-            if not params.option_usable[option] or not fits_in_memory(
-                params, catalog, state, slot, chunk, params.option_representation[option]
-            ):
-                values[first + option] = -np.inf
-                continue
             if params.option_representation[option] != representation:
                 representation = params.option_representation[option]
+                fits = fits_in_memory(params, catalog, state, slot, chunk, representation)
                 size_bytes = catalog.chunk_bytes[index, chunk, representation]
                 quality = catalog.quality[index, chunk, representation]
-                transfer_s = params.rtt_s + 8.0 * size_bytes / bps
+                transfer_s = params.rtt_s + s_per_byte * size_bytes
                 switch = params.weight_switch * knobs.switch_share * abs(quality - pad[REFERENCE, slot])
                 waste = params.weight_waste * knobs.waste_share * (1.0 - played) + params.weight_download
+                worth = deferred + gain_share * (params.weight_quality * quality - switch)
+                worth -= waste * size_bytes * MBIT_PER_BYTE + knobs.link_price * transfer_s
+                charged = False
+                promises = every or (fits and worth > best_value)
+            if not promises:
+                continue
+            if not fits or not params.option_usable[option]:
+                if every:
+                    values[first + option] = -np.inf
+                continue
+            unit, decode_s = params.option_unit[option], params.option_decode_s[option]
+            ready_s = max(transfer_s, pad[BACKLOG, unit]) + decode_s
+            price = (knobs.unit_price + params.weight_compute[unit]) * decode_s
+            late = params.weight_rebuffer * knobs.stall_share * stall_s(pad, slot, ready_s)
+            # What the others suffer only lowers a value: this one is the highest that it can be
+            if not every and worth - price - late <= best_value:
+                continue
+            if not charged:
                 others = 0.0
                 for other in range(SLOTS):
                     if other != slot and pad[CHUNK, other] != NO_ENTRY:
                         others += stall_s(pad, other, pad[FASTEST, other] + transfer_s) - pad[SOONEST, other]
-                worth = deferred + gain_share * (params.weight_quality * quality - switch)
-                worth -= waste * size_bytes * MBIT_PER_BYTE + knobs.link_price * transfer_s
                 worth -= params.weight_rebuffer * knobs.others_share * others
-            unit, decode_s = params.option_unit[option], params.option_decode_s[option]
-            ready_s = max(transfer_s, pad[BACKLOG, unit]) + decode_s
-            value = worth - (knobs.unit_price + params.weight_compute[unit]) * decode_s
-            value -= params.weight_rebuffer * knobs.stall_share * stall_s(pad, slot, ready_s)
-            values[first + option] = value
+                charged = True
+            value = worth - price - late
+            if every:
+                values[first + option] = value
             if value > best_value:
                 best, best_value = first + option, value
     return best

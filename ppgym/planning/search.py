@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ppgym.core.actions import WAIT, first_chunk
+from ppgym.core.actions import WAIT, first_chunk, resolve_action
 from ppgym.core.dynamics import transition
 from ppgym.core.episodes import Episodes, Links, take_episode
 from ppgym.core.jit import kernel, unlocked
@@ -31,7 +31,7 @@ from ppgym.core.state import (
     new_states,
 )
 from ppgym.planning.belief import SessionWorth, worth_after
-from ppgym.planning.rollout import PAD, RolloutPolicy, value_actions
+from ppgym.planning.rollout import PAD, RolloutPolicy, choose_action, value_actions
 from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree
 
 
@@ -195,6 +195,12 @@ def select(tree: Tree, node: int, knobs: SearchKnobs) -> int:
 
 
 @kernel
+def is_legal(params: Params, catalog: CatalogArrays, episode: Episode, state: Record, action: int) -> bool:
+    """Whether an action can be taken in a state."""
+    return action == WAIT or resolve_action(params, catalog, episode, state, action)[0] != NO_ENTRY
+
+
+@kernel
 def simulate(
     params: Params,
     catalog: CatalogArrays,
@@ -251,30 +257,28 @@ def simulate(
         value += factor * reward_terms(params, before, after, scratch.terms)
         before = after
         ended = state.terminated or state.time_s >= end_s
-        if not ended:
-            action = value_actions(params, catalog, episode, state, leave_p, rollout, 0, scratch.pad, scratch.values)
+        child, grows = UNVISITED, False
         if node != UNVISITED:
             tree.children_elapsed_s[node, edge] += state.time_s - time_s
             branch = min(state.video - video, BRANCHES - 1)
             depth += 1
-            child = tree.children_index[node, edge, branch]
-            if ended or depth >= knobs.depth:
-                node = UNVISITED
-            elif child == UNVISITED:
-                if tree.children_visits[node, edge] >= knobs.expand_after:
-                    tree.children_index[node, edge, branch] = expand(tree, scratch, action, options)
-                node = UNVISITED
-            else:
-                node = child
-                edge = select(tree, node, knobs)
-                chosen = tree.children_action[node, edge]
-                if edge > 0:  # the first edge is the rollout policy's choice, whatever it is in this future
-                    if scratch.values[chosen] > -np.inf:
-                        action = chosen
-                    else:
-                        node = UNVISITED  # not legal in this future: out of the tree
+            if not ended and depth < knobs.depth:
+                child = tree.children_index[node, edge, branch]
+                grows = child == UNVISITED and tree.children_visits[node, edge] >= knobs.expand_after
         if ended:
             break
+        if grows:
+            action = value_actions(params, catalog, episode, state, leave_p, rollout, 0, scratch.pad, scratch.values)
+            tree.children_index[node, edge, branch] = expand(tree, scratch, action, options)
+        elif child != UNVISITED:
+            edge = select(tree, child, knobs)
+            action = tree.children_action[child, edge]
+            if edge > 0 and not is_legal(params, catalog, episode, state, action):
+                edge, child = 0, UNVISITED  # not legal in this future: out of the tree
+        node = child
+        # The first edge is the rollout policy's choice, whatever it is in this future
+        if not grows and (node == UNVISITED or edge == 0):
+            action = choose_action(params, catalog, episode, state, leave_p, rollout, scratch.pad)
     if not state.terminated:
         value += factor * terminal_value(params, catalog, episode, state, knobs.kept_share)
     for i in range(depth):
@@ -381,7 +385,7 @@ def rehearse(
     end_s = state.time_s + horizon_s
     while not state.terminated and state.time_s < end_s:
         transition(params, catalog, episode, state, action, log)
-        action = value_actions(params, catalog, episode, state, leave_p, rollout, 0, scratch.pad, scratch.values)
+        action = choose_action(params, catalog, episode, state, leave_p, rollout, scratch.pad)
 
 
 @kernel
