@@ -16,13 +16,12 @@ import tyro
 from cmaes import CMA
 from rich.progress import track
 
-from ppgym.core.actions import action_count
 from ppgym.core.dynamics import reset_state, transition
 from ppgym.core.episodes import Episodes, Links, take_episode
 from ppgym.core.jit import kernel
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
 from ppgym.core.state import F8, SLOTS, CatalogArrays, Params, new_states
-from ppgym.planning.rollout import PAD, RolloutKnobs, RolloutPolicy, Trade, value_actions
+from ppgym.planning.rollout import PAD, RolloutKnobs, RolloutPolicy, Trade, choose_action
 from ppgym.scenario import Scenario, make_rng, make_world
 
 SCENARIOS = (
@@ -67,7 +66,6 @@ def play_policy(
     leave_p: float,
     policy: RolloutPolicy,
     pad: F8,
-    values: F8,
     terms: F8,
     qoe: F8,
 ) -> None:
@@ -82,7 +80,6 @@ def play_policy(
         leave_p: P(the session ends after a video).
         policy: The policy.
         pad: Scratch [PAD, SLOTS].
-        values: Scratch [1 + S * L * O].
         terms: Scratch [5].
         qoe: Output [N] return per minute of drawn watch time.
     """
@@ -91,7 +88,7 @@ def play_policy(
         reset_state(params, catalog, episode, state, None)
         before = totals_of(state)
         while not (state.terminated or state.truncated):
-            action = value_actions(params, catalog, episode, state, leave_p, policy, 0, pad, values)
+            action = choose_action(params, catalog, episode, state, leave_p, policy, pad)
             transition(params, catalog, episode, state, action)
         drawn_s = 0.0
         for video in range(episode.watch_s.shape[0]):
@@ -116,7 +113,6 @@ class Arena:
         self.episodes = self.world.new_episodes(episodes)
         self._scratch = (
             np.zeros((PAD, SLOTS)),
-            np.zeros(action_count(len(self.world.options))),
             np.zeros(len(REWARD_TERMS)),
             np.zeros(episodes),
         )

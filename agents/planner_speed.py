@@ -88,11 +88,11 @@ def measure_planner() -> list[Figure]:
         The figures.
     """
     env = PromptPreamEnv()
-    default, quarter = MCTSAgent(env, seed=0), MCTSAgent(env, seed=0, simulations=256)
+    default, fewer = MCTSAgent(env, seed=0), MCTSAgent(env, seed=0, simulations=256)
     many = MCTSAgent(env, seed=0, simulations=2048)
     list(play(default, env, 5))  # compiles
     by_default_s = [took_s for took_s, _ in play(default, env, PLAYED)]
-    at_256_s = [took_s for took_s, _ in play(quarter, env, PLAYED)]
+    at_256_s = [took_s for took_s, _ in play(fewer, env, PLAYED)]
     played = list(play(many, env, 20))
     spent = sum(plan.simulations for _, plan in played)
     decisions = decisions_of(played[-1][1], many)

@@ -13,6 +13,9 @@ from ppgym.core.observation import position_s
 from ppgym.core.state import NO_ENTRY
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.belief import (
+    GRID_S,
+    JITTERS,
+    LinkBelief,
     LinkModel,
     believe_link,
     believe_worth,
@@ -137,6 +140,65 @@ def test_without_evidence_the_link_is_the_prior() -> None:
     assert belief.mean[0] == LinkModel().mean
     rates = sample_rates(belief, np.random.default_rng(0), 4000, 5.0)
     assert np.median(rates) == pytest.approx(1.6e6, rel=0.05)
+
+
+def test_the_link_is_filtered_as_a_gaussian_is_conditioned() -> None:
+    """All throughputs at once, by their joint normal law, instead of one after the other."""
+    model, rng = LinkModel(), np.random.default_rng(0)
+    env = PromptPreamEnv("mixed/snapdragon-8-elite/typical")
+    _, info = env.reset(seed=1)
+    most = 0
+    for _ in range(60):
+        _, _, terminated, truncated, info = env.step(random_legal(rng, info["action_mask"]))
+        if terminated or truncated:
+            break
+        view = env.planning_view()
+        times_s, logs = view.throughput_time_s, np.log(view.throughput_bps)
+        count = len(logs)
+        if count == 0:
+            continue
+        spread = ((logs - logs.mean()) ** 2).sum()
+        variance = (model.sd_weight * model.sd**2 + spread) / (model.sd_weight + count - 1)
+        slow, noise = model.slow_share * variance, (1.0 - model.slow_share) * variance
+        moments_s = np.append(times_s, view.time_s)
+        slow_cov = slow * np.exp(-np.abs(moments_s[:, None] - moments_s) / model.slow_s)
+        seen_cov = model.mean_sd**2 + slow_cov[:-1, :-1] + noise * np.eye(count)
+        with_seen = np.stack([np.full(count, model.mean_sd**2), slow_cov[-1, :-1]])  # of the mean, of the slow part now
+        gain = with_seen @ np.linalg.inv(seen_cov)
+        mean = [model.mean, 0.0] + gain @ (logs - 0.5 * noise * model.averaging - model.mean)
+        covariance = np.diag([model.mean_sd**2, slow]) - gain @ with_seen.T
+        belief = believe_link(view, model)
+        np.testing.assert_allclose(belief.mean, mean, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(belief.covariance, covariance, rtol=1e-9, atol=1e-9)
+        assert (belief.slow_sd, belief.noise_sd) == pytest.approx((slow**0.5, noise**0.5))
+        most = max(most, count)
+    assert most == 8
+
+
+def test_drawn_rates_have_the_moments_of_the_belief() -> None:
+    covariance = np.array([[0.09, -0.02], [-0.02, 0.05]])
+    belief = LinkBelief(np.array([14.0, 0.3]), covariance, slow_sd=0.4, noise_sd=0.2, slow_s=5.0)
+    logs = np.log(sample_rates(belief, np.random.default_rng(0), 200_000, 20.0))
+    assert logs.shape == (200_000, 40)
+    since_s = GRID_S * np.arange(40)
+    kept = np.exp(-since_s / 5.0)
+    np.testing.assert_allclose(logs.mean(axis=0), 14.0 + 0.3 * kept, atol=0.01)
+    # the session's mean, the slow part from its posterior towards its law, and fresh noise at every step
+    slow_var = 0.16 + (0.05 - 0.16) * kept**2
+    np.testing.assert_allclose(logs.var(axis=0), 0.09 - 0.04 * kept + slow_var + 0.04, atol=0.01)
+    for step, later in ((0, 10), (10, 14), (20, 39)):
+        between_cov = 0.09 - 0.02 * (kept[step] + kept[later]) + slow_var[step] * kept[later] / kept[step]
+        assert np.cov(logs[:, step], logs[:, later])[0, 1] == pytest.approx(between_cov, abs=0.01)
+
+
+def test_decode_factors_are_drawn_by_future_video_and_chunk() -> None:
+    env = PromptPreamEnv("low/snapdragon-8-gen-2/typical")
+    env.reset(seed=0)
+    view = env.planning_view()
+    futures = sample_futures(view, 200, np.random.default_rng(0), 10.0)
+    drawn = futures.episodes.jitter[:, int(view.state.video) :, :JITTERS]
+    assert len(np.unique(drawn)) == drawn.size
+    assert np.log(drawn).std() == pytest.approx(view.law.jitter_sigma, rel=0.05)
 
 
 @pytest.mark.parametrize("network", ["low", "medium", "high", "mixed"])

@@ -155,6 +155,15 @@ def test_threads_share_the_simulations() -> None:
         ({"threads": 0}, "threads: expected at least 1, got 0"),
         ({"time_budget_ms": 0.0}, "time_budget_ms: expected more than 0"),
         ({"time_budget_ms": -1.0}, "time_budget_ms: expected more than 0"),
+        ({"advantage_sd": 0.0}, "advantage_sd: expected more than 0, got 0.0"),
+        (
+            {"rollout": {"fast_network": {"slow": {"stall_share": -0.1}}}},
+            "rollout: fast_network: slow: stall_share: expected at least 0, got -0.1",
+        ),
+        (
+            {"rollout": {"slow_network": {"fast": {"bps_share": 0.0}}}},
+            "rollout: slow_network: fast: bps_share: expected more than 0, got 0.0",
+        ),
         ({"pruning": ["dominated_units"]}, "unknown rule 'dominated_units'.*dominated_unit"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ppgym.core.actions import WAIT
+from ppgym.core.actions import WAIT, legal_mask
 from ppgym.core.dynamics import transition
 from ppgym.core.episodes import view_episode
 from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS, reward_terms, totals_of
@@ -15,13 +15,16 @@ from ppgym.core.state import DECODED, DECODING, LOOKAHEAD, QUEUED, RING, SLOTS, 
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.belief import Futures, SessionWorth, believe_worth, sample_futures
 from ppgym.planning.planner import Plan, Planner, PlannerKnobs
-from ppgym.planning.rollout import PAD, RolloutPolicy, value_actions
+from ppgym.planning.rollout import PAD, RolloutPolicy, Trade, value_actions
 from ppgym.planning.search import SearchKnobs, new_scratch, prior_values, search_edges
 from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree, new_tree, plant
 from ppgym.view import PlanningView
 from tests.test_env import random_legal
 
 POLICY = RolloutPolicy()
+HASTY = RolloutPolicy(  # leaves chunks of the current video alone that are due in more than this, legal as they are
+    *(Trade(*(knobs._replace(buffer_s=3.0) for knobs in trade)) for trade in POLICY)
+)
 FUTURES = 5
 KNOBS = SearchKnobs(horizon_s=8.0, kept_share=0.4, exploration=1.5, temperature=0.7, depth=3, expand_after=1)
 
@@ -69,6 +72,7 @@ class SlowSearch:
     root: Node
     width: int
     worth: SessionWorth
+    policy: RolloutPolicy
     below_root: list[Edge] = field(default_factory=list)
     low: float = math.inf
     high: float = -math.inf
@@ -81,7 +85,7 @@ class SlowSearch:
             episode,
             state,
             self.view.law.leave_p,
-            POLICY,
+            self.policy,
             0,
             np.zeros((PAD, SLOTS)),
             values,
@@ -117,7 +121,9 @@ class SlowSearch:
             if node is not None:
                 edge = self.select(node)
                 if edge is not node.edges[0]:
-                    if values[edge.action] == -np.inf:
+                    legal = np.zeros(len(self.view.action_mask), np.int8)
+                    legal_mask(params, catalog, episode, state, legal)
+                    if not legal[edge.action]:
                         node = None
                     else:
                         action = edge.action
@@ -176,23 +182,23 @@ class SlowSearch:
         return worth
 
 
-def both(view: PlanningView, seed: int, rounds: int) -> tuple[Tree, SlowSearch, np.ndarray]:
+def both(view: PlanningView, seed: int, rounds: int, policy: RolloutPolicy) -> tuple[Tree, SlowSearch, np.ndarray]:
     """The same simulations by the search and by the slow one."""
     futures = sample_futures(view, FUTURES, np.random.default_rng(seed), 30.0)
     scratch = new_scratch(len(view.action_mask), KNOBS.depth)
     scratch.values[:] = -np.inf
     world = (view.params, futures.catalog, futures.links, futures.episodes, futures.states, view.law.leave_p)
     worth = believe_worth(view, KNOBS.horizon_s)
-    chosen = prior_values(*world, POLICY, scratch)
+    chosen = prior_values(*world, policy, scratch)
     legal = np.flatnonzero(scratch.values > -np.inf)
     actions = np.unique(np.concatenate([[chosen, WAIT], legal[:: max(len(legal) // 3, 1)]])).astype(np.int32)
     prior = scratch.values[actions]
     tree = new_tree(200, max(4, len(actions)), FUTURES)
     plant(tree, actions, prior)
     edges = np.arange(len(actions), dtype=np.int32)
-    search_edges(*world, worth, POLICY, KNOBS, tree, scratch, edges, 0, rounds)
+    search_edges(*world, worth, policy, KNOBS, tree, scratch, edges, 0, rounds)
     root = Node([Edge(int(action), float(value)) for action, value in zip(actions, prior, strict=True)])
-    slow = SlowSearch(view, futures, root, tree.children_action.shape[1], worth)
+    slow = SlowSearch(view, futures, root, tree.children_action.shape[1], worth, policy)
     returns = np.zeros((len(actions), FUTURES))
     for future in range(rounds):
         for edge in edges:
@@ -218,11 +224,14 @@ def assert_same(tree: Tree, index: int, node: Node) -> int:
     return count
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"scenario": "high/rtx-4090/skimmer", "parallel_downloads": 3}])
-def test_the_tree_is_that_of_the_slow_search(kwargs: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("kwargs", "policy"),
+    [({}, POLICY), ({}, HASTY), ({"scenario": "high/rtx-4090/skimmer", "parallel_downloads": 3}, POLICY)],
+)
+def test_the_tree_is_that_of_the_slow_search(kwargs: dict[str, Any], policy: RolloutPolicy) -> None:
     nodes = 0
     for seed, view in enumerate(situations(6, **kwargs)):
-        tree, slow, returns = both(view, seed, rounds=12)
+        tree, slow, returns = both(view, seed, 20, policy)
         count = assert_same(tree, ROOT, slow.root)
         assert count == tree.node_count[0]
         nodes += count

@@ -19,7 +19,7 @@ from ppgym.core.state import F8, NO_ENTRY, SLOTS, CatalogArrays, Episode, Params
 from ppgym.view import PlanningView
 
 GRID_S = 0.5  # step of a sampled link
-JITTERS = 16  # decode factors drawn of a video; they come again, as more than these are seldom decoded in a simulation
+JITTERS = 16  # decode factors drawn of a video, so that its chunks 16 apart share one
 
 
 class LinkModel(NamedTuple):
@@ -35,7 +35,7 @@ class LinkModel(NamedTuple):
     sd_weight: float = 6.0  # samples that the prior `sd` counts for
     slow_share: float = 0.35  # of the variance
     averaging: float = 0.7  # of a transfer's throughput: how near it is to a mean, from 0 (one draw of the noise) to 1
-    slow_s: float = 10.0
+    slow_s: float = 10.0  # until the slow part is forgotten; at least a hundredth of the seconds to draw
 
 
 class LinkBelief(NamedTuple):
@@ -84,7 +84,7 @@ def believe_link(view: PlanningView, model: LinkModel) -> LinkBelief:
     variance = (model.sd_weight * model.sd**2 + spread) / weight
     slow, noise = model.slow_share * variance, (1.0 - model.slow_share) * variance
 
-    # A Kalman filter of the session's mean and the slow part; `both` is the variance of their sum
+    # A Kalman filter of the session's mean and the slow part
     mean, now = model.mean, 0.0
     var_mean, var_now, cov = model.mean_sd**2, slow, 0.0
     clock_s = float(view.throughput_time_s[0]) if len(logs) else view.time_s
@@ -94,14 +94,12 @@ def believe_link(view: PlanningView, model: LinkModel) -> LinkBelief:
         now, cov, var_now, clock_s = now * kept, cov * kept, slow + (var_now - slow) * kept**2, time_s
         if log is not None:
             of_mean, of_now = var_mean + cov, cov + var_now
-            surprise = (log - mean - now) / (of_mean + of_now + noise)
+            expected = of_mean + of_now + noise  # the variance of what was seen
+            surprise = (log - mean - now) / expected
             mean, now = mean + of_mean * surprise, now + of_now * surprise
-            shrink = 1.0 / (of_mean + of_now + noise)
-            var_mean, var_now, cov = (
-                var_mean - of_mean**2 * shrink,
-                var_now - of_now**2 * shrink,
-                cov - of_mean * of_now * shrink,
-            )
+            var_mean -= of_mean**2 / expected
+            var_now -= of_now**2 / expected
+            cov -= of_mean * of_now / expected
     covariance = np.array([[var_mean, cov], [cov, var_now]])
     return LinkBelief(np.array([mean, now]), covariance, float(np.sqrt(slow)), float(np.sqrt(noise)), model.slow_s)
 
@@ -208,7 +206,7 @@ def sample_futures(
     """Draw futures that agree with a view.
 
     The feed of a future ends with the last visible video, and no session is cut short; a transfer that is open to two
-    videos left alike is as good as one.
+    videos left alike is as good as one. Chunks of a video that lie `JITTERS` apart decode with the same factor.
 
     Args:
         view: The planning view.

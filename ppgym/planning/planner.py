@@ -18,7 +18,7 @@ from ppgym.core.jit import njit
 from ppgym.core.state import F8, I4
 from ppgym.planning.belief import Futures, LinkModel, SessionWorth, believe_worth, mean_future, sample_futures
 from ppgym.planning.pruning import DEFAULT_RULES, Requests, Rule, expect_requests
-from ppgym.planning.rollout import MOMENT, RolloutPolicy, estimate_bps
+from ppgym.planning.rollout import MOMENT, RolloutPolicy, check_policy, estimate_bps
 from ppgym.planning.search import Scratch, SearchKnobs, new_scratch, prior_values, search_edges
 from ppgym.planning.tree import ROOT, Tree, new_tree, plant
 from ppgym.view import PlanningView
@@ -107,12 +107,17 @@ class Planner:
             knobs: What else is open.
 
         Raises:
-            ValueError: A budget or a number of threads below 1, fewer than 2 root actions, or a negative seed.
+            ValueError: A budget or a number of threads below 1, fewer than 2 root actions, a negative seed, or a knob
+                of the wrong sign.
         """
         if seed < 0:
             raise ValueError(f"seed: expected at least 0, got {seed}")
-        if knobs is not None and knobs.root_actions < 2:
+        knobs = knobs or PlannerKnobs()
+        if knobs.root_actions < 2:
             raise ValueError(f"root_actions: expected at least 2, got {knobs.root_actions}")
+        if not knobs.advantage_sd > 0.0:
+            raise ValueError(f"advantage_sd: expected more than 0, got {knobs.advantage_sd}")
+        check_policy(knobs.rollout)
         if threads < 1:
             raise ValueError(f"threads: expected at least 1, got {threads}")
         if simulations < 1:
@@ -124,7 +129,7 @@ class Planner:
         self.rules = tuple(rules)
         self.seed = seed
         self.believes = believes
-        self.knobs = knobs or PlannerKnobs()
+        self.knobs = knobs
         futures = self.knobs.futures if believes else 1
         edges = max(self.knobs.root_actions, self.knobs.edges)
         self._trees = [new_tree(simulations + 2, edges, futures) for _ in range(threads)]

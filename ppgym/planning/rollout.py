@@ -32,7 +32,7 @@ RATE_SPAN_S = 4.0  # over which a viewer's leaving is averaged
 
 
 class RolloutKnobs(NamedTuple):
-    """How the policy trades. No price and no share of stalls is negative: `choose_action` relies on it."""
+    """How the policy trades. `choose_action` relies on the signs that `check_policy` checks."""
 
     bps_share: float  # of the harmonic mean of the last throughputs that is counted on
     defer_s: float  # until a chunk's next turn, if it is not fetched now
@@ -78,6 +78,25 @@ class RolloutPolicy(NamedTuple):
         RolloutKnobs(1.01, 1.49, 0.095, 0.11, 0.25, 1.91, 1.72, 0.3, 0.39, 0.096, 2.2, 0.31, 34.7),
         RolloutKnobs(0.94, 1.5, 0.06, 0.29, 0.28, 0.51, 1.58, 0.24, 0.32, 0.94, 2.42, -0.21, 38.3),
     )
+
+
+def check_policy(policy: RolloutPolicy) -> None:
+    """Check the signs of the knobs.
+
+    Args:
+        policy: The knobs.
+
+    Raises:
+        ValueError: A rate that is not positive, or a price of a unit or share of a stall that is negative.
+    """
+    for network, trade in policy._asdict().items():
+        for moment, knobs in trade._asdict().items():
+            where = f"rollout: {network}: {moment}"
+            if not knobs.bps_share > 0.0:
+                raise ValueError(f"{where}: bps_share: expected more than 0, got {knobs.bps_share}")
+            for name in ("unit_price", "stall_share", "others_share"):
+                if not getattr(knobs, name) >= 0.0:
+                    raise ValueError(f"{where}: {name}: expected at least 0, got {getattr(knobs, name)}")
 
 
 SLOW_BPS, FAST_BPS = 0.8e6, 4.0e6  # of the moment
@@ -340,7 +359,7 @@ def choose_action(
 ) -> int:
     """The action of the highest value among WAIT and the next chunks' requests, as `value_actions` would return it.
 
-    A request whose value cannot be the highest is not worked out, so that it takes about half the time.
+    A request whose value cannot be the highest is not worked out, which spares much of the time.
 
     Args:
         params: The scenario's constants.
@@ -354,7 +373,8 @@ def choose_action(
     Returns:
         The action.
     """
-    return _weigh(params, catalog, episode, state, leave_p, policy, 0, pad, pad[0], False)
+    nowhere = pad[0]  # no value is written
+    return _weigh(params, catalog, episode, state, leave_p, policy, 0, pad, nowhere, False)
 
 
 @kernel

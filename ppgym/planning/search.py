@@ -196,7 +196,18 @@ def select(tree: Tree, node: int, knobs: SearchKnobs) -> int:
 
 @kernel
 def is_legal(params: Params, catalog: CatalogArrays, episode: Episode, state: Record, action: int) -> bool:
-    """Whether an action can be taken in a state."""
+    """Whether an action can be taken in a state.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The catalog.
+        episode: Its playlist gives the visible videos.
+        state: Record of `STATE_DTYPE`.
+        action: Index of an action.
+
+    Returns:
+        True for `WAIT` and for every request that is legal.
+    """
     return action == WAIT or resolve_action(params, catalog, episode, state, action)[0] != NO_ENTRY
 
 
@@ -274,7 +285,7 @@ def simulate(
             edge = select(tree, child, knobs)
             action = tree.children_action[child, edge]
             if edge > 0 and not is_legal(params, catalog, episode, state, action):
-                edge, child = 0, UNVISITED  # not legal in this future: out of the tree
+                child = UNVISITED  # not legal in this future: out of the tree
         node = child
         # The first edge is the rollout policy's choice, whatever it is in this future
         if not grows and (node == UNVISITED or edge == 0):
