@@ -79,7 +79,9 @@ def give_lesson(teacher: dict[str, Any], commented_share: float, stray_share: fl
             assert plan is not None, "it has just decided"
             count = len(plan.root_actions)
             looked_at[:count] = plan.root_actions
-            advantage[:count] = posterior_advantage(plan.trees, plan.prior, planner.planner.knobs)
+            advantage[:count] = posterior_advantage(
+                plan.trees, plan.prior, plan.advantage_sd, planner.planner.knobs.prior_share
+            )
         if agent is not None:
             action = int(agent.predict(observation, deterministic=True, action_masks=mask)[0])
         if commented and rng.random() < stray_share:

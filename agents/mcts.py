@@ -20,7 +20,8 @@ from ppgym.view import PlanningView
 if TYPE_CHECKING:
     from agents.student import StudentAgent
 
-PRIOR_KNOBS = {"root_actions": 4, "advantage_sd": 0.2}  # with a student's opinion, which is a better one
+# With a student's opinion, which is a better one
+PRIOR_KNOBS = {"root_actions": 4, "advantage_sd": 0.2, "fast_advantage_sd": 0.2}
 NO_TIME = 1e-3  # share of a prompt's decode seconds that a planner sees that has no model of them
 
 

@@ -174,14 +174,13 @@ def test_what_makes_no_sense_is_refused(parameters: dict[str, Any], text: str) -
 
 def test_the_advantage_shrinks_what_few_simulations_show() -> None:
     """By hand: the second edge is better by 1 and by 2; its prior advantage is -0.5, half believed, of spread 1."""
-    knobs = PlannerKnobs(advantage_sd=1.0, prior_share=0.5)
     tree = new_tree(1, 3, 2)
     tree.root_visits[:2] = [[1, 2], [1, 1]]
     tree.root_return[:2] = [[5.0, 8.0], [6.0, 6.0]]
     # differences 1 and 2: mean 1.5, squared deviations 0.5, with a pseudo-difference (0.5 + 1) / 2 = 0.75
     weight = 2 / 0.75
     expected = (weight * 1.5 - 0.25) / (weight + 1.0)
-    advantage = posterior_advantage([tree], np.array([0.0, -0.5, -2.0]), knobs)
+    advantage = posterior_advantage([tree], np.array([0.0, -0.5, -2.0]), 1.0, 0.5)
     assert advantage == pytest.approx([0.0, expected, -1.0])  # the third was never simulated: its prior
 
 

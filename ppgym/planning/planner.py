@@ -15,10 +15,18 @@ import numpy as np
 
 from ppgym.core.actions import WAIT
 from ppgym.core.jit import njit
-from ppgym.core.state import F8, I4
+from ppgym.core.state import F8, HISTORY, I4
 from ppgym.planning.belief import Futures, LinkModel, SessionWorth, believe_worth, mean_future, sample_futures
 from ppgym.planning.pruning import DEFAULT_RULES, Requests, Rule, expect_requests
-from ppgym.planning.rollout import MOMENT, RolloutPolicy, check_policy, estimate_bps
+from ppgym.planning.rollout import (
+    FAST_NETWORK_BPS,
+    MOMENT,
+    SLOW_NETWORK_BPS,
+    RolloutPolicy,
+    check_policy,
+    estimate_bps,
+    place,
+)
 from ppgym.planning.search import Scratch, SearchKnobs, new_scratch, prior_values, search_edges
 from ppgym.planning.tree import ROOT, Tree, new_tree, plant
 from ppgym.view import PlanningView
@@ -33,7 +41,10 @@ class PlannerKnobs(NamedTuple):
 
     futures: int = 64  # sampled; simulations beyond them see a future again
     root_actions: int = 16  # that the search looks at, at most
-    advantage_sd: float = 1.0  # of an action over the rollout policy's choice before any simulation, in QoE
+    # Of an action over the rollout policy's choice before any simulation, in QoE, on a slow network; on a fast one that
+    # choice leaves less to gain, and with the same spread the luckiest action would win more often than the best
+    advantage_sd: float = 1.0
+    fast_advantage_sd: float = 0.3
     prior_share: float = 1.0  # of what the rollout policy itself thinks of that advantage
     edges: int = 8  # actions of a node below the root
     search: SearchKnobs = SearchKnobs()
@@ -48,6 +59,7 @@ class Plan(NamedTuple):
     root_actions: I4  # [A], the rollout policy's choice first
     advantage: F8  # [A] QoE over the rollout policy's choice until the horizon, as rewards count now; -inf: dropped
     prior: F8  # [A] the advantage that was expected before any simulation
+    advantage_sd: float  # its standard deviation, in QoE
     visits: I4  # [A]
     simulations: int  # spent
     removed: dict[str, int]  # by rule, how many requests it removed
@@ -115,8 +127,9 @@ class Planner:
         knobs = knobs or PlannerKnobs()
         if knobs.root_actions < 2:
             raise ValueError(f"root_actions: expected at least 2, got {knobs.root_actions}")
-        if not knobs.advantage_sd > 0.0:
-            raise ValueError(f"advantage_sd: expected more than 0, got {knobs.advantage_sd}")
+        for name in ("advantage_sd", "fast_advantage_sd"):
+            if not getattr(knobs, name) > 0.0:
+                raise ValueError(f"{name}: expected more than 0, got {getattr(knobs, name)}")
         check_policy(knobs.rollout)
         if threads < 1:
             raise ValueError(f"threads: expected at least 1, got {threads}")
@@ -170,8 +183,9 @@ class Planner:
         for tree in self._trees:
             plant(tree, actions, prior)
         worth = believe_worth(view, knobs.search.horizon_s)
-        spent = self._halve(view, futures, worth, prior, started_s)
-        advantage = posterior_advantage(self._trees, prior, knobs)
+        sd = expected_sd(view, knobs)
+        spent = self._halve(view, futures, worth, prior, sd, started_s)
+        advantage = posterior_advantage(self._trees, prior, sd, knobs.prior_share)
         visits: I4 = np.sum([tree.children_visits[ROOT, : len(actions)] for tree in self._trees], axis=0)
         finalists = visits == visits.max()
         advantage[~finalists] = -np.inf
@@ -180,6 +194,7 @@ class Planner:
             root_actions=actions,
             advantage=advantage,
             prior=prior,
+            advantage_sd=sd,
             visits=visits,
             simulations=spent,
             removed=removed,
@@ -218,7 +233,9 @@ class Planner:
         prior = np.clip(values[actions] - values[chosen], -20.0, 0.0)
         return actions.astype(np.int32), prior, removed
 
-    def _halve(self, view: PlanningView, futures: Futures, worth: SessionWorth, prior: F8, started_s: float) -> int:
+    def _halve(
+        self, view: PlanningView, futures: Futures, worth: SessionWorth, prior: F8, sd: float, started_s: float
+    ) -> int:
         """Sequential halving; the rollout policy's choice stays, as what the others are measured by."""
         if len(prior) == 1:
             return 0
@@ -238,7 +255,7 @@ class Planner:
             if late:
                 break
             if round_ < rounds - 1:
-                advantage = posterior_advantage(self._trees, prior, self.knobs)[alive[1:]]
+                advantage = posterior_advantage(self._trees, prior, sd, self.knobs.prior_share)[alive[1:]]
                 best = alive[1:][np.argsort(-advantage, kind="stable")[: max(len(alive) // 2 - 1, 1)]]
                 alive = np.append(alive[:1], best).astype(np.int32)
         return self.simulations - left
@@ -273,7 +290,22 @@ class Planner:
             list(self._pool.map(search, range(len(self._trees))))
 
 
-def posterior_advantage(trees: Sequence[Tree], prior: F8, knobs: PlannerKnobs) -> F8:
+def expected_sd(view: PlanningView, knobs: PlannerKnobs) -> float:
+    """How far an action's advantage may be from its prior, by how fast the network has been.
+
+    Args:
+        view: The planning view.
+        knobs: The planner's knobs.
+
+    Returns:
+        Standard deviation in QoE, between the two of the knobs by its logarithm.
+    """
+    share = place(float(estimate_bps(view.state, HISTORY)), SLOW_NETWORK_BPS, FAST_NETWORK_BPS)
+    sd: float = knobs.advantage_sd * (knobs.fast_advantage_sd / knobs.advantage_sd) ** share
+    return sd
+
+
+def posterior_advantage(trees: Sequence[Tree], prior: F8, sd: float, prior_share: float) -> F8:
     """Expected advantage of each root action over the first, from the differences seen in the same futures.
 
     The advantage is taken to be normal around what the rollout policy thinks of it, and the differences normal around
@@ -282,14 +314,15 @@ def posterior_advantage(trees: Sequence[Tree], prior: F8, knobs: PlannerKnobs) -
     Args:
         trees: The searched trees.
         prior: [A] prior advantages; 0 for the first.
-        knobs: The planner's knobs.
+        sd: Their standard deviation, in QoE.
+        prior_share: As in `PlannerKnobs`.
 
     Returns:
         [A] QoE until the horizon; 0 for the first.
     """
     visits = np.sum([tree.root_visits[: len(prior)] for tree in trees], axis=0)
     returns = np.sum([tree.root_return[: len(prior)] for tree in trees], axis=0)
-    return _posterior(visits, returns, prior, knobs.advantage_sd, knobs.prior_share)
+    return _posterior(visits, returns, prior, sd, prior_share)
 
 
 @njit
