@@ -11,10 +11,11 @@ import pytest
 from agents import AGENTS, make_agent
 from agents.mcts import MCTSAgent, read_knobs
 from ppgym.core.actions import WAIT
-from ppgym.core.state import LOOKAHEAD, NO_ENTRY
+from ppgym.core.state import HISTORY, LOOKAHEAD, NO_ENTRY
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.explain import name_action
-from ppgym.planning.planner import Planner, PlannerKnobs, posterior_advantage
+from ppgym.planning.planner import Planner, PlannerKnobs, expected_sd, posterior_advantage
+from ppgym.planning.rollout import FAST_NETWORK_BPS, SLOW_NETWORK_BPS
 from ppgym.planning.tree import ROOT, new_tree
 from tests.test_env import other_future, random_legal
 
@@ -156,6 +157,7 @@ def test_threads_share_the_simulations() -> None:
         ({"time_budget_ms": 0.0}, "time_budget_ms: expected more than 0"),
         ({"time_budget_ms": -1.0}, "time_budget_ms: expected more than 0"),
         ({"advantage_sd": 0.0}, "advantage_sd: expected more than 0, got 0.0"),
+        ({"fast_advantage_sd": -1.0}, "fast_advantage_sd: expected more than 0, got -1.0"),
         (
             {"rollout": {"fast_network": {"slow": {"stall_share": -0.1}}}},
             "rollout: fast_network: slow: stall_share: expected at least 0, got -0.1",
@@ -182,6 +184,18 @@ def test_the_advantage_shrinks_what_few_simulations_show() -> None:
     expected = (weight * 1.5 - 0.25) / (weight + 1.0)
     advantage = posterior_advantage([tree], np.array([0.0, -0.5, -2.0]), 1.0, 0.5)
     assert advantage == pytest.approx([0.0, expected, -1.0])  # the third was never simulated: its prior
+
+
+def test_less_is_expected_of_a_search_the_faster_the_network() -> None:
+    env, knobs = PromptPreamEnv(), PlannerKnobs(advantage_sd=1.6, fast_advantage_sd=0.4)
+    env.reset(seed=0)
+    view = env.planning_view()
+    middle_bps = (SLOW_NETWORK_BPS * FAST_NETWORK_BPS) ** 0.5
+    for bps, expected in ((1e6, 1.6), (middle_bps, 0.8), (5e6, 0.4)):
+        state = view.state.copy()
+        state.throughput_bps[:] = bps
+        state.throughputs = HISTORY
+        assert expected_sd(replace(view, state=state), knobs) == pytest.approx(expected)
 
 
 # --- parameters -------------------------------------------------------------------------------------------------------
