@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from agents.bound import Solution
 from agents.relaxation import Views
@@ -46,7 +47,7 @@ def drafts(params: Params, episode: Episode, solution: Solution) -> Iterator[Pla
     count = len(views.video)
     for option in (DROPPED, *np.flatnonzero(params.option_usable)):
         yield Plan(views.video.copy(), views.chunk.copy(), np.full(count, option, np.int32))
-    options, begin_s = round_off(share), views.before_s.copy()
+    options, begin_s = round_off(share, views.value > -np.inf), views.before_s.copy()
     yield in_order(params, views, options, begin_s)
     dual_charge = np.einsum("kc,kco->co", solution.price, solution.relaxed.weight)
     usable_s = np.where(params.option_usable, views.decode_s, 0.0)
@@ -58,11 +59,12 @@ def drafts(params: Params, episode: Episode, solution: Solution) -> Iterator[Pla
                 yield in_order(params, views, options, begin_s)
 
 
-def round_off(share: F8) -> I4:
+def round_off(share: F8, usable: npt.NDArray[np.bool_]) -> I4:
     """Whole options from shares: each chunk takes the option that is most in arrears, as in error diffusion.
 
     Args:
-        share: [N, O].
+        share: [N, O]; a chunk may have none, where the relaxed problem leaves it.
+        usable: [N, O] whether an option can be taken: the first that can where there is no share.
 
     Returns:
         [N] options.
@@ -71,7 +73,8 @@ def round_off(share: F8) -> I4:
     options = np.zeros(len(share), np.int32)
     for c in range(len(share)):
         arrears += share[c]
-        options[c] = np.argmax(np.where(share[c] > 0.01, arrears, -np.inf))
+        wanted = share[c] > 0.01
+        options[c] = np.argmax(np.where(wanted, arrears, -np.inf) if wanted.any() else usable[c])
         arrears[options[c]] -= 1.0
     return options
 
@@ -114,7 +117,7 @@ def draft(
         options: Output [N].
         begin_s: Output [N]: when each chunk would begin to play.
     """
-    link_s, stall_s, chosen = 0.0, 0.0, 0
+    link_s, stall_s, chosen = 0.0, 0.0, int(np.argmax(params.option_usable))
     free_s = np.zeros(UNITS)
     for c in range(len(views.video)):
         best = -np.inf

@@ -15,7 +15,7 @@ from hypothesis.strategies import DrawFn
 from agents import AGENTS, UNRANKED, clairvoyant, make_agent
 from agents.bound import bound, dual, solve
 from agents.clairvoyant import Clairvoyant, clairvoyant_figures, episode_bound, figures
-from agents.drafts import DROPPED, Plan
+from agents.drafts import DROPPED, Plan, drafts, round_off
 from agents.relaxation import RESOURCES, count_jobs, relax, watch
 from agents.schedule import find_schedule, play, prepare, vary
 from ppgym.core.dynamics import transition
@@ -216,6 +216,20 @@ def test_a_plan_played_on_from_its_change_goes_as_one_played_from_the_start(worl
         value, *_ = play(search, plan, track, changed, requests, -np.inf, False, nothing)
         whole, *_ = play(search, plan, track, 0, 1, -np.inf, False, nothing)
         assert value == pytest.approx(whole, abs=1e-9)
+
+
+@settings(max_examples=40)
+@given(world=worlds())
+def test_every_draft_can_be_played(world: World) -> None:
+    solution = solve(world.params, world.catalog, world.episode)
+    for plan in drafts(world.params, world.episode, solution):
+        assert (world.params.option_usable[plan.option[plan.option != DROPPED]] == 1).all()
+
+
+def test_what_the_relaxed_problem_leaves_takes_the_first_usable_option() -> None:
+    share = np.array([[0.0, 0.3, 0.7], [0.0, 0.0, 0.0], [0.0, 0.4, 0.6]])
+    usable = np.array([[False, True, True]] * 3)
+    assert round_off(share, usable).tolist() == [2, 1, 2]
 
 
 @pytest.mark.parametrize("seed", range(6))
