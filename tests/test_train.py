@@ -200,7 +200,7 @@ def test_patterns_of_scenarios() -> None:
         "5g/rtx-4090/skimmer",
     ]
     everything = names_of("*/*/*")
-    assert len(set(everything)) == len(everything) == 5 * 7 * 3
+    assert len(set(everything)) == len(everything) == 5 * 8 * 3
     assert "mixed/snapdragon-8-gen-3/skimmer" in everything
 
 
