@@ -74,6 +74,7 @@ ABLATIONS: dict[str, Mapping[str, Any]] = {
     "one unit": {"one_unit": True},
     "no pruning": {"pruning": False},
     "no belief": {"belief": False},
+    "no hindsight": {"hindsight": False},
     **{
         f"no rule {rule.name}": {"pruning": [other.name for other in DEFAULT_RULES if other is not rule]}
         for rule in DEFAULT_RULES

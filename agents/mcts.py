@@ -13,6 +13,7 @@ from agents.heuristics import Heuristic, Mask
 from ppgym.core.state import LOOKAHEAD, NO_ENTRY, SLOTS
 from ppgym.data import suggest
 from ppgym.planning.explain import Explanation, explain
+from ppgym.planning.hindsight import Hindsight
 from ppgym.planning.planner import Plan, Planner, PlannerKnobs
 from ppgym.planning.pruning import DEFAULT_RULES, RULES
 from ppgym.view import PlanningView
@@ -87,6 +88,7 @@ class MCTSAgent(Heuristic):
         in_order: bool = False,
         one_unit: bool = False,
         belief: bool = True,
+        hindsight: bool = True,
         waste_weight: float = 1.0,
         stall_weight: float = 1.0,
         prior: str | None = None,
@@ -106,6 +108,8 @@ class MCTSAgent(Heuristic):
             in_order: Ablation: True requests chunks in the order of the feed, a video complete before the next.
             one_unit: Ablation: True decodes each representation on its fastest unit alone.
             belief: Ablation: False plans for one future, of mean bandwidth and mean watch times.
+            hindsight: Ablation: False takes the throughputs in the view at their word, as who is asked at some of the
+                decisions alone must.
             waste_weight: Factor on the weight of waste in planning.
             stall_weight: Factor on the weight of stalls in planning.
             prior: "student" begins each search with what the planner's student thinks of the actions, a path with what
@@ -139,13 +143,18 @@ class MCTSAgent(Heuristic):
             threads=threads,
             knobs=read_knobs(knobs if prior is None else PRIOR_KNOBS | knobs),
         )
+        self.hindsight = Hindsight() if hindsight and belief else None
         self.last_plan: Plan | None = None
         self.student = None if prior is None else load_student(env, prior)
 
     def decide(self, view: PlanningView, mask: Mask) -> int:
         """Plan; see `Heuristic.decide`."""
         seen = self._ablate(replace(view, action_mask=np.asarray(mask, np.int8)))
+        if self.hindsight is not None:
+            seen = self.hindsight.correct(seen)
         self.last_plan = self.planner.plan(seen, None if self.student is None else self.student.opinion(seen))
+        if self.hindsight is not None:
+            self.hindsight.foresee(seen, self.last_plan.futures)
         return self.last_plan.action
 
     def _ablate(self, view: PlanningView) -> PlanningView:

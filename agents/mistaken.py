@@ -59,6 +59,7 @@ class Mistaken:
         agent: str = "mcts",
         retention: float = 1.0,
         bandwidth: float = 1.0,
+        **params: Any,
     ) -> None:
         """Make the agent.
 
@@ -68,6 +69,7 @@ class Mistaken:
             agent: Name, as the registry knows it; one that decides from the planning view.
             retention: Factor on the rate at which viewers are believed to leave.
             bandwidth: Factor on the throughputs that it believes to have seen.
+            **params: Of the agent.
 
         Raises:
             ValueError: A factor that is not above 0.
@@ -76,7 +78,7 @@ class Mistaken:
             if not factor > 0.0:
                 raise ValueError(f"{name}: expected a factor above 0, got {factor}")
         mistaken: Any = MistakenEnv(env.unwrapped, retention, bandwidth)  # type: ignore[arg-type]
-        self._agent = make_agent(agent, mistaken, seed=seed)
+        self._agent = make_agent(agent, mistaken, seed=seed, **params)
 
     def predict(
         self,

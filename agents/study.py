@@ -27,7 +27,12 @@ ERRORS: tuple[Mapping[str, float], ...] = (
     {"retention": 1.3},
     {"retention": 0.7},
 )
-BELIEVERS = ("mcts", "pdas", "dashlet")
+BELIEVERS: Mapping[str, Mapping[str, Any]] = {
+    "mcts": {"agent": "mcts"},
+    "mcts without hindsight": {"agent": "mcts", "hindsight": False},
+    "pdas": {"agent": "pdas"},
+    "dashlet": {"agent": "dashlet"},
+}
 THINKERS = ("mcts", "ppo", "greedy", "no_save")
 THINKING_S = 0.008  # charged for a decision, of anybody: no less than the planner takes at the median
 MISTAKEN = "agents.mistaken:Mistaken"
@@ -67,11 +72,11 @@ def study(
         output: Folder for records.jsonl.gz and study.json. Episodes that it holds already are not played again. None
             writes nothing.
     """
-    mistakes = [(MISTAKEN, {"agent": agent, **error}) for agent in BELIEVERS for error in ERRORS]
+    mistakes = [(name, error) for name in BELIEVERS for error in ERRORS]
     thinkers = [(agent, overrides) for overrides in ({}, {"charge_thinking_s": THINKING_S}) for agent in THINKERS]
     settings: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = [
         *(("mcts", {"simulations": budget}, {}) for budget in BUDGETS),
-        *((agent, params, {}) for agent, params in mistakes),
+        *((MISTAKEN, {**BELIEVERS[name], **error}, {}) for name, error in mistakes),
         *((agent, {}, overrides) for agent, overrides in thinkers),
     ]
     jobs = [
@@ -90,8 +95,8 @@ def study(
             for budget, cell in zip(BUDGETS, budgets, strict=True)
         ],
         "wrong belief": [
-            {"agent": params["agent"], "error": error_name(params), **difference(cell, mistaken[k - k % len(ERRORS)])}
-            for k, ((_, params), cell) in enumerate(zip(mistakes, mistaken, strict=True))
+            {"agent": name, "error": error_name(error), **difference(cell, mistaken[k - k % len(ERRORS)])}
+            for k, ((name, error), cell) in enumerate(zip(mistakes, mistaken, strict=True))
         ],
         "thinking time": [
             {"agent": agent, "charged": bool(overrides), **difference(cell, thinking[k % len(THINKERS)])}
@@ -105,9 +110,9 @@ def study(
         print_rows(title, rows)
 
 
-def error_name(params: Mapping[str, Any]) -> str:
+def error_name(error: Mapping[str, float]) -> str:
     """An error of belief in words."""
-    return ", ".join(f"{key} x {value}" for key, value in params.items() if key != "agent") or "none"
+    return ", ".join(f"{key} x {value}" for key, value in error.items()) or "none"
 
 
 def print_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:

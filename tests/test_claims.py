@@ -149,8 +149,8 @@ def test_without_errors_nothing_is_mistaken() -> None:
         action, _ = right.predict(observation)
         assert same.predict(observation)[0] == action
         observation, *_ = env.step(int(action))
-    assert error_name({"agent": "pdas"}) == "none"
-    assert error_name({"agent": "pdas", "bandwidth": 0.7}) == "bandwidth x 0.7"
+    assert error_name({}) == "none"
+    assert error_name({"bandwidth": 0.7}) == "bandwidth x 0.7"
 
 
 def test_the_commands_play_print_and_write_what_they_judge(
@@ -181,7 +181,7 @@ def test_the_commands_play_print_and_write_what_they_judge(
     assert validate(folder).records == 6 + 5
 
     monkeypatch.setattr(study, "BUDGETS", (4, 8))
-    monkeypatch.setattr(study, "BELIEVERS", ("pdas",))
+    monkeypatch.setattr(study, "BELIEVERS", {"pdas": {"agent": "pdas"}})
     monkeypatch.setattr(study, "THINKERS", ("greedy",))
     study.study(episodes=1, output=tmp_path / "study")
     written = json.loads((tmp_path / "study" / "study.json").read_text(encoding="utf-8"))
