@@ -111,7 +111,7 @@ def invert_prompt(
     if previous is not None:
         u, v = _previous_start(previous, len(keyframes))
     elif (start or ("features" if generator.guesses else "neutral")) == "features":
-        u, v = _feature_start(frames, generator, weights, rank)
+        u, v = feature_start(frames, generator, weights, rank)
     else:
         u = torch.zeros(len(keyframes), generator.tokens, rank)
         rows = torch.randn(rank, generator.width, generator=torch.Generator().manual_seed(seed))
@@ -186,21 +186,31 @@ def structural_similarity(a: Tensor, b: Tensor) -> Tensor:
     return (luminance * (2 * covariance + 9e-4) / (variance_a + variance_b + 9e-4)).mean()
 
 
-def _feature_start(
+def feature_start(
     frames: Frames, generator: Generator, weights: npt.NDArray[np.float32], rank: int
 ) -> tuple[Tensor, Tensor]:
-    """The generator's guesses for all frames, as U [K, tokens, rank] and V [K, rank, width].
+    """The generator's guesses for all frames, as U and V of the keyframes.
 
     The embeddings of the keyframes are those whose interpolation comes nearest to the guesses of all frames; V is the
     basis, common to the keyframes, that keeps most of them.
+
+    Args:
+        frames: uint8 [T, H, W, 3].
+        generator: One that offers guesses.
+        weights: [T, K], as `generator.interpolation` gives them.
+        rank: Of U V.
+
+    Returns:
+        U [K, tokens, rank] and V [K, rank, width], float32.
     """
-    guesses = generator.guess(frames).float().cpu()  # [T, tokens, width]
-    keyframes = torch.linalg.lstsq(torch.from_numpy(weights), guesses.flatten(1)).solution.unflatten(
+    # The last bits of LAPACK's results depend on where its arrays lie in memory: float32 rounds those of float64 away
+    guesses = generator.guess(frames).double().cpu()  # [T, tokens, width]
+    keyframes = torch.linalg.lstsq(torch.from_numpy(weights).double(), guesses.flatten(1)).solution.unflatten(
         1, guesses.shape[1:]
     )
     _, _, basis = torch.linalg.svd(keyframes.flatten(0, 1), full_matrices=False)  # [width, width], orthonormal rows
     v = basis[:rank]
-    return keyframes @ v.T, v.expand(len(keyframes), -1, -1)
+    return (keyframes @ v.T).float(), v.float().expand(len(keyframes), -1, -1)
 
 
 def _previous_start(previous: PromptChunk, count: int) -> tuple[Tensor, Tensor]:

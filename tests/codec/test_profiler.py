@@ -10,6 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -100,7 +101,7 @@ def test_the_whole_path_from_the_command_to_a_scenario(
         assert stage["runs"] >= timing.MIN_RUNS
         assert sys.platform != "linux" or stage["peak_memory_bytes"] > 1e7
     assert measurement["command"] == "python -m ppgym.codec " + " ".join(arguments)
-    assert measurement["software"]["torch"] == torch.__version__
+    assert measurement["software"]["torch"] == version("torch")
     assert measurement["machine"]["cpu"]
 
     monkeypatch.setattr(profiler, "measure_machine", Measurer())
