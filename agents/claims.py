@@ -65,7 +65,7 @@ ONE_KNOB: tuple[Mapping[str, Any], ...] = (
 WASTE_ALONE: tuple[Mapping[str, Any], ...] = tuple({"waste_weight": weight} for weight in WASTE_WEIGHTS[1:])
 """The weight of waste alone, outside the claims: what it saves is paid for by stalls."""
 
-FEW_EPISODES = 32  # of points outside the claims, and of the planner's ablations
+FEW_EPISODES = 32  # of points outside the claims
 
 ABLATIONS: dict[str, Mapping[str, Any]] = {
     "no prompts": {"prompts": False},
@@ -393,7 +393,7 @@ def check_scenario(
         *((agent, params, episodes) for agent, sweep in SWEEPS.items() for params in sweep),
         *((PLANNER, params, episodes) for params in ONE_KNOB),
         *((PLANNER, params, few) for params in WASTE_ALONE),
-        *((PLANNER, params, few) for params in ablated.values()),
+        *((PLANNER, params, episodes) for params in ablated.values()),
     ]
     jobs = [Job(scenario, {}, SPLIT, agent, params, seed + i) for agent, params, n in settings for i in range(n)]
     played = iter(play_once(jobs, workers=workers, folder=output))
@@ -407,7 +407,7 @@ def check_scenario(
     return {
         "claims": [asdict(claim) for claim in judge(scenario, pixels, turned)],
         "alone": [asdict(claim) for claim in judge_alone(scenario, pixels, [turned[0], *alone])],
-        "ablations": ablate(scenario, first_of(turned[0], few), dict(zip(ablated, parts, strict=True))),
+        "ablations": ablate(scenario, turned[0], dict(zip(ablated, parts, strict=True))),
         "pruning": [{"scenario": scenario, **count_removed(scenario, default[:PRUNED_EPISODES])}],
         "points": [
             {
