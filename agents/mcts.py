@@ -69,7 +69,8 @@ def load_student(env: gymnasium.Env[Any, Any], prior: str) -> "StudentAgent":
 class MCTSAgent(Heuristic):
     """Plans every decision by simulating sampled futures; see `ppgym.planning.planner.Planner`.
 
-    It knows the planning view alone: manifests, retention curves, `leave_p`, the device profile, the past throughputs.
+    It knows the planning view alone: manifests, retention curves, `leave_p`, the device profile, the past throughputs. Of
+    earlier views of an episode it keeps by what factor its transfers came otherwise than foreseen (`hindsight.py`).
     The paper (PromptPream, arXiv 2602.09484) names the parts, a tree search with pruning over codecs and orders with
     network and compute decided together; how they are built is ppgym's own.
     """
