@@ -64,7 +64,7 @@ def give_lesson(teacher: dict[str, Any], commented_share: float, stray_share: fl
     """
     env = _environment(job.scenario, job.split)
     rng = np.random.default_rng([job.seed, 1])
-    # on another's play it sees some of the decisions alone, too few to hold transfers against
+    # who sees only some of the decisions would time a transfer from the wrong one
     planner = MCTSAgent(env, seed=job.seed, **{"hindsight": job.agent == TEACHER, **teacher})
     agent = None if job.agent == TEACHER else make_agent(job.agent, env, seed=job.seed, **job.params)
     observation, info = env.reset(seed=job.seed)

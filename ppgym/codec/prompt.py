@@ -203,8 +203,9 @@ def feature_start(
     Returns:
         U [K, tokens, rank] and V [K, rank, width], float32.
     """
-    # The last bits of LAPACK's results depend on where its arrays lie in memory: float32 rounds those of float64 away
-    guesses = generator.guess(frames).double().cpu()  # [T, tokens, width]
+    # The last bits of LAPACK's results depend on where its arrays lie in memory: float32 rounds those of float64 away,
+    # but for rare ties
+    guesses = generator.guess(frames).cpu().double()  # [T, tokens, width]
     keyframes = torch.linalg.lstsq(torch.from_numpy(weights).double(), guesses.flatten(1)).solution.unflatten(
         1, guesses.shape[1:]
     )

@@ -1,9 +1,9 @@
 """What the planner learns of its own foresight: by what factor transfers come faster or slower than it had foreseen.
 
-The filter of `belief.py` takes the throughputs that it is told at their word. Here each transfer is held against the
-futures that were drawn when it was asked for; where they err to one side again and again, the throughputs of the next
-views are corrected, whatever the error's cause. RobustMPC (Yin et al., SIGCOMM'15) divides by the largest of the last
-errors; here is a posterior of their mean, which stays at no error until they tell otherwise.
+The filter of `belief.py` takes the throughputs that it is told at their word. Here each transfer, by its bytes and the
+time that it took, is held against the futures that were drawn when it was asked for; where they err to one side again
+and again, the throughputs of the next views are corrected. RobustMPC (Yin et al., SIGCOMM'15) divides its forecasts by
+their largest late error; here is a posterior of the errors' mean, which stays at none until they tell otherwise.
 """
 
 import math
@@ -12,13 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ppgym.core.state import F8, new_states
+from ppgym.core.state import F8, SIMULTANEOUS_S, new_states
 from ppgym.planning.belief import GRID_S, Futures
 from ppgym.view import PlanningView
 
 WRONG_P = 0.3  # chance that there is a factor at all; ppgym's own assumption, as is the next
 FACTOR_SD = 0.3  # of its logarithm, where there is one
-NOISE_SD = 0.4  # of the logarithm of a transfer's rate by the one foreseen; 0.36 on the validation split, nearly white
 MOST_ERROR = 1.0  # of a transfer's rate, in logarithms: an outage says little of a constant factor
 
 
@@ -26,29 +25,35 @@ class Foresight(NamedTuple):
     """What was known and drawn at a decision, to be held against what follows."""
 
     time_s: float
-    throughputs: int
+    throughputs: int  # since reset, as are the bytes
     downloaded_bytes: float
     log_factor: float  # by which the throughputs were corrected
     received_bits: F8  # [M, steps + 1] of each future's link since then, by `GRID_S`
 
 
 class Hindsight:
-    """Keeps the factor of one episode; a view from before the last one begins another."""
+    """Keeps the factor of one episode; a view from before the last one begins another.
+
+    It must see every decision, in order, and one transfer at a time: it learns nothing where several share the link.
+    """
 
     def __init__(self) -> None:
         """Begin without an error."""
         self._begin()
 
     def _begin(self) -> None:
-        self._errors = 0.0  # sum over transfers of the log of rate that came by rate foreseen without any correction
-        self._transfers = 0
-        self._last_s = 0.0
+        # Of the logarithms of rates that came by rates foreseen without any correction, each weighs by its precision
+        self._weighted_errors = 0.0
+        self._precision = 0.0
+        self._last = 0.0, 0.0
         self._foresight: Foresight | None = None
 
     @property
     def log_factor(self) -> float:
         """Logarithm of the factor that is believed to lie between the rates foreseen and those that come."""
-        return expected_log_factor(self._errors / max(self._transfers, 1), self._transfers)
+        if self._precision == 0.0:
+            return 0.0
+        return expected_log_factor(self._weighted_errors / self._precision, 1.0 / self._precision)
 
     def correct(self, view: PlanningView) -> PlanningView:
         """Learn from what has come since the last foresight, and correct a view's throughputs.
@@ -59,13 +64,14 @@ class Hindsight:
         Returns:
             The view with the throughputs that fit what came.
         """
-        if view.time_s < self._last_s:
+        now = view.time_s, float(view.state.downloaded_bytes)
+        if now[0] < self._last[0] or now[1] < self._last[1]:
             self._begin()
-        self._last_s = view.time_s
+        self._last = now
         if self._foresight is not None and view.state.transfers == 0:
             self._learn(self._foresight, view)
             self._foresight = None
-        if self._transfers == 0:
+        if self._precision == 0.0:
             return view
         factor = math.exp(self.log_factor)
         states = new_states(1)
@@ -74,50 +80,56 @@ class Hindsight:
         return replace(view, state=states[0], throughput_bps=view.throughput_bps * factor)
 
     def foresee(self, view: PlanningView, futures: Futures) -> None:
-        """Remember what was foreseen at a decision; not where transfers are open, which share the link with the next.
+        """Remember what was foreseen at a decision.
 
         Args:
             view: The planning view, corrected.
             futures: As drawn for it.
         """
-        if view.state.transfers == 0:
+        if view.state.transfers == 0 and view.params.parallel_downloads == 1:
             received_bits = futures.links.bits.reshape(len(futures.states), -1) * view.params.link_efficiency
             counts = int(view.state.throughputs), float(view.state.downloaded_bytes)
             self._foresight = Foresight(view.time_s, *counts, self.log_factor, received_bits)
 
     def _learn(self, then: Foresight, view: PlanningView) -> None:
-        """Hold the one transfer that has come since then, if it is one, against what was foreseen."""
+        """Hold the transfer that has come since then, if one has, against what was foreseen."""
         if view.state.throughputs != then.throughputs + 1:
             return
         bits = 8.0 * (view.state.downloaded_bytes - then.downloaded_bytes)
-        rtt_s, drawn_s = view.params.rtt_s, GRID_S * (then.received_bits.shape[1] - 1)
-        flow_s = float(view.throughput_time_s[-1]) - then.time_s - rtt_s
-        end_s = min(rtt_s + flow_s, drawn_s)
-        if not rtt_s < end_s:
+        start_s = view.params.charge_thinking_s + view.params.rtt_s
+        flow_s = float(view.throughput_time_s[-1]) - then.time_s - start_s
+        end_s = min(start_s + flow_s, GRID_S * (then.received_bits.shape[1] - 1))
+        if end_s - start_s < SIMULTANEOUS_S:
             return
-        foreseen_bps = (bits_until(then.received_bits, end_s) - bits_until(then.received_bits, rtt_s)) / (end_s - rtt_s)
-        error = math.log(bits / flow_s) - float(np.log(foreseen_bps).mean())
-        self._errors += min(max(error, -MOST_ERROR), MOST_ERROR) + then.log_factor
-        self._transfers += 1
+        foreseen_bps = (bits_until(then.received_bits, end_s) - bits_until(then.received_bits, start_s)) / (
+            end_s - start_s
+        )
+        logs = np.log(foreseen_bps)
+        error = math.log(bits / flow_s) - float(logs.mean())
+        # As sure as the futures are of one another: little before the first throughput. That they follow a correction
+        # of the throughputs to the full is nearly so, once there are some.
+        precision = 1.0 / float(logs.var())
+        self._weighted_errors += precision * (min(max(error, -MOST_ERROR), MOST_ERROR) + then.log_factor)
+        self._precision += precision
 
 
-def expected_log_factor(mean: float, transfers: int) -> float:
+def expected_log_factor(mean_error: float, variance: float) -> float:
     """Posterior mean of the factor's logarithm: 0 but for a chance of `WRONG_P`, and then normal around 0.
 
     Args:
-        mean: Of the transfers' errors.
-        transfers: How many.
+        mean_error: Of transfers, in logarithms of rates.
+        variance: Of that mean around the factor's logarithm.
 
     Returns:
         The mean, shrunk: to nearly nothing while noise explains it, hardly once it does not.
     """
-    if transfers == 0:
-        return 0.0
-    noise, signal = NOISE_SD**2 / transfers, FACTOR_SD**2
+    signal = FACTOR_SD**2
     # of a factor against none, by the densities of the mean under both
-    log_evidence = 0.5 * (math.log(noise / (noise + signal)) + mean**2 * (1.0 / noise - 1.0 / (noise + signal)))
+    log_evidence = 0.5 * (
+        math.log(variance / (variance + signal)) + mean_error**2 * (1.0 / variance - 1.0 / (variance + signal))
+    )
     no_factor = (1.0 - WRONG_P) * math.exp(-log_evidence)
-    return WRONG_P / (WRONG_P + no_factor) * mean * signal / (signal + noise)
+    return WRONG_P / (WRONG_P + no_factor) * mean_error * signal / (signal + variance)
 
 
 def bits_until(received_bits: F8, time_s: float) -> F8:
