@@ -33,7 +33,7 @@ def expected_bps(view: PlanningView) -> float:
 
 
 class Heuristic(ABC):
-    """An agent that decides from the planning view and the mask alone."""
+    """An agent that decides from the planning view and the mask; `mcts` alone also keeps something of earlier views."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], *, seed: int | None = None) -> None:
         """Make the agent.

@@ -69,8 +69,8 @@ def load_student(env: gymnasium.Env[Any, Any], prior: str) -> "StudentAgent":
 class MCTSAgent(Heuristic):
     """Plans every decision by simulating sampled futures; see `ppgym.planning.planner.Planner`.
 
-    It knows the planning view alone: manifests, retention curves, `leave_p`, the device profile, the past throughputs. Of
-    earlier views of an episode it keeps by what factor its transfers came otherwise than foreseen (`hindsight.py`).
+    It knows the planning view alone: manifests, retention curves, `leave_p`, the device profile, the past throughputs.
+    Of an episode's earlier views it keeps by what factor its transfers came otherwise than foreseen (`hindsight.py`).
     The paper (PromptPream, arXiv 2602.09484) names the parts, a tree search with pruning over codecs and orders with
     network and compute decided together; how they are built is ppgym's own.
     """
@@ -109,8 +109,8 @@ class MCTSAgent(Heuristic):
             in_order: Ablation: True requests chunks in the order of the feed, a video complete before the next.
             one_unit: Ablation: True decodes each representation on its fastest unit alone.
             belief: Ablation: False plans for one future, of mean bandwidth and mean watch times, without hindsight.
-            hindsight: Ablation: False takes throughputs as they are; needed where the agent is not asked at every decision
-                of an episode, in order.
+            hindsight: Ablation: False takes throughputs as they are; needed where the agent is not asked at every
+                decision of an episode, in order.
             waste_weight: Factor on the weight of waste in planning.
             stall_weight: Factor on the weight of stalls in planning.
             prior: "student" begins each search with what the planner's student thinks of the actions, a path with what

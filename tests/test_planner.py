@@ -1,4 +1,4 @@
-"""The planner and its agent: the same view, the same decision; budgets, threads, ablations, explanation."""
+"""The planner and its agent: the same views, the same decisions; budgets, threads, ablations, explanation."""
 
 import math
 from dataclasses import replace

@@ -19,6 +19,7 @@ from ppgym.view import PlanningView
 WRONG_P = 0.3  # chance that there is a factor at all; ppgym's own assumption, as is the next
 FACTOR_SD = 0.3  # of its logarithm, where there is one
 MOST_ERROR = 1.0  # of a transfer's rate, in logarithms: an outage says little of a constant factor
+LEAST_SD = 0.2  # of the logarithm of a transfer's rate around what was foreseen, however alike the futures are
 
 
 class Foresight(NamedTuple):
@@ -106,9 +107,9 @@ class Hindsight:
         )
         logs = np.log(foreseen_bps)
         error = math.log(bits / flow_s) - float(logs.mean())
-        # As sure as the futures are of one another: little before the first throughput. That they follow a correction
-        # of the throughputs to the full is nearly so, once there are some.
-        precision = 1.0 / float(logs.var())
+        # Futures that are far apart, as before the first throughput, say little
+        precision = 1.0 / max(float(logs.var()), LEAST_SD**2)
+        # Uncorrected futures would have been off by the correction, too, once they follow throughputs more than a prior
         self._weighted_errors += precision * (min(max(error, -MOST_ERROR), MOST_ERROR) + then.log_factor)
         self._precision += precision
 

@@ -92,8 +92,9 @@ def prune(view: PlanningView, rules: Sequence[Rule], bps: float) -> tuple[Reques
 class Planner:
     """Plans by simulation. Its decision is a function of the view and the seed alone, but for a time budget.
 
-    So every plan grows a tree of its own: one that was kept from the decision before would make decisions depend on
-    how the view was come by, and its returns are from other futures than those in which the root's edges compete.
+    So every plan grows a tree of its own: one that was kept from the decision before would make plans depend on how the
+    view was come by, and its returns are from other futures than those in which the root's edges compete. What is kept
+    of earlier views, `hindsight.py` puts into the view.
     """
 
     def __init__(
