@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agents.claims import ONE_KNOB
 from ppgym.data import read_text, write_text
 from ppgym.intervals import bootstrap_interval
 from ppgym.records import qoe_of, read_records
@@ -63,11 +64,10 @@ def turned() -> str:
     lines = [["network", "waste weighed", "stalls weighed", "QoE", "stalls", "waste"]]
     measures = ("qoe_mean", "stall_s_per_min", "wasted_mbit_per_min")
     found = read("results/claims/claims.json")
-    episodes = {claim["scenario"]: claim["episodes"] for claim in found["claims"]}
     for scenario, points in by_scenario(found["points"]).items():
         best = max((point for point in points if point["agent"] != "mcts"), key=lambda point: point["qoe_mean"])
         for point in points:
-            if point["agent"] == "mcts" and point["episodes"] == episodes[scenario]:
+            if point["agent"] == "mcts" and point["params"] in ONE_KNOB:
                 weights = [f"{point['params'].get(f'{name}_weight', 1.0):g} times" for name in ("waste", "stall")]
                 changes = [f"{point[name] / best[name] - 1.0:+.0%}" for name in measures]
                 lines.append([place(point)[0], *weights, *changes])
