@@ -64,7 +64,7 @@ def turned() -> str:
     lines = [["network", "waste weighed", "stalls weighed", "QoE", "stalls", "waste"]]
     measures = ("qoe_mean", "stall_s_per_min", "wasted_mbit_per_min")
     found = read("results/claims/claims.json")
-    for scenario, points in by_scenario(found["points"]).items():
+    for points in by_scenario(found["points"]).values():
         best = max((point for point in points if point["agent"] != "mcts"), key=lambda point: point["qoe_mean"])
         for point in points:
             if point["agent"] == "mcts" and point["params"] in ONE_KNOB:
