@@ -65,7 +65,7 @@ ONE_KNOB: tuple[Mapping[str, Any], ...] = (
 WASTE_ALONE: tuple[Mapping[str, Any], ...] = tuple({"waste_weight": weight} for weight in WASTE_WEIGHTS[1:])
 """The weight of waste alone, outside the claims: what it saves is paid for by stalls."""
 
-FEW_EPISODES = 32  # of points outside the claims
+FEW_EPISODES = 32  # of points by the weight of waste alone
 
 ABLATIONS: dict[str, Mapping[str, Any]] = {
     "no prompts": {"prompts": False},

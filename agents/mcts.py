@@ -109,8 +109,8 @@ class MCTSAgent(Heuristic):
             in_order: Ablation: True requests chunks in the order of the feed, a video complete before the next.
             one_unit: Ablation: True decodes each representation on its fastest unit alone.
             belief: Ablation: False plans for one future, of mean bandwidth and mean watch times, without hindsight.
-            hindsight: Ablation: False takes throughputs as they are; needed where the agent is not asked at every
-                decision of an episode, in order.
+            hindsight: Ablation: False takes throughputs as they are. Set it to False, too, where the agent is not asked
+                at every decision of an episode, in order.
             waste_weight: Factor on the weight of waste in planning.
             stall_weight: Factor on the weight of stalls in planning.
             prior: "student" begins each search with what the planner's student thinks of the actions, a path with what

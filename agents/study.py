@@ -29,7 +29,7 @@ ERRORS: tuple[Mapping[str, float], ...] = (
 )
 BELIEVERS: Mapping[str, Mapping[str, Any]] = {
     "mcts": {"agent": "mcts"},
-    "mcts without hindsight": {"agent": "mcts", "hindsight": False},
+    "mcts without hindsight": {"agent": "mcts", "hindsight": False},  # second: what the first gains is over this one
     "pdas": {"agent": "pdas"},
     "dashlet": {"agent": "dashlet"},
 }
@@ -63,7 +63,7 @@ def study(
     workers: int = 1,
     output: Path | None = None,
 ) -> None:
-    """Play all of it and print three tables.
+    """Play all of it and print four tables.
 
     Args:
         episodes: Of each row.
@@ -97,6 +97,10 @@ def study(
         "wrong belief": [
             {"agent": name, "error": error_name(error), **difference(cell, mistaken[k - k % len(ERRORS)])}
             for k, ((name, error), cell) in enumerate(zip(mistakes, mistaken, strict=True))
+        ],
+        "hindsight": [
+            {"error": error_name(error), **difference(mistaken[k], mistaken[len(ERRORS) + k])}
+            for k, error in enumerate(ERRORS)
         ],
         "thinking time": [
             {"agent": agent, "charged": bool(overrides), **difference(cell, thinking[k % len(THINKERS)])}

@@ -109,7 +109,7 @@ def gain(row: dict[str, Any]) -> str:
 
 
 def cost(row: dict[str, Any]) -> str:
-    """What a gain takes from the planner's QoE; a dash where there is none."""
+    """How QoE differs from the planner's defaults for a gain; a dash where there is none."""
     return "\N{EN DASH}" if row["planner"] is None else signed(row["qoe_difference"], row["qoe_ci95"])
 
 
@@ -123,7 +123,9 @@ def ablations() -> str:
     """The planner without one of its parts, or with a rule that it leaves out."""
     lines = [["planner", "QoE / min", "difference, 95 %", "earns its place"]]
     for row in read("results/claims/claims.json")["ablations"]:
-        earned = {"holds": "yes", "does not hold": "not shown"}[row["holds"]]
+        low, high = row["ci95"]
+        costs = high < 0.0 if row["ablation"].startswith("with ") else low > 0.0
+        earned = "yes" if row["holds"] == "holds" else "no, it costs" if costs else "not shown"
         lines.append([row["ablation"], f"{row['qoe_mean']:.1f}", signed(row["difference"], row["ci95"]), earned])
     return markdown_table(lines)
 
@@ -163,6 +165,12 @@ def beliefs() -> str:
         right, *wrong = (found[agent, error] for error in errors)
         lines.append([agent, f"{right['qoe_mean']:.1f}", *(signed(row["difference"], row["ci95"]) for row in wrong)])
     return markdown_table(lines)
+
+
+def hindsight() -> str:
+    """What the planner gains by holding transfers against what it foresaw, by what it was told wrong."""
+    rows = read("results/planner/study.json")["hindsight"]
+    return markdown_table([[row["error"] for row in rows], [signed(row["difference"], row["ci95"]) for row in rows]])
 
 
 def thinking() -> str:
@@ -247,7 +255,7 @@ TABLES: dict[str, Callable[[], str]] = {
     table.__name__: table
     for table in (
         *(default, standings, margins, claims, turned, alone, answers),
-        *(ablations, pruning, budget, beliefs, thinking, student, students, seeds),
+        *(ablations, pruning, budget, beliefs, hindsight, thinking, student, students, seeds),
     )
 }
 

@@ -181,14 +181,19 @@ def test_the_commands_play_print_and_write_what_they_judge(
     assert validate(folder).records == 6 + 5
 
     monkeypatch.setattr(study, "BUDGETS", (4, 8))
-    monkeypatch.setattr(study, "BELIEVERS", {"pdas": {"agent": "pdas"}})
+    monkeypatch.setattr(study, "BELIEVERS", {name: {"agent": name} for name in ("pdas", "dashlet")})
     monkeypatch.setattr(study, "THINKERS", ("greedy",))
     study.study(episodes=1, output=tmp_path / "study")
     written = json.loads((tmp_path / "study" / "study.json").read_text(encoding="utf-8"))
     assert [row["simulations"] for row in written["budget"]] == [4, 8]
-    assert written["wrong belief"][0]["difference"] == 0.0 and len(written["wrong belief"]) == len(study.ERRORS)
+    assert written["wrong belief"][0]["difference"] == 0.0 and len(written["wrong belief"]) == 2 * len(study.ERRORS)
+    for gained, *rows in zip(
+        written["hindsight"], written["wrong belief"][:5], written["wrong belief"][5:], strict=True
+    ):
+        assert gained["error"] == rows[0]["error"] == rows[1]["error"]
+        assert gained["difference"] == pytest.approx(rows[0]["qoe_mean"] - rows[1]["qoe_mean"])
     assert [row["charged"] for row in written["thinking time"]] == [False, True]
-    assert validate(tmp_path / "study").records == 2 + len(study.ERRORS) + 2
+    assert validate(tmp_path / "study").records == 2 + 2 * len(study.ERRORS) + 2
 
 
 def test_an_explanation_begins_with_the_choice(capsys: pytest.CaptureFixture[str]) -> None:

@@ -140,6 +140,16 @@ def test_a_transfer_is_held_against_the_seconds_in_which_it_flowed(kwargs: dict[
     assert hindsight.log_factor == pytest.approx(believed(math.log(2e6 / expected_bps)), abs=1e-6)
 
 
+def test_the_seconds_in_which_a_transfer_flows_are_those_of_the_kernel() -> None:
+    """Thinking, then the round trip, then the flow: as the kernel tells the throughput of a request."""
+    env = PromptPreamEnv(rtt_s=0.25, charge_thinking_s=0.25)
+    env.reset(seed=0)
+    env.step(1)
+    view = env.planning_view()
+    flow_s = float(view.throughput_time_s[-1]) - 0.25 - 0.25
+    assert 8.0 * view.state.downloaded_bytes / flow_s == pytest.approx(float(view.throughput_bps[-1]))
+
+
 def test_bits_by_hand() -> None:
     received = np.array([[0.0, 9.0, 9.5, 10.0, 11.5, 13.0]]) * 1e6
     assert bits_until(received, 0.5) == pytest.approx([9e6])

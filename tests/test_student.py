@@ -199,6 +199,22 @@ def lesson() -> Lesson:
     return give_lesson(TEACHER, 1.0, 0.3, Job("low/snapdragon-8-elite/typical", {}, "train", "mcts", {}, 11))
 
 
+@pytest.mark.parametrize(("player", "sees_all"), [("mcts", True), ("greedy", False)])
+def test_who_sees_some_of_the_decisions_alone_has_no_hindsight(
+    player: str, sees_all: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[dict[str, Any]] = []
+
+    def refuse(*_: Any, **keywords: Any) -> None:
+        made.append(keywords)
+        raise RuntimeError("seen enough")
+
+    monkeypatch.setattr("agents.lessons.MCTSAgent", refuse)
+    with pytest.raises(RuntimeError, match="seen enough"):
+        give_lesson(TEACHER, 0.5, 0.3, Job("low/snapdragon-8-elite/typical", {}, "train", player, {}, 11))
+    assert made[0]["hindsight"] is sees_all
+
+
 def test_a_lesson_is_an_episode_with_comments(lesson: Lesson) -> None:
     env = PromptPreamEnv(split="train")
     env.reset(seed=11)

@@ -3,7 +3,7 @@
 The filter of `belief.py` takes the throughputs that it is told at their word. Here each transfer, by its bytes and the
 time that it took, is held against the futures that were drawn when it was asked for; where they err to one side again
 and again, the throughputs of the next views are corrected. RobustMPC (Yin et al., SIGCOMM'15) divides its forecasts by
-their largest late error; here is a posterior of the errors' mean, which stays at none until they tell otherwise.
+1 plus their largest recent error; here is a posterior of the errors' mean, which is none until they say otherwise.
 """
 
 import math
@@ -43,10 +43,11 @@ class Hindsight:
         self._begin()
 
     def _begin(self) -> None:
-        # Of the logarithms of rates that came by rates foreseen without any correction, each weighs by its precision
+        # Sums over transfers: of log(rate that came / rate that uncorrected futures foresaw) times its precision, and
+        # of the precisions
         self._weighted_errors = 0.0
         self._precision = 0.0
-        self._last = 0.0, 0.0
+        self._last = 0.0, 0.0  # time and bytes of the last view
         self._foresight: Foresight | None = None
 
     @property
@@ -69,7 +70,7 @@ class Hindsight:
         if now[0] < self._last[0] or now[1] < self._last[1]:
             self._begin()
         self._last = now
-        if self._foresight is not None and view.state.transfers == 0:
+        if self._foresight is not None:
             self._learn(self._foresight, view)
             self._foresight = None
         if self._precision == 0.0:
@@ -87,7 +88,7 @@ class Hindsight:
             view: The planning view, corrected.
             futures: As drawn for it.
         """
-        if view.state.transfers == 0 and view.params.parallel_downloads == 1:
+        if view.params.parallel_downloads == 1:
             received_bits = futures.links.bits.reshape(len(futures.states), -1) * view.params.link_efficiency
             counts = int(view.state.throughputs), float(view.state.downloaded_bytes)
             self._foresight = Foresight(view.time_s, *counts, self.log_factor, received_bits)
