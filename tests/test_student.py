@@ -290,11 +290,11 @@ def test_a_fit_finds_what_the_teacher_prefers(lesson: Lesson) -> None:
         loss = comment_loss(logits, *columns, temperature=0.1, regret_share=0.1).mean().item()
         return loss, float((logits.argmax(1).numpy() == wanted).mean())
 
-    how: dict[str, Any] = {"epochs": 12, "batch_size": 16, "learning_rate": 3e-3, "weight_power": 0.5}
+    how: dict[str, Any] = {"epochs": 48, "batch_size": 16, "learning_rate": 3e-3, "weight_power": 0.5}
     loss, agreement = judge()
     fit(network, sheet, temperature=0.1, regret_share=0.1, seed=0, **how)
     assert judge()[0] < loss - 0.3
-    assert judge()[1] > agreement
+    assert judge()[1] > agreement + 0.1
 
 
 def test_collated_sheets_keep_their_order(lesson: Lesson) -> None:
