@@ -20,7 +20,7 @@ from ppgym.planning.hindsight import (
     MOST_ERROR,
     WRONG_P,
     Hindsight,
-    bits_until,
+    bits_between,
     expected_log_factor,
 )
 from ppgym.view import PlanningView
@@ -152,12 +152,13 @@ def test_the_seconds_in_which_a_transfer_flows_are_those_of_the_kernel() -> None
 
 def test_bits_by_hand() -> None:
     received = np.array([[0.0, 9.0, 9.5, 10.0, 11.5, 13.0]]) * 1e6
-    assert bits_until(received, 0.5) == pytest.approx([9e6])
-    assert bits_until(received, 0.75) == pytest.approx([9.25e6])
-    assert bits_until(received, 2.5) == pytest.approx([13e6])
+    assert bits_between(received, 0.0, 0.5) == pytest.approx([9e6])
+    assert bits_between(received, 0.5, 0.75) == pytest.approx([0.25e6])
+    assert bits_between(received, 0.75, 2.5) == pytest.approx([3.75e6])
+    assert bits_between(received, 0.75, 3.0) == pytest.approx([3.75e6 + 9e6])  # it repeats
 
 
-def test_what_is_longer_than_what_was_drawn_is_held_against_all_of_it() -> None:
+def test_what_is_longer_than_what_was_drawn_is_held_against_the_link_that_repeats() -> None:
     view, hindsight = seen_view(), Hindsight()
     hindsight.foresee(hindsight.correct(view), drawn(view, 1e6, steps=4))
     hindsight.correct(after(view, 1, 1e6 / 8 * 10.0 * 0.9, 10.0))

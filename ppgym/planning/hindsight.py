@@ -12,14 +12,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ppgym.core.jit import njit
+from ppgym.core.link import bits_at
 from ppgym.core.state import F8, SIMULTANEOUS_S, new_states
 from ppgym.planning.belief import GRID_S, Futures
 from ppgym.view import PlanningView
 
 WRONG_P = 0.3  # chance that there is a factor at all; ppgym's own assumption, as is the next
 FACTOR_SD = 0.3  # of its logarithm, where there is one
-MOST_ERROR = 1.0  # of a transfer's rate, in logarithms: an outage says little of a constant factor
-LEAST_SD = 0.2  # of the logarithm of a transfer's rate around what was foreseen, however alike the futures are
+MOST_ERROR = 1.0  # of a transfer's rate, in logarithms: an outage says little of a constant factor; an assumption
+LEAST_SD = 0.2  # of the log of a transfer's rate around what was foreseen, however alike futures are; an assumption
 
 
 class Foresight(NamedTuple):
@@ -100,13 +102,9 @@ class Hindsight:
         bits = 8.0 * (view.state.downloaded_bytes - then.downloaded_bytes)
         start_s = view.params.charge_thinking_s + view.params.rtt_s
         flow_s = float(view.throughput_time_s[-1]) - then.time_s - start_s
-        end_s = min(start_s + flow_s, GRID_S * (then.received_bits.shape[1] - 1))
-        if end_s - start_s < SIMULTANEOUS_S:
+        if flow_s < SIMULTANEOUS_S:
             return
-        foreseen_bps = (bits_until(then.received_bits, end_s) - bits_until(then.received_bits, start_s)) / (
-            end_s - start_s
-        )
-        logs = np.log(foreseen_bps)
+        logs = np.log(bits_between(then.received_bits, start_s, start_s + flow_s) / flow_s)
         error = math.log(bits / flow_s) - float(logs.mean())
         # Futures that are far apart, as before the first throughput, say little
         precision = 1.0 / max(float(logs.var()), LEAST_SD**2)
@@ -134,18 +132,20 @@ def expected_log_factor(mean_error: float, variance: float) -> float:
     return WRONG_P / (WRONG_P + no_factor) * mean_error * signal / (signal + variance)
 
 
-def bits_until(received_bits: F8, time_s: float) -> F8:
-    """Bits that links deliver up to a time.
+@njit
+def bits_between(received_bits: F8, start_s: float, end_s: float) -> F8:
+    """Bits that links deliver between two times.
 
     Args:
-        received_bits: [M, steps + 1] by `GRID_S`.
-        time_s: From the first column on, at most to the last.
+        received_bits: [M, steps + 1] by `GRID_S`; past the end a link repeats.
+        start_s: From the first column on.
+        end_s: After it.
 
     Returns:
-        [M], straight between the columns.
+        [M].
     """
-    place = time_s / GRID_S
-    low = min(int(place), received_bits.shape[1] - 2)
-    before, after = received_bits[:, low], received_bits[:, low + 1]
-    bits: F8 = before + (place - low) * (after - before)
+    edges_s = GRID_S * np.arange(float(received_bits.shape[1]))
+    bits = np.empty(len(received_bits))
+    for i in range(len(received_bits)):
+        bits[i] = bits_at(edges_s, received_bits[i], end_s) - bits_at(edges_s, received_bits[i], start_s)
     return bits
