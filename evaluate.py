@@ -6,7 +6,7 @@ import sys
 # Read on import: a decision is a small batch, for which threads of one process only fight those of the other workers
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from agents.commands import app
+from agents.cli import app
 
 if __name__ == "__main__":
     try:

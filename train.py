@@ -1,4 +1,4 @@
-"""Trains agents and compares them with the heuristics: the command line. What it does is in `agents.training`."""
+"""Trains agents and compares them with the heuristics: the command line. What it does is in `agents.training.run`."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 
 import tyro
 
-from ppgym.scenario import DEFAULT_SCENARIO
+from ppgym.world.scenario import DEFAULT_SCENARIO
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,8 @@ def main() -> None:
     arguments: dict[str, Any] = {"agent": given.agent, "scenario": given.scenario, "overrides": overrides}
     arguments |= {"timesteps": given.timesteps, "device": given.device}
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read on import; where cores are shared, spinning costs all
-    from agents.training import train  # after parsing: --help shall not wait for a deep-learning library
-    from agents.trials import plan_trials, train_trials
+    from agents.training.run import train  # after parsing: --help shall not wait for a deep-learning library
+    from agents.training.sweep import plan_trials, train_trials
 
     try:
         trials = plan_trials(given.seed, given.seeds, given.hyperparams)

@@ -13,8 +13,8 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from agents.parameters import tuned_params
-from ppgym.data import suggest
+from agents.rules.parameters import tuned_params
+from ppgym.files import suggest
 
 
 class Agent(Protocol):
@@ -43,27 +43,27 @@ class Agent(Protocol):
 
 
 AGENTS: dict[str, str] = {
-    "random": "agents.heuristics:RandomLegal",
-    "on_demand": "agents.preload:OnDemand",
-    "next_one": "agents.preload:NextOne",
-    "douyin": "agents.preload:Douyin",
-    "static": "agents.preload:Static",
-    "fixed_preload": "agents.preload:FixedPreload",
-    "no_save": "agents.preload:NoSave",
-    "pdas": "agents.pdas:PDAS",
-    "dashlet": "agents.dashlet:Dashlet",
-    "douyin+prompt": "agents.preload:PromptDouyin",
-    "static+prompt": "agents.preload:PromptStatic",
-    "fixed_preload+prompt": "agents.preload:PromptFixedPreload",
-    "no_save+prompt": "agents.preload:PromptNoSave",
-    "pdas+prompt": "agents.pdas:PromptPDAS",
-    "dashlet+prompt": "agents.dashlet:PromptDashlet",
-    "greedy": "agents.greedy:Greedy",
+    "random": "agents.base:RandomLegal",
+    "on_demand": "agents.rules.preload:OnDemand",
+    "next_one": "agents.rules.preload:NextOne",
+    "douyin": "agents.rules.preload:Douyin",
+    "static": "agents.rules.preload:Static",
+    "fixed_preload": "agents.rules.preload:FixedPreload",
+    "no_save": "agents.rules.preload:NoSave",
+    "pdas": "agents.rules.pdas:PDAS",
+    "dashlet": "agents.rules.dashlet:Dashlet",
+    "douyin+prompt": "agents.rules.preload:PromptDouyin",
+    "static+prompt": "agents.rules.preload:PromptStatic",
+    "fixed_preload+prompt": "agents.rules.preload:PromptFixedPreload",
+    "no_save+prompt": "agents.rules.preload:PromptNoSave",
+    "pdas+prompt": "agents.rules.pdas:PromptPDAS",
+    "dashlet+prompt": "agents.rules.dashlet:PromptDashlet",
+    "greedy": "agents.rules.greedy:Greedy",
     "mcts": "agents.mcts:MCTSAgent",
-    "ppo": "agents.learned:PPOAgent",
-    "dqn": "agents.learned:DQNAgent",
-    "student": "agents.student:StudentAgent",
-    "clairvoyant": "agents.clairvoyant:Clairvoyant",
+    "ppo": "agents.learned.policies:PPOAgent",
+    "dqn": "agents.learned.policies:DQNAgent",
+    "student": "agents.learned.student:StudentAgent",
+    "clairvoyant": "agents.clairvoyant.agent:Clairvoyant",
 }
 """Import path of each name's class."""
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
-from agents.heuristics import Heuristic, Mask
+from agents.base import Heuristic, Mask
 from ppgym.core.state import LOOKAHEAD, NO_ENTRY, SLOTS
-from ppgym.data import suggest
+from ppgym.files import suggest
+from ppgym.planning.bandwidth_calibration import Hindsight
 from ppgym.planning.explain import Explanation, explain
-from ppgym.planning.hindsight import Hindsight
 from ppgym.planning.planner import Plan, Planner, PlannerKnobs
 from ppgym.planning.pruning import DEFAULT_RULES, RULES
-from ppgym.view import PlanningView
+from ppgym.planning_view import PlanningView
 
 if TYPE_CHECKING:
-    from agents.student import StudentAgent
+    from agents.learned.student import StudentAgent
 
 # With a student's opinion, which is a better one
 PRIOR_KNOBS = {"root_actions": 4, "advantage_sd": 0.2, "fast_advantage_sd": 0.2}
@@ -61,7 +61,7 @@ def load_student(env: gymnasium.Env[Any, Any], prior: str) -> "StudentAgent":
     Returns:
         The agent.
     """
-    from agents.student import StudentAgent
+    from agents.learned.student import StudentAgent
 
     return StudentAgent(env, weights=None if prior == "student" else prior)
 

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agents.claims import ONE_KNOB
-from ppgym.data import read_text, write_text
-from ppgym.intervals import bootstrap_interval
-from ppgym.records import qoe_of, read_records
-from ppgym.standings import markdown_rows, markdown_standings, markdown_table
-from ppgym.summary import Row, Standing
+from agents.studies.paper_claims import ONE_KNOB
+from ppgym.benchmark.bootstrap import bootstrap_interval
+from ppgym.benchmark.records import qoe_of, read_records
+from ppgym.benchmark.summary import Row, Standing
+from ppgym.benchmark.tables import markdown_rows, markdown_standings, markdown_table
+from ppgym.files import read_text, write_text
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

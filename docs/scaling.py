@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from agents import agent_params, make_agent
-from ppgym.benchmark import plan_jobs, play_episode
-from ppgym.engines import run_jobs
-from ppgym.scenario import DEFAULT_SCENARIO
+from ppgym.benchmark.episodes import plan_jobs, play_episode
+from ppgym.benchmark.workers import run_jobs
+from ppgym.world.scenario import DEFAULT_SCENARIO
 
 EPISODES = 48  # about half a minute on one worker
 PLAY = functools.partial(play_episode, make_agent, agent_params)

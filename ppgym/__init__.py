@@ -5,13 +5,13 @@ What lives here: the version, the registration of the environment and the public
 
 import gymnasium
 
-from ppgym.catalog import Catalog, Representation, Video
 from ppgym.core.state import Episode
-from ppgym.devices import DeviceProfile
-from ppgym.scenario import QoEWeights, Scenario, make_world, sample_episode
-from ppgym.traces import NetworkTrace
-from ppgym.view import PlanningView
-from ppgym.viewers import RetentionCurve, ViewerProfile
+from ppgym.planning_view import PlanningView
+from ppgym.world.devices import DeviceProfile
+from ppgym.world.networks import NetworkTrace
+from ppgym.world.scenario import QoEWeights, Scenario, make_world, sample_episode
+from ppgym.world.videos import Catalog, Representation, Video
+from ppgym.world.viewers import RetentionCurve, ViewerProfile
 
 __version__ = "0.1.0"
 

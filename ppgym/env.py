@@ -1,7 +1,7 @@
 """The Gymnasium shell around the kernel, and the reference documentation of the decision process.
 
 No physics is here: the kernel moves the state (`ppgym.core`), the scenario says what the world is
-(`ppgym.scenario`). The class's docstring is the specification that users read.
+(`ppgym.world.scenario`). The class's docstring is the specification that users read.
 """
 
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from ppgym.core.episodes import Episodes, drawn_watch_s, view_episode
 from ppgym.core.observation import describe_observation, observation_fields
 from ppgym.core.state import EVENT_DTYPE, UNIT_NAMES, EventLog, new_states
 from ppgym.core.step import INFO_COLUMNS, RESTART, STEP, new_results, step_many
+from ppgym.planning_view import PlanningView, make_view
 from ppgym.rendering import Timeline, render_ansi, render_rgb
-from ppgym.scenario import DEFAULT_SCENARIO, Option, Scenario, World, make_rng, make_world
-from ppgym.view import PlanningView, make_view
+from ppgym.world.scenario import DEFAULT_SCENARIO, Option, Scenario, World, make_rng, make_world
 
 Observation = npt.NDArray[np.float32]
 
@@ -137,7 +137,7 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
     ```
 
     `scenario` is `network/device/viewer`, `split` is "train", "validation" or "test" (which share no trace, no
-    video and no stream of seeds), and any field of `ppgym.scenario.Scenario` overrides.
+    video and no stream of seeds), and any field of `ppgym.world.scenario.Scenario` overrides.
 
     ## References
 
@@ -167,7 +167,7 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
             scenario: Name of a scenario, or one ready made.
             split: "train", "validation" or "test".
             render_mode: None, "ansi" or "rgb_array".
-            **overrides: Fields of `ppgym.scenario.Scenario`, as JSON would hold them.
+            **overrides: Fields of `ppgym.world.scenario.Scenario`, as JSON would hold them.
 
         Raises:
             ValueError: Unknown name, field, split or render mode, or a value out of range.

@@ -18,7 +18,7 @@ from ppgym.core.actions import action_count
 from ppgym.core.state import new_states
 from ppgym.core.step import INFO_COLUMNS, RESTART, SKIP, STEP, new_results, step_many
 from ppgym.env import INVALID_ACTION, VIDEOS_WATCHED, PromptPreamEnv
-from ppgym.scenario import DEFAULT_SCENARIO, Option, Scenario, World, make_rng, make_world
+from ppgym.world.scenario import DEFAULT_SCENARIO, Option, Scenario, World, make_rng, make_world
 
 Observations = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
@@ -55,7 +55,7 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
             scenario: Name of a scenario, or one ready made.
             split: "train", "validation" or "test".
             autoreset_mode: "NextStep", "SameStep" or "Disabled".
-            **overrides: Fields of `ppgym.scenario.Scenario`, as JSON would hold them.
+            **overrides: Fields of `ppgym.world.scenario.Scenario`, as JSON would hold them.
 
         Raises:
             ValueError: A bad number, name, field, split or mode.

@@ -16,7 +16,7 @@ from ppgym.core.episodes import Episodes
 from ppgym.core.state import NO_ENTRY
 from ppgym.core.step import INFO_COLUMNS
 from ppgym.env import PromptPreamEnv
-from ppgym.view import PlanningView
+from ppgym.planning_view import PlanningView
 
 SCENARIOS = [
     {},

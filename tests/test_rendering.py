@@ -28,8 +28,8 @@ from ppgym.core.state import (
     UNIT_NAMES,
 )
 from ppgym.rendering import Span, Timeline, headline, render_ansi, render_rgb, representation_colours
-from tests.kernel import KernelSimulator
-from tests.worlds import World, worlds
+from tests.core.kernel import KernelSimulator
+from tests.core.worlds import World, worlds
 
 NPU, VDEC = 2, 3
 PIXELS, PROMPT = 0, 1  # options: h264-750k on vdec, prompt-r4 on npu

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PROGRAM = """
 import json
 import ppgym, gymnasium
-from ppgym.data import data_root
+from ppgym.files import data_root
 
 env = gymnasium.make("PromptPream-v0")
 observation, info = env.reset(seed=0)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ppgym.catalog import SCHEMA as CATALOG_SCHEMA
-from ppgym.catalog import default_ladder, generate_feed_videos
-from ppgym.data import write_text
-from ppgym.devices import DecodeRow, DeviceProfile
-from ppgym.traces import NETWORKS, generate_trace
-from ppgym.viewers import SCHEMA as VIEWER_SCHEMA
+from ppgym.files import write_text
+from ppgym.world.devices import DecodeRow, DeviceProfile
+from ppgym.world.networks import NETWORKS, generate_trace
+from ppgym.world.videos import SCHEMA as CATALOG_SCHEMA
+from ppgym.world.videos import default_ladder, generate_feed_videos
+from ppgym.world.viewers import SCHEMA as VIEWER_SCHEMA
 
 # split: seeds of its traces, the same for every network; their starts are picked so that the class means of every
 # split lie within 5 % of their targets
@@ -54,7 +54,7 @@ def make_videos(output: Path) -> None:
     for split, (seed, count) in VIDEO_SEEDS.items():
         head = {
             "schema": CATALOG_SCHEMA,
-            "provenance": f"generated: ppgym.catalog.generate_feed_videos(seed={seed}, count={count})",
+            "provenance": f"generated: ppgym.world.videos.generate_feed_videos(seed={seed}, count={count})",
             "representations": [r.name for r in default_ladder() if not r.is_prompt],
         }
         rungs = {v.name: v.chunk_bytes.T.astype(int).tolist() for v in generate_feed_videos(seed, count)}

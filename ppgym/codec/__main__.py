@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from ppgym.data import suggest
+from ppgym.files import suggest
 
 # Each command's function; its module is imported only when it is called for
 COMMANDS = {

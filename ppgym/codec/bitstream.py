@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ppgym.codec import entropy
-from ppgym.data import write_bytes
+from ppgym.files import write_bytes
 
 U1 = npt.NDArray[np.uint8]
 F4 = npt.NDArray[np.float32]

@@ -14,7 +14,7 @@ from ppgym.codec.ladder import Generator, measure_ladder, split_seconds
 from ppgym.codec.metrics import psnr_db, ssim
 from ppgym.codec.picture import side_by_side
 from ppgym.codec.pixel import decode_pixels, encode_within, fit_frames, read_clip, write_mp4
-from ppgym.data import write_bytes, write_text
+from ppgym.files import write_bytes, write_text
 
 U1 = npt.NDArray[np.uint8]
 

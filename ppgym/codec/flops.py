@@ -55,7 +55,7 @@ def _count(module: nn.Module, *inputs: Any) -> int:
 
 
 def flops_law(generator: Generator, side_px: int) -> tuple[float, float, float]:
-    """The coefficients of `ppgym.devices.DecodeRow.flops`, through the counts at three sizes.
+    """The coefficients of `ppgym.world.devices.DecodeRow.flops`, through the counts at three sizes.
 
     Args:
         generator: As for `count_flops`.

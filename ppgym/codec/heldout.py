@@ -22,7 +22,7 @@ from ppgym.codec.generator import Frames, Generator, load_generator
 from ppgym.codec.ladder import CLAMPED_LOW, RateCurve
 from ppgym.codec.metrics import psnr_db, ssim
 from ppgym.codec.prompt import invert_prompt
-from ppgym.data import write_text
+from ppgym.files import write_text
 
 PIXEL_CODECS: Final = ("h264", "hevc")
 RATE_FACTORS: Final = range(51, 18, -3)

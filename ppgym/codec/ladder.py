@@ -1,6 +1,6 @@
 """Measured ladders: what each representation of a clip takes and gives, with one's own generator.
 
-The table that `measure_ladder` makes takes the place of the published one (`ppgym.catalog.load_ladder`). What a
+The table that `measure_ladder` makes takes the place of the published one (`ppgym.world.videos.load_ladder`). What a
 representation is worth is its *H.264-equivalent bitrate*: the rate at which H.264 reaches the same SSIM on the same
 clip.
 """
@@ -17,10 +17,10 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from ppgym.catalog import LADDER_SCHEMA, PIXEL_BPS, PROMPT_RANKS
 from ppgym.codec.bitstream import PromptChunk
 from ppgym.codec.metrics import lpips, psnr_db, ssim
 from ppgym.codec.pixel import CHUNK_S, ENCODERS, decode_pixels, encode_at_crf, encode_chunks, fit_frames
+from ppgym.world.videos import LADDER_SCHEMA, PIXEL_BPS, PROMPT_RANKS
 
 U1 = npt.NDArray[np.uint8]
 
@@ -190,7 +190,7 @@ def measure_ladder(
         report: Called with a line on each representation.
 
     Returns:
-        The table, as `ppgym.catalog.load_ladder` reads it from JSON. Seconds are medians over the chunks.
+        The table, as `ppgym.world.videos.load_ladder` reads it from JSON. Seconds are medians over the chunks.
 
     Raises:
         ValueError: Not such frames.

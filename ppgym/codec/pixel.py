@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ppgym.codec.metrics import check_frames
-from ppgym.data import suggest, write_bytes
+from ppgym.files import suggest, write_bytes
 
 U1 = npt.NDArray[np.uint8]
 

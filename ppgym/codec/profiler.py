@@ -1,8 +1,8 @@
 """The command `profile`: this machine's device profile, from the user's cache or measured now.
 
 What is answered from the cache needs neither PyTorch nor the model; measuring is in `timing.py`, FLOPs in `flops.py`.
-A profile is kept under the machine (`ppgym.machine`) and under everything else that its figures depend on: the
-request, the model's files, the versions of the libraries, the number of threads.
+A profile is kept under the machine (`ppgym.world.this_machine`) and under everything else that its figures depend on:
+the request, the model's files, the versions of the libraries, the number of threads.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from filelock import FileLock
 
 from ppgym.core.state import UNIT_NAMES, UNITS
-from ppgym.data import read_json
-from ppgym.devices import SCHEMA, DecodeRow, DeviceProfile
-from ppgym.machine import Machine, digest, profile_folder, software, this_machine
+from ppgym.files import read_json
+from ppgym.world.devices import SCHEMA, DecodeRow, DeviceProfile
+from ppgym.world.this_machine import Machine, digest, profile_folder, software, this_machine
 
 if TYPE_CHECKING:
     from ppgym.codec.generator import Generator

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppgym.catalog import default_ladder
 from ppgym.core.actions import WAIT, Mask, action_count, fill_mask, find_candidates
 from ppgym.core.episodes import EpisodeLaw, Links
 from ppgym.core.jit import njit
@@ -33,12 +32,13 @@ from ppgym.core.state import (
     Params,
     new_states,
 )
-from ppgym.devices import DecodeRow, DeviceProfile
 from ppgym.mmgc.kernel import CHUNK_MS, F8, PAYLOAD_SHARE, RATES_KBPS, RTT_MS, RUNGS, VIDEOS
 from ppgym.mmgc.policies import Action
 from ppgym.mmgc.session import MMGCPlayer
-from ppgym.scenario import QOE_PRESETS, Scenario, World, make_options
-from ppgym.view import PlanningView, make_view
+from ppgym.planning_view import PlanningView, make_view
+from ppgym.world.devices import DecodeRow, DeviceProfile
+from ppgym.world.scenario import QOE_PRESETS, Scenario, World, make_options
+from ppgym.world.videos import default_ladder
 
 WAIT_MS = 500.0  # the sleep that stands for WAIT, as in the official policies
 LEAST_FLOW_MS = 0.5  # a delay of the round trip alone, in whole ms, hides a flow shorter than this

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ppgym.data import read_text, suggest
+from ppgym.files import read_text, suggest
 from ppgym.mmgc.kernel import F8, I8, NO_RUNG, RUNGS, VIDEOS
 from ppgym.mmgc.session import MMGCSession
 

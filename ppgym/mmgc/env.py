@@ -14,13 +14,13 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS
-from ppgym.data import suggest
+from ppgym.files import suggest
 from ppgym.mmgc.client import OPTIONS, Client
 from ppgym.mmgc.dataset import MMGCDataset, Seeds, viewer_seeds
 from ppgym.mmgc.kernel import BANDWIDTH_WEIGHT, REBUFFER_WEIGHT, VIDEOS
 from ppgym.mmgc.session import ABORT_SCORE, MMGCResult, MMGCSession, MMGCStep
-from ppgym.scenario import Option, World
-from ppgym.view import PlanningView
+from ppgym.planning_view import PlanningView
+from ppgym.world.scenario import Option, World
 
 Observation = npt.NDArray[np.float32]
 

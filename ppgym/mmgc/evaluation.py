@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 import ppgym
-from ppgym.data import read_json, write_text
+from ppgym.files import read_json, write_text
 from ppgym.mmgc.dataset import MMGCDataset, viewer_seeds
 from ppgym.mmgc.policies import OFFICIAL_POLICIES, AlgorithmFactory
 from ppgym.mmgc.runner import load_solution, play

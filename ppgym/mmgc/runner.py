@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ppgym.data import suggest
+from ppgym.files import suggest
 from ppgym.mmgc.dataset import MMGCDataset, Seeds
 from ppgym.mmgc.policies import Action, Algorithm, AlgorithmFactory
 from ppgym.mmgc.session import MMGCResult, MMGCSession

@@ -16,7 +16,7 @@ from ppgym.core.episodes import SHORTEST_WATCH_S, Episodes, Links, take_episode
 from ppgym.core.jit import kernel
 from ppgym.core.observation import position_s
 from ppgym.core.state import F8, NO_ENTRY, SLOTS, CatalogArrays, Episode, Params, Record
-from ppgym.view import PlanningView
+from ppgym.planning_view import PlanningView
 
 GRID_S = 0.5  # step of a sampled link
 JITTERS = 16  # decode factors drawn of a video, so that its chunks 16 apart share one

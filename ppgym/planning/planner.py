@@ -29,7 +29,7 @@ from ppgym.planning.rollout import (
 )
 from ppgym.planning.search import Scratch, SearchKnobs, new_scratch, prior_values, search_edges
 from ppgym.planning.tree import ROOT, Tree, new_tree, plant
-from ppgym.view import PlanningView
+from ppgym.planning_view import PlanningView
 
 LINK_PAST_HORIZON_S = 10.0  # drawn beyond the horizon, for the step that crosses it
 MS_PER_S = 1000.0

@@ -27,7 +27,7 @@ from ppgym.core.state import (
     Params,
     Record,
 )
-from ppgym.view import PlanningView
+from ppgym.planning_view import PlanningView
 
 Flags = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]

@@ -64,7 +64,8 @@ class RolloutPolicy(NamedTuple):
     fast network is never played pure, and until there are more than a few both rates are one.
 
     Found by evolution (CMA-ES) on the training split, over networks and devices, in several runs that went on from each
-    other (`python -m agents.evolution`). Those for a fast network began from the others and evolved with `--scenarios
+    other (`python -m agents.studies.rollout_evolution`). Those for a fast network began from the others and evolved
+    with `--scenarios
     high/snapdragon-8-gen-2/typical high/pixels-only/typical high/snapdragon-8-elite/typical`. The best policy by itself
     is not the best to plan with: some that were better alone were left because the planner fared worse with them on the
     validation split.

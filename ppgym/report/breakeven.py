@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from ppgym.data import read_json
+from ppgym.files import read_json
 from ppgym.report.figures import blank_layout
 
 GAIN_COLOURS = ((0.0, "#12549e"), (0.25, "#7fb2e0"), (0.5, "#f3f1ee"), (0.75, "#f5b64d"), (1.0, "#b45309"))

@@ -18,7 +18,7 @@ from typing import Any
 from plotly.offline import get_plotlyjs
 
 import ppgym
-from ppgym.data import write_text
+from ppgym.files import write_text
 from ppgym.report.breakeven import Plane, breakeven_figure, read_planes
 from ppgym.report.figures import qoe_figure, terms_figure, trade_off_figure
 from ppgym.report.player import Explain, choose_episodes, episode_block, stage
@@ -40,7 +40,7 @@ def write_report(
 
     Args:
         path: The page; written whole or not at all.
-        folder: What `ppgym.leaderboard.run` wrote.
+        folder: What `ppgym.benchmark.run.run` wrote.
         breakeven: File of a break-even map, see `ppgym.report.breakeven.read_planes`; no map where None.
         episodes_per_scenario: Episodes of each scenario in the player.
         explain: Explains each decision of one of the planner's records, in the order of its actions.

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ppgym.benchmark.records import Record
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.env import PromptPreamEnv
-from ppgym.records import Record
 from ppgym.rendering import ABORTED, CANCELLED, STALL, Span, Timeline
 from ppgym.report.figures import css
 from ppgym.report.results import PLANNER, Results, leader, qoe_by_seed
-from ppgym.scenario import Scenario
+from ppgym.world.scenario import Scenario
 
 Explain = Callable[[Record], list[dict[str, Any]]]
 

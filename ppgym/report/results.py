@@ -1,6 +1,6 @@
 """What a run's folder says, in the shape that the page shows: rows, episodes, and the mean over scenarios.
 
-Files are read by `ppgym.records`; nothing is drawn here.
+Files are read by `ppgym.benchmark.records`; nothing is drawn here.
 """
 
 from collections import defaultdict
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ppgym.data import read_json
-from ppgym.records import Record, qoe_of, read_records
+from ppgym.benchmark.records import Record, qoe_of, read_records
+from ppgym.files import read_json
 
 Row = dict[str, Any]  # of results.json, or made here in its image
 REQUIRED = (

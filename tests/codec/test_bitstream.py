@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import IDENTITY, make_chunk
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ppgym.codec import entropy
 from ppgym.codec.bitstream import PARAMETERS, PpvFile, PromptChunk, check_generator, write_ppv
+from tests.codec.fakes import IDENTITY, make_chunk
 
 GOLDEN = (
     "5043010123456789abcdef40601e011e06030208040a0a09050038062000cdcccc3d8988083eabaa2a3ecdcc4c3e02202122"

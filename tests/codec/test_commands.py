@@ -8,18 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import FakeGenerator, fake_inversion, make_chunk, moving_clip
+
+from tests.codec.fakes import FakeGenerator, fake_inversion, make_chunk, moving_clip
 
 pytest.importorskip("av")
 pytest.importorskip("tyro")
 
 from PIL import Image
 
-from ppgym.catalog import load_ladder
 from ppgym.codec import commands
 from ppgym.codec.__main__ import main
 from ppgym.codec.bitstream import PpvFile, write_ppv
 from ppgym.codec.pixel import read_clip, write_mp4
+from ppgym.world.videos import load_ladder
 
 
 @pytest.fixture(autouse=True)

@@ -9,11 +9,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from fakes import IDENTITY, FakeGenerator, fake_inversion, moving_clip
 
 import ppgym  # noqa: F401  (registers the environment)
-from ppgym.catalog import default_ladder, load_catalog, load_ladder
-from ppgym.scenario import Scenario, make_world
+from ppgym.world.scenario import Scenario, make_world
+from ppgym.world.videos import default_ladder, load_catalog, load_ladder
+from tests.codec.fakes import IDENTITY, FakeGenerator, fake_inversion, moving_clip
 
 pytest.importorskip("av")
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import moving_clip
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from tests.codec.fakes import moving_clip
 
 pytest.importorskip("av")
 

@@ -20,16 +20,16 @@ import pytest
 import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
 
-from ppgym.catalog import default_ladder
 from ppgym.codec import profiler, timing
 from ppgym.codec.__main__ import main
 from ppgym.codec.flops import count_flops, flops_law, peak_flops
 from ppgym.codec.generator import BUNDLE, SD_TURBO_UNET, Generator, load_generator
 from ppgym.codec.profiler import Request, best_pass, chunk_seconds, machine_profile, make_profile, spread
 from ppgym.codec.timing import Stage, Stopwatch, make_pass, repeat, resize, slowdowns, time_passes
-from ppgym.devices import DeviceProfile
-from ppgym.machine import Machine
-from ppgym.scenario import Scenario, make_world
+from ppgym.world.devices import DeviceProfile
+from ppgym.world.scenario import Scenario, make_world
+from ppgym.world.this_machine import Machine
+from ppgym.world.videos import default_ladder
 
 REQUEST = Request(("cpu",), "tiny", 64)
 MACHINE = Machine("Some CPU", 4, 16, "Some GPU", "1.2")
@@ -150,8 +150,8 @@ def test_what_a_time_depends_on_is_in_the_key(monkeypatch: pytest.MonkeyPatch, t
         assert not machine_profile(dataclasses.replace(REQUEST, **changed), measure=measure)[2]
     elsewhere: list[tuple[str, Callable[[], Any]]] = [
         ("ppgym.codec.profiler.software", lambda: {"torch": "9"}),
-        ("ppgym.machine.this_machine", lambda: MACHINE),
-        ("ppgym.machine.this_machine", lambda: dataclasses.replace(MACHINE, driver="1.3")),
+        ("ppgym.world.this_machine.this_machine", lambda: MACHINE),
+        ("ppgym.world.this_machine.this_machine", lambda: dataclasses.replace(MACHINE, driver="1.3")),
     ]
     for name, answer in elsewhere:
         with monkeypatch.context() as patch:
@@ -191,7 +191,7 @@ import dataclasses, pathlib, time
 import platformdirs
 platformdirs.user_cache_path = lambda name: pathlib.Path({str(tmp_path / "cache")!r}) / name
 from ppgym.codec.profiler import Request, machine_profile
-from ppgym.devices import DeviceProfile
+from ppgym.world.devices import DeviceProfile
 
 def measure(request):
     with open({str(tmp_path / "measured")!r}, "a") as file:

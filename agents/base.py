@@ -1,0 +1,97 @@
+"""What policies by rule share: they decide from the planning view, from public facts and what has happened.
+
+The rules themselves are in `preload.py`, `pdas.py`, `dashlet.py` and `greedy.py`; here is the one that draws.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+
+from ppgym.env import PromptPreamEnv
+from ppgym.planning_view import PlanningView
+
+Mask = npt.NDArray[Any]
+
+THROUGHPUTS = 5  # samples that an estimate rests on
+FIRST_BPS = 1e6  # an estimate before the first transfer has ended; an assumption
+
+
+def expected_bps(view: PlanningView) -> float:
+    """Harmonic mean of the last throughputs.
+
+    Args:
+        view: The planning view.
+
+    Returns:
+        Bits per second of one transfer; `FIRST_BPS` before the first has ended.
+    """
+    seen = view.throughput_bps[-THROUGHPUTS:]
+    return len(seen) / float((1.0 / seen).sum()) if len(seen) else FIRST_BPS
+
+
+class Heuristic(ABC):
+    """An agent that decides from the planning view and the mask; `mcts` alone also keeps something of earlier views."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], *, seed: int | None = None) -> None:
+        """Make the agent.
+
+        Args:
+            env: The environment that it will act in.
+            seed: Seeds what the agent draws itself; most draw nothing.
+        """
+        self.env: PromptPreamEnv = env.unwrapped  # type: ignore[assignment]
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+        action_masks: Mask | None = None,
+    ) -> tuple[int, Any]:
+        """Decide; see `agents.Agent`. The observation is not read: the planning view says the same in full."""
+        view = self.env.planning_view()
+        return self.decide(view, view.action_mask if action_masks is None else action_masks), state
+
+    @abstractmethod
+    def decide(self, view: PlanningView, mask: Mask) -> int:
+        """Choose an action.
+
+        Args:
+            view: What a client may know.
+            mask: [1 + S * L * O], true where an action is legal.
+
+        Returns:
+            A legal action.
+        """
+
+
+class RandomLegal(Heuristic):
+    """Draws uniformly from the legal actions. Knows the mask alone."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], *, seed: int | None = None) -> None:
+        """Make the agent; see `Heuristic`."""
+        super().__init__(env, seed=seed)
+        self._rng = np.random.default_rng(seed)
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+        action_masks: Mask | None = None,
+    ) -> tuple[int, Any]:
+        """Draw; see `agents.Agent`. It draws even if asked to be deterministic, for it has no better."""
+        return self._draw(self.env.action_masks() if action_masks is None else action_masks), state
+
+    def decide(self, view: PlanningView, mask: Mask) -> int:
+        """Draw; see `Heuristic.decide`."""
+        return self._draw(mask)
+
+    def _draw(self, mask: Mask) -> int:
+        legal = np.flatnonzero(mask)
+        return int(legal[self._rng.integers(len(legal))])

@@ -1,0 +1,313 @@
+"""The commands of evaluate.py: their arguments, and the call that each makes.
+
+What they do is in `ppgym.benchmark.run`, `ppgym.report`, `ppgym.benchmark.speed`, `ppgym.mmgc`,
+`ppgym.world.device_table` and modules of `agents`.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from agents import UNRANKED, agent_params, make_agent
+from agents.clairvoyant.agent import episode_bound
+from agents.studies.breakeven import find_breakeven
+from agents.studies.explanation import explain_record, print_explanation
+from agents.studies.paper_claims import SCENARIOS, check_claims
+from agents.studies.planner import study as study_planner
+from agents.studies.planner_speed import measure_planner
+from agents.studies.tuning import tune as tune_agent
+from ppgym import mmgc
+from ppgym.benchmark import episodes as benchmark
+from ppgym.benchmark import leaderboard as submissions
+from ppgym.benchmark import run as leaderboard
+from ppgym.benchmark import speed as simulator_speed
+from ppgym.benchmark.summary import REFERENCE
+from ppgym.benchmark.tables import print_board, to_csv, to_markdown
+from ppgym.files import write_text
+from ppgym.report import write_report
+from ppgym.world import device_table
+from ppgym.world.devices import DEVICES, DeviceProfile
+from ppgym.world.scenario import DEFAULT_SCENARIO
+
+CONTESTANTS = ("mcts", "ppo", "greedy", "dashlet", "pdas", "fixed_preload", "next_one", "on_demand", "random")
+BREAKEVEN = Path(__file__).parents[1] / "docs" / "results" / "breakeven" / "breakeven.json"  # the committed map
+
+app = tyro.extras.SubcommandApp()
+
+
+@app.command
+def run(
+    agents: tuple[str, ...] = CONTESTANTS,
+    scenarios: tuple[str, ...] = (),
+    suite: str = "quick",
+    episodes: int | None = None,
+    seed: int = 0,
+    engine: str = "local",
+    workers: int | None = None,
+    baseline: str = REFERENCE,
+    output: Path | None = None,
+    report: Path | None = None,
+    episodes_in_report: int = 3,
+    clairvoyant: bool = False,
+    network: Path | None = None,
+    videos: Path | None = None,
+    viewers: Path | None = None,
+) -> None:
+    """Play agents on paired episodes of the test split and print the table.
+
+    It ends with a bound that no policy exceeds. With on_demand among the agents, each row shows which share of the way
+    from there to the bound the agent has come.
+
+    Args:
+        agents: Names, or import paths module:Class.
+        scenarios: Names network/device/viewer; the suite's where none is given.
+        suite: Which suite: quick, standard or full.
+        episodes: Of each scenario; the suite's number by default.
+        seed: First seed.
+        engine: local (processes), or ray: the cluster that RAY_ADDRESS names, a local one by default.
+        workers: Processes, or Ray tasks at once; as many as there are CPUs by default.
+        baseline: Agent that the others are compared with.
+        output: Folder for records.jsonl, results.json, results.csv and README.md. A run that was interrupted goes on
+            there.
+        report: Write the run as one HTML page that needs no network. Where no output is given, its records go into the
+            folder NAME.run beside it. What the planner had in mind takes the page about five seconds an episode.
+        episodes_in_report: Episodes of each scenario that the page's player shows.
+        clairvoyant: Show also the best schedule that a search with full knowledge finds, unranked. It takes one to two
+            seconds an episode, once: schedules are kept in the user's cache.
+        network: Folder of real traces, in the layout of the MMGC 2022 challenge.
+        videos: Folder of real videos, in that layout.
+        viewers: Folder of real retention curves, in that layout; goes with videos.
+    """
+    chosen = benchmark.suite(suite)
+    if report is not None and output is None:
+        output = report.with_suffix(".run")
+    folders = {"network": network, "videos": videos, "viewers": viewers}
+    if clairvoyant and "clairvoyant" not in agents:
+        agents = (*agents, "clairvoyant")
+    board = leaderboard.run(
+        make_agent,
+        agents,
+        scenarios or chosen.scenarios,
+        episodes=chosen.episodes if episodes is None else episodes,
+        seed=seed,
+        engine=engine,
+        workers=os.cpu_count() if engine == "local" and workers is None else workers,
+        baseline=baseline,
+        output=output,
+        overrides={key: str(folder) for key, folder in folders.items() if folder is not None},
+        read_params=agent_params,
+        bound=episode_bound,
+        unranked=UNRANKED,
+    )
+    if output is not None:
+        write_text(output / "results.csv", to_csv(board.rows))
+        write_text(output / "README.md", to_markdown(board))
+    print_board(board)
+    if report is not None and output is not None:
+        breakeven = BREAKEVEN if BREAKEVEN.is_file() else None
+        write_report(
+            report, output, breakeven=breakeven, episodes_per_scenario=episodes_in_report, explain=explain_record
+        )
+
+
+@app.command(name="leaderboard")
+def public_board(
+    suite: str = "standard",
+    submit: Path | None = None,
+    root: Path = Path("docs/leaderboard"),
+    baseline: str = REFERENCE,
+    workers: int | None = None,
+) -> None:
+    """Replay the entries of the public leaderboard and make its page, after adding those of a run.
+
+    Args:
+        suite: Which suite.
+        submit: Folder of a run over the whole suite, whose agents become entries.
+        root: Folder of the boards.
+        baseline: Entry that the others are compared with.
+        workers: Processes that bound episodes.
+    """
+    if submit is not None:
+        for folder in submissions.submit(submit, root, suite):
+            print(f"{folder}: say in its README.md what it is")
+    board = submissions.make_board(
+        root, suite, baseline=baseline, bound=episode_bound, unranked=UNRANKED, workers=workers
+    )
+    print_board(board)
+
+
+@app.command
+def speed() -> None:
+    """Measure the simulator and the planner on one core of this machine, against their targets."""
+    simulator_speed.print_figures([*simulator_speed.measure(make_agent), *measure_planner()])
+
+
+@app.command(name="devices")
+def compare_devices(
+    devices: tuple[str, ...] = DEVICES,
+    resolution: int | None = None,
+    fps: float = 30.0,
+    readme: Path | None = None,
+) -> None:
+    """Show decode times side by side, and which share of a feed could be prompts.
+
+    Args:
+        devices: Names, paths of profiles, or auto for this machine.
+        resolution: Side in pixels at which all are to be shown; what was not measured there is derived from FLOPs.
+        fps: Frames per second, with resolution.
+        readme: Write the table of the shipped devices into this README instead.
+    """
+    if readme is not None:
+        device_table.write_readme(readme)
+        return
+    profiles = [DeviceProfile.load(name) for name in devices]
+    if resolution is not None:
+        profiles = [profile.at(resolution, resolution, fps) for profile in profiles]
+    device_table.print_devices(profiles)
+
+
+@app.command(name="mmgc")
+def challenge(
+    data: Path,
+    agents: tuple[str, ...] = ("fixed_preload", "no_save", "pdas", "dashlet", "greedy"),
+    solution: Path | None = None,
+    classes: tuple[str, ...] = (),
+    viewers: int = 5,
+    seed: int = 0,
+    output: Path | None = None,
+) -> None:
+    """Evaluate agents and official solutions in the simulator of the MMGC 2022 challenge and print its five figures.
+
+    Args:
+        data: Folder in the official layout: short_video_size, user_ret and network_traces.
+        agents: Names; fixed_preload and no_save are the official policies here.
+        solution: An official solution.py, or its folder, to be evaluated with them.
+        classes: Classes of traces; all where none is given.
+        viewers: Viewer draws for each trace.
+        seed: Of the viewer draws.
+        output: Folder for records.jsonl and results.json.
+    """
+    mmgc.run_mmgc(
+        data,
+        agents,
+        make_agent=make_agent,
+        read_params=agent_params,
+        solution=solution,
+        classes=classes or None,
+        viewers=viewers,
+        seed=seed,
+        output=output,
+    )
+
+
+@app.command
+def tune(
+    agent: Annotated[str, tyro.conf.Positional],
+    trials: int = 27,
+    episodes: int = 108,
+    seed: int = 0,
+    workers: int = 1,
+) -> None:
+    """Search an agent's parameters on the validation split and keep the best in agents/hyperparams.
+
+    Args:
+        agent: Name of an agent that declares what there is to tune.
+        trials: Sets of parameters to try.
+        episodes: Of each scenario in the last round, and in the comparison with the defaults.
+        seed: Of the draws, and the first seed of the episodes.
+        workers: Processes.
+    """
+    print(tune_agent(agent, trials=trials, episodes=episodes, seed=seed, workers=workers))
+
+
+@app.command
+def claims(
+    scenarios: tuple[str, ...] = SCENARIOS,
+    episodes: int = 64,
+    seed: int = 0,
+    workers: int = 1,
+    ablations: bool = True,
+    output: Path | None = None,
+) -> None:
+    """Put the paper's three claims to the test, on held-out episodes, and print what holds.
+
+    Args:
+        scenarios: Names network/device/viewer.
+        episodes: Of each scenario.
+        seed: First seed.
+        workers: Processes.
+        ablations: Play the planner without each of its parts as well.
+        output: Folder for records.jsonl.gz and claims.json.
+    """
+    check_claims(scenarios, episodes=episodes, seed=seed, workers=workers, ablations=ablations, output=output)
+
+
+@app.command
+def breakeven(episodes: int = 24, seed: int = 0, workers: int = 1, output: Path | None = None) -> None:
+    """Map where prompts gain over pixels, by decode speed, bandwidth, quality of prompts and price of compute.
+
+    Args:
+        episodes: Of each cell of the map.
+        seed: First seed.
+        workers: Processes.
+        output: Folder for records.jsonl.gz, breakeven.json and breakeven.png. A call that was cut goes on from what
+            the folder holds.
+    """
+    find_breakeven(episodes=episodes, seed=seed, workers=workers, output=output)
+
+
+@app.command
+def study(
+    episodes: int = 48,
+    seed: int = 0,
+    workers: int = 1,
+    output: Path | None = None,
+) -> None:
+    """Show what the planner's budget buys, what a wrong belief costs, and whether thinking time changes the ranking.
+
+    Args:
+        episodes: Of each row.
+        seed: First seed.
+        workers: Processes.
+        output: Folder for records.jsonl.gz and study.json.
+    """
+    study_planner(episodes=episodes, seed=seed, workers=workers, output=output)
+
+
+@app.command
+def explain(
+    scenario: str = DEFAULT_SCENARIO, seed: int = 0, decision: int = 10, simulations: int | None = None
+) -> None:
+    """Show what the planner has in mind at a decision: what it looked at, and what goes where and when after it.
+
+    Args:
+        scenario: Name network/device/viewer.
+        seed: Of the episode, on the test split.
+        decision: Which decision of the episode, from 0.
+        simulations: Budget of a decision; the planner's default where None.
+    """
+    print_explanation(scenario, seed=seed, decision=decision, simulations=simulations)
+
+
+@app.command
+def validate(folder: Annotated[Path, tyro.conf.Positional], data: Path | None = None) -> None:
+    """Replay the records of a run and compare the totals.
+
+    Args:
+        folder: What `run --output`, `claims --output`, `study --output` or `mmgc --output` wrote.
+        data: The challenge's data, for records of `mmgc`.
+
+    Raises:
+        ValueError: A record, or a figure of results.json, does not come back.
+    """
+    if data is None:
+        checked = leaderboard.validate(folder, episode_bound)
+        rate = checked.transitions / checked.seconds
+        print(f"{checked.records} records come back exactly ({checked.transitions:,} transitions, {rate:,.0f}/s)")
+        return
+    mismatches = mmgc.validate_records(folder, data)
+    if mismatches:
+        raise ValueError("\n".join(mismatches))
+    print("all records come back exactly")

@@ -1,0 +1,168 @@
+"""Checkpoints: tensors as safetensors and a JSON card that says what they are. Loading never executes what it reads.
+
+``NAME.safetensors`` holds the weights and ``NAME.json`` their card. What only training needs to go on (the optimizer's
+state and the generators of random numbers) is beside them in ``NAME-training.safetensors``.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+import ppgym
+from ppgym.files import check_keys, read_json, write_text
+
+SCHEMA = "ppgym-checkpoint/1"
+CARD = ("config", "timesteps", "scores", "git_commit", "versions")  # what the writer of a checkpoint says of it
+PACKAGES = ("gymnasium", "numpy", "sb3-contrib", "stable-baselines3", "torch")
+
+Tensors = dict[str, Tensor]
+
+
+def provenance() -> dict[str, Any]:
+    """Which code made a checkpoint: git commit (None outside a clone) and versions."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {
+        "git_commit": described.stdout.strip() or None,
+        "versions": {"ppgym": ppgym.__version__, "python": platform.python_version()}
+        | {name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+def write_checkpoint(path: Path, weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+    """Write weights and card, each as a whole.
+
+    Args:
+        path: ``.../NAME.safetensors``.
+        weights: Named tensors.
+        card: The keys of `CARD`; schema and the weights' hash are added.
+    """
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    _replace(path, content)
+    full = {"schema": SCHEMA, "sha256": hashlib.sha256(content).hexdigest(), **card}
+    write_text(path.with_suffix(".json"), f"{json.dumps(full, indent=2)}\n")
+
+
+def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Read weights and card.
+
+    Args:
+        path: ``.../NAME.safetensors``.
+
+    Returns:
+        Weights and card.
+
+    Raises:
+        FileNotFoundError: One of the two is missing.
+        ValueError: One of the two is not what it should be, or they do not belong together.
+    """
+    card = read_card(path)
+    content = _read(path)
+    if hashlib.sha256(content).hexdigest() != card["sha256"]:
+        raise ValueError(f"{path}: expected the weights that its card {path.with_suffix('.json').name} names by hash")
+    return _tensors(path, content), card
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """Read the card of a checkpoint.
+
+    Args:
+        path: ``.../NAME.safetensors``.
+
+    Returns:
+        The card.
+
+    Raises:
+        FileNotFoundError: It is missing.
+        ValueError: It is no card.
+    """
+    card_path = path.with_suffix(".json")
+    card = read_json(card_path)
+    check_keys(str(card_path), card, ("sha256", *CARD), SCHEMA)
+    return card
+
+
+def write_training_state(path: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Write what training needs to go on: the optimizer's state and the global generators of random numbers.
+
+    Args:
+        path: ``.../NAME.safetensors`` of the checkpoint.
+        optimizer: Its state per parameter.
+    """
+    _, keys, position, *_ = np.random.get_state()  # noqa: NPY002 (Stable-Baselines3 draws from it)
+    tensors = {
+        "rng.torch": torch.get_rng_state(),
+        "rng.numpy.keys": torch.from_numpy(np.asarray(keys, np.int64)),
+        "rng.numpy.position": torch.tensor(position),
+    }
+    for index, values in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": value.cpu().contiguous() for key, value in values.items()}
+    _replace(_training_path(path), save(tensors))
+
+
+def restore_training_state(path: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Undo `write_training_state`.
+
+    Args:
+        path: ``.../NAME.safetensors`` of the checkpoint.
+        optimizer: Gets the state.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is not of such an optimizer.
+    """
+    path = _training_path(path)
+    tensors = _tensors(path, _read(path))
+    try:
+        torch.set_rng_state(tensors.pop("rng.torch"))
+        keys, position = tensors.pop("rng.numpy.keys"), tensors.pop("rng.numpy.position")
+        np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), int(position), 0, 0.0))  # noqa: NPY002
+        state: dict[int, Tensors] = {}
+        for name, tensor in tensors.items():
+            _, index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = tensor
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: expected the state of an optimizer and of generators: {error}") from error
+
+
+def _training_path(path: Path) -> Path:
+    return path.with_name(f"{path.stem}-training.safetensors")
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    return path.read_bytes()
+
+
+def _tensors(path: Path, content: bytes) -> Tensors:
+    try:
+        tensors: Tensors = load(content)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: expected a safetensors file: {error}") from error
+    return tensors
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.draft")
+    draft.write_bytes(content)
+    os.replace(draft, path)

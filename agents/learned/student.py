@@ -1,0 +1,264 @@
+"""The student of the planner: its network, the environments as it sees them, and the agent that decides with it.
+
+How it learns is in `agents.training.distillation`; what it sees is in `agents.learned.student_features`.
+"""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+from gymnasium.vector.utils import batch_space
+from torch import Tensor, nn
+
+from agents.base import Heuristic, Mask
+from agents.learned.checkpoints import read_checkpoint
+from agents.learned.policies import load_weights
+from agents.learned.student_features import (
+    CANDIDATE,
+    F4,
+    LOOKS,
+    NEEDED,
+    PLAYING,
+    REQUEST,
+    ROLLOUT,
+    WAIT_VALUE,
+    glimpse_layout,
+    glimpse_many,
+    look,
+)
+from ppgym.core.actions import WAIT, action_count
+from ppgym.core.state import LOOKAHEAD, SLOTS
+from ppgym.planning.rollout import PAD
+from ppgym.planning_view import PlanningView
+from ppgym.vector_env import PromptPreamVectorEnv
+
+ILLEGAL = -1e9  # a logit
+SCALE = 10.0  # of the logits, which tell apart actions that differ by a tenth in QoE
+PRESENT, VALUE = 0, 1  # places in a request's numbers
+
+
+class StudentNetwork(nn.Module):
+    """Scores every action from shared weights: each request by itself in its context, `WAIT` against the best of them.
+
+    It never waits while the picture is frozen and the chunk that it needs can be requested; as `agents.learned.masks`
+    has it.
+
+    S slots, L look-aheads, of which K are seen, O options, B the batch.
+    """
+
+    def __init__(self, options: int, width: int = 64, context_width: int = 192) -> None:
+        """Make the layers.
+
+        Args:
+            options: O.
+            width: Of a request's code.
+            context_width: Of the situation's code.
+        """
+        super().__init__()
+        self.layout = glimpse_layout(options)
+        self.options = options
+        self.context = nn.Sequential(
+            nn.Linear(self.layout.candidates, context_width),
+            nn.ReLU(),
+            nn.Linear(context_width, context_width),
+            nn.ReLU(),
+        )
+        self.from_context = nn.Linear(context_width, width)
+        self.from_candidate = nn.Linear(CANDIDATE, width, bias=False)
+        self.from_request = nn.Linear(REQUEST, width, bias=False)
+        self.place = nn.Parameter(torch.zeros(SLOTS * LOOKS, width))
+        self.option = nn.Parameter(torch.zeros(options, width))
+        self.mix = nn.Linear(width, width)
+        self.score = nn.Linear(width, 1, bias=False)
+        self.trust = nn.Parameter(torch.tensor(1.0))  # in the rollout policy's values
+        self.wait = nn.Sequential(nn.Linear(context_width + width, width), nn.ReLU(), nn.Linear(width, 1))
+        for parameter in self._final():  # it begins as the rollout policy
+            nn.init.zeros_(parameter)
+
+    @torch.no_grad()
+    def sharpen(self, factor: float) -> None:
+        """Scale the logits, so that what is drawn is nearer to what `act` chooses.
+
+        Args:
+            factor: On the logits.
+        """
+        for parameter in (self.trust, *self._final()):
+            parameter.mul_(factor)
+
+    def _final(self) -> list[nn.Parameter]:
+        """What the logits are linear in, besides `trust`."""
+        return [*self.score.parameters(), *self.wait[-1].parameters()]
+
+    def forward(self, seen: Tensor) -> Tensor:
+        """Score.
+
+        Args:
+            seen: [B, size] as `agents.learned.student_features` fills it.
+
+        Returns:
+            Logits [B, 1 + S * L * O]; `ILLEGAL` where there is no such request, or waiting is vain.
+        """
+        layout = self.layout
+        context = self.context(seen[:, : layout.candidates])
+        candidates = seen[:, layout.candidates : layout.requests].view(-1, SLOTS * LOOKS, CANDIDATE)
+        requests = seen[:, layout.requests :].view(-1, SLOTS * LOOKS, self.options, REQUEST)
+        around = self.from_candidate(candidates) + self.place + self.from_context(context)[:, None]
+        codes = torch.relu(self.from_request(requests) + self.option + around[:, :, None])
+        codes = torch.relu(self.mix(codes))
+        present = requests[..., PRESENT] > 0.0
+        downloads = SCALE * (self.score(codes).squeeze(-1) + self.trust * requests[..., VALUE])
+        downloads = downloads.masked_fill(~present, ILLEGAL).view(-1, SLOTS, LOOKS * self.options)
+        downloads = nn.functional.pad(downloads, (0, (LOOKAHEAD - LOOKS) * self.options), value=ILLEGAL)
+        best = (codes * requests[..., PRESENT : PRESENT + 1]).flatten(1, 2).amax(1)
+        wait = self.wait(torch.cat([context, best], dim=-1)) + self.trust * seen[:, WAIT_VALUE : WAIT_VALUE + 1]
+        idle = (seen[:, PLAYING] == 0.0) & (candidates[:, 0, NEEDED] > 0.0) & present[:, 0].any(1)
+        wait = (SCALE * wait).masked_fill(idle[:, None], ILLEGAL)
+        return torch.cat([wait, downloads.flatten(1)], dim=-1)
+
+
+class StudentVectorEnv(PromptPreamVectorEnv):
+    """The native vector environment, whose observations are what the student sees."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Make the environments; see `PromptPreamVectorEnv`."""
+        super().__init__(*args, **kwargs)
+        size = glimpse_layout(len(self.options)).size
+        self.single_observation_space = spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self._plain = self._results
+        self._seen: F4 = np.zeros((self.num_envs, size), np.float32)
+        self._pad = np.zeros((PAD, SLOTS))
+        self._values = np.zeros(action_count(len(self.options)))
+
+    def drawn_watch_s(self) -> npt.NDArray[np.float64]:
+        """[N] content seconds that the viewers of the present episodes would watch; see `PromptPreamEnv`."""
+        leaves = self._episodes.leaves.astype(np.bool_)
+        reached: npt.NDArray[np.bool_] = np.cumsum(leaves, axis=1) - leaves == 0
+        drawn_s: npt.NDArray[np.float64] = np.sum(self._episodes.watch_s * reached, axis=1)
+        return drawn_s
+
+    def _move(self) -> None:
+        self._results = self._plain
+        super()._move()
+        world = self.world
+        glimpse_many(
+            world.params,
+            world.catalog,
+            world.links,
+            self._episodes,
+            self._states,
+            world.law.leave_p,
+            ROLLOUT,
+            self._pad,
+            self._values,
+            self._seen,
+        )
+        self._results = self._plain._replace(observation=self._seen)
+
+
+def act(logits: Tensor) -> Tensor:
+    """Choose: `WAIT` where that is likelier than all downloads together, else the likeliest download.
+
+    The likeliest single action would wait wherever downloads share what is likely.
+
+    Args:
+        logits: [B, 1 + S * L * O].
+
+    Returns:
+        [B] actions.
+    """
+    waits = torch.softmax(logits, dim=1)[:, WAIT] > 0.5
+    return torch.where(waits, WAIT, 1 + logits[:, 1:].argmax(1))
+
+
+@torch.inference_mode()
+def play(network: nn.Module, envs: StudentVectorEnv, first_seed: int) -> npt.NDArray[np.float64]:
+    """Play one episode in each environment.
+
+    Args:
+        network: The student.
+        envs: N environments.
+        first_seed: Of consecutive ones.
+
+    Returns:
+        [N] QoE: return per minute of the episode's drawn watch time.
+    """
+    seen, _ = envs.reset(seed=first_seed)
+    minutes = envs.drawn_watch_s() / 60.0
+    returns, plays = np.zeros(envs.num_envs), np.ones(envs.num_envs, np.bool_)
+    while plays.any():
+        actions = np.full(envs.num_envs, WAIT)
+        actions[plays] = act(network(torch.from_numpy(seen[plays]))).numpy()
+        seen, rewards, terminated, truncated, _ = envs.step(actions)
+        returns += rewards * plays
+        plays &= ~(terminated | truncated)
+    return returns / minutes
+
+
+@functools.lru_cache(maxsize=8)
+def _load_network(path: Path, written_ns: int, options: int) -> tuple[StudentNetwork, float]:
+    weights, card = read_checkpoint(path)
+    network = StudentNetwork(options, **card["config"]["network"])
+    load_weights(network, weights, path)
+    return network.eval(), float(card["config"]["temperature"])
+
+
+class StudentAgent(Heuristic):
+    """Decides as a network that the planner has taught; knows the planning view alone."""
+
+    WEIGHTS = Path(__file__).parents[1] / "weights" / "student.safetensors"
+
+    def __init__(
+        self, env: gymnasium.Env[Any, Any], *, seed: int | None = None, weights: str | Path | None = None
+    ) -> None:
+        """Make the agent.
+
+        Args:
+            env: The environment that it will act in.
+            seed: Not used: it draws nothing.
+            weights: ``.../NAME.safetensors`` with its card beside it; the shipped ones where None.
+
+        Raises:
+            FileNotFoundError: There are no such weights.
+            ValueError: They are not what they should be.
+        """
+        super().__init__(env, seed=seed)
+        path = Path(weights or self.WEIGHTS)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such weights; `python train.py --agent student` makes some")
+        self.network, self.temperature = _load_network(path, path.stat().st_mtime_ns, len(self.env.options))
+
+    def decide(self, view: PlanningView, mask: Mask) -> int:
+        """Choose by `act`; see `Heuristic.decide`."""
+        logits = torch.from_numpy(np.where(mask, self.logits(view), ILLEGAL))
+        return int(act(logits[None])[0])
+
+    @torch.inference_mode()
+    def logits(self, view: PlanningView) -> npt.NDArray[np.float32]:
+        """Logits of the actions.
+
+        Args:
+            view: The planning view.
+
+        Returns:
+            [1 + S * L * O].
+        """
+        logits: npt.NDArray[np.float32] = self.network(torch.from_numpy(look(view))[None])[0].numpy()
+        return logits
+
+    def opinion(self, view: PlanningView) -> npt.NDArray[np.float64]:
+        """What each action is thought to be worth, for a planner's prior.
+
+        Args:
+            view: The planning view.
+
+        Returns:
+            [1 + S * L * O] QoE up to a constant; -inf where illegal.
+        """
+        logits = self.temperature * self.logits(view).astype(np.float64)
+        return np.where(view.action_mask == 1, logits, -np.inf)

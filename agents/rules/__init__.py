@@ -1,0 +1,1 @@
+"""Policies without learning or search: preloading rules, PDAS, Dashlet, greedy, and what they share."""

@@ -1,0 +1,208 @@
+"""What a client foresees at a decision: how long its requests will take and when each video will need its next chunk.
+
+Facts for rules to weigh, all from the planning view; no rule lives here.
+
+Shape legend: S visible slots, C chunks, R representations, U compute units, O options.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ppgym.core.jit import njit
+from ppgym.core.state import (
+    CHUNK_S,
+    F8,
+    I4,
+    LOOKAHEAD,
+    NO_ENTRY,
+    RING,
+    SLOTS,
+    UNITS,
+    CatalogArrays,
+    Params,
+    Record,
+)
+from ppgym.planning_view import PlanningView
+from ppgym.world.scenario import Option
+
+NO_QUALITY = -1.0  # nothing has been played that a switch could be charged against
+
+Legal = npt.NDArray[np.bool_]
+
+
+class Outlook(NamedTuple):
+    """What is foreseen if the link keeps its pace and decoding takes what the profile says."""
+
+    next_chunk: I4  # [S] chunk to request next; NO_ENTRY where there is none
+    playing_chunk: I4  # [S] the playhead, 0 in videos to come
+    position_s: float  # content seconds of the current video that have played
+    buffered_s: F8  # [S] content seconds requested and not played
+    needed_s: F8  # [S] until the next chunk is needed if the viewer comes to the slot now (slot 0: plays on)
+    quality: F8  # [S] of the chunk before the next one; NO_QUALITY where there is none
+    free_s: F8  # [U] until a unit has done all that is requested
+
+
+def usable_representations(options: Sequence[Option], with_prompts: bool) -> npt.NDArray[np.bool_]:
+    """The representations that a rule may choose from.
+
+    Args:
+        options: The option table.
+        with_prompts: Whether prompts are among them, or pixels alone.
+
+    Returns:
+        [R] true where the device decodes the representation and the rule may use it.
+
+    Raises:
+        ValueError: The device decodes none of them.
+    """
+    usable = np.zeros(1 + max(option.representation for option in options), np.bool_)
+    for option in options:
+        usable[option.representation] |= option.usable and (with_prompts or option.codec != "prompt")
+    if not usable.any():
+        kind = "pixels or prompts" if with_prompts else "pixels"
+        raise ValueError(f"expected a device that decodes {kind}; this one has no such unit")
+    return usable
+
+
+def legal_options(view: PlanningView, mask: npt.NDArray[np.generic], representations: npt.NDArray[np.bool_]) -> Legal:
+    """Which options may be requested for each slot's next chunk.
+
+    Args:
+        view: The planning view.
+        mask: [1 + S * L * O] the legality mask.
+        representations: [R] true for those to consider.
+
+    Returns:
+        [S, O].
+    """
+    first = mask[1:].reshape(SLOTS, LOOKAHEAD, -1)[:, 0].astype(np.bool_)
+    legal: Legal = first & representations[view.params.option_representation]
+    return legal
+
+
+@njit
+def foresee(params: Params, catalog: CatalogArrays, state: Record, candidates: I4, bps: float) -> Outlook:
+    """Foresee when units are free and when chunks are needed.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The visible manifests, by slot.
+        state: Public record.
+        candidates: [S, L] of the planning view.
+        bps: Expected rate of a transfer.
+
+    Returns:
+        The outlook.
+    """
+    ready_s, free_s = foresee_decoding(params, catalog, state, bps)
+    next_chunk = candidates[:, 0].copy()
+    playing_chunk = np.zeros(SLOTS, np.int32)
+    playing_chunk[0] = state.playhead
+    position_s = float(state.playhead)
+    buffered_s, needed_s, quality = np.zeros(SLOTS), np.zeros(SLOTS), np.full(SLOTS, NO_QUALITY)
+    for slot in range(SLOTS):
+        row = (state.video + slot) % SLOTS
+        chunk = playing_chunk[slot]
+        if state.chunks_begun > 0:
+            quality[slot] = state.begun_quality
+        if slot == 0 and state.playing:
+            played_s = min(state.time_s - state.playback_since_s, CHUNK_S)
+            position_s += played_s
+            buffered_s[slot] = needed_s[slot] = CHUNK_S - played_s
+            chunk += 1
+        end = next_chunk[slot] if next_chunk[slot] != NO_ENTRY else min(catalog.n_chunks[slot], chunk + RING)
+        while chunk < end:
+            needed_s[slot] = max(needed_s[slot], ready_s[row, chunk % RING]) + CHUNK_S
+            buffered_s[slot] += CHUNK_S
+            option = state.chunk_option[row, chunk % RING]
+            quality[slot] = catalog.quality[slot, chunk, params.option_representation[option]]
+            chunk += 1
+    return Outlook(next_chunk, playing_chunk, position_s, buffered_s, needed_s, quality, free_s)
+
+
+@njit
+def foresee_decoding(params: Params, catalog: CatalogArrays, state: Record, bps: float) -> tuple[F8, F8]:
+    """Foresee when what has been requested is decoded: jobs, then queues, then transfers, each at its expected pace.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The visible manifests, by slot.
+        state: Public record.
+        bps: Expected rate of a transfer.
+
+    Returns:
+        Seconds from now until each chunk is decoded, [S, RING] by feed position % S and chunk % RING (0 where it is
+        or where it is not requested); and [U] until each unit has done all of it.
+    """
+    ready_s, free_s = np.zeros((SLOTS, RING)), np.zeros(UNITS)
+    for unit in range(UNITS):
+        if state.job_video[unit] == NO_ENTRY:
+            continue
+        served_s = state.time_s - state.job_start_s[unit]
+        free_s[unit] = max(state.job_expected_s[unit] - served_s, 0.0)
+        ready_s[state.job_video[unit] % SLOTS, state.job_chunk[unit] % RING] = free_s[unit]
+        entry = state.queue_head[unit]
+        while entry != NO_ENTRY:
+            row, column = entry // RING, entry % RING
+            free_s[unit] += params.option_decode_s[state.chunk_option[row, column]]
+            ready_s[row, column] = free_s[unit]
+            entry = state.queue_next[entry]
+    for transfer in range(state.transfers):
+        slot = state.transfer_video[transfer] - state.video
+        if slot < 0:  # of a video that the viewer has left: it will not be decoded
+            continue
+        chunk, option = state.transfer_chunk[transfer], state.transfer_option[transfer]
+        size_bytes = catalog.chunk_bytes[slot, chunk, params.option_representation[option]]
+        left_bytes = max(size_bytes - state.transfer_received_bytes[transfer], 0.0)
+        rtt_s = max(params.rtt_s - (state.time_s - state.transfer_request_s[transfer]), 0.0)
+        unit = params.option_unit[option]
+        free_s[unit] = max(free_s[unit], rtt_s + 8.0 * left_bytes / bps) + params.option_decode_s[option]
+        ready_s[(state.video + slot) % SLOTS, chunk % RING] = free_s[unit]
+    return ready_s, free_s
+
+
+@njit
+def first_ready(params: Params, legal: Legal, free_s: F8, representation: int, arrival_s: float) -> tuple[int, float]:
+    """The option that has a chunk decoded first.
+
+    Args:
+        params: The scenario's constants.
+        legal: [O] options to choose from.
+        free_s: [U] when each unit is free.
+        representation: In which the chunk comes.
+        arrival_s: When its last byte is in; on the clock of `free_s`.
+
+    Returns:
+        The option and when the chunk is decoded; (`NO_ENTRY`, inf) where no option has this representation.
+    """
+    best, best_s = NO_ENTRY, np.inf
+    for option in range(legal.shape[0]):
+        if legal[option] and params.option_representation[option] == representation:
+            ready_s = max(arrival_s, free_s[params.option_unit[option]]) + params.option_decode_s[option]
+            if ready_s < best_s:
+                best, best_s = option, ready_s
+    return best, best_s
+
+
+@njit
+def conditional_survival(catalog: CatalogArrays, outlook: Outlook) -> F8:
+    """P(a video is watched at least so long, given what has been watched), if the viewer comes to it.
+
+    Args:
+        catalog: The visible manifests, by slot.
+        outlook: Its playheads.
+
+    Returns:
+        [S, C + 1] by slot and whole second: H(second) / H(playhead), 1 up to the playhead.
+    """
+    survival = catalog.retention.copy()
+    for slot in range(SLOTS):
+        here = outlook.playing_chunk[slot]
+        watching = survival[slot, here]
+        survival[slot, : here + 1] = 1.0
+        if watching > 0.0:
+            survival[slot, here + 1 :] /= watching
+    return survival

@@ -1,0 +1,1 @@
+"""Studies behind the tables of the site: claims, the planner, break-even, seeds, tuning, rollout evolution."""

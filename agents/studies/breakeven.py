@@ -1,0 +1,229 @@
+"""The break-even map: where prompts gain QoE over pixels, and where a device stops to profit from them.
+
+The planner with prompts meets the planner without them on the same episodes of the test split, over planes of a world's
+bandwidth and the speed at which the device decodes, the quality of prompts, or the price of a busy second. What a world
+is like beside these is `DEFAULT_SCENARIO`. The picture is drawn in `breakeven_map.py`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from agents.rules.parameters import tuned_params
+from agents.studies.breakeven_plot import draw_map
+from agents.studies.cached_episodes import play_once
+from ppgym.benchmark.bootstrap import F8, bootstrap_interval
+from ppgym.benchmark.episodes import Job
+from ppgym.benchmark.records import qoe_of
+from ppgym.files import write_text
+from ppgym.world.device_table import decode_rate
+from ppgym.world.devices import DeviceProfile
+from ppgym.world.networks import load_traces
+from ppgym.world.scenario import DEFAULT_SCENARIO, QoEWeights, Scenario
+
+PLANNER = "mcts"
+RULES = ("no_save", "pdas")  # the best of those that fetch pixels alone
+PIXELS = {"prompts": False}  # the planner without prompts
+SPLIT = "test"
+
+NETWORK, DEVICE, _ = DEFAULT_SCENARIO.split("/")
+BANDWIDTHS = (0.5, 1.0, 1.36, 2.0, 3.0)  # factors on `NETWORK`; three of them have the means of `NAMED`
+NAMED = {"low": 1.0, "medium": 1.36, "high": 3.0}  # the factor at which `NETWORK` has their mean, to a percent
+DEVICES = ("snapdragon-8-gen-2", "snapdragon-8-gen-3", DEVICE, "rtx-4090")
+
+
+class Plane(NamedTuple):
+    """What is varied beside the bandwidth."""
+
+    name: str
+    quantity: str
+    key: str  # of the override
+    values: tuple[float, ...]
+    usual: float  # where nothing is overridden
+    pays_above: bool  # whether prompts pay at large values, else at small ones
+
+
+PLANES = (
+    Plane("speed_bandwidth", f"decode speed / {DEVICE}", "speed", (0.25, 0.5, 1.0, 2.0, 4.0, 8.0), 1.0, True),
+    Plane("quality_bandwidth", "prompt_quality_scale", "quality", (0.5, 0.6, 0.7, 0.8, 1.0), 1.0, True),
+    Plane("price_bandwidth", "price of a busy second", "price", (0.0, 0.1, 0.2, 0.4), 0.0, False),
+)
+
+
+class Cell(NamedTuple):
+    """A place on a plane."""
+
+    plane: Plane
+    value: float
+    bandwidth: float  # factor
+
+    def overrides(self, prompts: bool) -> dict[str, Any]:
+        """How its world differs from the default scenario, as far as an agent with or without prompts can notice."""
+        changed: dict[str, Any] = {} if self.bandwidth == 1.0 else {"bandwidth_scale": self.bandwidth}
+        if self.value == self.plane.usual:
+            return changed
+        if self.plane.key == "price":
+            return changed | {"qoe": {"compute": self.value}}
+        return changed | {f"prompt_{self.plane.key}_scale": self.value} if prompts else changed
+
+
+def cells() -> list[Cell]:
+    """All places, plane by plane."""
+    return [Cell(plane, value, bandwidth) for plane in PLANES for bandwidth in BANDWIDTHS for value in plane.values]
+
+
+def find_breakeven(*, episodes: int = 24, seed: int = 0, workers: int = 1, output: Path | None = None) -> None:
+    """Play the planes, print where prompts pay, and draw the map.
+
+    Args:
+        episodes: Of each cell.
+        seed: First seed.
+        workers: Processes.
+        output: Folder for records.jsonl.gz, breakeven.json and breakeven.png; episodes that it holds already are not
+            played again. None writes nothing.
+    """
+    contestants: list[tuple[str, Mapping[str, Any], bool]] = [
+        (PLANNER, {}, True),
+        (PLANNER, PIXELS, False),
+        *((rule, tuned_params(rule, QoEWeights()), False) for rule in RULES),
+    ]
+    places = cells()
+    jobs = [
+        Job(DEFAULT_SCENARIO, cell.overrides(prompts), SPLIT, agent, params, seed + i)
+        for cell in places
+        for agent, params, prompts in contestants
+        for i in range(episodes)
+    ]
+    qoe = qoe_of(play_once(jobs, workers=workers, folder=output)).reshape(len(places), len(contestants), episodes)
+    rows = [make_row(cell, of_cell) for cell, of_cell in zip(places, qoe, strict=True)]
+    results = {
+        "scenario": DEFAULT_SCENARIO,
+        "episodes": episodes,
+        "seed": seed,
+        "answers": [answer(plane, rows) for plane in PLANES],
+        "rows": rows,
+        "networks": {network: round(mean_mbps(network), 3) for network in NAMED},
+        "devices": place_devices(),
+    }
+    if output is not None:
+        write_text(output / "breakeven.json", json.dumps(results, indent=1) + "\n")
+        draw_map(results, output / "breakeven.png")
+    print_map(results)
+
+
+def make_row(cell: Cell, qoe: F8) -> dict[str, Any]:
+    """What prompts gain in a cell.
+
+    Args:
+        cell: The cell.
+        qoe: [2 + rules, n] of the planner with prompts, the planner without, and the rules.
+
+    Returns:
+        Means, the paired difference of the two planners with its 95 % bootstrap interval, and the same difference to
+        the rule that is best in this cell.
+    """
+    rules = qoe[2:]
+    best = int(rules.mean(axis=1).argmax())
+    return {
+        "plane": cell.plane.name,
+        "x": {"name": cell.plane.quantity, "value": cell.value},
+        "y": {"name": "bandwidth, Mbit/s", "value": round(cell.bandwidth * mean_mbps(NETWORK), 3)},
+        "qoe_prompts": float(qoe[0].mean()),
+        "qoe_pixels": float(qoe[1].mean()),
+        "gain": float((qoe[0] - qoe[1]).mean()),
+        "ci95": bootstrap_interval(qoe[0] - qoe[1]),
+        "rule": RULES[best],
+        "gain_over_rule": float((qoe[0] - rules[best]).mean()),
+        "ci95_over_rule": bootstrap_interval(qoe[0] - rules[best]),
+    }
+
+
+def mean_mbps(network: str) -> float:
+    """Mean over a network's traces of the split that is played, in Mbit/s."""
+    return float(np.mean([trace.mean_bps for trace in load_traces(network, SPLIT)])) / 1e6
+
+
+def place_devices() -> list[dict[str, Any]]:
+    """Where real devices lie on the planes: by the prompts that all units together decode in a second.
+
+    Returns:
+        For each plane a row for each device that has a place there, on each named network.
+    """
+    rates = {device: decode_rate(DeviceProfile.load(device), Scenario.max_decode_s) for device in DEVICES}
+    placed = []
+    for plane in PLANES:
+        for device, rate in rates.items():
+            if plane.key != "speed" and device != DEVICE:
+                continue
+            for network in NAMED:
+                placed.append(
+                    {
+                        "name": device,
+                        "plane": plane.name,
+                        "x": round(rate / rates[DEVICE], 3) if plane.key == "speed" else plane.usual,
+                        "y": round(mean_mbps(network), 3),
+                        "note": f"on {network}; its units decode {rate:.2f} s of prompts a second together",
+                    }
+                )
+    return placed
+
+
+def pays(row: Mapping[str, Any]) -> bool:
+    """Whether the whole interval of the gain lies above 0."""
+    return bool(row["ci95"][0] > 0.0)
+
+
+def answer(plane: Plane, rows: Sequence[Mapping[str, Any]]) -> str:
+    """In a sentence, from where on prompts pay on each named network.
+
+    Args:
+        plane: The plane.
+        rows: Rows of `make_row`.
+
+    Returns:
+        The value from which on, away from where prompts are worst off, every cell pays.
+    """
+    ends = []
+    for network, factor in NAMED.items():
+        mbps = round(factor * mean_mbps(NETWORK), 3)
+        line = [row for row in rows if row["plane"] == plane.name and row["y"]["value"] == mbps]
+        line.sort(key=lambda row: row["x"]["value"], reverse=plane.pays_above)  # from where prompts fare best
+        paying = 0
+        while paying < len(line) and pays(line[paying]):
+            paying += 1
+        end = f"{line[paying - 1]['x']['value']:g}" if paying else "nowhere"
+        ends.append(f"{end} on {network} ({mbps:.1f} Mbit/s)")
+    bound = "from" if plane.pays_above else "up to"
+    return f"{plane.quantity}: prompts pay {bound} {', '.join(ends)}."
+
+
+def print_map(results: Mapping[str, Any]) -> None:
+    """Print a table and the answer of each plane.
+
+    Args:
+        results: What breakeven.json holds.
+    """
+    console = Console()
+    for plane, sentence in zip(PLANES, results["answers"], strict=True):
+        rows = [row for row in results["rows"] if row["plane"] == plane.name]
+        table = Table(box=SIMPLE_HEAD, title=f"Gain in QoE of prompts over pixels, by {plane.quantity}", pad_edge=False)
+        table.add_column("Mbit/s", no_wrap=True)
+        for value in plane.values:
+            table.add_column(f"{value:g}", justify="right", no_wrap=True)
+        for mbps in dict.fromkeys(row["y"]["value"] for row in rows):
+            table.add_row(f"{mbps:.1f}", *(_cell(row) for row in rows if row["y"]["value"] == mbps))
+        console.print(table)
+        console.print(f"{sentence}\n", highlight=False)
+    console.print("± is half of the 95 % interval; in brackets what is not told apart from 0.", highlight=False)
+
+
+def _cell(row: Mapping[str, Any]) -> str:
+    low, high = row["ci95"]
+    text = f"{row['gain']:+.{0 if abs(row['gain']) >= 10.0 else 1}f} ±{(high - low) / 2:.0f}"
+    return f"[{text}]" if low <= 0.0 <= high else text

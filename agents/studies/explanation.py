@@ -1,0 +1,118 @@
+"""The planner's explanation of its decisions: of one on the terminal, of a whole record for a report."""
+
+import math
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from agents import make_agent
+from agents.mcts import MCTSAgent
+from ppgym.benchmark.records import Record
+from ppgym.env import PromptPreamEnv
+from ppgym.world.scenario import Scenario
+
+CONSIDERED = 8  # rows shown
+PLANNED = 12
+DROPPED = -1e9  # gain of an action that the search gave up
+KEPT_ACTIONS = 5  # of a decision, in a report
+KEPT_REQUESTS = 8
+
+
+def print_explanation(scenario: str, *, seed: int, decision: int, simulations: int | None) -> None:
+    """Play the planner to a decision and print its explanation.
+
+    Args:
+        scenario: Name network/device/viewer.
+        seed: Of the episode, on the test split.
+        decision: Which decision, from 0.
+        simulations: Budget of a decision; the default where None.
+
+    Raises:
+        ValueError: The episode ends before that decision.
+    """
+    env = PromptPreamEnv(scenario, "test")
+    agent = MCTSAgent(env, seed=seed) if simulations is None else MCTSAgent(env, seed=seed, simulations=simulations)
+    env.reset(seed=seed)
+    for i in range(decision + 1):
+        view = env.planning_view()
+        action = agent.decide(view, view.action_mask)
+        if i == decision:
+            break
+        _, _, terminated, truncated, _ = env.step(action)
+        if terminated or truncated:
+            raise ValueError(f"decision: expected one before the episode's end at decision {i + 1}, got {decision}")
+    explanation = agent.explain()
+    console = Console()
+    console.print(f"{scenario}, seed {seed}, decision {decision} at {view.time_s:.2f} s: {explanation.choice}")
+    table = Table(box=SIMPLE_HEAD, title="What it looked at")
+    for column in ("request", "simulations", "gain, QoE"):
+        table.add_column(column, justify="left" if column == "request" else "right")
+    for name, share, gain in explanation.considered[:CONSIDERED]:
+        table.add_row(name, f"{share:.0%}", f"{gain:+.2f}" if gain > DROPPED else "dropped")
+    console.print(table)
+    table = Table(box=SIMPLE_HEAD, title="What follows: video.chunk, share of futures, seconds from now")
+    for column in ("chunk", "as", "in", "request", "arrival", "decoded", "plays"):
+        table.add_column(column, justify="left" if column == "as" else "right")
+    for one in explanation.schedule[:PLANNED]:
+        times = (f"{time_s:.2f}" for time_s in (one.request_s, one.arrival_s, one.ready_s, one.play_s))
+        where = f"{one.representation}@{one.unit}"
+        table.add_row(f"{one.video}.{one.chunk}", where, f"{one.share:.0%}", *times)
+    console.print(table)
+
+
+def explain_record(record: Record) -> list[dict[str, Any]]:
+    """Play a planner's record again and write down what it had in mind at every decision.
+
+    Args:
+        record: Of `MCTSAgent`, with all of its parameters.
+
+    Returns:
+        For each action its `choice` in words, the `considered` actions (name, share of the simulations, expected QoE
+        over the rollout policy's choice or None where dropped), and the `schedule` that follows: video, chunk,
+        representation@unit, share of the futures that come to it, and seconds from now to its request, arrival, end of
+        decode and play (its deadline), None where not known. Empty where decisions depend on the clock or on the order
+        of threads, and so do not come back.
+
+    Raises:
+        ValueError: The planner decides otherwise than recorded.
+    """
+    if record["params"].get("time_budget_ms") is not None or record["params"].get("threads", 1) > 1:
+        return []
+    env = PromptPreamEnv(Scenario.parse(record["scenario"], **record.get("overrides", {})), record["split"])
+    agent = make_agent(record["agent"], env, seed=record["seed"], **record["params"])
+    if not isinstance(agent, MCTSAgent):
+        raise ValueError(f"agent {record['agent']!r}: expected a planner, got {type(agent).__name__}")
+    env.reset(seed=record["seed"])
+    explained = []
+    for number, action in enumerate(record["actions"]):
+        view = env.planning_view()
+        decided = agent.decide(view, view.action_mask)
+        if decided != action:
+            raise ValueError(
+                f"{record['scenario']}, seed {record['seed']}: the planner decides {decided} at decision {number}, "
+                f"recorded is {action}; was it recorded with another version?"
+            )
+        explained.append(_as_json(agent))
+        env.step(action)
+    return explained
+
+
+def _as_json(agent: MCTSAgent) -> dict[str, Any]:
+    explanation = agent.explain()
+    return {
+        "choice": explanation.choice,
+        "considered": [
+            [name, round(float(share), 3), round(gain, 2) if gain > DROPPED else None]
+            for name, share, gain in explanation.considered[:KEPT_ACTIONS]
+        ],
+        "schedule": [
+            [one.video, one.chunk, f"{one.representation}@{one.unit}", round(one.share, 2)]
+            + [
+                None if math.isnan(time_s) else round(time_s, 2)
+                for time_s in (one.request_s, one.arrival_s, one.ready_s, one.play_s)
+            ]
+            for one in explanation.schedule[:KEPT_REQUESTS]
+        ],
+    }

@@ -1,0 +1,106 @@
+"""How fast the planner is on this machine, against its targets, in CPU seconds as in `ppgym.benchmark.speed`."""
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from agents.mcts import MCTSAgent
+from ppgym.benchmark.speed import Figure, run_python
+from ppgym.core.dynamics import transition
+from ppgym.core.episodes import view_episode
+from ppgym.env import PromptPreamEnv
+from ppgym.planning.planner import Plan
+from ppgym.planning.rollout import choose_action
+from ppgym.planning.search import new_scratch
+
+DECISIONS = 20  # of a simulation, by which the rate is stated
+PLAYED = 200  # decisions that are timed
+REHEARSED = 8  # simulations whose decisions are counted
+
+GROWTH = """
+import ppgym.benchmark.speed
+from agents.mcts import MCTSAgent
+from ppgym.env import PromptPreamEnv
+env = PromptPreamEnv()
+observation, _ = env.reset(seed=0)
+env.planning_view()
+before_bytes = ppgym.benchmark.speed.resident_bytes()
+agent = MCTSAgent(env, seed=0)
+for _ in range(20):
+    observation, *_ = env.step(agent.predict(observation)[0])
+print(ppgym.benchmark.speed.resident_bytes() - before_bytes)
+"""
+
+
+def play(agent: MCTSAgent, env: PromptPreamEnv, decisions: int) -> Iterator[tuple[float, Plan]]:
+    """Play the planner through one episode after the other.
+
+    Args:
+        agent: The planner.
+        env: Its environment.
+        decisions: How many.
+
+    Yields:
+        CPU seconds of each decision, and its plan.
+    """
+    env.reset(seed=0)
+    for _ in range(decisions):
+        view = env.planning_view()
+        started_s = time.process_time()
+        action = agent.decide(view, view.action_mask)
+        took_s = time.process_time() - started_s
+        assert agent.last_plan is not None
+        yield took_s, agent.last_plan
+        _, _, terminated, truncated, _ = env.step(action)
+        if terminated or truncated:
+            env.reset()
+
+
+def decisions_of(plan: Plan, agent: MCTSAgent) -> float:
+    """Decisions of a simulation, counted one by one in some of a plan's futures.
+
+    Args:
+        plan: The plan.
+        agent: Whose it is.
+
+    Returns:
+        The mean.
+    """
+    view, futures, knobs = plan.view, plan.futures, agent.planner.knobs
+    scratch, made = new_scratch(len(view.action_mask), 1), 0
+    for future in range(REHEARSED):
+        episode = view_episode(futures.episodes, futures.links, future)
+        state, action = futures.states[future : future + 1].copy()[0], plan.action
+        while not state.terminated and state.time_s < view.time_s + knobs.search.horizon_s:
+            transition(view.params, futures.catalog, episode, state, action)
+            made += 1
+            action = choose_action(
+                view.params, futures.catalog, episode, state, view.law.leave_p, knobs.rollout, scratch.pad
+            )
+    return made / REHEARSED
+
+
+def measure_planner() -> list[Figure]:
+    """Measure the planner on the default scenario.
+
+    Returns:
+        The figures.
+    """
+    env = PromptPreamEnv()
+    default, fewer = MCTSAgent(env, seed=0), MCTSAgent(env, seed=0, simulations=256)
+    many = MCTSAgent(env, seed=0, simulations=2048)
+    list(play(default, env, 5))  # compiles
+    by_default_s = [took_s for took_s, _ in play(default, env, PLAYED)]
+    at_256_s = [took_s for took_s, _ in play(fewer, env, PLAYED)]
+    played = list(play(many, env, 20))
+    spent = sum(plan.simulations for _, plan in played)
+    decisions = decisions_of(played[-1][1], many)
+    rate = spent / sum(took_s for took_s, _ in played) * decisions / DECISIONS
+    growth_bytes = run_python(GROWTH)[0]
+    return [
+        Figure(f"planner, simulations/s of {DECISIONS} decisions", (rate,), 3e4, True),
+        Figure("planner, ms a decision, median", (1e3 * float(np.median(by_default_s)),), 8, False),
+        Figure("planner, ms at 256 simulations, p99", (1e3 * float(np.percentile(at_256_s, 99)),), 20, False),
+        Figure("planner, MB", (growth_bytes / 1e6,), 200, False),
+    ]

@@ -1,0 +1,154 @@
+"""What the seed of a training run matters: runs of one command, against the agents they were compared with.
+
+    python train.py --seeds 5 --output runs/ppo
+    python -m agents.studies.training_seeds runs/ppo --output docs/results/seeds
+
+plays nothing: it reads the test episodes that each run has been compared on, and puts the runs of an agent with the
+same hyperparameters and scenario together. Records go beside the figures, so that `python evaluate.py validate`
+replays them. Students are trained one by one: `python train.py --agent student --seed 1 --output runs/students/seed-1`.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import tyro
+
+from agents.learned.checkpoints import read_card
+from agents.studies.planner import print_rows
+from ppgym.benchmark.bootstrap import crossed_interval
+from ppgym.benchmark.records import Record, qoe_of, read_records, write_records
+from ppgym.files import write_text
+
+Command = tuple[str, str, str]  # agent, policy, scenario
+STUDENT = "StudentNetwork"  # the policy of runs whose hyperparameters name none
+
+
+class Trained(NamedTuple):
+    """A run that has been compared."""
+
+    command: Command
+    recipe: str  # all hyperparameters, as JSON
+    seed: int
+    curve: list[tuple[int, float]]  # timesteps, QoE of validation in the scenario
+    played: dict[tuple[str, str], list[Record]]  # by agent and scenario
+
+
+def read_run(folder: Path) -> Trained:
+    """Read a run.
+
+    Args:
+        folder: Of the run; see `agents.training.config`.
+
+    Returns:
+        The run.
+
+    Raises:
+        FileNotFoundError: It has not been trained to its end and compared.
+        ValueError: A file is not what it should be.
+    """
+    latest = folder / "latest.safetensors"  # a student that was not fine-tuned has none
+    card = read_card(latest if latest.is_file() else folder / "best.safetensors")
+    config = card["config"]
+    played: dict[tuple[str, str], list[Record]] = {}
+    for record in read_records(folder / "comparison"):
+        played.setdefault((record["agent"], record["scenario"]), []).append(record)
+    command = (config["agent"], config["hyperparams"].get("policy", STUDENT), config["scenario"])
+    recipe = json.dumps(config["hyperparams"], sort_keys=True)
+    curve = [(score["timesteps"], score.get("scenario", score["qoe"])) for score in card["scores"]]
+    return Trained(command, recipe, config["seed"], curve, played)
+
+
+def runs_below(folders: Sequence[Path]) -> Iterator[Path]:
+    """The folders of runs among folders, and in folders of many runs."""
+    for folder in folders:
+        if (folder / "best.json").is_file():
+            yield folder
+            continue
+        inner = sorted(folder.glob("*/"))
+        if not inner:
+            raise FileNotFoundError(f"{folder}: expected a run, or runs in its folders; `python train.py` makes some")
+        yield from inner
+
+
+def compare(runs: Sequence[Trained]) -> list[dict[str, Any]]:
+    """Rows of the runs of one command: against each rule, over seeds and episodes.
+
+    Args:
+        runs: Of the same command, each compared on the same episodes.
+
+    Returns:
+        A row for each rule and scenario.
+
+    Raises:
+        ValueError: They were compared on other episodes, or two have the same seed.
+    """
+    agent, policy, _ = runs[0].command
+    seeds = [run.seed for run in runs]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"{agent}, {policy}: expected a run a seed, got seeds {seeds}")
+    rows = []
+    for rival, scenario in (key for key in runs[0].played if key[0] != agent):
+        cells = [run.played[agent, scenario] for run in runs] + [runs[0].played[rival, scenario]]
+        episodes = {tuple(record["seed"] for record in cell) for cell in cells}
+        if len(episodes) > 1:
+            raise ValueError(f"{agent} on {scenario}: expected runs that were compared on the same episodes")
+        qoe = np.array([qoe_of(run.played[agent, scenario]) for run in runs])  # [seeds, episodes]
+        gained = qoe - qoe_of(runs[0].played[rival, scenario])
+        rows.append(
+            {
+                "agent": agent,
+                "policy": policy,
+                "scenario": scenario,
+                "seeds": seeds,
+                "episodes": qoe.shape[1],
+                "qoe_by_seed": qoe.mean(axis=1).tolist(),
+                "against": rival,
+                "qoe_mean": float(qoe.mean()),
+                "difference": float(gained.mean()),
+                "ci95": crossed_interval(gained),
+            }
+        )
+    return rows
+
+
+def study(folders: Annotated[tuple[Path, ...], tyro.conf.Positional], *, output: Path | None = None) -> None:
+    """Compare runs by what they were trained with, and print.
+
+    Args:
+        folders: Of runs, or of many.
+        output: Folder for records.jsonl.gz and seeds.json; None writes nothing.
+    """
+    by_command: dict[tuple[Command, str], list[Trained]] = {}
+    for run in map(read_run, runs_below(folders)):
+        by_command.setdefault((run.command, run.recipe), []).append(run)
+    rows = [row for runs in by_command.values() for row in compare(runs)]
+    every = [run for runs in by_command.values() for run in runs]
+    if output is not None:
+        curves = [
+            dict(zip(("agent", "policy", "scenario"), run.command, strict=True))
+            | {"seed": run.seed, "validation": run.curve}
+            for run in every
+        ]
+        write_text(output / "seeds.json", json.dumps({"rows": rows, "curves": curves}, indent=1) + "\n")
+        rules = {key: cell for run in every for key, cell in run.played.items() if key[0] != run.command[0]}
+        own = [cell for run in every for key, cell in run.played.items() if key[0] == run.command[0]]
+        write_records(output, [record for cell in (*own, *rules.values()) for record in cell], packed=True)
+    shown = [
+        {key: row[key] for key in ("agent", "policy", "against", "qoe_mean", "difference", "ci95")} for row in rows
+    ]
+    print_rows("QoE over training seeds, and how it differs from others' over the same episodes", shown)
+    for row in {(row["agent"], row["policy"], row["scenario"]): row for row in rows}.values():
+        cells = [f"seed {seed} {qoe:.1f}" for seed, qoe in zip(row["seeds"], row["qoe_by_seed"], strict=True)]
+        print(f"{row['agent']}, {row['policy']}, {row['scenario']}: {', '.join(cells)}")
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(study)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"seeds_study: error: {error}", file=sys.stderr)
+        sys.exit(2)

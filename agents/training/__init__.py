@@ -1,0 +1,1 @@
+"""How learned agents are trained: what `python train.py` does."""

@@ -1,0 +1,176 @@
+"""Watches a training run: evaluates the model at intervals, keeps checkpoints, logs, and shows the progress.
+
+What is trained, and how, is in `agents.training.run`.
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Image
+
+from agents.learned.checkpoints import provenance, write_checkpoint, write_training_state
+from agents.learned.masks import without_idling
+from agents.learned.policies import decide, decide_by_value
+from agents.training.config import Run, scenarios_of
+from agents.training.vec_env import JoinedVecEnv, begin_episodes, make_vec_env
+from ppgym.core.qoe import REWARD_TERMS
+from ppgym.env import PromptPreamEnv
+
+DECIDE: dict[str, Callable[..., npt.NDArray[np.int64]]] = {"ppo": decide, "dqn": decide_by_value}
+
+
+class Monitor(BaseCallback):
+    """Watches a run."""
+
+    def __init__(self, run: Run, console: Console, update_threads: int, saved: Callable[[str], None]) -> None:
+        """Make the callback.
+
+        Args:
+            run: Its curve goes on.
+            console: Where progress is shown.
+            update_threads: Threads of torch while the model is updated.
+            saved: Called with "latest" or "best" when that checkpoint has been written.
+        """
+        super().__init__()
+        self.run, self.console, self._update_threads, self._saved = run, console, update_threads, saved
+        evaluation = run.config["hyperparams"]["evaluation"]
+        self._provenance = provenance()  # of the code that runs, whatever is committed meanwhile
+        self._every, self._patience = evaluation["every"], evaluation["patience"]
+        self._decide = DECIDE[run.config["agent"]]
+        scenarios = scenarios_of(run.config)
+        self._validation = make_vec_env(scenarios, "validation", evaluation["validation_episodes"])
+        self._stage = PromptPreamEnv(scenarios[0], "validation", render_mode="rgb_array")
+        self._aside_s = 0.0  # spent on evaluations
+        self._progress = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("return {task.fields[mean_return]:.1f}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=run.config["timesteps"], mean_return=float("nan"))
+
+    def save(self, name: str) -> None:
+        """Write a checkpoint of the model as it is.
+
+        Args:
+            name: "latest" or "best".
+        """
+        path = self.run.folder / f"{name}.safetensors"
+        card = {
+            "config": self.run.config,
+            "timesteps": self.model.num_timesteps,
+            "scores": self.run.curve,
+            **self._provenance,
+        }
+        if name == "latest":
+            write_training_state(path, self.model.policy.optimizer)
+        write_checkpoint(path, self.model.policy.state_dict(), card)
+        self._saved(name)
+
+    def evaluate(self) -> None:
+        """Evaluate the model on the validation split; keep it, and keep it as the best if it is.
+
+        The environments of PPO begin new episodes here, as they do where a run goes on from the checkpoint: so that it
+        goes on as if it had never stopped. DQN's do not: a run that goes on has lost its replay buffer anyway.
+        """
+        began_s = time.perf_counter()
+        scores = self._scores()
+        best = max((row["qoe"] for row in self.run.curve), default=float("-inf"))
+        timesteps = self.model.num_timesteps
+        self.run.curve.append({"timesteps": timesteps, **scores})
+        for name, score in scores.items():
+            self.logger.record(f"validation/{name}", score)
+        self.logger.record("validation/timeline", Image(self._timeline(), "HWC"))
+        self.logger.dump(timesteps)
+        self.save("latest")
+        if scores["qoe"] > best:
+            self.save("best")
+        if self.run.config["agent"] == "ppo":
+            begin_episodes(self.model, self.run.config["seed"])
+        terms = ", ".join(f"{name} {scores[name]:.1f}" for name in REWARD_TERMS)
+        found = f"validation QoE/min {scores['qoe']:.1f}, return {scores['return']:.1f} ({terms})"
+        self.console.print(f"{timesteps:>9,} steps: {found}", soft_wrap=True)
+        self._aside_s += time.perf_counter() - began_s
+
+    def _scores(self) -> dict[str, float]:
+        """Means over one episode in each environment of validation, always the same ones, without exploring.
+
+        `qoe` is what benchmarks rank by: the return per minute that the viewer would watch.
+        """
+        env = self._validation
+        env.seed(0)
+        observations = env.reset()
+        episodes: list[dict[str, float] | None] = [None] * env.num_envs
+        while None in episodes:
+            env.step_async(self._decide(self.model.policy, observations, env.action_masks()))
+            observations, _, ended, infos = env.step_wait()
+            for i in np.flatnonzero(ended).tolist():
+                episodes[i] = episodes[i] or infos[i]["episode"] | {"qoe": infos[i]["episode"]["r"] * env.weight[i]}
+        names = {"return": "r", "qoe": "qoe", "length": "l", "invalid": "invalid"}
+        names |= {name: name for name in REWARD_TERMS}
+        return {name: float(np.mean([episode[key] for episode in episodes if episode])) for name, key in names.items()}
+
+    def _timeline(self) -> npt.NDArray[np.uint8]:
+        """A picture of the first scenario's first episode, as the model plays it now."""
+        observation, _ = self._stage.reset(seed=0)
+        layout, ended = self._stage.world.features.layout, False
+        while not ended:
+            masks = without_idling(observation[None], self._stage.action_masks()[None], layout)
+            action = self._decide(self.model.policy, observation[None], masks)[0]
+            observation, _, terminated, truncated, _ = self._stage.step(action)
+            ended = terminated or truncated
+        picture: npt.NDArray[np.uint8] = self._stage.render()  # type: ignore[assignment]
+        return picture
+
+    def _out_of_patience(self) -> bool:
+        qoe = [row["qoe"] for row in self.run.curve]
+        return self._patience is not None and len(qoe) - 1 - int(np.argmax(qoe)) >= self._patience
+
+    def _on_training_start(self) -> None:
+        self._progress.start()
+        env: JoinedVecEnv = self.training_env  # type: ignore[assignment]
+        self._began_s, self._busy_s, self._began_timesteps = time.perf_counter(), env.busy_s, self.num_timesteps
+
+    def _on_rollout_start(self) -> None:
+        if self.run.config["agent"] == "ppo":
+            torch.set_num_threads(1)  # small batches: a second thread only waits
+        last = self.run.curve[-1]["timesteps"] if self.run.curve else -self._every
+        if self.num_timesteps >= last + self._every:
+            self.evaluate()
+
+    def _on_step(self) -> bool:
+        self._progress.update(self._task, completed=self.num_timesteps)
+        if self._out_of_patience():
+            self.console.print(f"Stopped early: no better for {self._patience} evaluations")
+            return False
+        return True
+
+    def _on_rollout_end(self) -> None:
+        torch.set_num_threads(self._update_threads)
+        episodes = self.model.ep_info_buffer
+        if not episodes:
+            return
+        for name in (*REWARD_TERMS, "invalid"):
+            self.logger.record(f"rollout/{name}", float(np.mean([episode[name] for episode in episodes])))
+        self._progress.update(self._task, mean_return=float(np.mean([episode["r"] for episode in episodes])))
+
+    def _on_training_end(self) -> None:
+        env: JoinedVecEnv = self.training_env  # type: ignore[assignment]
+        wall_s = time.perf_counter() - self._began_s - self._aside_s
+        steps = self.num_timesteps - self._began_timesteps
+        share = (env.busy_s - self._busy_s) / wall_s
+        self.console.print(f"{steps / wall_s:,.0f} environment steps/s, {share:.0%} of the time in the environment")
+
+    def close(self) -> None:
+        """Take the progress off the screen."""
+        self._progress.stop()

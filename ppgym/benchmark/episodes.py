@@ -1,0 +1,290 @@
+"""Agents on scenarios over paired episodes: the suites, and how an episode is played and recorded.
+
+Agents are made by a factory that the caller hands in, as is what bounds them; neither is imported here. What the
+records amount to is `ppgym.benchmark.run`'s.
+"""
+
+import functools
+import hashlib
+import json
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium
+import numba
+import numpy as np
+
+import ppgym
+from ppgym.benchmark.records import Journal, Record
+from ppgym.benchmark.workers import run_jobs
+from ppgym.core.step import INFO_TOTALS
+from ppgym.env import PromptPreamEnv
+from ppgym.files import suggest
+from ppgym.world.devices import DEVICES
+from ppgym.world.networks import NETWORKS
+from ppgym.world.scenario import DEFAULT_SCENARIO, Scenario
+from ppgym.world.viewers import VIEWERS
+
+AgentFactory = Callable[..., Any]  # (name, env, *, seed, **params) -> agent with Stable-Baselines3's `predict`
+ParamsReader = Callable[..., dict[str, Any]]  # (name, env, **params) -> all parameters that the agent then has
+Bound = Callable[[PromptPreamEnv], float]  # no policy's return in the env's current episode exceeds it
+
+ENV_ID = "PromptPream-v0"
+STANDARD_NETWORKS = ("low", "medium", "high", "mixed")
+STANDARD_DEVICES = ("snapdragon-8-gen-2", "snapdragon-8-elite", "rtx-4090")
+
+
+class Suite(NamedTuple):
+    """Scenarios that belong together, and how many episodes of each make a result."""
+
+    scenarios: tuple[str, ...]
+    episodes: int
+
+
+SUITES = {
+    "quick": Suite(
+        scenarios=(
+            DEFAULT_SCENARIO,
+            "medium/snapdragon-8-gen-2/typical",
+            "mixed/rtx-4090/typical",
+            "low/pixels-only/typical",
+        ),
+        episodes=32,
+    ),
+    "standard": Suite(
+        scenarios=(
+            *(f"{network}/{device}/typical" for device in STANDARD_DEVICES for network in STANDARD_NETWORKS),
+            *(f"{network}/pixels-only/typical" for network in STANDARD_NETWORKS),
+        ),
+        episodes=64,
+    ),
+    "full": Suite(
+        scenarios=tuple(
+            f"{network}/{device}/{viewer}" for viewer in VIEWERS for device in DEVICES for network in NETWORKS
+        ),
+        episodes=64,
+    ),
+}
+
+
+def suite(name: str) -> Suite:
+    """A suite by name.
+
+    Args:
+        name: Key of `SUITES`.
+
+    Raises:
+        ValueError: Unknown, with the nearest known ones.
+    """
+    if name not in SUITES:
+        raise ValueError(f"unknown suite {name!r}; {suggest(name, SUITES)}")
+    return SUITES[name]
+
+
+class Job(NamedTuple):
+    """One episode to play."""
+
+    scenario: str
+    overrides: Mapping[str, Any]
+    split: str
+    agent: str
+    params: Mapping[str, Any]
+    seed: int
+
+
+@functools.lru_cache(maxsize=4)
+def _environment(scenario: Scenario, split: str) -> PromptPreamEnv:
+    return PromptPreamEnv(scenario, split)
+
+
+def plan_jobs(
+    make_agent: AgentFactory,
+    agents: Sequence[str],
+    scenarios: Sequence[str],
+    *,
+    episodes: int,
+    seed: int,
+    split: str,
+    overrides: Mapping[str, Any],
+    params: Mapping[str, Mapping[str, Any]],
+) -> list[Job]:
+    """The episodes of a run: every agent meets the same ones.
+
+    Everything is made once, so that a wrong name costs no work.
+
+    Args:
+        make_agent: Makes an agent by name.
+        agents: Names, as the factory knows them.
+        scenarios: Names ``network/device/viewer``.
+        episodes: Of each scenario, with seeds `seed`, `seed` + 1, ...
+        seed: First seed, of episode and agent.
+        split: "train", "validation" or "test".
+        overrides: Fields of `Scenario` that differ from the named ones, as JSON would hold them.
+        params: Parameters of agents, by name.
+
+    Returns:
+        One job for each scenario, agent and seed, in this order.
+
+    Raises:
+        ValueError: An unknown name, or a number out of range.
+        FileNotFoundError: A file that a scenario names is missing.
+    """
+    for name, value, least in (("episodes", episodes, 1), ("seed", seed, 0)):
+        if value < least:
+            raise ValueError(f"{name}: expected at least {least}, got {value}")
+    for name, names in (("agents", agents), ("scenarios", scenarios)):
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"{name}: expected one or more different names, got {list(names)}")
+    for scenario in scenarios:
+        env = _environment(Scenario.parse(scenario, **overrides), split)
+        for agent in agents:
+            make_agent(agent, env, seed=seed, **params.get(agent, {}))
+    return [
+        Job(scenario, overrides, split, agent, params.get(agent, {}), seed + i)
+        for scenario in scenarios
+        for agent in agents
+        for i in range(episodes)
+    ]
+
+
+def play_episode(make_agent: AgentFactory, read_params: ParamsReader | None, job: Job) -> Record:
+    """Play one episode with a fresh agent.
+
+    The agent's seed is the episode's, so that a record follows from its job alone, whatever was played before.
+
+    Args:
+        make_agent: Makes an agent by name.
+        read_params: Tells all of its parameters; where None the record holds those of the job.
+        job: What to play.
+
+    Returns:
+        The record. Its `decision_us` counts decisions by their microseconds of wall time, to two digits.
+    """
+    env = _environment(Scenario.parse(job.scenario, **job.overrides), job.split)
+    agent = make_agent(job.agent, env, seed=job.seed, **job.params)
+    started_s = time.perf_counter()
+    observation, info = env.reset(seed=job.seed)
+    state: Any = None
+    actions: list[int] = []
+    decision_us: Counter[str] = Counter()
+    total, ended, first = 0.0, False, True
+    while not ended:
+        asked_s = time.perf_counter()
+        action, state = agent.predict(
+            observation,
+            state=state,
+            episode_start=np.array([first]),
+            deterministic=True,
+            action_masks=info["action_mask"].astype(np.bool_),
+        )
+        decision_us[f"{float(f'{1e6 * (time.perf_counter() - asked_s):.1e}'):.0f}"] += 1
+        actions.append(int(action))
+        observation, reward, terminated, truncated, info = env.step(actions[-1])
+        total += reward
+        ended, first = terminated or truncated, False
+    record = {
+        "scenario": job.scenario,
+        "seed": job.seed,
+        "agent": job.agent,
+        "params": dict(job.params) if read_params is None else read_params(job.agent, env, **job.params),
+        "split": job.split,
+        "actions": actions,
+        "totals": {"return": total} | {key: info[key] for key in INFO_TOTALS} | {"drawn_watch_s": env.drawn_watch_s()},
+        "versions": versions(),
+        "wall_time_s": time.perf_counter() - started_s,
+        "decision_us": dict(decision_us),
+    }
+    if job.overrides:
+        record["overrides"] = dict(job.overrides)
+    return record
+
+
+def bound_qoe(bound: Bound, job: Job) -> float:
+    """The QoE that no policy exceeds in an episode.
+
+    Args:
+        bound: Bounds returns.
+        job: The episode, whoever plays it.
+
+    Returns:
+        Bound of the return per minute of drawn watch time.
+    """
+    env = _environment(Scenario.parse(job.scenario, **job.overrides), job.split)
+    env.reset(seed=job.seed)
+    return bound(env) / (env.drawn_watch_s() / 60.0)
+
+
+def play_jobs(
+    play: Callable[[Job], Record],
+    jobs: Sequence[Job],
+    *,
+    engine: str = "local",
+    workers: int | None = None,
+    output: str | Path | None = None,
+) -> list[Record]:
+    """Play jobs, keeping each finished episode in the output folder's journal.
+
+    Args:
+        play: Plays one.
+        jobs: The jobs.
+        engine: See `ppgym.benchmark.workers.run_jobs`.
+        workers: See there.
+        output: Folder of the journal, which stays there; None keeps nothing.
+
+    Returns:
+        Records in the order of the jobs; those that the journal holds are not played again.
+
+    Raises:
+        ValueError: The journal is of other jobs.
+    """
+    if output is None:
+        return run_jobs(play, jobs, engine=engine, workers=workers)
+    plan = json.dumps([[job._asdict() for job in jobs], versions()], sort_keys=True)
+    journal = Journal(Path(output), hashlib.sha256(plan.encode()).hexdigest())
+    left = [place for place in range(len(jobs)) if place not in journal.finished]
+    try:
+        run_jobs(
+            play,
+            [jobs[place] for place in left],
+            engine=engine,
+            workers=workers,
+            done=lambda i, record: journal.keep(left[i], record),
+        )
+    finally:
+        journal.close()
+    return [journal.finished[place] for place in range(len(jobs))]
+
+
+def bound_episodes(
+    bound: Bound, jobs: Sequence[Job], *, engine: str = "local", workers: int | None = None
+) -> dict[tuple[str, int], float]:
+    """The QoE that no policy exceeds, of the episode of each job.
+
+    Args:
+        bound: Bounds returns.
+        jobs: One for each episode.
+        engine: See `ppgym.benchmark.workers.run_jobs`.
+        workers: See there.
+
+    Returns:
+        By scenario and seed.
+    """
+    most = run_jobs(functools.partial(bound_qoe, bound), jobs, engine=engine, workers=workers, doing="Bounding")
+    return {(job.scenario, job.seed): value for job, value in zip(jobs, most, strict=True)}
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """What a result may depend on besides its record."""
+    return {
+        "env": ENV_ID,
+        "ppgym": ppgym.__version__,
+        "python": platform.python_version(),
+        "gymnasium": gymnasium.__version__,
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+    }

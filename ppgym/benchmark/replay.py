@@ -1,0 +1,106 @@
+"""Records played again: what really came of their actions. Faster than the environment, and exactly equal to it."""
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ppgym.benchmark.records import Record
+from ppgym.core.actions import action_count
+from ppgym.core.episodes import drawn_watch_s
+from ppgym.core.qoe import REWARD_TERMS
+from ppgym.core.replay import REPLAY_COLUMNS, replay_many
+from ppgym.core.state import new_states
+from ppgym.world.scenario import Scenario, World, make_rng, make_world
+
+BATCH = 512  # records of one call, which bounds the memory of their draws
+
+
+class Replay(NamedTuple):
+    """What came of a record."""
+
+    totals: dict[str, float]  # REPLAY_COLUMNS, "drawn_watch_s", "requests" and "prompt_requests"
+    problem: str  # why the record does not come back; empty where it does
+
+
+def replay(records: Sequence[Record]) -> list[Replay]:
+    """Play the actions of records again, and compare what comes out with their totals, exactly.
+
+    Args:
+        records: As `ppgym.benchmark.records.read_records` yields them, of any scenarios.
+
+    Returns:
+        One for each record, in their order.
+
+    Raises:
+        ValueError: A record names no scenario or split that can be made; names it.
+        FileNotFoundError: A file that a scenario names is missing.
+    """
+    worlds: dict[str, list[int]] = {}
+    for place, record in enumerate(records):
+        key = json.dumps([record["scenario"], record.get("overrides", {}), record["split"]], sort_keys=True)
+        worlds.setdefault(key, []).append(place)
+    found: dict[int, Replay] = {}
+    for key, places in worlds.items():
+        scenario, overrides, split = json.loads(key)
+        try:
+            world = make_world(Scenario.parse(scenario, **overrides), split)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"record {places[0] + 1}: {error}") from error
+        for first in range(0, len(places), BATCH):
+            batch = places[first : first + BATCH]
+            replays = _replay_batch(world, [records[place] for place in batch])
+            found.update(zip(batch, replays, strict=True))
+    return [found[place] for place in range(len(records))]
+
+
+def _replay_batch(world: World, records: Sequence[Record]) -> list[Replay]:
+    seeds = list(dict.fromkeys(record["seed"] for record in records))
+    episodes = world.new_episodes(len(seeds))
+    for i, seed in enumerate(seeds):
+        world.draw(make_rng(seed, world.split), episodes, i)
+    draws = np.array([seeds.index(record["seed"]) for record in records], np.int32)
+    lengths = [len(record["actions"]) for record in records]
+    space = action_count(len(world.options))  # whatever lies outside it acts as one index outside it
+    within = (action if 0 <= action < space else -1 for record in records for action in record["actions"])
+    actions = np.fromiter(within, np.int64, sum(lengths))
+    states = new_states(len(records))
+    totals = np.zeros((len(records), len(REPLAY_COLUMNS)))
+    requests = np.zeros((len(records), len(world.representations)), np.int32)
+    played = np.zeros(len(records), np.int64)
+    replay_many(
+        world.params,
+        world.catalog,
+        world.links,
+        episodes,
+        states,
+        draws,
+        np.cumsum([0, *lengths], dtype=np.int64),
+        actions,
+        totals,
+        requests,
+        played,
+        np.zeros(len(REWARD_TERMS)),
+    )
+    is_prompt = np.array([one.is_prompt for one in world.representations])
+    replays = []
+    for i, record in enumerate(records):
+        came = dict(zip(REPLAY_COLUMNS, totals[i].tolist(), strict=True))
+        came["drawn_watch_s"] = drawn_watch_s(episodes, int(draws[i]))
+        came["requests"], came["prompt_requests"] = float(requests[i].sum()), float(requests[i, is_prompt].sum())
+        ended = bool(states[i].terminated or states[i].truncated)
+        replays.append(Replay(came, _problem(record, came, int(played[i]), ended)))
+    return replays
+
+
+def _problem(record: Record, came: dict[str, float], played: int, ended: bool) -> str:
+    count = len(record["actions"])
+    if played < count:
+        return f"the episode ends after {played} of {count} actions"
+    if not ended:
+        return f"the episode goes on after its {count} actions"
+    stated = record["totals"]
+    needed = (*REPLAY_COLUMNS[: REPLAY_COLUMNS.index("reward_quality")], "drawn_watch_s")
+    differ = [key for key in came if (key in stated or key in needed) and stated.get(key) != came[key]]
+    return ", ".join(f"{key} {stated.get(key)!r}, replayed {came[key]!r}" for key in differ)

@@ -1,0 +1,191 @@
+"""Runs of the benchmark and the replay that checks them: what is played becomes a folder of records and figures.
+
+What the figures are is in `ppgym.benchmark.summary`, how they are shown in `ppgym.benchmark.tables`, what is submitted
+to the public board in `ppgym.benchmark.leaderboard`.
+"""
+
+import functools
+import json
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ppgym.benchmark.episodes import (
+    AgentFactory,
+    Bound,
+    Job,
+    ParamsReader,
+    bound_episodes,
+    plan_jobs,
+    play_episode,
+    play_jobs,
+)
+from ppgym.benchmark.records import Journal, Record, read_records, write_records
+from ppgym.benchmark.summary import MISMATCHES_SHOWN, REFERENCE, Board, replayed, summarize
+from ppgym.benchmark.workers import check_engine
+from ppgym.files import read_json, write_text
+
+TOLERANCE = 1e-9  # relative, of figures that another version of NumPy may add up in another order
+
+
+def run(
+    make_agent: AgentFactory,
+    agents: Sequence[str],
+    scenarios: Sequence[str],
+    *,
+    episodes: int,
+    seed: int = 0,
+    split: str = "test",
+    engine: str = "local",
+    workers: int | None = None,
+    output: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    params: Mapping[str, Mapping[str, Any]] | None = None,
+    read_params: ParamsReader | None = None,
+    baseline: str = REFERENCE,
+    bound: Bound | None = None,
+    unranked: Collection[str] = (),
+) -> Board:
+    """Play every agent on the same episodes of every scenario.
+
+    Results do not depend on the engine and the number of workers, times apart. A run with an output folder that is
+    interrupted, even by a kill, goes on where it was when it is called again.
+
+    Args:
+        make_agent: Makes an agent by name. It, `read_params` and `bound` are functions of modules, so that workers can
+            import them.
+        agents: Names, as the factory knows them.
+        scenarios: Names ``network/device/viewer``.
+        episodes: Episodes of each scenario, with seeds `seed`, `seed` + 1, ...
+        seed: First seed, of episode and agent.
+        split: "train", "validation" or "test".
+        engine: "local" or "ray"; see `ppgym.benchmark.workers.run_jobs`.
+        workers: See there.
+        output: Folder for records.jsonl and results.json; None writes nothing.
+        overrides: Fields of `Scenario` that differ from the named ones, as JSON would hold them.
+        params: Parameters of agents, by name.
+        read_params: Tells all parameters that an agent has, for its records; those of `params` alone where None.
+        baseline: Agent that the others are compared with, if it plays.
+        bound: Bounds what any policy can get in an episode; where None no row has figures of it.
+        unranked: Names of agents that do not compete.
+
+    Returns:
+        One row for each scenario and agent, in their order, and the standings.
+
+    Raises:
+        ValueError: An unknown name, a number out of range, or an output folder that holds another unfinished run.
+        FileNotFoundError: A file that a scenario names is missing.
+    """
+    check_engine(engine, workers)
+    jobs = plan_jobs(
+        make_agent,
+        agents,
+        scenarios,
+        episodes=episodes,
+        seed=seed,
+        split=split,
+        overrides=dict(overrides or {}),
+        params=params or {},
+    )
+    play = functools.partial(play_episode, make_agent, read_params)
+    records = play_jobs(play, jobs, engine=engine, workers=workers, output=output)
+    bounds = None
+    if bound is not None:
+        of_first = [job for job in jobs if job.agent == agents[0]]
+        bounds = bound_episodes(bound, of_first, engine=engine, workers=workers)
+    board = summarize(records, baseline=baseline, bounds=bounds, unranked=unranked)
+    if output is not None:
+        folder = Path(output)
+        write_records(folder, records)
+        write_board(folder, board)
+        (folder / Journal.NAME).unlink()
+    return board
+
+
+def write_board(folder: Path, board: Board) -> None:
+    """Write results.json as a whole.
+
+    Args:
+        folder: Made where missing.
+        board: The figures.
+    """
+    content = {"rows": [asdict(row) for row in board.rows], "overall": [asdict(one) for one in board.overall]}
+    write_text(folder / "results.json", json.dumps(content, indent=1) + "\n")
+
+
+class Checked(NamedTuple):
+    """What a validation has replayed."""
+
+    records: int
+    transitions: int
+    seconds: float  # of reading and replaying
+
+
+def validate(folder: str | Path, bound: Bound | None = None) -> Checked:
+    """Replay every record of a run, exactly, and make the figures of its results.json anew where it has one.
+
+    Args:
+        folder: What `run` wrote.
+        bound: What bounded it; where None the rows' figures of the bound are not checked.
+
+    Returns:
+        How much was replayed.
+
+    Raises:
+        FileNotFoundError: The folder holds no records.
+        ValueError: No records, a line that is no record, a record that does not come back, or a figure that does not
+            follow from the records; names the mismatches.
+    """
+    folder, started_s = Path(folder), time.perf_counter()
+    records = list(read_records(folder))
+    results = folder / "results.json"
+    try:
+        replayed(records)
+        seconds = time.perf_counter() - started_s
+        if results.is_file():
+            _check_rows(results, records, bound)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
+    return Checked(len(records), sum(len(record["actions"]) for record in records), seconds)
+
+
+def _check_rows(path: Path, records: Sequence[Record], bound: Bound | None) -> None:
+    stated = read_json(path).get("rows", [])
+    rows = {(row.get("scenario"), row.get("agent")): row for row in stated}
+    unranked = {row.get("agent") for row in stated if row.get("ranked") is False}
+    baseline = next((row["baseline"] for row in stated if row.get("baseline")), REFERENCE)
+    bounds = None
+    if bound is not None and any(row.get("bound_mean") is not None for row in stated):
+        jobs = {(r["scenario"], r["seed"]): _job_of(r) for r in records}
+        bounds = bound_episodes(bound, list(jobs.values()))
+    board = summarize(records, baseline=baseline, bounds=bounds, unranked=unranked)
+    mismatches = []
+    for row in board.rows:
+        if (row.scenario, row.agent) not in rows:
+            mismatches.append(f"{row.agent} on {row.scenario}: no row of its records")
+        found = rows.pop((row.scenario, row.agent), {})
+        for key, value in json.loads(json.dumps(asdict(row))).items():
+            unknown = value is None and ((key.startswith(("bound", "share")) and bounds is None) or "decision" in key)
+            if key in found and not unknown and not _equal(found[key], value):
+                mismatches.append(f"{row.agent} on {row.scenario}: {key} {found[key]!r}, from its records {value!r}")
+    mismatches += [f"{agent} on {scenario}: a row without records" for scenario, agent in rows]
+    if mismatches:
+        shown = "\n".join(mismatches[:MISMATCHES_SHOWN])
+        raise ValueError(f"{len(mismatches)} figures of {path.name} do not come back:\n{shown}")
+
+
+def _job_of(record: Record) -> Job:
+    return Job(record["scenario"], record.get("overrides", {}), record["split"], "", {}, record["seed"])
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two JSON values are the same, numbers up to `TOLERANCE`."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    if type(one) in (int, float) and type(other) in (int, float):
+        return bool(abs(one - other) <= TOLERANCE * max(abs(one), abs(other), 1.0))
+    return bool(one == other)

@@ -1,0 +1,1 @@
+"""The world: networks, videos, ladders, viewers, devices and the scenario that combines them. No physics lives here."""

@@ -1,0 +1,464 @@
+"""A scenario: everything public about a world, by name, with overrides; and how its hidden episodes are drawn.
+
+`Scenario` is the set-up as a person writes it down; `World` is the same on one split, as arrays for the kernel.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ppgym.core.episodes import EpisodeLaw, Episodes, Links, draw_episode, new_episodes, view_episode
+from ppgym.core.observation import Features, make_features
+from ppgym.core.state import MAX_TRANSFERS, MAX_VIDEOS, UNIT_NAMES, UNITS, CatalogArrays, Episode, Params
+from ppgym.files import suggest
+from ppgym.world.devices import AUTO, DEVICES, DeviceProfile
+from ppgym.world.networks import NETWORKS, SPLITS, load_traces
+from ppgym.world.videos import Catalog, Representation, load_catalog
+from ppgym.world.viewers import VIEWERS, RetentionCurve, ViewerProfile
+
+DEFAULT_SCENARIO = "low/snapdragon-8-elite/typical"
+
+PIXEL_UNITS = ("cpu", "vdec")  # where pixels can be decoded, whatever the device
+PROMPT_UNITS = ("cpu", "gpu", "npu")
+
+
+@dataclass(frozen=True)
+class QoEWeights:
+    """Weights of the reward.
+
+    By default a second of top quality, a second of stall and a wasted top-rung chunk weigh the same.
+
+    Attributes:
+        quality: Per Mbit/s-equivalent second played.
+        rebuffer: Per second of stall, start-up included.
+        switch: Per Mbit/s of quality difference between chunks played one after the other.
+        waste: Per wasted Mbit.
+        download: Per downloaded Mbit.
+        abandon: Per video left out of impatience; ten seconds of stall.
+        compute: Per busy second, by compute unit.
+    """
+
+    quality: float = 1.0
+    rebuffer: float = 1.85
+    switch: float = 1.0
+    waste: float = 1.0
+    download: float = 0.0
+    abandon: float = 18.5
+    compute: tuple[float, ...] = (0.0,) * UNITS
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name, weight in dataclasses.asdict(self).items():
+            weights = weight if name == "compute" else (weight,)
+            if not all(isinstance(w, int | float) and 0 <= w < math.inf for w in weights):
+                raise ValueError(f"QoE weight {name!r}: expected a number >= 0, got {weight!r}")
+
+    @classmethod
+    def of(cls, weights: "QoEWeights | str | Mapping[str, Any]") -> "QoEWeights":
+        """Weights from a preset's name or from a mapping of what differs from the default.
+
+        Args:
+            weights: Weights, a key of `QOE_PRESETS`, or a mapping; `compute` there is a number for all units or a
+                mapping from unit names.
+
+        Returns:
+            The weights.
+
+        Raises:
+            ValueError: Unknown preset, weight or unit, or a weight that is no number >= 0.
+        """
+        if isinstance(weights, QoEWeights):
+            return weights
+        if isinstance(weights, str):
+            if weights not in QOE_PRESETS:
+                raise ValueError(f"unknown QoE preset {weights!r}; {suggest(weights, QOE_PRESETS)}")
+            return QOE_PRESETS[weights]
+        fields = dict(weights)
+        known = [f.name for f in dataclasses.fields(cls)]
+        for name in fields:
+            if name not in known:
+                raise ValueError(f"unknown QoE weight {name!r}; {suggest(name, known)}")
+        if "compute" in fields:
+            compute = fields["compute"]
+            if isinstance(compute, Mapping):
+                for unit in compute:
+                    if unit not in UNIT_NAMES:
+                        raise ValueError(f"QoE weight 'compute': unknown unit {unit!r}; {suggest(unit, UNIT_NAMES)}")
+                compute = tuple(compute.get(unit, 0.0) for unit in UNIT_NAMES)
+            fields["compute"] = tuple(compute) if isinstance(compute, list | tuple) else (compute,) * UNITS
+        return cls(**fields)
+
+
+QOE_PRESETS = {
+    "default": QoEWeights(),
+    # The score of the ACM MM 2022 Grand Challenge: every byte fetched costs, wasted or not
+    "mmgc2022": QoEWeights(waste=0.0, download=0.5),
+}
+
+
+class Option(NamedTuple):
+    """One way to fetch a chunk: a representation, and the unit that decodes it."""
+
+    name: str  # "h264-750k@vdec"
+    representation: int
+    codec: str
+    unit: str
+    decode_s: float  # expected seconds for one chunk; inf where the device cannot
+    usable: bool  # legal on this device
+
+
+def _checked(name: str, value: Any, low: float, high: float, whole: bool = False) -> None:
+    good = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not good or not low <= value <= high:
+        kind = "a whole number" if whole else "a number"
+        raise ValueError(f"{name}: expected {kind} from {low:g} to {high:g}, got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """What is public about a world. `Scenario.parse` makes one from a name and overrides.
+
+    Attributes:
+        network: One of `ppgym.world.networks.NETWORKS`, or a folder of traces.
+        device: One of `ppgym.world.devices.DEVICES`, the path of a profile, or "auto": this machine, as
+            `python -m ppgym.codec profile` measured it last.
+        viewer: One of `ppgym.world.viewers.VIEWERS`, or the path of a viewer profile; its `leave_p`, and its retention
+            unless `viewers` is given.
+        videos: Folder of real videos in the MMGC 2022 layout; the shipped, generated ones where None.
+        viewers: Folder of real retention curves, one for each of `videos`; those of `viewer` where None.
+        ladder: A measured ladder, one of `ppgym.world.videos.ladder_names` or the path of a table that
+            `python -m ppgym.codec ladder` wrote; the published ladder where None.
+        n_videos: Videos of a feed, 1 to 20; fewer where the catalog has fewer.
+        bandwidth_scale: Factor on the rates of the network's traces.
+        rtt_s: From a request to its first byte.
+        link_efficiency: Share of the trace's rate that carries payload.
+        parallel_downloads: Transfers that may be open at once, 1 to 8.
+        cancel_on_swipe: Whether leaving a video ends its open transfers.
+        decoded_buffer_bytes: Memory for requested and decoded chunks.
+        wait_s: Longest `WAIT`.
+        max_decode_s: An option that takes longer for a chunk is illegal.
+        charge_thinking_s: Simulated seconds that a decision takes.
+        prompt_quality_scale: Knob on the assumed quality of prompts, in (0, 1].
+        prompt_speed_scale: Factor on the speed at which the device decodes prompts, on each of its units.
+        qoe: Weights of the reward.
+        leave_p: P(the session ends after a video); the viewer's where None.
+        patience_s: Longest stall borne: None for any, a number, or two for a uniform draw between them.
+        jitter_sigma: Standard deviation of the logarithm of a chunk's factor on decode seconds; the device's where
+            None.
+        contention: [U][U + 1] factor on decode seconds by unit and number of busy units; the device's where None.
+        max_wall_s: A session is truncated then; 60 s and 5 times the feed's seconds where None.
+
+    Raises:
+        ValueError: A value is out of range; names it and what was expected.
+    """
+
+    network: str = "low"
+    device: str = "snapdragon-8-elite"
+    viewer: str = "typical"
+    videos: str | None = None
+    viewers: str | None = None
+    ladder: str | None = None
+    n_videos: int = MAX_VIDEOS
+    bandwidth_scale: float = 1.0
+    rtt_s: float = 0.08
+    link_efficiency: float = 0.95
+    parallel_downloads: int = 1
+    cancel_on_swipe: bool = False
+    decoded_buffer_bytes: float = 512 * 2**20
+    wait_s: float = 0.5
+    max_decode_s: float = 10.0
+    charge_thinking_s: float = 0.0
+    prompt_quality_scale: float = 1.0
+    prompt_speed_scale: float = 1.0
+    qoe: QoEWeights = field(default_factory=QoEWeights)
+    leave_p: float | None = None
+    patience_s: float | tuple[float, float] | None = None
+    jitter_sigma: float | None = None
+    contention: tuple[tuple[float, ...], ...] | None = None
+    max_wall_s: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        _checked("n_videos", self.n_videos, 1, MAX_VIDEOS, whole=True)
+        _checked("parallel_downloads", self.parallel_downloads, 1, MAX_TRANSFERS, whole=True)
+        _checked("bandwidth_scale", self.bandwidth_scale, 1e-3, 1e3)
+        _checked("rtt_s", self.rtt_s, 0.0, 60.0)
+        _checked("link_efficiency", self.link_efficiency, 0.01, 1.0)
+        _checked("decoded_buffer_bytes", self.decoded_buffer_bytes, 0.0, 2.0**50)
+        _checked("wait_s", self.wait_s, 1e-3, 3600.0)
+        _checked("max_decode_s", self.max_decode_s, 1e-6, 3600.0)
+        _checked("charge_thinking_s", self.charge_thinking_s, 0.0, 60.0)
+        _checked("prompt_quality_scale", self.prompt_quality_scale, 1e-3, 1.0)
+        _checked("prompt_speed_scale", self.prompt_speed_scale, 1e-3, 1e3)
+        if not isinstance(self.cancel_on_swipe, bool):
+            raise ValueError(f"cancel_on_swipe: expected true or false, got {self.cancel_on_swipe!r}")
+        if self.leave_p is not None:
+            _checked("leave_p", self.leave_p, 0.0, 1.0)
+        if self.jitter_sigma is not None:
+            _checked("jitter_sigma", self.jitter_sigma, 0.0, 3.0)
+        if self.max_wall_s is not None:
+            _checked("max_wall_s", self.max_wall_s, 1e-3, 1e6)
+        low_s, high_s = self.patience_range_s
+        if not 0.0 < low_s <= high_s:
+            raise ValueError(f"patience_s: expected a number above 0, or two in order, got {self.patience_s!r}")
+        if self.contention is not None and (
+            len(self.contention) != UNITS
+            or any(len(row) != UNITS + 1 for row in self.contention)
+            or not all(0.0 < factor < math.inf for row in self.contention for factor in row)
+        ):
+            raise ValueError(f"contention: expected {UNITS} rows of {UNITS + 1} factors above 0")
+
+    @property
+    def patience_range_s(self) -> tuple[float, float]:
+        """Shortest and longest patience."""
+        if self.patience_s is None:
+            return math.inf, math.inf
+        if isinstance(self.patience_s, tuple):
+            low_s, high_s = self.patience_s
+            return low_s, high_s
+        return self.patience_s, self.patience_s
+
+    @property
+    def name(self) -> str:
+        """``network/device/viewer``."""
+        return f"{self.network}/{self.device}/{self.viewer}"
+
+    @classmethod
+    def parse(cls, name: str = DEFAULT_SCENARIO, **overrides: Any) -> "Scenario":
+        """The scenario of a name, with what is overridden.
+
+        Args:
+            name: ``network/device/viewer``, such as "low/snapdragon-8-elite/typical".
+            **overrides: Any field of `Scenario`, as JSON would hold it (`qoe` a preset's name or a mapping).
+
+        Returns:
+            The scenario.
+
+        Raises:
+            ValueError: An unknown name or field, with the nearest known ones, or a value out of range.
+        """
+        parts = name.split("/") if isinstance(name, str) else []
+        if len(parts) != 3:
+            raise ValueError(f"scenario {name!r}: expected network/device/viewer, such as {DEFAULT_SCENARIO!r}")
+        shipped = (NETWORKS, (*DEVICES, AUTO), VIEWERS)
+        for kind, part, known in zip(("network", "device", "viewer"), parts, shipped, strict=True):
+            if part not in known:
+                raise ValueError(f"scenario {name!r}: unknown {kind} {part!r}; {suggest(part, known)}")
+        names = [f.name for f in dataclasses.fields(cls)]
+        for key in overrides:
+            if key not in names:
+                raise ValueError(f"scenario {name!r}: unknown override {key!r}; {suggest(key, names)}")
+        fields = dict(zip(("network", "device", "viewer"), parts, strict=True)) | overrides
+        for key in ("network", "device", "viewer", "videos", "viewers", "ladder"):
+            if isinstance(fields.get(key), Path):
+                fields[key] = str(fields[key])
+        if "qoe" in fields:
+            fields["qoe"] = QoEWeights.of(fields["qoe"])
+        if isinstance(fields.get("patience_s"), list):
+            fields["patience_s"] = tuple(fields["patience_s"])
+        if fields.get("contention") is not None:
+            fields["contention"] = tuple(tuple(row) for row in fields["contention"])
+        return cls(**fields)
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """A scenario on one split, as arrays for the kernel. `make_world` makes one.
+
+    Attributes:
+        scenario: The scenario.
+        split: "train", "validation" or "test".
+        profile: The device.
+        representations: [R] of the ladder.
+        options: [O] of the action space.
+        n_videos: V of its feeds.
+        params: The kernel's constants.
+        catalog: The videos of the split.
+        links: The traces of the split.
+        law: How the rest of an episode is drawn.
+        features: What of the observation is constant.
+    """
+
+    scenario: Scenario
+    split: str
+    profile: DeviceProfile
+    representations: tuple[Representation, ...]
+    options: tuple[Option, ...]
+    n_videos: int
+    params: Params
+    catalog: CatalogArrays
+    links: Links
+    law: EpisodeLaw
+    features: Features
+
+    def new_episodes(self, count: int) -> Episodes:
+        """Room for draws.
+
+        Args:
+            count: How many.
+        """
+        return new_episodes(count, self.n_videos, self.catalog.chunk_bytes.shape[1])
+
+    def draw(self, rng: np.random.Generator, episodes: Episodes, i: int) -> None:
+        """Draw an episode.
+
+        Args:
+            rng: Source of randomness.
+            episodes: Output.
+            i: Which of them to fill.
+        """
+        draw_episode(rng, self.law, self.catalog, self.links, episodes, i)
+
+
+def make_options(
+    representations: tuple[Representation, ...], profile: DeviceProfile, max_decode_s: float
+) -> tuple[Option, ...]:
+    """The option table: the same pairs on every device, representation by representation.
+
+    Args:
+        representations: The ladder.
+        profile: The device.
+        max_decode_s: An option that takes longer for a chunk is illegal.
+
+    Returns:
+        Pixels on `PIXEL_UNITS` and prompts on `PROMPT_UNITS`.
+
+    Raises:
+        ValueError: The device has no legal pair.
+    """
+    options = []
+    for index, representation in enumerate(representations):
+        for unit in PROMPT_UNITS if representation.is_prompt else PIXEL_UNITS:
+            seconds = profile.seconds(representation, unit)
+            name = f"{representation.name}@{unit}"
+            options.append(Option(name, index, representation.codec, unit, seconds, seconds <= max_decode_s))
+    if not any(option.usable for option in options):
+        raise ValueError(
+            f"device {profile.name!r}: expected at least one pair of codec and unit within max_decode_s = "
+            f"{max_decode_s:g} s a chunk; its pairs are {[(row.codec, row.unit) for row in profile.rows]}"
+        )
+    return tuple(options)
+
+
+def _read_catalog(scenario: Scenario, split: str, viewer: ViewerProfile) -> tuple[Catalog, list[RetentionCurve]]:
+    if scenario.videos is None:
+        if scenario.viewers is not None:
+            raise ValueError("viewers: a folder of retention curves goes with a folder of videos; give `videos` too")
+        catalog = load_catalog(split, scenario.prompt_quality_scale, scenario.ladder)
+        return catalog, [viewer.curve(chunks) for chunks in catalog.n_chunks]
+    catalog, curves = Catalog.read_mmgc(
+        scenario.videos, scenario.viewers, scenario.prompt_quality_scale, scenario.ladder
+    )
+    return catalog, list(curves) or [viewer.curve(chunks) for chunks in catalog.n_chunks]
+
+
+@functools.lru_cache(maxsize=32)
+def make_world(scenario: Scenario, split: str = "train") -> World:
+    """Read and check everything that a scenario names; results are cached.
+
+    Args:
+        scenario: The scenario.
+        split: One of `ppgym.world.networks.SPLITS`. Splits share no trace and no generated video; a folder of real
+        videos,
+            which are few, serves all three.
+
+    Returns:
+        The world.
+
+    Raises:
+        FileNotFoundError: A file or folder is missing.
+        ValueError: Unknown split, or a file that is not what it should be.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}; {suggest(split, SPLITS)}")
+    profile = DeviceProfile.load(scenario.device).with_prompts_faster(scenario.prompt_speed_scale)
+    viewer = ViewerProfile.load(scenario.viewer)
+    catalog, curves = _read_catalog(scenario, split, viewer)
+    traces = load_traces(scenario.network, split)
+    options = make_options(catalog.representations, profile, scenario.max_decode_s)
+
+    weights = scenario.qoe
+    contention = np.array(scenario.contention) if scenario.contention else profile.contention_array()
+    params = Params(
+        rtt_s=float(scenario.rtt_s),
+        link_efficiency=float(scenario.link_efficiency),
+        wait_s=float(scenario.wait_s),
+        decoded_buffer_bytes=float(scenario.decoded_buffer_bytes),
+        charge_thinking_s=float(scenario.charge_thinking_s),
+        parallel_downloads=scenario.parallel_downloads,
+        cancel_on_swipe=scenario.cancel_on_swipe,
+        weight_quality=float(weights.quality),
+        weight_rebuffer=float(weights.rebuffer),
+        weight_switch=float(weights.switch),
+        weight_waste=float(weights.waste),
+        weight_download=float(weights.download),
+        weight_abandon=float(weights.abandon),
+        weight_compute=np.array(weights.compute, dtype=np.float64),
+        option_representation=np.array([option.representation for option in options], dtype=np.int32),
+        option_unit=np.array([UNIT_NAMES.index(option.unit) for option in options], dtype=np.int32),
+        option_usable=np.array([option.usable for option in options], dtype=np.uint8),
+        option_decode_s=np.array([option.decode_s for option in options]),
+        contention=contention,
+    )
+    # Numba compiles anew for read-only arrays, and pickling forgets that they were
+    arrays = CatalogArrays(*[array.copy() for array in catalog.arrays(curves)])  # type: ignore[arg-type]
+    low_s, high_s = scenario.patience_range_s
+    fixed_wall = scenario.max_wall_s is not None
+    return World(
+        scenario=scenario,
+        split=split,
+        profile=profile,
+        representations=catalog.representations,
+        options=options,
+        n_videos=min(scenario.n_videos, len(catalog.videos)),
+        params=params,
+        catalog=arrays,
+        links=Links(
+            time_s=np.concatenate([trace.edges_s for trace in traces]),
+            bits=np.concatenate([trace.cumulative_bits for trace in traces]) * scenario.bandwidth_scale,
+            first=np.cumsum([0, *(len(trace.edges_s) for trace in traces)], dtype=np.int32),
+        ),
+        law=EpisodeLaw(
+            leave_p=float(viewer.leave_p if scenario.leave_p is None else scenario.leave_p),
+            patience_low_s=float(low_s),
+            patience_high_s=float(high_s),
+            jitter_sigma=float(profile.jitter_sigma if scenario.jitter_sigma is None else scenario.jitter_sigma),
+            wall_base_s=float(scenario.max_wall_s) if scenario.max_wall_s is not None else 60.0,
+            wall_per_feed_s=0.0 if fixed_wall else 5.0,
+        ),
+        features=make_features(params, arrays, [unit in profile.units for unit in UNIT_NAMES]),
+    )
+
+
+def make_rng(seed: int, split: str) -> np.random.Generator:
+    """The source of randomness of a seed; splits share no stream.
+
+    Args:
+        seed: Any whole number >= 0.
+        split: One of `ppgym.world.networks.SPLITS`.
+
+    Returns:
+        Generator.
+    """
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split),))))
+
+
+def sample_episode(world: World, rng: np.random.Generator) -> Episode:
+    """Draw one episode.
+
+    Args:
+        world: The world.
+        rng: Source of randomness; the same state of it gives the same episode.
+
+    Returns:
+        The hidden draw.
+    """
+    episodes = world.new_episodes(1)
+    world.draw(rng, episodes, 0)
+    return view_episode(episodes, world.links, 0)

@@ -1,0 +1,251 @@
+"""Viewers: how long they watch a video, and how likely they are to leave the session after it.
+
+Curves and their sampling only; drawing a whole feed's watch times is `scenario.py`, what a client should believe
+about a viewer is `planning`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ppgym.files import check_keys, check_number, check_text, data_root, read_json, read_text, suggest
+
+F8 = npt.NDArray[np.float64]
+
+VIEWERS = ("skimmer", "typical", "sticky")
+SCHEMA = "ppgym-viewer/1"
+
+
+@dataclass(frozen=True, eq=False)
+class RetentionCurve:
+    """P(watched at least c seconds), of one video of D whole seconds.
+
+    The form in which platforms publish retention, and that of the MMGC 2022 tables. Between whole seconds the
+    curve is linear: within a second the leaving viewers leave uniformly. `survival[D]` is the atom of complete
+    views, whose watch time is exactly D.
+
+    Attributes:
+        survival: float64 [D + 1], from 1, never rising, within [0, 1]; copied and read-only.
+
+    Raises:
+        ValueError: The array breaks a rule above.
+    """
+
+    survival: F8
+
+    def __post_init__(self) -> None:
+        """Copy, freeze and check the array."""
+        survival = np.array(self.survival, dtype=np.float64)
+        if survival.ndim != 1 or survival.size < 2:
+            raise ValueError(f"retention curve: expected D + 1 >= 2 values, got shape {survival.shape}")
+        if survival[0] != 1:
+            raise ValueError(f"retention curve: expected 1 at second 0, got {survival[0]}")
+        if not ((survival >= 0) & (survival <= 1)).all():
+            raise ValueError("retention curve: expected values within [0, 1]")
+        rises = np.flatnonzero(np.diff(survival) > 0)
+        if rises.size:
+            raise ValueError(f"retention curve: rises from second {rises[0]} to {rises[0] + 1}, expected it never to")
+        survival.flags.writeable = False
+        object.__setattr__(self, "survival", survival)
+
+    @property
+    def duration_s(self) -> int:
+        """The video's duration D in seconds."""
+        return self.survival.size - 1
+
+    def at(self, seconds: npt.ArrayLike) -> F8:
+        """P(watched at least `seconds`).
+
+        Args:
+            seconds: Content seconds, any shape.
+
+        Returns:
+            float64 of that shape; 1 before the start, 0 past the end.
+        """
+        seconds = np.asarray(seconds, dtype=np.float64)
+        return np.asarray(np.interp(seconds, np.arange(self.survival.size), self.survival, left=1.0, right=0.0))
+
+    def mean_watch_s(self) -> float:
+        """Expected watch time in seconds: the area under the curve."""
+        return float(self.survival.sum() - (self.survival[0] + self.survival[-1]) / 2)
+
+    def watch_time(self, u: npt.ArrayLike, watched_s: float = 0.0) -> F8:
+        """Quantiles of the watch time, given that the viewer has watched `watched_s` and still watches.
+
+        The earliest t with P(T > t | T > watched_s) <= 1 - u, where P(T > t | T > w) = S(t) / S(w) for t < D and 0
+        from D on; exact, because S is linear between whole seconds.
+
+        Args:
+            u: Probabilities in (0, 1], any shape.
+            watched_s: Content seconds watched, in [0, D).
+
+        Returns:
+            float64 of u's shape, within (watched_s, D], non-decreasing in u.
+
+        Raises:
+            ValueError: `u` or `watched_s` is out of range, or nobody watches on at `watched_s`.
+        """
+        u = np.asarray(u, dtype=np.float64)
+        if not ((u > 0) & (u <= 1)).all():
+            raise ValueError("expected probabilities in (0, 1]")
+        if not 0 <= watched_s < self.duration_s:
+            raise ValueError(f"expected seconds watched in [0, {self.duration_s}), got {watched_s}")
+        watching = float(self.at(watched_s))
+        if watching == 0:
+            raise ValueError(f"nobody watches more than {watched_s} s of this video")
+        target = (1 - u) * watching
+        # the first whole second at which at most the target still watch; past the end where even the atom is more
+        after = np.searchsorted(-self.survival, -target)
+        last = np.minimum(after, self.duration_s)
+        high, low = self.survival[last - 1], self.survival[last]
+        fall = np.where(high > low, high - low, 1.0)
+        inside = last - 1 + np.clip((high - target) / fall, 0.0, 1.0)
+        times_s = np.where(after > self.duration_s, self.duration_s, inside)
+        return np.asarray(np.maximum(times_s, math.nextafter(watched_s, math.inf)))  # rounding never stands still
+
+    def sample(self, rng: np.random.Generator, watched_s: float = 0.0, size: int | tuple[int, ...] | None = None) -> F8:
+        """Watch times of viewers who have watched `watched_s` and still watch, drawn exactly by inversion.
+
+        Args:
+            rng: Generator.
+            watched_s: Content seconds watched, in [0, D).
+            size: Shape of the draw; None draws one (shape ()).
+
+        Returns:
+            float64 of shape `size`, within (watched_s, D].
+
+        Raises:
+            ValueError: As in `watch_time`.
+        """
+        return self.watch_time(1.0 - rng.random(size), watched_s)
+
+    @classmethod
+    def read(cls, path: str | Path) -> "RetentionCurve":
+        """Read rows of `second value`: P(watched at least so many seconds), for 0, 1, 2 and so on.
+
+        A closing row of 0 says that nobody watches past the end and is not part of the curve (MMGC 2022 tables have
+        one: n + 2 rows for n chunks). Blank lines are ignored.
+
+        Args:
+            path: Text file of two columns.
+
+        Raises:
+            FileNotFoundError: No such file.
+            ValueError: Not such a table; names file, line, value and what was expected.
+        """
+        path = Path(path)
+        survival: list[float] = []
+        for number, line in enumerate(read_text(path).splitlines(), 1):
+            row = line.split()
+            if not row:
+                continue
+            where = f"{path}, line {number}"
+            if len(row) != 2:
+                raise ValueError(f"{where}: expected 2 columns (second value), got {len(row)}: {line.strip()!r}")
+            if row[0] != str(len(survival)):
+                raise ValueError(f"{where}: expected second {len(survival)}, got {row[0]!r}")
+            try:
+                value = float(row[1])
+            except ValueError:
+                value = math.nan
+            if not 0 <= value <= 1:
+                raise ValueError(f"{where}: expected a probability within [0, 1], got {row[1]!r}")
+            if not survival and value != 1:
+                raise ValueError(f"{where}: expected 1 at second 0, got {row[1]}")
+            if survival and value > survival[-1]:
+                raise ValueError(f"{where}: expected at most {survival[-1]}, the value before it, got {row[1]}")
+            survival.append(value)
+        if survival[-1] == 0:
+            survival.pop()
+        if len(survival) < 2:
+            raise ValueError(f"{path}: expected rows for second 0, second 1 and so on up to the video's end")
+        return cls(np.array(survival))
+
+
+_BOUNDS = {"leave_p": (0.0, 1.0), "completion": (0.0, 1.0), "shape": (0.1, 10.0), "scale": (0.01, 10.0)}
+
+
+def _check_numbers(where: str, numbers: Mapping[str, Any]) -> None:
+    for key, (low, high) in _BOUNDS.items():
+        check_number(where, key, numbers[key], low, high)
+
+
+@dataclass(frozen=True)
+class ViewerProfile:
+    """A kind of viewer: one retention curve for every duration, and a chance to leave the session.
+
+    Of all views a share `completion` is complete. The others end at a fraction x of the video that follows a
+    Weibull law truncated to [0, 1], F(x) = (1 - exp(-(x / scale) ** shape)) / (1 - exp(-(1 / scale) ** shape)).
+    Weibull laws fit watch time (DeLoad, arXiv 2510.18459); the atom at the end and the early hazard are what Dashlet
+    (arXiv 2204.12954) measured.
+
+    Attributes:
+        name: Label.
+        leave_p: P(the session ends after a video), each video anew.
+        completion: P(complete view), in [0, 1].
+        shape: Weibull shape, in [0.1, 10]; below 1 the hazard falls from the start on.
+        scale: Weibull scale, a fraction of the video, in [0.01, 10].
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+
+    name: str
+    leave_p: float
+    completion: float
+    shape: float
+    scale: float
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        _check_numbers(f"viewer {self.name!r}", vars(self))
+
+    def curve(self, duration_s: int) -> RetentionCurve:
+        """The retention curve of a video.
+
+        Args:
+            duration_s: Whole seconds, at least 1.
+
+        Returns:
+            The law above at whole seconds, linear in between.
+
+        Raises:
+            ValueError: A duration below 1 s.
+        """
+        if duration_s < 1:
+            raise ValueError(f"expected a duration of at least 1 s, got {duration_s}")
+        fraction = np.arange(duration_s + 1) / duration_s
+        left = -np.expm1(-((fraction / self.scale) ** self.shape))
+        return RetentionCurve(1 - (1 - self.completion) * left / left[-1])
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> "ViewerProfile":
+        """A shipped profile by name, or one from a file (format: traces/viewers/README.md).
+
+        Args:
+            name_or_path: One of `VIEWERS`, or the path of a JSON file.
+
+        Raises:
+            FileNotFoundError: No such name or file.
+            ValueError: Not such a file; names file, key, value and what was expected.
+        """
+        path = data_root() / "viewers" / f"{name_or_path}.json" if name_or_path in VIEWERS else Path(name_or_path)
+        if not path.is_file():
+            known = suggest(str(name_or_path), VIEWERS)
+            raise FileNotFoundError(f"no viewer and no file {str(name_or_path)!r}; {known}")
+        content = read_json(path)
+        check_keys(str(path), content, ("name", "description", *_BOUNDS, "provenance"), SCHEMA)
+        name = check_text(str(path), "name", content["name"])
+        check_text(str(path), "description", content["description"])
+        if not isinstance(content["provenance"], dict):
+            raise ValueError(f"{path}: key 'provenance': expected an object, got {content['provenance']!r}")
+        check_keys(f"{path}: provenance", content["provenance"], _BOUNDS)
+        for key in _BOUNDS:
+            check_text(f"{path}: provenance", key, content["provenance"][key])
+        _check_numbers(str(path), content)
+        return cls(name, **{key: float(content[key]) for key in _BOUNDS})

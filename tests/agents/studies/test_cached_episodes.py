@@ -1,0 +1,82 @@
+"""Records answer the jobs that they are of, and no others."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from agents.studies import cached_episodes as recorded
+from agents.studies.cached_episodes import play_once
+from ppgym.benchmark.episodes import Job
+from ppgym.benchmark.run import validate
+from ppgym.world.scenario import DEFAULT_SCENARIO
+
+
+def job(seed: int = 0, agent: str = "static", overrides: dict | None = None, **params: object) -> Job:
+    return Job(DEFAULT_SCENARIO, overrides or {}, "test", agent, params, seed)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many episodes each call has played, where it has played any."""
+    counts: list[int] = []
+    run_jobs = recorded.run_jobs
+
+    def count(play, jobs, **kwargs):  # type: ignore[no-untyped-def]
+        counts.extend([len(jobs)] if jobs else [])
+        return run_jobs(play, jobs, **kwargs)
+
+    monkeypatch.setattr(recorded, "run_jobs", count)
+    return counts
+
+
+def test_an_episode_is_played_once(tmp_path: Path, counted: list[int]) -> None:
+    jobs = [job(0), job(1), job(0)]
+    first = play_once(jobs, workers=1, folder=tmp_path)
+    assert counted == [2] and validate(tmp_path).records == 2
+    assert [record["seed"] for record in first] == [0, 1, 0]
+    again = play_once([*jobs, job(2)], workers=1, folder=tmp_path)
+    assert counted == [2, 1] and validate(tmp_path).records == 3
+    assert again[:3] == first
+    play_once([job(1)], workers=1, folder=tmp_path)
+    assert counted == [2, 1] and validate(tmp_path).records == 3
+
+
+def test_what_differs_is_played(tmp_path: Path, counted: list[int]) -> None:
+    play_once([job(each=2)], workers=1, folder=tmp_path)
+    play_once(
+        [job(each=3), job(agent="on_demand"), job(each=2, overrides={"bandwidth_scale": 2.0})],
+        workers=1,
+        folder=tmp_path,
+    )
+    assert counted == [1, 3]
+    play_once([job(each=2), job(each=3)], workers=1, folder=tmp_path)
+    assert counted == [1, 3]
+
+
+def test_a_parameter_that_a_record_lacks_has_its_default(tmp_path: Path, counted: list[int]) -> None:
+    (one,) = play_once([job(each=2)], workers=1, folder=tmp_path)
+    lacking = one | {"params": {"each": 2}}
+    (tmp_path / "records.jsonl.gz").write_bytes(gzip.compress(json.dumps(lacking).encode()))
+    play_once([job(each=2)], workers=1, folder=tmp_path)
+    assert counted == [1]
+    other = one | {"versions": one["versions"] | {"ppgym": "0.0.1"}}
+    (tmp_path / "records.jsonl.gz").write_bytes(gzip.compress(json.dumps(other).encode()))
+    play_once([job(each=2)], workers=1, folder=tmp_path)
+    assert counted == [1, 1]
+
+
+def test_what_was_played_before_a_cut_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded, "BATCH", 2)
+    play_episode = recorded.play_episode
+
+    def cut(make_agent, read_params, job):  # type: ignore[no-untyped-def]
+        if job.seed == 3:
+            raise KeyboardInterrupt
+        return play_episode(make_agent, read_params, job)
+
+    monkeypatch.setattr(recorded, "play_episode", cut)
+    with pytest.raises(KeyboardInterrupt):
+        play_once([job(seed) for seed in range(4)], workers=1, folder=tmp_path)
+    assert validate(tmp_path).records == 2

@@ -1,0 +1,206 @@
+"""Judging the paper's claims: hand-worked points, and the wrong beliefs of the study."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents import make_agent
+from agents.studies import paper_claims as claims
+from agents.studies import planner as study
+from agents.studies.biased_belief import Mistaken, MistakenEnv
+from agents.studies.explanation import print_explanation
+from agents.studies.paper_claims import (
+    ABLATIONS,
+    ONE_KNOB,
+    SWEEPS,
+    WASTE_ALONE,
+    Point,
+    ablate,
+    judge,
+    judge_alone,
+    name_of,
+    print_claims,
+    relative_gain,
+)
+from agents.studies.planner import MISTAKEN, error_name
+from ppgym.benchmark.run import validate
+from ppgym.env import PromptPreamEnv
+from ppgym.planning.pruning import DEFAULT_RULES, RULES
+from ppgym.world.scenario import DEFAULT_SCENARIO
+
+
+def point(agent: str, qoe: list[float], stall_s: list[float], wasted_mbit: list[float], **params: Any) -> Point:
+    return Point(agent, params, np.array(qoe), np.array(stall_s), np.array(wasted_mbit), np.ones(len(qoe)))
+
+
+def test_the_best_pixel_point_is_what_the_planner_is_measured_by() -> None:
+    pixels = [
+        point("static", [10.0, 30.0], [4.0, 4.0], [2.0, 2.0], each=1),
+        point("static", [9.0, 29.0], [0.0, 0.0], [0.0, 0.0], each=2),
+    ]
+    planner = [
+        point("mcts", [20.0, 40.0], [6.0, 4.0], [1.0, 1.0]),  # fewer Mbit, more stalls
+        point("mcts", [18.0, 40.0], [2.0, 3.0], [2.5, 2.0], waste_weight=0.5),  # fewer stalls, more Mbit
+        point("mcts", [17.0, 35.0], [4.0, 3.0], [2.0, 0.5], waste_weight=2.0),  # both at most
+    ]
+    qoe, stalls, waste = judge("low", pixels, planner)
+    assert qoe.baseline == "static each=1"
+    assert qoe.gain == pytest.approx(0.5) and qoe.holds == "holds"
+    assert stalls.planner == "mcts waste_weight=2"
+    assert stalls.gain == pytest.approx(1 / 8) and stalls.holds == "does not hold"
+    assert waste.planner == "mcts waste_weight=2"
+    assert waste.gain == pytest.approx(1.5 / 4) and waste.holds == "holds"
+    assert qoe.ci95[0] <= qoe.gain <= qoe.ci95[1]
+    assert (qoe.episodes, qoe.qoe_difference) == (2, 0.0)
+    assert stalls.qoe_difference == pytest.approx(-4.0) and stalls.qoe_ci95 == pytest.approx((-5.0, -3.0))
+
+
+def test_a_claim_without_a_point_that_meets_its_condition_does_not_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    pixels = [point("static", [10.0], [1.0], [1.0])]
+    claims = judge("low", pixels, [point("mcts", [20.0], [2.0], [2.0])])
+    assert [claim.holds for claim in claims] == ["holds", "does not hold", "does not hold"]
+    assert claims[1].planner is None and np.isnan(claims[1].gain)
+    rows = [asdict(claim) for claim in claims]
+    print_claims({"claims": rows, "alone": rows[1:], "ablations": [], "pruning": [{"scenario": "low/none/typical"}]})
+    printed = capsys.readouterr().out
+    assert "QoE +45%" in printed and "none" in printed and "nan" not in printed
+
+
+def test_a_part_is_judged_without_it_and_a_rule_that_is_left_out_with_it() -> None:
+    default = point("mcts", [10.0, 20.0], [0.0] * 2, [0.0] * 2)
+    worse, better = (point("mcts", qoe, [0.0] * 2, [0.0] * 2) for qoe in ([8.0, 19.0], [11.0, 22.0]))
+    rows = ablate("low", default, {"no a": worse, "no b": better, "with rule c": worse, "with rule d": better})
+    assert [row["holds"] for row in rows] == ["holds", "does not hold", "does not hold", "holds"]
+
+
+def test_what_one_weight_does_alone_is_compared_in_the_episodes_that_all_have() -> None:
+    pixels = [point("static", [10.0, 10.0], [4.0, 2.0], [2.0, 2.0]), point("static", [9.0, 9.0], [0.0] * 2, [0.0] * 2)]
+    planner = [
+        point("mcts", [20.0, 30.0], [6.0, 0.0], [1.0, 0.0]),
+        point("mcts", [18.0], [1.0], [2.0], waste_weight=2.0),
+    ]
+    stalls, waste = judge_alone("low", pixels, planner)
+    assert (stalls.episodes, stalls.baseline) == (1, "static")
+    assert stalls.planner == waste.planner == "mcts waste_weight=2"
+    assert stalls.gain == pytest.approx(0.75) and waste.gain == pytest.approx(0.0)
+    assert stalls.qoe_difference == pytest.approx(-2.0)
+
+
+def test_gains_are_relative_to_the_size_of_what_is_improved() -> None:
+    gain, (low, high) = relative_gain(np.array([-6.0, -2.0]), np.array([-10.0, -6.0]))
+    assert gain == pytest.approx(0.5)
+    assert low == pytest.approx(0.4) and high == pytest.approx(2 / 3)
+
+
+def test_an_ablation_shows_its_paired_difference() -> None:
+    default = point("mcts", [10.0, 20.0], [0.0, 0.0], [0.0, 0.0])
+    (row,) = ablate("low", default, {"no prompts": point("mcts", [8.0, 18.0], [0.0, 0.0], [0.0, 0.0])})
+    assert row["difference"] == pytest.approx(-2.0)
+    assert row["ci95"] == pytest.approx((-2.0, -2.0))
+    assert row["holds"] == "holds"
+    (row,) = ablate("low", default, {"one unit": point("mcts", [8.0, 23.0], [0.0, 0.0], [0.0, 0.0])})
+    assert row["holds"] == "does not hold"
+
+
+def test_every_point_can_be_made() -> None:
+    env = PromptPreamEnv()
+    env.reset(seed=0)
+    settings = [(agent, params) for agent, sweep in SWEEPS.items() for params in sweep]
+    settings += [("mcts", params) for params in (*ONE_KNOB, *WASTE_ALONE, *ABLATIONS.values())]
+    for agent, params in settings:
+        make_agent(agent, env, seed=0, **params)
+    assert ONE_KNOB[0] == {}, "the default is judged for its QoE"
+    assert {"waste_weight": 4.0, "stall_weight": 2.0} in ONE_KNOB
+    unsafe = [rule for rule in RULES if not rule.safe]
+    assert all(f"{'no' if rule in DEFAULT_RULES else 'with'} rule {rule.name}" in ABLATIONS for rule in unsafe)
+    assert ABLATIONS["with rule canonical_order"]["pruning"] == [rule.name for rule in RULES]
+    others = ["dominated_unit", "dominated_representation", "negligible_stall"]
+    assert ABLATIONS["no rule late_prompt"]["pruning"] == others
+    assert name_of(point("pdas", [1.0], [0.0], [0.0], buffer_s=2.0)) == "pdas buffer_s=2"
+
+
+def test_a_mistaken_client_reads_what_is_off_by_a_factor() -> None:
+    env = PromptPreamEnv()
+    env.reset(seed=0)
+    for _ in range(4):
+        env.step(int(np.flatnonzero(env.action_masks())[1]))
+    right, wrong = env.planning_view(), MistakenEnv(env, 1.3, 0.7).planning_view()
+    assert len(right.throughput_bps) > 0
+    np.testing.assert_allclose(wrong.throughput_bps, 0.7 * right.throughput_bps)
+    np.testing.assert_allclose(wrong.state.throughput_bps, 0.7 * right.state.throughput_bps)
+    np.testing.assert_allclose(np.log(wrong.catalog.retention[:, 1:5]), 1.3 * np.log(right.catalog.retention[:, 1:5]))
+    assert wrong.time_s == right.time_s
+    np.testing.assert_array_equal(env.planning_view().throughput_bps, right.throughput_bps)
+
+
+@pytest.mark.parametrize("factors", [{"retention": 0.0}, {"bandwidth": -1.0}, {"bandwidth": float("nan")}])
+def test_a_factor_is_above_zero(factors: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="expected a factor above 0"):
+        Mistaken(PromptPreamEnv(), agent="pdas", **factors)
+
+
+def test_without_errors_nothing_is_mistaken() -> None:
+    env = PromptPreamEnv()
+    observation, _ = env.reset(seed=3)
+    right, same = make_agent("pdas", env, seed=0), make_agent(MISTAKEN, env, seed=0, agent="pdas")
+    for _ in range(20):
+        action, _ = right.predict(observation)
+        assert same.predict(observation)[0] == action
+        observation, *_ = env.step(int(action))
+    assert error_name({}) == "none"
+    assert error_name({"bandwidth": 0.7}) == "bandwidth x 0.7"
+
+
+def test_the_commands_play_print_and_write_what_they_judge(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(claims, "SWEEPS", {"static": ({},), "no_save": ({},)})
+    monkeypatch.setattr(claims, "ABLATIONS", {"no prompts": {"prompts": False}})
+    monkeypatch.setattr(claims, "ONE_KNOB", ({}, {"waste_weight": 4.0, "stall_weight": 2.0}))
+    monkeypatch.setattr(claims, "WASTE_ALONE", ({"waste_weight": 4.0},))
+    monkeypatch.setenv("COLUMNS", "80")
+    folder = tmp_path / "claims"
+    claims.check_claims([DEFAULT_SCENARIO], episodes=1, output=folder)
+    written = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
+    assert [claim["claim"].split()[0] for claim in written["claims"]] == ["QoE", "fewer", "less"]
+    assert [row["claim"].split()[0] for row in written["alone"]] == ["fewer", "less"]
+    assert [row["ablation"] for row in written["ablations"]] == ["no prompts"]
+    (pruned,) = written["pruning"]
+    assert pruned["left"] == pytest.approx(pruned["legal"] - sum(pruned[rule.name] for rule in DEFAULT_RULES))
+    assert 0.0 < pruned["canonical_order"] < pruned["left"]
+    assert validate(folder).records == 6
+    printed = capsys.readouterr().out
+    assert "holds" in printed and max(map(len, printed.splitlines())) <= 80
+
+    claims.check_claims(["medium/rtx-4090/typical"], episodes=1, ablations=False, output=folder)
+    both = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
+    assert both["ablations"] == written["ablations"] and both["claims"][:3] == written["claims"]
+    assert [claim["scenario"] for claim in both["claims"]] == [DEFAULT_SCENARIO] * 3 + ["medium/rtx-4090/typical"] * 3
+    assert validate(folder).records == 6 + 5
+
+    monkeypatch.setattr(study, "BUDGETS", (4, 8))
+    monkeypatch.setattr(study, "BELIEVERS", {name: {"agent": name} for name in ("pdas", "dashlet")})
+    monkeypatch.setattr(study, "THINKERS", ("greedy",))
+    study.study(episodes=1, output=tmp_path / "study")
+    written = json.loads((tmp_path / "study" / "study.json").read_text(encoding="utf-8"))
+    assert [row["simulations"] for row in written["budget"]] == [4, 8]
+    assert written["wrong belief"][0]["difference"] == 0.0 and len(written["wrong belief"]) == 2 * len(study.ERRORS)
+    for gained, *rows in zip(
+        written["hindsight"], written["wrong belief"][:5], written["wrong belief"][5:], strict=True
+    ):
+        assert gained["error"] == rows[0]["error"] == rows[1]["error"]
+        assert gained["difference"] == pytest.approx(rows[0]["qoe_mean"] - rows[1]["qoe_mean"])
+    assert [row["charged"] for row in written["thinking time"]] == [False, True]
+    assert validate(tmp_path / "study").records == 2 + 2 * len(study.ERRORS) + 2
+
+
+def test_an_explanation_begins_with_the_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    print_explanation(DEFAULT_SCENARIO, seed=0, decision=2, simulations=32)
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{DEFAULT_SCENARIO}, seed 0, decision 2")
+    with pytest.raises(ValueError, match="before the episode's end"):
+        print_explanation(DEFAULT_SCENARIO, seed=0, decision=10_000, simulations=1)

@@ -1,0 +1,47 @@
+"""The evolution of the rollout policy: its genes, and that an arena plays what the environment plays."""
+
+import numpy as np
+import pytest
+
+from agents.studies.rollout_evolution import RANGES, Arena, to_genes, to_policy
+from ppgym.core.episodes import view_episode
+from ppgym.core.state import SLOTS
+from ppgym.env import PromptPreamEnv
+from ppgym.planning.rollout import PAD, RolloutKnobs, RolloutPolicy, value_actions
+from ppgym.world.scenario import DEFAULT_SCENARIO
+
+
+def test_genes_and_policies_are_the_same() -> None:
+    policy = RolloutPolicy()
+    assert list(RANGES) == list(RolloutKnobs._fields)
+    np.testing.assert_allclose(np.array(to_policy(to_genes(policy))), np.array(policy), atol=1e-12)
+
+
+def test_an_arena_plays_what_the_environment_plays() -> None:
+    arena = Arena(DEFAULT_SCENARIO, "validation", 2)
+    arena.draw(5)
+    env = PromptPreamEnv(DEFAULT_SCENARIO, "validation")
+    qoe = []
+    for seed in (5, 6):
+        env.reset(seed=seed)
+        total, ended = 0.0, False
+        while not ended:
+            view = env.planning_view()
+            values = np.full(len(view.action_mask), -np.inf)
+            episode = view_episode(env._episodes, env.world.links, 0)
+            action = value_actions(
+                env.world.params,
+                env.world.catalog,
+                episode,
+                env._states[0],
+                env.world.law.leave_p,
+                RolloutPolicy(),
+                0,
+                np.zeros((PAD, SLOTS)),
+                values,
+            )
+            _, reward, terminated, truncated, _ = env.step(int(action))
+            total += reward
+            ended = terminated or truncated
+        qoe.append(total / (env.drawn_watch_s() / 60.0))
+    assert arena.mean_qoe(RolloutPolicy()) == pytest.approx(np.mean(qoe), rel=1e-9)

@@ -1,0 +1,95 @@
+"""Runs over training seeds, put together from what they left behind."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from agents.learned.checkpoints import provenance, write_checkpoint
+from agents.studies.training_seeds import study
+from ppgym.benchmark.records import read_records, write_records
+
+PLACE = "low/snapdragon-8-elite/typical"
+
+
+def write_run(
+    folder: Path, seed: int, qoe: dict[str, list[float]], first: int = 0, policy: str = "CandidatePolicy"
+) -> None:
+    """A run, as `agents.training.run` leaves it, that was compared on episodes of a minute."""
+    config = {"agent": "ppo", "scenario": PLACE, "seed": seed, "hyperparams": {"policy": policy}}
+    scores = [{"timesteps": 4, "qoe": 2.5}, {"timesteps": 9, "qoe": 1.5}]
+    for name, count in (("best", 1), ("latest", 2)):
+        card = {"config": config, "timesteps": scores[count - 1]["timesteps"], "scores": scores[:count], **provenance()}
+        write_checkpoint(folder / f"{name}.safetensors", {"weight": torch.zeros(1)}, card)
+    write_comparison(folder, first, qoe)
+
+
+def write_student(folder: Path, seed: int, qoe: dict[str, list[float]]) -> None:
+    """A run, as `agents.training.student` leaves it without fine-tuning."""
+    config = {"agent": "student", "scenario": PLACE, "seed": seed, "hyperparams": {"rounds": []}}
+    scores = [{"timesteps": 0, "comments": 7, "scenario": 4.5, "others": 6.5, "qoe": 5.5}]
+    card = {"config": config, "timesteps": 0, "scores": scores, **provenance()}
+    write_checkpoint(folder / "best.safetensors", {"weight": torch.zeros(1)}, card)
+    write_comparison(folder, 0, qoe)
+
+
+def write_comparison(folder: Path, first: int, qoe: dict[str, list[float]]) -> None:
+    """The test episodes of a run, of a minute each."""
+    records = [
+        {
+            "scenario": PLACE,
+            "seed": first + i,
+            "agent": agent,
+            "split": "test",
+            "actions": [],
+            "totals": {"return": value, "drawn_watch_s": 60.0},
+        }
+        for agent, values in qoe.items()
+        for i, value in enumerate(values)
+    ]
+    write_records(folder / "comparison", records)
+
+
+def test_rows_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "many" / "seed-0", 0, {"ppo": [10.0, 20.0], "no_save": [8.0, 16.0]})
+    write_run(tmp_path / "many" / "seed-1", 1, {"ppo": [12.0, 24.0], "no_save": [8.0, 16.0]})
+    write_run(tmp_path / "mlp", 0, {"ppo": [7.0, 7.0], "no_save": [8.0, 16.0]}, policy="MlpPolicy")
+    study((tmp_path / "many", tmp_path / "mlp"), output=tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "seeds.json").read_text())
+    shared, mlp = found["rows"]
+    assert shared["seeds"] == [0, 1]
+    assert shared["qoe_by_seed"] == [15.0, 18.0]
+    assert (shared["against"], shared["qoe_mean"], shared["difference"]) == ("no_save", 16.5, 4.5)
+    assert shared["ci95"] == [2.0, 8.0]  # of [[2, 4], [4, 8]], the worst and the best that can be picked
+    assert (mlp["policy"], mlp["difference"]) == ("MlpPolicy", -5.0)
+    assert [curve["validation"] for curve in found["curves"]] == [[[4, 2.5], [9, 1.5]]] * 3
+    assert np.sum([record["agent"] == "ppo" for record in read_records(tmp_path / "out")]) == 6
+    assert f"ppo, CandidatePolicy, {PLACE}: seed 0 15.0, seed 1 18.0" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_students_are_put_together_like_others(tmp_path: Path) -> None:
+    write_student(tmp_path / "seed-0", 0, {"student": [9.0, 21.0], "mcts": [8.0, 16.0]})
+    write_student(tmp_path / "seed-1", 1, {"student": [6.0, 18.0], "mcts": [8.0, 16.0]})
+    study((tmp_path,), output=tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "seeds.json").read_text())
+    (row,) = found["rows"]
+    assert (row["agent"], row["policy"], row["against"]) == ("student", "StudentNetwork", "mcts")
+    assert (row["qoe_by_seed"], row["difference"]) == ([15.0, 12.0], 1.5)
+    assert [curve["validation"] for curve in found["curves"]] == [[[0, 4.5]]] * 2, "in its scenario"
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", 0, {"ppo": [10.0, 20.0], "no_save": [8.0, 16.0]})
+    write_run(tmp_path / "b", 1, {"ppo": [12.0, 24.0], "no_save": [8.0, 16.0]}, first=5)
+    with pytest.raises(ValueError, match="compared on the same episodes"):
+        study((tmp_path / "a", tmp_path / "b"))
+    with pytest.raises(ValueError, match=r"a run a seed, got seeds \[0, 0\]"):
+        study((tmp_path / "a", tmp_path / "a"))
+    with pytest.raises(FileNotFoundError, match="expected a run, or runs in its folders"):
+        study((tmp_path / "none",))
+    write_student(tmp_path / "many" / "seed-0", 0, {"student": [1.0], "mcts": [1.0]})
+    (tmp_path / "many" / "seed-1").mkdir()
+    with pytest.raises(FileNotFoundError, match="seed-1"):
+        study((tmp_path / "many",))

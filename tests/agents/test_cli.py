@@ -1,0 +1,128 @@
+"""The command line of evaluate.py: what it prints, what it writes and how it refuses."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ppgym.benchmark import episodes as benchmark
+from ppgym.benchmark.run import validate
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = str(ROOT / "evaluate.py")
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the script in this process.
+
+    Returns:
+        Its exit code.
+    """
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments])
+    try:
+        runpy.run_path(SCRIPT, run_name="__main__")
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_a_run_prints_its_table_and_its_records_come_back(tmp_path: Path) -> None:
+    def script(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, SCRIPT, *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"COLUMNS": "80", "PYTHONWARNINGS": "error"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    ran = script(
+        *("run", "--agents", "random", "agents.rules.greedy:Greedy", "--scenarios", "high/rtx-4090/skimmer"),
+        *("--episodes", "2", "--seed", "3", "--workers", "2", "--output", "out"),
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "high/rtx-4090/skimmer, 2 episodes" in ran.stdout
+    assert max(len(line) for line in ran.stdout.splitlines()) <= 80
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    assert [(row["agent"], row["episodes"]) for row in rows] == [("random", 2), ("agents.rules.greedy:Greedy", 2)]
+
+    checked = script("validate", "out")
+    assert (checked.returncode, checked.stdout) == (0, checked.stdout)
+    assert checked.stdout.startswith("4 records come back exactly (")
+    path = tmp_path / "out" / "records.jsonl"
+    path.write_text(path.read_text().replace('"played_s": ', '"played_s": 1', 1))
+    refused = script("validate", "out")
+    assert refused.returncode == 2
+    assert "1 of 4 records do not come back" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_run_writes_its_report_and_keeps_its_records_beside_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    options = ["--scenarios", "high/rtx-4090/skimmer", "--episodes", "2", "--episodes-in-report", "1"]
+    assert call(monkeypatch, "run", "--agents", "greedy", "random", *options, "--report", str(tmp_path / "a.html")) == 0
+    page = (tmp_path / "a.html").read_text()
+    assert "high/rtx-4090/skimmer: 2 paired episodes" in page
+    assert page.count('id="episode-') == 1
+    assert validate(tmp_path / "a.run").records == 4
+
+
+def test_no_arguments_mean_the_quick_suite(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # plays in this process, which has compiled everything
+    quick = benchmark.SUITES["quick"]
+    monkeypatch.setitem(benchmark.SUITES, "quick", quick._replace(episodes=1))
+    assert call(monkeypatch) == 0
+    text = capsys.readouterr().out
+    for scenario in quick.scenarios:
+        assert f"{scenario}, 1 episodes" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--agents", "gredy"], "did you mean 'greedy'"),
+        (["--scenarios", "low/snapdragon-8-elit/typical"], "did you mean 'snapdragon-8-elite'"),
+        (["--suite", "quik"], "did you mean 'quick'"),
+        (["--episodes", "0"], "episodes: expected at least 1"),
+        (["--network", "nowhere"], "nowhere"),
+        (["--videos", "nowhere"], "nowhere"),
+        (["--viewers", "nowhere"], "give `videos` too"),
+    ],
+)
+def test_bad_input_ends_in_one_clear_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert call(monkeypatch, "run", *arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert captured.err.startswith("error: ")
+    assert message in captured.err
+
+
+def test_validating_a_missing_folder_ends_in_one_clear_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert call(monkeypatch, "validate", str(tmp_path / "nowhere")) == 2
+    assert "records.jsonl" in capsys.readouterr().err
+
+
+@pytest.mark.skipif("PPGYM_MMGC2022" not in os.environ, reason="PPGYM_MMGC2022 does not name the 2022 challenge's data")
+def test_real_data_of_the_2022_challenge(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data = Path(os.environ["PPGYM_MMGC2022"])
+    folders = {"network": "network_traces", "videos": "short_video_size", "viewers": "user_ret"}
+    options = [part for key, name in folders.items() for part in (f"--{key}", str(data / name))]
+    scenario = "low/snapdragon-8-elite/typical"
+    arguments = ["--scenarios", scenario, "--episodes", "2", "--output", str(tmp_path), *options]
+    assert call(monkeypatch, "run", "--agents", "fixed_preload", "greedy", *arguments) == 0
+    assert str(data / "user_ret") in capsys.readouterr().out
+    assert validate(tmp_path).records == 4

@@ -1,0 +1,81 @@
+"""Replays on the bare kernel: equal to the environment in every total, whatever is played."""
+
+import numpy as np
+import pytest
+
+from agents import make_agent
+from ppgym.benchmark.records import Record
+from ppgym.benchmark.replay import replay
+from ppgym.core.qoe import REWARD_TERMS
+from ppgym.core.step import INFO_TOTALS
+from ppgym.env import PromptPreamEnv
+
+WORLDS = (
+    ("low/snapdragon-8-elite/typical", {}),
+    ("high/rtx-4090/skimmer", {"parallel_downloads": 3, "n_videos": 6, "cancel_on_swipe": True}),
+    ("mixed/pixels-only/sticky", {"qoe": "mmgc2022", "n_videos": 4, "patience_s": 2.0}),
+    ("medium/snapdragon-8-gen-2/typical", {"max_wall_s": 20.0, "qoe": {"compute": 0.1}}),
+)
+
+
+def play(scenario: str, overrides: dict, seed: int, split: str = "train") -> tuple[Record, dict[str, float]]:
+    """Random actions, some of them illegal or outside the space; what the environment's infos add up to."""
+    env = PromptPreamEnv(scenario, split, **overrides)
+    agent, rng = make_agent("random", env, seed=seed), np.random.default_rng(seed)
+    env.reset(seed=seed)
+    actions: list[int] = []
+    counts = {"requests": 0.0, "prompt_requests": 0.0}
+    terms = dict.fromkeys((f"reward_{name}" for name in REWARD_TERMS), 0.0)
+    total, ended = 0.0, False
+    while not ended:
+        action = int(rng.choice([-1, 301, 2**40])) if rng.random() < 0.1 else int(agent.predict(None)[0])
+        actions.append(action)
+        _, reward, terminated, truncated, info = env.step(action)
+        total += reward
+        ended = terminated or truncated
+        for name in terms:
+            terms[name] += info[name]
+        if action != 0 and not info["invalid_action"]:
+            counts["requests"] += 1
+            counts["prompt_requests"] += env.options[(action - 1) % len(env.options)].codec == "prompt"
+    totals = {"return": total} | {key: float(info[key]) for key in INFO_TOTALS}
+    totals["drawn_watch_s"] = env.drawn_watch_s()
+    record = {"scenario": scenario, "seed": seed, "agent": "random", "split": split, "actions": actions}
+    return record | {"totals": totals, "overrides": overrides}, totals | terms | counts
+
+
+def test_a_replay_is_the_environments_episode() -> None:
+    played = [play(*world, seed) for seed in (0, 1, 2) for world in WORLDS]  # worlds mixed, seeds apart
+    played.append(play(*WORLDS[0], 0, "test"))
+    records, expected = [record for record, _ in played], [totals for _, totals in played]
+    for one, totals in zip(replay(records), expected, strict=True):
+        assert one.problem == ""
+        for key, value in totals.items():
+            assert one.totals[key] == value, key
+        busy_s = sum(one.totals[f"busy_{unit}_s"] for unit in ("cpu", "gpu", "npu", "vdec"))
+        assert busy_s == one.totals["decode_busy_s"]
+        assert sum(one.totals[f"reward_{name}"] for name in REWARD_TERMS) == pytest.approx(one.totals["return"])
+
+
+def test_what_does_not_come_back_is_told() -> None:
+    record, totals = play(*WORLDS[0], 0)
+    short, long = record | {"actions": record["actions"][:-1]}, record | {"actions": [*record["actions"], 0]}
+    wrong = record | {"totals": record["totals"] | {"played_s": 1.0}}
+    extra = record | {"totals": record["totals"] | {"reward_waste": 1.0}}
+    problems = [one.problem for one in replay([short, long, wrong, extra, record])]
+    count = len(record["actions"])
+    assert problems[:2] == [
+        f"the episode goes on after its {count - 1} actions",
+        f"the episode ends after {count} of {count + 1} actions",
+    ]
+    assert problems[2] == f"played_s 1.0, replayed {totals['played_s']!r}"
+    assert problems[3] == f"reward_waste 1.0, replayed {totals['reward_waste']!r}"
+    assert problems[4] == ""
+
+
+def test_a_record_of_no_world_is_refused() -> None:
+    record, _ = play(*WORLDS[0], 0)
+    with pytest.raises(ValueError, match=r"record 2: scenario 'lo/.*did you mean 'low'"):
+        replay([record, record | {"scenario": "lo/snapdragon-8-elite/typical"}])
+    with pytest.raises(ValueError, match="record 1: unknown split 'tests'"):
+        replay([record | {"split": "tests"}])

@@ -1,0 +1,325 @@
+"""Benchmark runs: figures by hand, records that come back, workers that change nothing."""
+
+import gzip
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from agents import agent_params, make_agent
+from ppgym.benchmark import episodes as benchmark
+from ppgym.benchmark import run as leaderboard
+from ppgym.benchmark import speed
+from ppgym.benchmark.bootstrap import bootstrap_interval, share_closed
+from ppgym.benchmark.records import read_records
+from ppgym.benchmark.run import validate
+from ppgym.benchmark.summary import Row
+from ppgym.benchmark.tables import print_table
+from ppgym.core.step import INFO_TOTALS
+from ppgym.env import PromptPreamEnv
+
+SCENARIO = "medium/snapdragon-8-elite/skimmer"
+KEYS = {
+    "scenario",
+    "agent",
+    "episodes",
+    "qoe_mean",
+    "qoe_ci95",
+    "stall_ratio",
+    "waste_ratio",
+    "wasted_mbit_per_min",
+    "quality_mean",
+    "iqm",
+    "iqm_ci95",
+    "terms",
+    "prompt_share",
+    "utilisation",
+    "baseline",
+    "difference",
+    "difference_ci95",
+    "improvement",
+    "improvement_ci95",
+    "decision_ms_p50",
+    "decision_ms_p99",
+    "overrides",
+    "ranked",
+    "bound_mean",
+    "bound_ci95",
+    "share",
+    "share_ci95",
+}
+UNTIMED = {"wall_time_s": 0, "decision_us": {}}
+
+
+def generous(env: PromptPreamEnv) -> float:
+    """A bound, though not a good one."""
+    return 4.0 * env.drawn_watch_s()
+
+
+def untimed(row: Row) -> dict[str, Any]:
+    return {key: value for key, value in asdict(row).items() if not key.startswith("decision_ms")}
+
+
+def tamper(folder: Path, change: Any) -> None:
+    """Change the second record of a run."""
+    path = folder / "records.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    change(records[1])
+    path.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row]]:
+    folder = tmp_path_factory.mktemp("run")
+    return folder, leaderboard.run(
+        make_agent, ["random", "greedy"], [SCENARIO], episodes=3, seed=5, output=folder, overrides={"n_videos": 5}
+    ).rows
+
+
+@pytest.fixture
+def copied(results: tuple[Path, list[Row]], tmp_path: Path) -> Path:
+    (tmp_path / "records.jsonl").write_bytes((results[0] / "records.jsonl").read_bytes())
+    return tmp_path
+
+
+def test_figures_are_those_of_a_hand_made_run(results: tuple[Path, list[Row]]) -> None:
+    env = PromptPreamEnv(SCENARIO, "test", n_videos=5)
+    returns, minutes, infos = [], [], []
+    for seed in (5, 6, 7):
+        agent = make_agent("greedy", env, seed=seed)
+        observation, info = env.reset(seed=seed)
+        total, ended = 0.0, False
+        while not ended:
+            observation, reward, terminated, truncated, info = env.step(agent.predict(observation)[0])
+            total += reward
+            ended = terminated or truncated
+        returns.append(total)
+        minutes.append(env.drawn_watch_s() / 60.0)
+        infos.append(info)
+
+    def added(key: str) -> float:
+        return sum(info[key] for info in infos)
+
+    row = results[1][1]
+    assert (row.scenario, row.agent, row.episodes, row.overrides) == (SCENARIO, "greedy", 3, {"n_videos": 5})
+    assert row.qoe_mean == pytest.approx(np.mean(np.array(returns) / minutes), rel=1e-12)
+    assert row.qoe_ci95[0] < row.qoe_mean < row.qoe_ci95[1]
+    assert row.stall_ratio == pytest.approx(added("rebuffer_s") / (added("rebuffer_s") + added("played_s")))
+    assert row.waste_ratio == pytest.approx(added("wasted_bytes") / added("downloaded_bytes"))
+    assert row.wasted_mbit_per_min == pytest.approx(added("wasted_bytes") * 8e-6 / sum(minutes))
+    assert row.quality_mean == pytest.approx(added("quality") / added("played_s"))
+    assert 0.0 < row.decision_ms_p50 <= row.decision_ms_p99
+
+
+def test_files_keep_their_contract(results: tuple[Path, list[Row]]) -> None:
+    folder, rows = results
+    assert {path.name for path in folder.iterdir()} == {"records.jsonl", "results.json"}
+    written = json.loads((folder / "results.json").read_text())["rows"]
+    assert written == json.loads(json.dumps([asdict(row) for row in rows]))
+    assert set(written[0]) == KEYS
+    records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    assert [(record["agent"], record["seed"]) for record in records] == [
+        (agent, seed) for agent in ("random", "greedy") for seed in (5, 6, 7)
+    ]
+    for record in records:
+        assert {"scenario", "seed", "agent", "params", "actions", "totals", "versions", "wall_time_s"} <= set(record)
+        assert {"return", *INFO_TOTALS} <= set(record["totals"])
+        assert record["overrides"] == {"n_videos": 5}
+
+
+def test_records_come_back(results: tuple[Path, list[Row]], tmp_path: Path) -> None:
+    assert validate(results[0]).records == 6
+    with gzip.open(tmp_path / "records.jsonl.gz", "wb") as file:
+        file.write((results[0] / "records.jsonl").read_bytes())
+    assert validate(tmp_path).records == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda record: record["totals"].update({"return": record["totals"]["return"] * (1.0 + 1e-15)}), "return"),
+        (lambda record: record["totals"].pop("played_s"), "played_s None"),
+        (lambda record: record["actions"].__setitem__(0, 0), "random, seed 6"),
+        (lambda record: record["actions"].pop(), "goes on after"),
+        (lambda record: record["actions"].append(0), "ends after"),
+        (lambda record: record.update(seed=60), "seed 60"),
+        (lambda record: record.pop("actions"), "line 2: expected a record with a key 'actions'"),
+    ],
+)
+def test_a_tampered_record_is_refused(copied: Path, change: Any, message: str) -> None:
+    tamper(copied, change)
+    with pytest.raises(ValueError, match=message):
+        validate(copied)
+
+
+def test_folders_without_records_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="expected a file"):
+        validate(tmp_path)
+    (tmp_path / "records.jsonl").touch()
+    with pytest.raises(ValueError, match="no records"):
+        validate(tmp_path)
+    (tmp_path / "records.jsonl").write_text("{")
+    with pytest.raises(ValueError, match="line 1: expected a JSON object"):
+        validate(tmp_path)
+
+
+def test_workers_change_nothing(results: tuple[Path, list[Row]], tmp_path: Path) -> None:
+    rows = leaderboard.run(
+        make_agent,
+        ["random", "greedy"],
+        [SCENARIO],
+        episodes=3,
+        seed=5,
+        workers=2,
+        output=tmp_path,
+        overrides={"n_videos": 5},
+    ).rows
+    assert [untimed(row) for row in rows] == [untimed(row) for row in results[1]]
+    for ours, theirs in zip(read_records(tmp_path), read_records(results[0]), strict=True):
+        assert ours | UNTIMED == theirs | UNTIMED
+
+
+def test_agents_meet_the_same_episodes(results: tuple[Path, list[Row]]) -> None:
+    drawn_s = [record["totals"]["drawn_watch_s"] for record in read_records(results[0])]
+    assert drawn_s[:3] == drawn_s[3:]
+    assert len(set(drawn_s)) == 3
+
+
+def test_parameters_reach_the_agent_and_the_record(tmp_path: Path) -> None:
+    params = {"greedy": {"defer_s": 1.0}}
+    leaderboard.run(make_agent, ["greedy"], [SCENARIO], episodes=1, output=tmp_path, params=params)
+    assert [record["params"] for record in read_records(tmp_path)] == [{"defer_s": 1.0}]
+
+
+def test_the_record_holds_all_parameters_where_they_can_be_told(tmp_path: Path) -> None:
+    agents = ["greedy", "static", "agents.base:RandomLegal"]
+    params = {"greedy": {"defer_s": 1.0}, "static": {"each": 3}}
+    leaderboard.run(
+        make_agent, agents, [SCENARIO], episodes=1, output=tmp_path, params=params, read_params=agent_params
+    )
+    greedy, static, random = [record["params"] for record in read_records(tmp_path)]
+    assert greedy == {"defer_s": 1.0, "link_price": 0.3, "least_value": 0.6, "switch_share": 0.5}
+    tuned = agent_params("static", PromptPreamEnv(SCENARIO))
+    assert static == tuned | {"each": 3}
+    assert set(static) == {"current", "each", "rungs"}
+    assert random == {}
+
+
+def test_the_share_of_the_way_to_the_bound_by_hand() -> None:
+    share, interval = share_closed(np.array([3.0, 6.0]), np.array([1.0, 2.0]), np.array([5.0, 10.0]))
+    assert share == 0.5
+    assert interval == (0.5, 0.5)  # every resampling: the episodes are alike
+    share, (low, high) = share_closed(np.array([1.0, 8.0]), np.zeros(2), np.full(2, 10.0))
+    assert (share, low, high) == (pytest.approx(0.45), pytest.approx(0.1), pytest.approx(0.8))
+
+
+def test_rows_know_the_bound_and_the_share_from_paired_episodes(tmp_path: Path) -> None:
+    agents = ["random", "on_demand", "greedy"]
+
+    def run(names: list[str], **kwargs: Any) -> list[Row]:
+        return leaderboard.run(
+            make_agent, names, [SCENARIO], episodes=3, bound=generous, unranked={"greedy"}, **kwargs
+        ).rows
+
+    rows = {row.agent: row for row in run(agents, output=tmp_path)}
+    for row in rows.values():
+        assert row.bound_mean == pytest.approx(240.0)
+        assert row.bound_ci95 == pytest.approx((240.0, 240.0))
+        assert row.share is not None
+        way = (row.qoe_mean - rows["on_demand"].qoe_mean) / (240.0 - rows["on_demand"].qoe_mean)
+        assert row.share == pytest.approx(way)
+    assert rows["on_demand"].share_ci95 == (0.0, 0.0)
+    assert rows["greedy"].share_ci95 is not None
+    assert rows["greedy"].share_ci95[0] < rows["greedy"].share < rows["greedy"].share_ci95[1]
+    assert [row.ranked for row in rows.values()] == [True, True, False]
+    assert [untimed(row) for row in run(agents, workers=2)] == [untimed(row) for row in rows.values()]
+    [alone] = run(["greedy"])
+    assert (alone.share, alone.bound_mean) == (None, rows["greedy"].bound_mean)
+
+    console = Console(width=80, file=io.StringIO())
+    print_table(list(rows.values()), console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert text.index("on_demand") < text.index("random") < text.index("greedy") < text.index("\n bound")
+    assert f"{rows['greedy'].share:.0%} ±" in text
+    print_table([alone], console)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"agents": ["gredy"]}, "did you mean 'greedy'"),
+        ({"agents": []}, "agents: expected one or more"),
+        ({"scenarios": [SCENARIO, SCENARIO]}, "scenarios: expected one or more different"),
+        ({"scenarios": ["low/snapdragon/typical"]}, "unknown device"),
+        ({"episodes": 0}, "episodes: expected at least 1"),
+        ({"workers": 0}, "workers: expected at least 1"),
+        ({"seed": -1}, "seed: expected at least 0"),
+        ({"split": "tests"}, "did you mean 'test'"),
+        ({"overrides": {"n_video": 3}}, "did you mean 'n_videos'"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_played(change: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {"agents": ["random"], "scenarios": [SCENARIO], "episodes": 1} | change
+    with pytest.raises(ValueError, match=message):
+        leaderboard.run(make_agent, **arguments)
+
+
+def test_unknown_suites_are_refused() -> None:
+    with pytest.raises(ValueError, match="did you mean 'quick'"):
+        benchmark.suite("quik")
+
+
+def test_the_interval_is_of_the_mean_and_of_one_episode_a_point() -> None:
+    values = np.random.default_rng(1).normal(3.0, 2.0, 400)
+    low, high = bootstrap_interval(values)
+    half = 1.96 * values.std() / 20.0
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
+    assert bootstrap_interval(values) == (low, high)
+    assert bootstrap_interval(np.array([2.5])) == (2.5, 2.5)
+
+
+def test_the_table_fits_80_columns(results: tuple[Path, list[Row]]) -> None:
+    console = Console(width=80, file=io.StringIO())
+    print_table(results[1], console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(len(line) for line in text.splitlines()) <= 80
+    for word in ("greedy", "random", "QoE/min", "95 % interval", "stall", "waste", "quality", "ms p50", "ms p99"):
+        assert word in text
+    assert text.index("greedy") < text.index("random")
+
+
+@pytest.mark.slow
+def test_speed_plays_what_it_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("EPISODE_STREAMS", 3),
+        ("STREAM_STEPS", 400),
+        ("VECTOR_STEPS", 400),
+        ("SINGLE_STREAMS", 3),
+        ("ENVS", 5),
+        ("PASSES", 1),
+    ):
+        monkeypatch.setattr(speed, name, value)
+    streams = speed.record_streams(make_agent, "greedy")
+    assert streams.actions.shape == (3, 400)
+    assert (streams.episodes >= 2).any()  # so that resets are played as well
+    for measure in (speed.kernel_rate, speed.vector_rate, speed.single_rate):
+        assert measure(streams) > 0.0
+    assert speed.resident_bytes() > 1e7
+
+
+def test_a_figure_passes_by_its_worse_stream() -> None:
+    assert not speed.Figure("steps/s", (9.0, 4.0), 5.0, at_least=True).passed
+    assert speed.Figure("seconds", (4.0,), 5.0, at_least=False).passed
+    console = Console(width=80, file=io.StringIO())
+    speed.print_figures(
+        [speed.Figure("steps/s", (9.0, 4.0), 5.0, True), speed.Figure("s", (4.5,), 5.0, False)], console
+    )
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "MISS" in text
+    assert "pass" in text

@@ -1,0 +1,224 @@
+"""What must hold in every world after every step, whatever is done: of the kernel and of the naive simulator alike."""
+
+import math
+from collections import defaultdict
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from ppgym.core import state as st
+from tests.core.kernel import KernelSimulator
+from tests.core.naive import Event, NaiveLink, NaiveSimulator
+from tests.core.worlds import Pick, World, plays
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.parametrize("simulator", [NaiveSimulator, KernelSimulator]),
+]
+
+Simulator = NaiveSimulator | KernelSimulator
+MAX_STEPS = 80
+BYTES = 1e-3  # how far sums of bytes may be off
+SECONDS = 1e-8
+
+
+def close(one: float, other: float, tolerance: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-9, abs_tol=tolerance)
+
+
+def session(sim: Simulator, picks: list[Pick], check: Any) -> None:
+    """Plays, and calls `check(what was seen before the step, what was seen after it)` after each step."""
+    seen = sim.observe()
+    for number in range(MAX_STEPS):
+        if seen["terminated"] or seen["truncated"]:
+            return
+        before, seen = seen, sim.step(picks[number % len(picks)].action(sim.legal_actions()))
+        check(before, seen)
+
+
+def start(simulator: type[Simulator], world: World) -> Simulator:
+    return simulator(world.params, world.catalog, world.episode)
+
+
+def size_bytes(world: World, video: int, chunk: int, option: int) -> float:
+    representation = world.params.option_representation[option]
+    return float(world.catalog.chunk_bytes[world.episode.playlist[video], chunk, representation])
+
+
+@settings(max_examples=40)
+@given(play=plays())
+def test_fetched_bytes_are_played_wasted_buffered_or_in_flight(
+    simulator: type[Simulator], play: tuple[World, list[Pick]]
+) -> None:
+    world, picks = play
+    sim = start(simulator, world)
+
+    def check(before: dict[str, Any], seen: dict[str, Any]) -> None:
+        played = sum(size_bytes(world, e.video, e.chunk, e.option) for e in sim.events if e.kind == st.EVENT_PLAY)
+        buffered = sum(
+            size_bytes(world, video, chunk, option)
+            for (video, chunk), (status, option) in seen["chunks"].items()
+            if status in (st.QUEUED, st.DECODING, st.DECODED)
+        )
+        in_flight = sum(  # of the videos that were left it is waste already
+            received
+            for (video, *_), received in zip(seen["transfers"], seen["received_bytes"], strict=True)
+            if video >= seen["video"]
+        )
+        assert close(seen["downloaded_bytes"], played + seen["wasted_bytes"] + buffered + in_flight, BYTES)
+        ended = sum(e.value for e in sim.events if e.kind in (st.EVENT_ARRIVAL, st.EVENT_CANCEL))
+        assert close(seen["downloaded_bytes"], ended + sum(seen["received_bytes"]), BYTES)
+        for name in ("downloaded_bytes", "wasted_bytes"):
+            assert before[name] <= seen[name]
+        if seen["terminated"]:
+            assert not seen["chunks"] and not seen["transfers"] and seen["reserved_bytes"] == 0
+
+    session(sim, picks, check)
+
+
+@settings(max_examples=40)
+@given(play=plays())
+def test_no_more_bytes_than_the_link_carries(simulator: type[Simulator], play: tuple[World, list[Pick]]) -> None:
+    world, picks = play
+    link = NaiveLink(world.params, world.episode)
+
+    def check(before: dict[str, Any], seen: dict[str, Any]) -> None:
+        carried = link.bytes_between(before["time_s"], seen["time_s"])
+        assert seen["downloaded_bytes"] - before["downloaded_bytes"] <= carried + 1  # an instant's worth
+        for received, (video, chunk, option, request_s) in zip(seen["received_bytes"], seen["transfers"], strict=True):
+            assert 0 <= received <= size_bytes(world, video, chunk, option) + BYTES
+            if seen["time_s"] <= request_s + world.params.rtt_s:
+                assert received == 0
+
+    session(start(simulator, world), picks, check)
+
+
+@settings(max_examples=40)
+@given(play=plays())
+def test_time_is_play_or_stall_and_the_reward_is_the_sum_of_its_terms(
+    simulator: type[Simulator], play: tuple[World, list[Pick]]
+) -> None:
+    world, picks = play
+    params = world.params
+    returned: defaultdict[str, float] = defaultdict(float)
+
+    def check(before: dict[str, Any], seen: dict[str, Any]) -> None:
+        assert close(seen["time_s"], seen["played_s"] + seen["rebuffer_s"], SECONDS)
+        names = ("reward_quality", "reward_rebuffer", "reward_switch", "reward_waste", "reward_compute")
+        assert close(seen["reward"], sum(seen[name] for name in names), 1e-12)
+        for name in names:
+            returned[name] += seen[name]
+        waste = params.weight_waste * seen["wasted_bytes"] + params.weight_download * seen["downloaded_bytes"]
+        expected = {
+            "reward_quality": params.weight_quality * seen["quality"],
+            "reward_rebuffer": -params.weight_rebuffer * seen["rebuffer_s"] - params.weight_abandon * seen["abandoned"],
+            "reward_switch": -params.weight_switch * seen["switch"],
+            "reward_waste": -waste * 8e-6,
+            "reward_compute": -sum(w * s for w, s in zip(params.weight_compute, seen["busy_s"], strict=True)),
+        }
+        assert all(close(returned[name], expected[name], 1e-8) for name in names)
+        if before["time_s"] == seen["time_s"]:  # only a request that leaves a slot free takes no time
+            assert len(seen["transfers"]) == len(before["transfers"]) + 1
+        if seen["truncated"]:
+            assert not seen["terminated"] and close(seen["time_s"], world.episode.max_wall_s, 1e-9)
+
+    session(start(simulator, world), picks, check)
+
+
+@settings(max_examples=40)
+@given(play=plays())
+def test_memory_overflows_by_no_more_than_one_chunk(simulator: type[Simulator], play: tuple[World, list[Pick]]) -> None:
+    world, picks = play
+
+    def memory(option: int) -> float:
+        return float(world.catalog.memory_bytes[world.params.option_representation[option]])
+
+    def check(before: dict[str, Any], seen: dict[str, Any]) -> None:
+        assert seen["reserved_bytes"] == sum(memory(option) for _, option in seen["chunks"].values())
+        exempt = seen["chunks"].get((seen["video"], seen["playhead"]))
+        limit = world.params.decoded_buffer_bytes + (memory(exempt[1]) if exempt else 0.0)
+        assert seen["reserved_bytes"] <= limit
+
+    session(start(simulator, world), picks, check)
+
+
+@settings(max_examples=40)
+@given(play=plays())
+def test_units_do_one_job_at_a_time_in_order_and_never_before_its_bytes(
+    simulator: type[Simulator], play: tuple[World, list[Pick]]
+) -> None:
+    world, picks = play
+    sim = start(simulator, world)
+    session(sim, picks, lambda before, seen: None)
+    seen = sim.observe()
+
+    times = [event.time_s for event in sim.events]
+    assert times == sorted(times)
+    requested: list[tuple[int, int]] = []
+    waiting: list[list[tuple[int, int]]] = [[] for _ in range(st.UNITS)]
+    running: list[Event | None] = [None] * st.UNITS
+    busy_s = [0.0] * st.UNITS
+    decoded: set[tuple[int, int]] = set()
+    played: list[tuple[int, int]] = []
+    left = 0  # videos
+    for event in sim.events:
+        key = (event.video, event.chunk)
+        unit = int(world.params.option_unit[event.option])
+        if event.kind == st.EVENT_REQUEST:
+            assert key not in requested, "a chunk is requested once"
+            assert world.params.option_usable[event.option]
+            requested.append(key)
+        elif event.kind == st.EVENT_ARRIVAL and event.video >= left:
+            waiting[unit].append(key)
+        elif event.kind == st.EVENT_JOB_START:
+            assert running[unit] is None, "two jobs"
+            assert waiting[unit].pop(0) == key, "first in, first out, and not before the last byte"
+            running[unit] = event
+        elif event.kind in (st.EVENT_JOB_END, st.EVENT_JOB_ABORT):
+            job = running[unit]
+            assert job is not None and (job.video, job.chunk) == key
+            busy_s[unit] += event.time_s - job.time_s
+            running[unit] = None
+            if event.kind == st.EVENT_JOB_END:
+                decoded.add(key)
+        elif event.kind == st.EVENT_PLAY:
+            assert key in decoded and event.video == left
+            assert event.chunk == sum(video == left for video, _ in played), "chunks play in order"
+            played.append(key)
+        elif event.kind == st.EVENT_SWIPE:
+            assert event.video == left
+            left += 1
+            waiting = [[(video, chunk) for video, chunk in queue if video >= left] for queue in waiting]
+    assert left == seen["videos_watched"]
+    for unit, job in enumerate(running):
+        busy_s[unit] += seen["time_s"] - job.time_s if job else 0.0
+        assert close(busy_s[unit], seen["busy_s"][unit], SECONDS)
+    if not seen["terminated"]:
+        assert seen["queues"] == waiting
+        assert [job and job[:2] for job in seen["jobs"]] == [job and (job.video, job.chunk) for job in running]
+
+
+@settings(max_examples=40)
+@given(play=plays())
+def test_something_can_always_play_again(simulator: type[Simulator], play: tuple[World, list[Pick]]) -> None:
+    world, picks = play
+    patient = world.episode._replace(patience_s=math.inf, max_wall_s=1e6)
+    sim = simulator(world.params._replace(wait_s=1e3), world.catalog, patient)
+
+    def ask_for_playhead(seen: dict[str, Any]) -> int:
+        """The first way to have the chunk that plays or is waited for; WAIT if it is under way."""
+        if (seen["video"], seen["playhead"]) in seen["chunks"]:
+            return 0
+        usable = [1 + option for option, use in enumerate(world.params.option_usable) if use]
+        assert set(usable) <= set(sim.legal_actions()), "the playhead's chunk is always to be had"
+        return usable[0]
+
+    session(sim, picks, lambda before, seen: ask_for_playhead(seen) if not seen["terminated"] else None)
+    seen = sim.observe()
+    begun = seen["chunks_begun"]
+    for _ in range(1_000):
+        if seen["terminated"] or seen["chunks_begun"] > begun:
+            return
+        seen = sim.step(ask_for_playhead(seen))
+    raise AssertionError("nothing plays any more")

@@ -1,0 +1,67 @@
+"""The kernel against the naive simulator: equal after every step of random sessions in random worlds.
+
+`PPGYM_ORACLE_EXAMPLES=5000` looks longer.
+"""
+
+import os
+from typing import Any
+
+import pytest
+from hypothesis import event, given, settings
+
+from ppgym.core.state import HISTORY
+from tests.core.kernel import KernelSimulator, differences
+from tests.core.naive import Event, NaiveSimulator
+from tests.core.worlds import Pick, World, plays
+
+pytestmark = pytest.mark.kernel
+
+EXAMPLES = int(os.environ.get("PPGYM_ORACLE_EXAMPLES", "150"))
+MAX_STEPS = 120
+MAX_STEPS_LONG = 400  # until the playhead of a long video has gone round the ring
+
+
+def comparable(seen: dict[str, Any]) -> dict[str, Any]:
+    """What the naive simulator knows and a state can hold."""
+    return seen | {"throughputs": seen["throughputs"][-HISTORY:]}
+
+
+def comparable_events(events: list[Event]) -> list[Any]:
+    """Events of a step, those of one instant in any order."""
+    return sorted((e.kind, e.video, e.chunk, e.option, e.time_s, e.value) for e in events)
+
+
+def compare(world: World, picks: list[Pick], max_steps: int) -> NaiveSimulator:
+    """Plays both simulators side by side and asserts that they agree."""
+    naive = NaiveSimulator(world.params, world.catalog, world.episode)
+    kernel = KernelSimulator(world.params, world.catalog, world.episode)
+    assert not differences(comparable(naive.observe()), kernel.observe())
+    actions: list[int] = []
+    for number in range(max_steps):
+        legal = naive.legal_actions()
+        assert kernel.legal_actions() == legal, f"legal after {actions}"
+        if naive.terminated or naive.truncated:
+            break
+        actions.append(picks[number % len(picks)].action(legal))
+        seen = len(naive.events), len(kernel.events)
+        expected, actual = naive.step(actions[-1]), kernel.step(actions[-1])
+        found = differences(comparable(expected), actual)
+        assert not found, "\n".join([f"after {actions}", *found])
+        found = differences(
+            comparable_events(naive.events[seen[0] :]), comparable_events(kernel.events[seen[1] :]), "events"
+        )
+        assert not found, "\n".join([f"after {actions}", *found])
+    return naive
+
+
+@settings(max_examples=EXAMPLES)
+@given(plays())
+def test_the_kernel_equals_the_naive_simulator(play: tuple[World, list[Pick]]) -> None:
+    naive = compare(*play, max_steps=MAX_STEPS)
+    event("terminated" if naive.terminated else "truncated" if naive.truncated else "cut by the test")
+
+
+@settings(max_examples=max(1, EXAMPLES // 15))
+@given(plays(long_video=True))
+def test_the_kernel_scrolls_long_videos_through_its_ring(play: tuple[World, list[Pick]]) -> None:
+    compare(*play, max_steps=MAX_STEPS_LONG)

@@ -1,0 +1,105 @@
+"""Small worlds and the planning views of their states, as the environment would make them, for the planner's tests."""
+
+import math
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from ppgym.core.actions import find_candidates, legal_mask
+from ppgym.core.episodes import EpisodeLaw
+from ppgym.core.state import LOOKAHEAD, SLOTS, UNIT_NAMES, CatalogArrays, Episode, Params, Record
+from ppgym.planning_view import PlanningView, make_view
+from ppgym.world.devices import DeviceProfile
+from ppgym.world.scenario import Option
+from tests.core.worlds import World
+
+PATIENT = EpisodeLaw(0.0, math.inf, math.inf, 0.0, 1e9, 0.0)
+CPU, GPU, NPU, VDEC = range(4)
+
+
+def view_of(world: World, state: Record, law: EpisodeLaw = PATIENT) -> PlanningView:
+    """The planning view of a state of any world; the last representation is a prompt."""
+    params, last = world.params, world.catalog.chunk_bytes.shape[2] - 1
+    candidates = np.zeros((SLOTS, LOOKAHEAD), np.int32)
+    find_candidates(world.catalog, world.episode, state, candidates)
+    mask = np.zeros(world.n_actions, np.int8)
+    legal_mask(params, world.catalog, world.episode, state, mask)
+    units = [UNIT_NAMES[unit] for unit in params.option_unit]
+    columns = (params.option_representation, units, params.option_decode_s, params.option_usable)
+    facts: Any = SimpleNamespace(
+        params=params,
+        catalog=world.catalog,
+        law=law,
+        profile=load_device(),
+        options=tuple(
+            Option(f"r{r}@{unit}", int(r), "prompt" if r == last else "h264", unit, float(decode_s), bool(usable))
+            for r, unit, decode_s, usable in zip(*columns, strict=True)
+        ),
+        representations=[SimpleNamespace(name=f"r{r}") for r in range(last + 1)],
+    )
+    return make_view(facts, world.episode, state, candidates, mask)
+
+
+@cache
+def load_device() -> DeviceProfile:
+    """A device for a view; the planner reads the options instead."""
+    return DeviceProfile.load("pixels-only")
+
+
+def world_of(
+    options: list[tuple[int, int, float]],
+    size_mbit: list[float],
+    quality: list[float],
+    chunks: tuple[int, ...] = (3, 2),
+    watch_s: tuple[float, ...] = (3.0, 2.0),
+    mbps: tuple[float, ...] = (1.0,),
+    **changed: Any,
+) -> World:
+    """A world of chunks alike; options are (representation, unit, decode seconds), `mbps` holds for 0.7 s each."""
+    representation, unit, decode_s = zip(*options, strict=True)
+    count, videos, most = len(size_mbit), len(chunks), max(chunks)
+    exists = np.arange(most)[None, :, None] < np.array(chunks)[:, None, None]
+    params = Params(
+        rtt_s=0.1,
+        link_efficiency=1.0,
+        wait_s=2.0,
+        decoded_buffer_bytes=1e9,
+        charge_thinking_s=0.0,
+        parallel_downloads=1,
+        cancel_on_swipe=False,
+        weight_quality=1.0,
+        weight_rebuffer=1.85,
+        weight_switch=1.0,
+        weight_waste=1.0,
+        weight_download=0.0,
+        weight_abandon=18.5,
+        weight_compute=np.zeros(4),
+        option_representation=np.array(representation, np.int32),
+        option_unit=np.array(unit, np.int32),
+        option_usable=np.ones(len(options), np.uint8),
+        option_decode_s=np.array(decode_s, np.float64),
+        contention=np.ones((4, 5)),
+    )._replace(**changed)
+    return World(
+        params,
+        CatalogArrays(
+            n_chunks=np.array(chunks, np.int32),
+            chunk_bytes=np.where(exists, np.array(size_mbit) * 1e6 / 8, 0.0),
+            quality=np.where(exists, np.array(quality), 0.0),
+            memory_bytes=np.ones(count),
+            retention=np.where(np.arange(most + 1) <= np.array(chunks)[:, None], 1.0, 0.0),
+        ),
+        Episode(
+            playlist=np.arange(videos, dtype=np.int32),
+            watch_s=np.array(watch_s),
+            leaves=np.zeros(videos, np.uint8),
+            patience_s=math.inf,
+            jitter=np.ones((videos, most)),
+            link_time_s=0.7 * np.arange(len(mbps) + 1),
+            link_bits=0.7e6 * np.concatenate([[0.0], np.cumsum(mbps)]),
+            link_offset_s=0.0,
+            max_wall_s=1e3,
+        ),
+    )

@@ -1,0 +1,254 @@
+"""What the planner learns of its own foresight: by hand, over episodes, and where it must not."""
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from agents import make_agent
+from agents.studies.planner import MISTAKEN
+from ppgym.core.state import HISTORY, new_states
+from ppgym.env import PromptPreamEnv
+from ppgym.planning.bandwidth_calibration import (
+    FACTOR_SD,
+    LEAST_SD,
+    MOST_ERROR,
+    WRONG_P,
+    Hindsight,
+    bits_between,
+    expected_log_factor,
+)
+from ppgym.planning.belief import GRID_S, sample_futures
+from ppgym.planning_view import PlanningView
+
+
+def seen_view(**kwargs: Any) -> PlanningView:
+    """The view after a reset."""
+    env = PromptPreamEnv(**kwargs)
+    env.reset(seed=0)
+    return env.planning_view()
+
+
+def drawn(view: PlanningView, *goodputs_bps: float, steps: int = 40) -> Any:
+    """Futures of constant rates, a transfer's."""
+    rates = np.array(goodputs_bps)[:, None] / view.params.link_efficiency
+    bits = rates * GRID_S * np.arange(steps + 1)
+    return SimpleNamespace(states=list(goodputs_bps), links=SimpleNamespace(bits=bits.ravel()))
+
+
+def after(view: PlanningView, transfers: int, size_bytes: float, flow_s: float) -> PlanningView:
+    """The view when so many transfers have come, one after the other, the last at its very time."""
+    states = new_states(1)
+    states[0] = view.state
+    state = states[0]
+    state.time_s += transfers * (view.params.charge_thinking_s + view.params.rtt_s + flow_s)
+    state.downloaded_bytes += transfers * size_bytes
+    state.throughputs += transfers
+    seen_bps = np.append(view.throughput_bps, np.full(transfers, 8.0 * size_bytes / flow_s))[-HISTORY:]
+    return replace(
+        view,
+        state=state,
+        throughput_bps=seen_bps,
+        throughput_time_s=np.append(view.throughput_time_s, np.full(transfers, state.time_s))[-HISTORY:],
+    )
+
+
+def believed(*errors: float, sd: float = LEAST_SD) -> float:
+    """Posterior mean of the log factor, by adding up densities over a fine grid."""
+    grid, step = np.linspace(-4.0, 4.0, 16_001, retstep=True)
+    likely = np.prod([stats.norm.pdf(error, grid, sd) for error in errors], axis=0)
+    some = WRONG_P * stats.norm.pdf(grid, 0.0, FACTOR_SD) * likely * step
+    none = (1.0 - WRONG_P) * float(np.prod([stats.norm.pdf(error, 0.0, sd) for error in errors]))
+    return float((grid * some).sum() / (some.sum() + none))
+
+
+@pytest.mark.parametrize("errors", [(0.5,), (-0.3, -0.3), (-0.3,) * 30, (0.9, -0.9, 0.4), (1.0,) * 12])
+@pytest.mark.parametrize("sd", [0.2, 0.4])
+def test_the_posterior_is_bayes(errors: tuple[float, ...], sd: float) -> None:
+    found = expected_log_factor(float(np.mean(errors)), sd**2 / len(errors))
+    assert found == pytest.approx(believed(*errors, sd=sd), abs=1e-6)
+
+
+def test_what_noise_explains_is_no_factor_and_what_it_does_not_is() -> None:
+    usual = 0.4 / 30**0.5
+    assert abs(expected_log_factor(usual, usual**2)) < 0.3 * usual
+    assert expected_log_factor(-0.3, 0.16 / 60) == pytest.approx(-0.3, rel=0.05)
+    assert expected_log_factor(-1.0, 1e-6) == pytest.approx(-1.0, rel=1e-3)
+
+
+def test_a_factor_by_hand() -> None:
+    """Foreseen are 1 and 4 Mbit/s, whose logarithms lie ln 2 to each side of that of 2; what comes is 1 Mbit/s."""
+    view, hindsight = seen_view(), Hindsight()
+    hindsight.foresee(hindsight.correct(view), drawn(view, 1e6, 4e6))
+    view = after(view, 1, 2e5, 1.6)
+    seen = hindsight.correct(view)
+    once = believed(math.log(0.5), sd=math.log(2.0))
+    assert hindsight.log_factor == pytest.approx(once, abs=1e-6)
+    assert seen.throughput_bps == pytest.approx([1e6 * math.exp(once)], rel=1e-5)
+    assert seen.state.throughput_bps == pytest.approx(view.state.throughput_bps * math.exp(once), rel=1e-5)
+    assert view.throughput_bps == pytest.approx([1e6])  # the caller's stays as it is
+
+    # Foreseen after the correction: the error is counted from what would have been foreseen without one
+    hindsight.foresee(seen, drawn(view, 1e6 * math.exp(once), 4e6 * math.exp(once)))
+    hindsight.correct(after(view, 1, 2e5, 1.6))
+    assert hindsight.log_factor == pytest.approx(believed(*[math.log(0.5)] * 2, sd=math.log(2.0)), abs=1e-6)
+
+
+def test_errors_weigh_by_how_sure_the_futures_were() -> None:
+    """One of sd 0.2 and one of sd 0.8: the first weighs sixteen times as much."""
+    view, hindsight = seen_view(), Hindsight()
+    for sd, rate_bps in ((0.2, 1.3e6), (0.8, 0.6e6)):
+        scale = math.exp(hindsight.log_factor)
+        hindsight.foresee(hindsight.correct(view), drawn(view, 1e6 * scale * math.exp(-sd), 1e6 * scale * math.exp(sd)))
+        view = after(view, 1, rate_bps / 8.0, 1.0)
+        hindsight.correct(view)
+    mean = (16.0 * math.log(1.3) + math.log(0.6)) / 17.0
+    assert hindsight.log_factor == pytest.approx(expected_log_factor(mean, 1.0 / (25.0 + 25.0 / 16.0)), abs=1e-9)
+
+
+def test_before_a_throughput_is_seen_hardly_anything_is_learned() -> None:
+    """The first futures are from the prior of all networks: that this one is slower is no error of its throughputs."""
+    env, hindsight = PromptPreamEnv(bandwidth_scale=0.4), Hindsight()
+    env.reset(seed=0)
+    view = env.planning_view()
+    futures = sample_futures(view, 64, np.random.default_rng(0), 20.0)
+    hindsight.foresee(hindsight.correct(view), futures)
+    hindsight.correct(after(view, 1, 1e5, 2.0))
+    assert -0.05 < hindsight.log_factor < 0.0
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"rtt_s": 0.5}, {"rtt_s": 0.25, "charge_thinking_s": 0.25}])
+def test_a_transfer_is_held_against_the_seconds_in_which_it_flowed(kwargs: dict[str, float]) -> None:
+    """The link is fast until the first byte, then 1 Mbit/s for a second, then 3 Mbit/s; 2 s bring 4 Mbit."""
+    view, hindsight = seen_view(**kwargs), Hindsight()
+    start_s = view.params.rtt_s + view.params.charge_thinking_s
+    if not kwargs:
+        assert 0.0 < start_s < GRID_S
+    seconds = np.array([start_s, start_s + 1.0, start_s + 2.0, 20.0])
+    edges_s = GRID_S * np.arange(41)
+    bits = np.interp(edges_s, [0.0, *seconds], [0.0, 1e6, 2e6, 5e6, 5e6 + 3e6 * (18.0 - start_s)])
+    futures: Any = SimpleNamespace(states=[0], links=SimpleNamespace(bits=bits / view.params.link_efficiency))
+    hindsight.foresee(hindsight.correct(view), futures)
+    hindsight.correct(after(view, 1, 4e6 / 8.0, 2.0))
+    if start_s % GRID_S == 0.0:
+        assert hindsight.log_factor == pytest.approx(0.0, abs=1e-9)
+    expected_bps = (np.interp(start_s + 2.0, edges_s, bits) - np.interp(start_s, edges_s, bits)) / 2.0
+    assert hindsight.log_factor == pytest.approx(believed(math.log(2e6 / expected_bps)), abs=1e-6)
+
+
+def test_the_seconds_in_which_a_transfer_flows_are_those_of_the_kernel() -> None:
+    """Thinking, then the round trip, then the flow: as the kernel tells the throughput of a request."""
+    env = PromptPreamEnv(rtt_s=0.25, charge_thinking_s=0.25)
+    env.reset(seed=0)
+    env.step(1)
+    view = env.planning_view()
+    flow_s = float(view.throughput_time_s[-1]) - 0.25 - 0.25
+    assert 8.0 * view.state.downloaded_bytes / flow_s == pytest.approx(float(view.throughput_bps[-1]))
+
+
+def test_bits_by_hand() -> None:
+    received = np.array([[0.0, 9.0, 9.5, 10.0, 11.5, 13.0]]) * 1e6
+    assert bits_between(received, 0.0, 0.5) == pytest.approx([9e6])
+    assert bits_between(received, 0.5, 0.75) == pytest.approx([0.25e6])
+    assert bits_between(received, 0.75, 2.5) == pytest.approx([3.75e6])
+    assert bits_between(received, 0.75, 3.0) == pytest.approx([3.75e6 + 9e6])  # it repeats
+
+
+def test_what_is_longer_than_what_was_drawn_is_held_against_the_link_that_repeats() -> None:
+    view, hindsight = seen_view(), Hindsight()
+    hindsight.foresee(hindsight.correct(view), drawn(view, 1e6, steps=4))
+    hindsight.correct(after(view, 1, 1e6 / 8 * 10.0 * 0.9, 10.0))
+    assert hindsight.log_factor == pytest.approx(believed(math.log(0.9)), abs=1e-6)
+
+
+@pytest.mark.parametrize(("flow_s", "sign"), [(200.0, -1.0), (0.01, 1.0)])
+def test_an_outage_counts_no_more_than_the_most(flow_s: float, sign: float) -> None:
+    view, hindsight = seen_view(), Hindsight()
+    hindsight.foresee(hindsight.correct(view), drawn(view, 1e6))
+    hindsight.correct(after(view, 1, 1e5, flow_s))
+    assert hindsight.log_factor == pytest.approx(believed(sign * MOST_ERROR), abs=1e-6)
+
+
+@pytest.mark.parametrize("transfers", [0, 2])
+def test_nothing_is_learned_but_of_one_transfer(transfers: int) -> None:
+    view, hindsight = seen_view(), Hindsight()
+    hindsight.foresee(hindsight.correct(view), drawn(view, 1e6))
+    assert hindsight.correct(after(view, transfers, 1e5, 0.2)).throughput_bps == pytest.approx([4e6] * transfers)
+    assert hindsight.log_factor == 0.0
+
+
+def test_nothing_is_learned_where_transfers_share_the_link() -> None:
+    view, hindsight = seen_view(parallel_downloads=2), Hindsight()
+    hindsight.foresee(hindsight.correct(view), drawn(view, 1e6))
+    hindsight.correct(after(view, 1, 1e5, 0.2))
+    assert hindsight.log_factor == 0.0
+
+
+def test_nothing_is_learned_of_what_was_cancelled() -> None:
+    view, hindsight = seen_view(), Hindsight()
+    hindsight.foresee(hindsight.correct(view), drawn(view, 1e6))
+    later = after(view, 1, 1e5, 0.2)
+    later.state.throughputs = 0
+    hindsight.correct(later)
+    hindsight.correct(after(view, 1, 1e5, 0.2))  # what came afterwards was not foreseen
+    assert hindsight.log_factor == 0.0
+
+
+@pytest.mark.parametrize("later", ["earlier", "less downloaded"])
+def test_a_view_from_before_begins_another_episode(later: str) -> None:
+    view, hindsight = seen_view(), Hindsight()
+    hindsight.foresee(hindsight.correct(view), drawn(view, 1e6))
+    hindsight.foresee(hindsight.correct(after(view, 1, 1e5, 0.2)), drawn(view, 1e6))
+    assert hindsight.log_factor > 0.0
+    if later == "less downloaded":
+        view.state.time_s += 100.0
+    assert hindsight.correct(view) is view
+    assert hindsight.log_factor == 0.0
+
+
+def test_an_agent_plays_an_episode_alike_whatever_it_played_before() -> None:
+    env = PromptPreamEnv()
+    agent, decided = make_agent("mcts", env, seed=0, simulations=8), []
+    for seed in (1, 0, 1):
+        observation, _ = env.reset(seed=seed)
+        decided.append([])
+        for _ in range(40):
+            action, _ = agent.predict(observation)
+            decided[-1].append(int(action))
+            observation, _, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:
+                break
+    assert decided[0] == decided[2] != decided[1]
+
+
+@pytest.mark.parametrize("bandwidth", [0.7, 1.0, 1.3])
+def test_throughputs_that_are_off_by_a_factor_are_found_out(bandwidth: float) -> None:
+    """Over whole episodes: what is believed in the end is near the throughputs as they are."""
+    found = []
+    for seed in range(12):
+        env = PromptPreamEnv(split="validation", leave_p=0.0)
+        agent: Any = make_agent(MISTAKEN, env, seed=seed, agent="mcts", bandwidth=bandwidth, simulations=8)
+        observation, _ = env.reset(seed=seed)
+        for _ in range(60):
+            action, _ = agent.predict(observation)
+            observation, _, terminated, truncated, _ = env.step(action)
+            assert not (terminated or truncated)
+        found.append(agent._agent.hindsight.log_factor)
+    assert bandwidth * math.exp(float(np.mean(found))) == pytest.approx(1.0, abs=0.06)
+
+
+def test_without_it_the_throughputs_stand() -> None:
+    for parameters in ({"hindsight": False}, {"belief": False}):
+        env = PromptPreamEnv()
+        agent: Any = make_agent("mcts", env, seed=0, simulations=8, **parameters)
+        observation, _ = env.reset(seed=0)
+        for _ in range(12):
+            view = env.planning_view()
+            action, _ = agent.predict(observation)
+            assert np.array_equal(agent.last_plan.view.throughput_bps, view.throughput_bps)
+            observation, *_ = env.step(action)
+        assert len(view.throughput_bps) > 3

@@ -1,0 +1,254 @@
+"""The rollout policy against a slow oracle of what it says it does; it is legal, and sees what a client sees."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents.studies.rollout_evolution import to_policy
+from ppgym.core.actions import WAIT
+from ppgym.core.episodes import view_episode
+from ppgym.core.qoe import MBIT_PER_BYTE
+from ppgym.core.state import ABSENT, LOOKAHEAD, NO_ENTRY, RING, SLOTS
+from ppgym.env import PromptPreamEnv
+from ppgym.planning.rollout import (
+    FAST_BPS,
+    FAST_NETWORK_BPS,
+    GUESS_BPS,
+    PAD,
+    RATE_SPAN_S,
+    SLOW_BPS,
+    SLOW_NETWORK_BPS,
+    RolloutKnobs,
+    RolloutPolicy,
+    Trade,
+    choose_action,
+    estimate_bps,
+    value_actions,
+)
+from tests.test_env import other_future, random_legal
+
+WORLDS: list[dict[str, Any]] = [
+    {},
+    {"scenario": "high/rtx-4090/skimmer", "parallel_downloads": 3, "decoded_buffer_bytes": 6e7, "n_videos": 3},
+    {"scenario": "medium/pixels-only/sticky", "qoe": "mmgc2022"},
+]
+POLICY = RolloutPolicy(
+    slow_network=Trade(
+        slow=RolloutKnobs(0.8, 2.0, 0.4, 0.1, 0.4, 1.8, 1.5, 0.1, 0.7, 0.6, 1.2, -0.1, 9.5),
+        fast=RolloutKnobs(0.9, 1.0, 0.2, 0.02, 0.6, 0.9, 1.2, 0.3, 0.6, 0.7, 1.6, 0.05, 14.0),
+    ),
+    fast_network=Trade(
+        slow=RolloutKnobs(1.0, 1.5, 0.1, 0.12, 0.3, 1.9, 1.7, 0.25, 0.5, 0.2, 2.2, 0.3, 12.0),
+        fast=RolloutKnobs(0.95, 1.4, 0.05, 0.25, 0.2, 0.5, 1.6, 0.2, 0.3, 0.9, 2.4, -0.2, 16.0),
+    ),
+)
+
+
+def values_of(env: PromptPreamEnv, lookahead: int, policy: RolloutPolicy = POLICY) -> tuple[int, np.ndarray]:
+    values = np.full(len(env.action_masks()), -np.inf)
+    episode = view_episode(env._episodes, env.world.links, 0)
+    world = env.world
+    chosen = value_actions(
+        world.params,
+        world.catalog,
+        episode,
+        env._states[0],
+        world.law.leave_p,
+        policy,
+        lookahead,
+        np.zeros((PAD, SLOTS)),
+        values,
+    )
+    return chosen, values
+
+
+class Oracle:
+    """The policy's docstrings, one quantity at a time, from the planning view."""
+
+    def __init__(self, env: PromptPreamEnv, policy: RolloutPolicy, lookahead: int) -> None:
+        self.view = view = env.planning_view()
+        self.state, self.params, self.catalog = view.state, view.params, view.catalog
+        bps, network_bps = (
+            len(seen) / (1.0 / seen).sum() if len(seen) else GUESS_BPS
+            for seen in (view.throughput_bps[-5:], view.throughput_bps)
+        )
+        share = float(np.clip(math.log(bps / SLOW_BPS) / math.log(FAST_BPS / SLOW_BPS), 0.0, 1.0))
+        network = math.log(network_bps / SLOW_NETWORK_BPS) / math.log(FAST_NETWORK_BPS / SLOW_NETWORK_BPS)
+        network = float(np.clip(network, 0.0, 1.0))
+        corners = np.array(policy)  # [network, moment, knob]
+        self.knobs = RolloutKnobs(
+            *(np.array([1.0 - network, network]) @ (np.array([1.0 - share, share]) @ corners)).tolist()
+        )
+        self.bps = bps * self.knobs.bps_share
+        self.here_s = float(self.state.playhead)
+        if self.state.playing:
+            self.here_s += float(self.state.time_s - self.state.playback_since_s)
+        self.chunks: dict[int, int] = {}
+        for slot in range(SLOTS):
+            chunk = int(view.candidates[slot, lookahead])
+            if chunk != NO_ENTRY and (slot > 0 or chunk - self.here_s < self.knobs.buffer_s):
+                self.chunks[slot] = chunk
+
+    def survival(self, slot: int, seconds: float) -> float:
+        last = int(self.catalog.n_chunks[slot])
+        return float(np.interp(seconds, np.arange(last + 1), self.catalog.retention[slot, : last + 1]))
+
+    def backlog_s(self, unit: int) -> float:
+        running_s = 0.0
+        if self.state.job_video[unit] != NO_ENTRY:
+            running_s = self.state.job_start_s[unit] + self.state.job_expected_s[unit] - self.state.time_s
+        return max(running_s, 0.0) + float(self.state.queued_s[unit])
+
+    def transfer_s(self, slot: int, option: int) -> float:
+        size = self.catalog.chunk_bytes[slot, self.chunks[slot], self.params.option_representation[option]]
+        return float(self.params.rtt_s + 8.0 * size / self.bps)
+
+    def ready_s(self, slot: int, option: int) -> float:
+        arrival_s = self.transfer_s(slot, option)
+        return max(arrival_s, self.backlog_s(self.params.option_unit[option])) + float(
+            self.params.option_decode_s[option]
+        )
+
+    def soonest_s(self, slot: int) -> float:
+        return min(self.ready_s(slot, option) for option in np.flatnonzero(self.params.option_usable))
+
+    def due_s(self, slot: int) -> float:
+        return max(self.chunks[slot] - self.here_s, 0.0) - self.knobs.margin_s if slot == 0 else self.chunks[slot]
+
+    def played(self, slot: int) -> float:
+        watched_s = self.here_s if slot == 0 else 0.0
+        comes = (1.0 - self.view.law.leave_p) ** slot
+        return comes * min(self.catalog.retention[slot, self.chunks[slot]] / self.survival(slot, watched_s), 1.0)
+
+    def leaving_rate(self, slot: int) -> float:
+        watched_s = self.here_s if slot == 0 else 0.0
+        later_s = watched_s + RATE_SPAN_S
+        stays = later_s < self.catalog.n_chunks[slot]
+        left = 1.0 - self.survival(slot, later_s) / self.survival(slot, watched_s) if stays else 1.0
+        return left / RATE_SPAN_S
+
+    def stall_s(self, slot: int, ready_s: float) -> float:
+        """P(it is played) times the integral over the lateness of P(the viewer has come to the slot by then)."""
+        late_s = ready_s - self.due_s(slot)
+        if late_s <= 0.0:
+            return 0.0
+        rates = math.prod(self.leaving_rate(s) for s in range(slot))
+        return self.played(slot) * late_s * min(rates * late_s**slot / math.factorial(slot + 1), 1.0)
+
+    def reference(self, slot: int) -> float:
+        """Quality of what plays before: the chunk before if it is under way, else what was begun last."""
+        chunk, video = self.chunks[slot], int(self.state.video) + slot
+        begin = int(self.state.playhead) if slot == 0 else 0
+        place = video % SLOTS, (chunk - 1) % RING
+        if chunk > begin and self.state.chunk_status[place] != ABSENT:
+            before = self.params.option_representation[self.state.chunk_option[place]]
+            return float(self.catalog.quality[slot, chunk - 1, before])
+        return float(self.state.begun_quality)
+
+    def value(self, slot: int, option: int) -> float:
+        knobs, params, representation = self.knobs, self.params, self.params.option_representation[option]
+        chunk, played, transfer_s = self.chunks[slot], self.played(slot), self.transfer_s(slot, option)
+        size_mbit = self.catalog.chunk_bytes[slot, chunk, representation] * MBIT_PER_BYTE
+        quality = self.catalog.quality[slot, chunk, representation]
+        value = params.weight_rebuffer * self.stall_s(slot, self.soonest_s(slot) + knobs.defer_s)
+        fade = 1.0 + knobs.gain_fade * max(self.due_s(slot), 0.0)
+        switch = params.weight_switch * knobs.switch_share * abs(quality - self.reference(slot))
+        value += played * knobs.gain_share / fade * (params.weight_quality * quality - switch)
+        value -= (params.weight_waste * knobs.waste_share * (1.0 - played) + params.weight_download) * size_mbit
+        value -= knobs.link_price * transfer_s
+        for other in self.chunks:
+            if other != slot:
+                now, then = self.soonest_s(other), self.soonest_s(other) + transfer_s
+                more_s = self.stall_s(other, then) - self.stall_s(other, now)
+                value -= params.weight_rebuffer * knobs.others_share * more_s
+        decode_s = params.option_decode_s[option]
+        value -= (knobs.unit_price + params.weight_compute[params.option_unit[option]]) * decode_s
+        own_s = self.stall_s(slot, self.ready_s(slot, option))
+        return float(value - params.weight_rebuffer * knobs.stall_share * own_s)
+
+
+def situations(kwargs: dict[str, Any], count: int) -> Any:
+    """Environments at decisions of random play."""
+    env, rng = PromptPreamEnv(**kwargs), np.random.default_rng(0)
+    _, info = env.reset(seed=0)
+    for step in range(5 * count):
+        if step % 5 == 0:
+            yield env
+        mask = info["action_mask"].copy()
+        mask[0] = rng.random() < 0.05 or mask[1:].sum() == 0
+        _, _, terminated, truncated, info = env.step(random_legal(rng, mask))
+        if terminated or truncated:
+            _, info = env.reset()
+
+
+@pytest.mark.parametrize("kwargs", WORLDS)
+def test_values_are_those_of_the_oracle(kwargs: dict[str, Any]) -> None:
+    compared = 0
+    for env in situations(kwargs, 60):
+        mask = env.action_masks()
+        for lookahead in (0, 2):
+            chosen, values = values_of(env, lookahead)
+            oracle = Oracle(env, POLICY, lookahead)
+            starving = not oracle.state.playing and oracle.chunks.get(0) == oracle.state.playhead
+            expected = {WAIT: -1e9 if starving else oracle.knobs.least_value}
+            for slot in range(SLOTS):
+                for option in range(len(env.options)):
+                    action = 1 + (slot * LOOKAHEAD + lookahead) * len(env.options) + option
+                    if mask[action] and slot in oracle.chunks:
+                        expected[action] = oracle.value(slot, option)
+                        compared += 1
+            assert set(np.flatnonzero(values > -np.inf)) == set(expected)
+            for action, value in expected.items():
+                assert values[action] == pytest.approx(value, abs=1e-9), (action, lookahead)
+            assert expected[chosen] == pytest.approx(max(expected.values()), abs=1e-9)
+    assert compared > 300
+
+
+@pytest.mark.parametrize("kwargs", WORLDS)
+def test_to_choose_alone_is_to_choose_the_highest_value(kwargs: dict[str, Any]) -> None:
+    requests, rng = 0, np.random.default_rng(0)
+    for env in situations(kwargs, 300):
+        policy = to_policy(rng.random(4 * len(RolloutKnobs._fields)))
+        world, pad = env.world, np.zeros((PAD, SLOTS))
+        episode = view_episode(env._episodes, world.links, 0)
+        chosen = choose_action(world.params, world.catalog, episode, env._states[0], world.law.leave_p, policy, pad)
+        expected, values = values_of(env, 0, policy)
+        assert chosen == expected
+        assert values[chosen] == values.max()
+        requests += chosen != WAIT
+    assert requests > 10
+
+
+@pytest.mark.parametrize("kwargs", WORLDS)
+def test_it_acts_legally(kwargs: dict[str, Any]) -> None:
+    requests = 0
+    for env in situations(kwargs, 150):
+        chosen, values = values_of(env, 0, RolloutPolicy())
+        assert env.action_masks()[chosen]
+        assert not (values[~env.action_masks()] > -np.inf).any()
+        requests += chosen != WAIT
+    assert requests > 10
+
+
+def test_it_sees_nothing_that_has_not_happened() -> None:
+    rng = np.random.default_rng(1)
+    for env in situations({"parallel_downloads": 2}, 60):
+        chosen, values = values_of(env, 0)
+        twin = other_future(env, rng)
+        twin._states[0] = env._states[0]
+        for name in ("playback_end_s", "transfer_end_s", "job_end_s"):
+            twin._states[0][name] = np.nan
+        theirs, same = values_of(twin, 0)
+        assert theirs == chosen
+        assert np.array_equal(same, values)
+
+
+def test_the_rate_is_the_harmonic_mean_of_the_last() -> None:
+    for env in situations({}, 30):
+        seen = env.planning_view().throughput_bps
+        for samples in (1, 3, 8):
+            last = seen[-samples:]
+            expected = GUESS_BPS if len(last) == 0 else len(last) / (1.0 / last).sum()
+            assert estimate_bps(env._states[0], samples) == pytest.approx(expected)

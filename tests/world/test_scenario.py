@@ -1,0 +1,188 @@
+"""Scenarios: names, overrides, presets, what is refused, and the law of the episodes."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+import ppgym
+from ppgym.world.scenario import QoEWeights, Scenario, make_rng, make_world, sample_episode
+from ppgym.world.viewers import ViewerProfile
+
+
+def test_the_option_table_is_the_same_on_every_device() -> None:
+    tables = [
+        make_world(Scenario.parse(f"low/{device}/typical")).options
+        for device in ("snapdragon-8-gen-2", "snapdragon-8-gen-3", "snapdragon-8-elite", "rtx-4090", "pixels-only")
+    ]
+    names = [option.name for option in tables[0]]
+    assert names[:2] == ["h264-750k@cpu", "h264-750k@vdec"]
+    assert names[-3:] == ["prompt-r16@cpu", "prompt-r16@gpu", "prompt-r16@npu"]
+    assert all([option.name for option in table] == names for table in tables)
+    usable = {option.name for option in tables[-1] if option.usable}
+    assert usable == {name for name in names if name.startswith("h264")}
+
+
+def test_options_slower_than_the_limit_are_illegal() -> None:
+    elite = make_world(Scenario.parse(max_decode_s=2.0))
+    assert {o.unit for o in elite.options if o.usable and o.codec == "prompt"} == {"npu"}
+    faster = make_world(Scenario.parse(max_decode_s=9.0))
+    assert {o.unit for o in faster.options if o.usable and o.codec == "prompt"} == {"npu", "gpu"}
+    with pytest.raises(ValueError, match="at least one pair of codec and unit within max_decode_s"):
+        make_world(Scenario.parse(max_decode_s=1e-6))
+
+
+def test_a_faster_device_decodes_prompts_alone_faster() -> None:
+    usual, faster = make_world(Scenario.parse()), make_world(Scenario.parse(prompt_speed_scale=4.0))
+    for before, after in zip(usual.options, faster.options, strict=True):
+        assert after.decode_s == (before.decode_s / 4.0 if before.codec == "prompt" else before.decode_s)
+    np.testing.assert_array_equal(faster.params.option_decode_s, [option.decode_s for option in faster.options])
+    rows = {(row.codec, row.unit): row for row in faster.profile.rows}
+    assert rows["prompt", "npu"].provenance == "assumption" and "/ 4" in rows["prompt", "npu"].formula
+    slower = make_world(Scenario.parse(prompt_speed_scale=0.5))
+    assert {o.unit for o in slower.options if o.usable and o.codec == "prompt"} == {"npu"}, "the GPU takes 16 s"
+
+
+def test_a_scaled_network_carries_as_many_times_the_bits_and_nothing_else_changes() -> None:
+    worlds = [make_world(Scenario.parse(**overrides)) for overrides in ({}, {"bandwidth_scale": 2.5})]
+    usual, scaled = (sample_episode(world, make_rng(3, "train")) for world in worlds)
+    np.testing.assert_allclose(scaled.link_bits, 2.5 * usual.link_bits, rtol=1e-15)
+    for name in ("link_time_s", "link_offset_s", "playlist", "watch_s", "jitter"):
+        np.testing.assert_array_equal(getattr(scaled, name), getattr(usual, name))
+
+
+def test_overrides_are_plain_json() -> None:
+    scenario = Scenario.parse(
+        "5g/rtx-4090/sticky",
+        qoe={"waste": 0.25, "compute": {"npu": 0.1}},
+        patience_s=[2, 5],
+        contention=[[1.0] * 5] * 4,
+    )
+    assert scenario.qoe == QoEWeights(waste=0.25, compute=(0.0, 0.0, 0.1, 0.0))
+    assert scenario.patience_range_s == (2, 5)
+    assert hash(scenario) == hash(Scenario.parse("5g/rtx-4090/sticky", **vars(scenario) | {"network": "5g"}))
+    params = make_world(Scenario.parse(qoe="mmgc2022")).params
+    assert (params.weight_waste, params.weight_download, params.weight_rebuffer) == (0.0, 0.5, 1.85)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("lo/snapdragon-8-elite/typical", {}, "unknown network 'lo'.*low"),
+        ("low/snapdragon-8-elit/typical", {}, "unknown device.*snapdragon-8-elite"),
+        ("low/snapdragon-8-elite/typicl", {}, "unknown viewer.*typical"),
+        ("low", {}, "network/device/viewer"),
+        ("low/pixels-only/typical", {"rtt": 1}, "unknown override 'rtt'.*rtt_s"),
+        ("low/pixels-only/typical", {"rtt_s": -0.1}, "rtt_s: expected"),
+        ("low/pixels-only/typical", {"rtt_s": float("nan")}, "rtt_s: expected"),
+        ("low/pixels-only/typical", {"bandwidth_scale": 0.0}, "bandwidth_scale: expected"),
+        ("low/pixels-only/typical", {"prompt_speed_scale": -1.0}, "prompt_speed_scale: expected"),
+        ("low/pixels-only/typical", {"parallel_downloads": 9}, "parallel_downloads: expected a whole number"),
+        ("low/pixels-only/typical", {"parallel_downloads": 1.5}, "parallel_downloads: expected a whole number"),
+        ("low/pixels-only/typical", {"patience_s": 0.0}, "patience_s"),
+        ("low/pixels-only/typical", {"patience_s": [5.0, 2.0]}, "patience_s"),
+        ("low/pixels-only/typical", {"qoe": "mmgc2002"}, "unknown QoE preset.*mmgc2022"),
+        ("low/pixels-only/typical", {"qoe": {"wast": 1}}, "unknown QoE weight 'wast'.*waste"),
+        ("low/pixels-only/typical", {"qoe": {"waste": -1}}, "'waste': expected a number >= 0"),
+        ("low/pixels-only/typical", {"qoe": {"compute": {"tpu": 1}}}, "unknown unit 'tpu'"),
+        ("low/pixels-only/typical", {"contention": [[1.0]]}, "contention"),
+        ("low/pixels-only/typical", {"cancel_on_swipe": 1}, "cancel_on_swipe"),
+        ("low/pixels-only/typical", {"n_videos": 21}, "n_videos"),
+        ("low/pixels-only/typical", {"viewers": "/nowhere"}, "viewers: .*videos"),
+    ],
+)
+def test_what_is_wrong_is_named(name: str, overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        gymnasium.make("PromptPream-v0", scenario=name, **overrides)
+
+
+@pytest.mark.parametrize("overrides", [{"videos": "/nowhere"}, {"network": "/nowhere"}, {"device": "/nowhere.json"}])
+def test_a_missing_file_is_named(overrides: dict[str, Any]) -> None:
+    with pytest.raises(FileNotFoundError, match="/nowhere"):
+        gymnasium.make("PromptPream-v0", **overrides)
+
+
+def test_an_unknown_split_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"unknown split 'tests'.*test"):
+        gymnasium.make("PromptPream-v0", split="tests")
+
+
+def test_episodes_follow_their_law() -> None:
+    world = make_world(Scenario.parse(patience_s=[2.0, 4.0], jitter_sigma=0.3))
+    rng = make_rng(0, "train")
+    episodes = [sample_episode(world, rng) for _ in range(400)]
+    fractions, leaves, patience, jitter = [], [], [], []
+    for episode in episodes:
+        duration_s = world.catalog.n_chunks[episode.playlist]
+        assert len(set(episode.playlist.tolist())) == 20
+        assert (episode.watch_s > 0).all()
+        assert (episode.watch_s <= duration_s).all()
+        assert 0.0 <= episode.link_offset_s <= episode.link_time_s[-1]
+        assert episode.max_wall_s == 60.0 + 5.0 * duration_s.sum()
+        fractions += (episode.watch_s / duration_s).tolist()
+        leaves += episode.leaves.tolist()
+        patience.append(episode.patience_s)
+        jitter += [episode.jitter[v, c] for v in range(20) for c in range(duration_s[v])]
+    viewer = ViewerProfile.load("typical")
+    complete = np.mean(np.array(fractions) == 1.0)
+    assert complete == pytest.approx(viewer.completion, abs=0.02)
+    assert np.mean(fractions) == pytest.approx(0.55, abs=0.03)
+    assert np.mean(leaves) == pytest.approx(viewer.leave_p, abs=0.015)
+    assert (min(patience), max(patience)) == (pytest.approx(2.0, abs=0.1), pytest.approx(4.0, abs=0.1))
+    assert np.mean(jitter) == pytest.approx(1.0, abs=0.01)
+    assert np.std(np.log(jitter)) == pytest.approx(0.3, abs=0.01)
+
+
+def test_watch_times_follow_the_retention_curve() -> None:
+    world = make_world(Scenario.parse("low/pixels-only/skimmer", n_videos=1))
+    rng = make_rng(1, "train")
+    reached = np.zeros(4)
+    count = 4000
+    expected = np.zeros(4)
+    for _ in range(count):
+        episode = sample_episode(world, rng)
+        index = int(episode.playlist[0])
+        for place, share in enumerate((0.1, 0.25, 0.5, 0.9)):
+            seconds = share * world.catalog.n_chunks[index]
+            whole = int(seconds)
+            curve = world.catalog.retention[index]
+            expected[place] += curve[whole] + (seconds - whole) * (curve[whole + 1] - curve[whole])
+            reached[place] += episode.watch_s[0] >= seconds
+    np.testing.assert_allclose(reached / count, expected / count, atol=0.025)
+
+
+def test_without_patience_any_stall_is_borne() -> None:
+    assert sample_episode(make_world(Scenario.parse()), make_rng(0, "train")).patience_s == np.inf
+
+
+def test_public_names_are_there() -> None:
+    for name in ppgym.__all__:
+        assert hasattr(ppgym, name)
+
+
+def test_real_data_of_the_2022_challenge_plays() -> None:
+    root = os.environ.get("PPGYM_MMGC2022")
+    if root is None:
+        pytest.skip("PPGYM_MMGC2022 does not name the folder of the 2022 challenge")
+    folder = Path(root)
+    kwargs = {
+        "network": str(folder / "network_traces" / "medium"),
+        "videos": str(folder / "short_video_size"),
+        "viewers": str(folder / "user_ret"),
+    }
+    env = gymnasium.make("PromptPream-v0", leave_p=0.0, **kwargs)
+    world = env.unwrapped.world  # type: ignore[attr-defined]
+    assert world.n_videos == 7
+    assert world.catalog.n_chunks.max() == 125
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        _, info = env.reset(seed=seed)
+        ended = False
+        while not ended:
+            action = int(rng.choice(np.flatnonzero(info["action_mask"])))
+            _, _, terminated, truncated, info = env.step(action)
+            ended = terminated or truncated
+        assert info["videos_watched"] == 7 or truncated

@@ -1,0 +1,248 @@
+"""Retention curves and viewer profiles: exact sampling, the fit to the facts, every way a file can be broken."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from ppgym.files import data_root
+from ppgym.world.videos import load_catalog
+from ppgym.world.viewers import VIEWERS, RetentionCurve, ViewerProfile
+
+CURVE = RetentionCurve(np.array([1.0, 0.6, 0.6, 0.2]))  # D = 3; nobody leaves in the second second
+
+
+@st.composite
+def curves(draw: st.DrawFn) -> RetentionCurve:
+    values = draw(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+    return RetentionCurve(np.array([1.0, *sorted(values, reverse=True)]))
+
+
+def test_a_curve_by_hand() -> None:
+    assert CURVE.duration_s == 3
+    assert CURVE.mean_watch_s() == pytest.approx(0.8 + 0.6 + 0.4)
+    np.testing.assert_allclose(CURVE.at([-1, 0, 0.5, 1, 1.7, 2.5, 3, 3.01]), [1, 1, 0.8, 0.6, 0.6, 0.4, 0.2, 0])
+    assert CURVE.at(2.5).shape == ()
+
+
+def test_quantiles_by_hand() -> None:
+    np.testing.assert_allclose(CURVE.watch_time([0.2, 0.4, 0.6, 0.79, 0.81, 1.0]), [0.5, 1, 2.5, 2.975, 3, 3])
+    # of those who watch at 2.5 s (0.4), half reach the end
+    np.testing.assert_allclose(CURVE.watch_time([0.25, 0.499, 0.501, 1.0], 2.5), [2.75, 2.999, 3, 3])
+
+
+def test_a_curve_that_dies_before_the_end() -> None:
+    curve = RetentionCurve(np.array([1.0, 0.5, 0.0, 0.0]))
+    assert curve.watch_time(1.0) == 2
+    with pytest.raises(ValueError, match=r"nobody watches more than 2\.0 s"):
+        curve.watch_time(0.5, 2.0)
+
+
+@given(curves(), st.floats(0, 0.999), st.lists(st.floats(1e-9, 1), min_size=1, max_size=8))
+def test_quantiles_invert_the_conditional_law(curve: RetentionCurve, share: float, u: list[float]) -> None:
+    watched_s = share * curve.duration_s
+    watching = float(curve.at(watched_s))
+    assume(watching > 1e-6)
+    times_s = curve.watch_time(np.sort(u), watched_s)
+    assert ((times_s > watched_s) & (times_s <= curve.duration_s)).all()
+    assert (np.diff(times_s) >= 0).all()
+    for p, t in zip(np.sort(u), times_s, strict=True):
+        if t < curve.duration_s:
+            assert 1 - curve.at(t) / watching == pytest.approx(p, abs=1e-6)
+        else:
+            assert 1 - curve.survival[-1] / watching <= p + 1e-6
+
+
+@pytest.mark.parametrize("watched_s", [0.0, 0.4, 1.0, 2.0, 2.9])
+def test_conditional_samples_are_those_of_rejection(watched_s: float) -> None:
+    rng = np.random.default_rng(7)
+    direct = CURVE.sample(rng, watched_s, size=100_000)
+    everyone = CURVE.sample(rng, size=400_000)
+    accepted = everyone[everyone > watched_s]
+    grid = np.linspace(watched_s, 3, 30, endpoint=False)
+    ours = (direct[:, None] > grid).mean(axis=0)
+    np.testing.assert_allclose(ours, (accepted[:, None] > grid).mean(axis=0), atol=0.01)
+    np.testing.assert_allclose(ours, CURVE.at(grid) / CURVE.at(watched_s), atol=0.007)
+    assert (direct == 3).mean() == pytest.approx(0.2 / float(CURVE.at(watched_s)), abs=0.007)
+    assert direct.min() > watched_s
+
+
+def test_samples_have_the_shape_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    assert CURVE.sample(rng).shape == ()
+    assert CURVE.sample(rng, size=(2, 3)).shape == (2, 3)
+    assert CURVE.sample(rng, size=200_000).mean() == pytest.approx(CURVE.mean_watch_s(), abs=0.01)
+
+
+@pytest.mark.parametrize(("u", "watched_s"), [(0.0, 0.0), (1.1, 0.0), (np.nan, 0.0), (0.5, -1.0), (0.5, 3.0)])
+def test_quantiles_refuse_nonsense(u: float, watched_s: float) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        CURVE.watch_time(u, watched_s)
+
+
+@pytest.mark.parametrize(
+    ("survival", "message"),
+    [
+        ([1.0], r"D \+ 1 >= 2 values"),
+        ([0.9, 0.5], "expected 1 at second 0"),
+        ([1.0, 0.4, 0.5], "rises from second 1 to 2"),
+        ([1.0, -0.1], r"within \[0, 1\]"),
+        ([1.0, np.nan], r"within \[0, 1\]"),
+    ],
+)
+def test_a_curve_keeps_its_invariants(survival: list[float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RetentionCurve(np.array(survival))
+
+
+def test_a_curve_owns_a_read_only_copy() -> None:
+    survival = np.array([1.0, 0.5])
+    curve = RetentionCurve(survival)
+    survival[1] = 0.1
+    assert curve.survival[1] == 0.5
+    with pytest.raises(ValueError, match="read-only"):
+        curve.survival[1] = 0
+
+
+def test_a_table_is_read_without_its_closing_row(tmp_path: Path) -> None:
+    path = tmp_path / "curve"
+    path.write_text("0\t1\n1\t0.75\n\n2  0.5\n3 0")
+    np.testing.assert_array_equal(RetentionCurve.read(path).survival, [1, 0.75, 0.5])
+    path.write_text("0 1\n1 0.75\n2 0.5\n")
+    np.testing.assert_array_equal(RetentionCurve.read(path).survival, [1, 0.75, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file is empty"),
+        ("0 1\n1 0.5\n2 0.6\n", r"line 3: expected at most 0\.5, the value before it, got 0\.6"),
+        ("0 1\n1 1.2\n", r"line 2: expected a probability within \[0, 1\], got '1\.2'"),
+        ("0 1\n1 nan\n", "line 2: expected a probability"),
+        ("0 1\n1 -0.1\n", "line 2: expected a probability"),
+        ("0 1\n1 half\n", "line 2: expected a probability"),
+        ("0 0.9\n1 0.5\n", r"line 1: expected 1 at second 0, got 0\.9"),
+        ("1 1\n2 0.5\n", "line 1: expected second 0, got '1'"),
+        ("0 1\n1 0.5\n3 0.4\n", "line 3: expected second 2, got '3'"),
+        ("0 1\n1 0.5\n2\n", "line 3: expected 2 columns"),
+        ("0 1\n", "expected rows for second 0, second 1"),
+        ("0 1\n1 0\n", "expected rows for second 0, second 1"),
+    ],
+)
+def test_a_broken_table_is_refused_by_file_and_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "curve"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        RetentionCurve.read(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="gone: no such file"):
+        RetentionCurve.read(tmp_path / "gone")
+
+
+def test_a_profile_by_hand() -> None:
+    """Shape 1 is a truncated exponential law."""
+    curve = ViewerProfile("v", leave_p=0.1, completion=0.5, shape=1.0, scale=1.0).curve(2)
+    left_at_half = (1 - np.exp(-0.5)) / (1 - np.exp(-1.0))
+    np.testing.assert_allclose(curve.survival, [1, 1 - 0.5 * left_at_half, 0.5])
+
+
+def test_typical_leaves_as_dashlets_viewers_did() -> None:
+    """The incomplete views of the MTurk set by tenths, FACTS section 4; the fit is off by at most 0.008."""
+    left = np.cumsum([0.116, 0.107, 0.095, 0.070, 0.052, 0.051, 0.042, 0.028, 0.030, 0.010])
+    profile = ViewerProfile.load("typical")
+    ours = (1 - profile.curve(10).survival[1:]) / (1 - profile.completion)
+    np.testing.assert_allclose(ours * left[-1], left, atol=0.009)
+    assert 0.264 < profile.completion < 0.399
+
+
+@pytest.mark.parametrize(
+    ("name", "fraction", "leave_p"), [("skimmer", 0.30, 0.15), ("typical", 0.55, 0.10), ("sticky", 0.75, 0.05)]
+)
+def test_shipped_viewers_watch_as_much_as_they_should(name: str, fraction: float, leave_p: float) -> None:
+    profile = ViewerProfile.load(name)
+    assert profile.name == name
+    assert profile.leave_p == leave_p
+    durations_s = load_catalog("test").n_chunks
+    fractions = [profile.curve(duration_s).mean_watch_s() / duration_s for duration_s in durations_s]
+    assert np.mean(fractions) == pytest.approx(fraction, abs=0.015)
+
+
+@given(
+    st.integers(1, 130),
+    st.floats(0, 1),
+    st.floats(0.1, 10),
+    st.floats(0.01, 10),
+)
+def test_every_profile_makes_valid_curves(duration_s: int, completion: float, shape: float, scale: float) -> None:
+    curve = ViewerProfile("v", 0.1, completion, shape, scale).curve(duration_s)
+    assert curve.duration_s == duration_s
+    assert curve.survival[-1] == pytest.approx(completion)
+
+
+def test_a_curve_needs_a_second() -> None:
+    with pytest.raises(ValueError, match="at least 1 s, got 0"):
+        ViewerProfile.load("typical").curve(0)
+
+
+def test_a_profile_refuses_numbers_out_of_range() -> None:
+    with pytest.raises(
+        ValueError, match=r"viewer 'v': key 'leave_p': expected a number at least 0 and at most 1, got 2"
+    ):
+        ViewerProfile("v", 2, 0.5, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ({"schema": "ppgym-viewer/2"}, "key 'schema': expected 'ppgym-viewer/1', got 'ppgym-viewer/2'"),
+        ({"leave_p": 1.5}, r"key 'leave_p': expected a number at least 0 and at most 1, got 1\.5"),
+        ({"completion": float("nan")}, "key 'completion'.*got nan"),
+        ({"shape": "1"}, "key 'shape'.*got '1'"),
+        ({"scale": True}, "key 'scale'.*got True"),
+        ({"name": ""}, "key 'name': expected a text"),
+        ({"leave": 1}, "unknown key 'leave'; did you mean 'leave_p'"),
+        ({"scale": None}, "key 'scale'"),
+        ({"provenance": {}}, "provenance: key 'leave_p' is missing"),
+        ({"provenance": "mine"}, "key 'provenance': expected an object"),
+    ],
+)
+def test_a_broken_profile_is_refused_by_file_and_key(tmp_path: Path, edit: dict[str, object], message: str) -> None:
+    content = json.loads((data_root() / "viewers" / "typical.json").read_text()) | edit
+    path = tmp_path / "viewer.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=message) as error:
+        ViewerProfile.load(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_profile_can_come_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "viewer.json"
+    path.write_bytes((data_root() / "viewers" / "typical.json").read_bytes())
+    assert ViewerProfile.load(path) == ViewerProfile.load("typical")
+    path.write_text("{\n  nonsense")
+    with pytest.raises(ValueError, match=r"viewer\.json, line 2: expected JSON"):
+        ViewerProfile.load(path)
+    path.write_text("[]")
+    with pytest.raises(ValueError, match="expected a JSON object, got list"):
+        ViewerProfile.load(path)
+    with pytest.raises(FileNotFoundError, match="no viewer and no file 'tipical'; did you mean 'typical'"):
+        ViewerProfile.load("tipical")
+
+
+def test_every_number_of_a_shipped_viewer_has_a_provenance() -> None:
+    for name in VIEWERS:
+        sources = json.loads((data_root() / "viewers" / f"{name}.json").read_text())["provenance"].values()
+        assert all(source.startswith(("derived: ", "assumption: ")) for source in sources)
+
+
+@pytest.mark.skipif("PPGYM_MMGC2022" not in os.environ, reason="PPGYM_MMGC2022 names no folder of MMGC 2022 data")
+def test_mmgc_tables_are_read() -> None:
+    tables = sorted((Path(os.environ["PPGYM_MMGC2022"]) / "user_ret").iterdir())
+    assert [RetentionCurve.read(path).duration_s for path in tables] == [17, 26, 37, 40, 47, 6, 125]
