@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ppgym.core.actions import WAIT, first_chunk, fits_in_memory
 from ppgym.core.episodes import Episodes, Links, new_episodes, take_episode
-from ppgym.core.jit import kernel, unlocked
+from ppgym.core.jit import kernel, nogil
 from ppgym.core.observation import position_s, survival_at
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.core.state import (
@@ -264,7 +264,7 @@ def glimpse(
     show_slots(catalog, episode, state, leave_p, out)
 
 
-@unlocked
+@nogil
 def glimpse_many(
     params: Params,
     catalog: CatalogArrays,

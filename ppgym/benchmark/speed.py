@@ -24,7 +24,7 @@ from ppgym.benchmark.episodes import ENV_ID, AgentFactory
 from ppgym.core.actions import WAIT
 from ppgym.core.dynamics import reset_state, transition
 from ppgym.core.episodes import Episodes, Links, take_episode
-from ppgym.core.jit import rare
+from ppgym.core.jit import noinline
 from ppgym.core.state import STATE_DTYPE, CatalogArrays, Params, new_states
 from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import make_rng
@@ -127,7 +127,7 @@ def record_streams(make_agent: AgentFactory, agent: str) -> Streams:
     return Streams(actions, episodes)
 
 
-@rare
+@noinline
 def run_kernel(
     params: Params, catalog: CatalogArrays, links: Links, episodes: Episodes, states: np.ndarray, actions: I8
 ) -> int:

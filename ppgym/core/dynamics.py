@@ -10,7 +10,7 @@ All bookkeeping of link, units, memory and screen is here; what is legal is in `
 """
 
 from ppgym.core.actions import first_chunk, resolve_action
-from ppgym.core.jit import kernel, rare
+from ppgym.core.jit import kernel, noinline
 from ppgym.core.link import bits_at, place_after
 from ppgym.core.state import (
     ABSENT,
@@ -100,7 +100,7 @@ def transition(
         settle_link(params, catalog, episode, state)
 
 
-@rare
+@noinline
 def reset_state(
     params: Params, catalog: CatalogArrays, episode: Episode, state: Record, log: EventLog | None = None
 ) -> None:
@@ -155,7 +155,7 @@ def reset_state(
         write_event(log, 0.0, EVENT_STALL, 0, 0, NO_ENTRY, 0.0)
 
 
-@rare
+@noinline
 def reschedule(params: Params, catalog: CatalogArrays, episode: Episode, state: Record) -> None:
     """Compute the ends of all that is under way anew, as another draw would have them.
 
@@ -384,7 +384,7 @@ def transfer_size(params: Params, catalog: CatalogArrays, episode: Episode, stat
     return catalog.chunk_bytes[episode.playlist[state.transfer_video[i]], state.transfer_chunk[i], representation]
 
 
-@rare
+@noinline
 def settle_link(params: Params, catalog: CatalogArrays, episode: Episode, state: Record) -> None:
     """Account for the bytes that flowed since the link was settled last; the flowing transfers shared them equally.
 
@@ -448,7 +448,7 @@ def receive(state: Record, i: int, amount_bytes: float) -> None:
         state.wasted_bytes += amount_bytes
 
 
-@rare
+@noinline
 def share_link(params: Params, catalog: CatalogArrays, episode: Episode, state: Record) -> None:
     """Compute the ends of the flowing transfers anew, for the equal share that they have from now on.
 
@@ -955,7 +955,7 @@ def end_session(params: Params, catalog: CatalogArrays, episode: Episode, state:
         write_event(log, state.time_s, EVENT_SESSION_END, int(state.video) - 1, NO_ENTRY, NO_ENTRY, 0.0)
 
 
-@rare
+@noinline
 def write_event(log: EventLog, time_s: float, kind: int, video: int, chunk: int, option: int, value: float) -> None:
     """Append an event to a log.
 

@@ -49,7 +49,7 @@ def kernel(function: Function) -> Function:
     return compiled
 
 
-def unlocked(function: Function) -> Function:
+def nogil(function: Function) -> Function:
     """Compile a function as `kernel` does, to run beside others in threads: it lets go of Python's lock.
 
     Args:
@@ -62,7 +62,7 @@ def unlocked(function: Function) -> Function:
     return compiled
 
 
-def rare(function: Function) -> Function:
+def noinline(function: Function) -> Function:
     """Compile a function as `kernel` does, but leave it a call of its own: for what happens seldom in many places.
 
     Args:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from ppgym.core.actions import WAIT
 from ppgym.core.dynamics import reset_state, transition
 from ppgym.core.episodes import Episodes, Links, take_episode
-from ppgym.core.jit import rare
+from ppgym.core.jit import noinline
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
 from ppgym.core.state import F8, I4, UNIT_NAMES, UNITS, CatalogArrays, Params
 from ppgym.core.step import INFO_TOTALS, write_totals
@@ -27,7 +27,7 @@ FIRST_TERM = REPLAY_COLUMNS.index(f"reward_{REWARD_TERMS[0]}")
 FIRST_UNIT = REPLAY_COLUMNS.index(f"busy_{UNIT_NAMES[0]}_s")
 
 
-@rare
+@noinline
 def replay_many(
     params: Params,
     catalog: CatalogArrays,

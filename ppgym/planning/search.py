@@ -11,7 +11,7 @@ import numpy as np
 from ppgym.core.actions import WAIT, first_chunk, resolve_action
 from ppgym.core.dynamics import transition
 from ppgym.core.episodes import Episodes, Links, take_episode
-from ppgym.core.jit import kernel, unlocked
+from ppgym.core.jit import kernel, nogil
 from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS, reward_terms, totals_of
 from ppgym.core.state import (
     DECODED,
@@ -305,7 +305,7 @@ def simulate(
     return value
 
 
-@unlocked
+@nogil
 def search_edges(
     params: Params,
     catalog: CatalogArrays,
@@ -359,7 +359,7 @@ def search_edges(
             )
 
 
-@unlocked
+@nogil
 def rehearse(
     params: Params,
     catalog: CatalogArrays,
