@@ -11,7 +11,6 @@ from typing import Annotated
 import tyro
 
 from agents import UNRANKED, agent_params, make_agent
-from agents.clairvoyant.agent import episode_bound
 from agents.studies.breakeven import find_breakeven
 from agents.studies.explanation import explain_record, print_explanation
 from agents.studies.paper_claims import SCENARIOS, check_claims
@@ -23,6 +22,7 @@ from ppgym.benchmark import episodes as benchmark
 from ppgym.benchmark import leaderboard as submissions
 from ppgym.benchmark import run as leaderboard
 from ppgym.benchmark import speed as simulator_speed
+from ppgym.benchmark.bound.bound import episode_bound
 from ppgym.benchmark.summary import REFERENCE
 from ppgym.benchmark.tables import print_board, to_csv, to_markdown
 from ppgym.files import write_text

@@ -17,7 +17,7 @@ import platformdirs
 
 import ppgym
 from agents.clairvoyant.annealing import find_schedule
-from ppgym.benchmark.bound.bound import bound, solve
+from ppgym.benchmark.bound.bound import solve
 from ppgym.core.episodes import view_episode
 from ppgym.core.state import CatalogArrays, Episode, Params
 from ppgym.env import PromptPreamEnv
@@ -88,18 +88,6 @@ class Clairvoyant:
         if not state:
             raise ValueError("state: expected actions that remain, got none; was another action played?")
         return state[0], state[1:]
-
-
-def episode_bound(env: PromptPreamEnv) -> float:
-    """What no policy's return in the current episode of an environment exceeds, without a search for a schedule.
-
-    Args:
-        env: The environment, reset.
-
-    Returns:
-        The bound.
-    """
-    return bound(env.world.params, env.world.catalog, view_episode(env.get_state().episode, env.world.links, 0))
 
 
 def clairvoyant_figures(

@@ -9,8 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ppgym.benchmark.bound.relaxation import Relaxation, Views, relax, watch
+from ppgym.core.episodes import view_episode
 from ppgym.core.jit import njit
 from ppgym.core.state import F8, I4, CatalogArrays, Episode, Params
+from ppgym.env import PromptPreamEnv
 
 ITERATIONS = 250  # on the prices; any prices give a bound, better ones a tighter one
 FIRST_RATE, LAST_RATE = 0.1, 0.005  # of learning, as a share of what a second is worth
@@ -102,6 +104,18 @@ def bound(params: Params, catalog: CatalogArrays, episode: Episode) -> float:
         The bound.
     """
     return solve(params, catalog, episode).bound
+
+
+def episode_bound(env: PromptPreamEnv) -> float:
+    """What no policy's return in the current episode of an environment exceeds; see `bound`.
+
+    Args:
+        env: The environment, reset.
+
+    Returns:
+        The bound.
+    """
+    return bound(env.world.params, env.world.catalog, view_episode(env.get_state().episode, env.world.links, 0))
 
 
 def solve(params: Params, catalog: CatalogArrays, episode: Episode) -> Solution:

@@ -14,10 +14,10 @@ from hypothesis.strategies import DrawFn
 
 from agents import AGENTS, UNRANKED, make_agent
 from agents.clairvoyant import agent as clairvoyant
-from agents.clairvoyant.agent import Clairvoyant, clairvoyant_figures, episode_bound, figures
+from agents.clairvoyant.agent import Clairvoyant, clairvoyant_figures, figures
 from agents.clairvoyant.annealing import find_schedule, play, prepare, vary
 from agents.clairvoyant.initial_plans import DROPPED, Plan, drafts, round_off
-from ppgym.benchmark.bound.bound import bound, dual, solve
+from ppgym.benchmark.bound.bound import bound, dual, episode_bound, solve
 from ppgym.benchmark.bound.relaxation import RESOURCES, count_jobs, relax, watch
 from ppgym.core.dynamics import transition
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
