@@ -21,6 +21,7 @@ import numpy as np
 import ppgym
 from ppgym.benchmark.records import Journal, Record
 from ppgym.benchmark.workers import run_jobs
+from ppgym.core.jit import kernel_hash
 from ppgym.core.step import INFO_TOTALS
 from ppgym.env import PromptPreamEnv
 from ppgym.files import suggest
@@ -287,4 +288,5 @@ def versions() -> dict[str, str]:
         "gymnasium": gymnasium.__version__,
         "numpy": np.__version__,
         "numba": numba.__version__,
+        "kernel": kernel_hash(),
     }

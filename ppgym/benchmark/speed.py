@@ -275,7 +275,7 @@ def run_python(program: str, cache_dir: str | None = None) -> list[float]:
         The numbers.
     """
     root = str(Path(__file__).parents[2])
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, *sys.path[1:]]), "PPGYM_NUMBA_CACHE": "1"}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, *sys.path[1:]])}
     if cache_dir is not None:
         environment["NUMBA_CACHE_DIR"] = cache_dir
     command = [sys.executable, "-c", program]

@@ -1,20 +1,119 @@
-"""The decorators that compile the kernel, and the one switch for Numba's disk cache.
+"""The decorators that compile the kernel, Numba's disk cache, and the hash of the kernel's code.
 
-Numba keys its cache by the source file of a function and does not notice edits in the files it calls. Users get the
-cache; whoever edits the kernel sets ``PPGYM_NUMBA_CACHE=0`` or a fresh ``NUMBA_CACHE_DIR``.
+Numba looks for compiled code by the source file of the outer function and does not notice edits in the files that it
+calls. So the folder of the cache bears a hash of all files with compiled code: after any edit the folder is another.
 """
 
+import functools
+import hashlib
 import os
+import shutil
+import sys
+import time
+import tokenize
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba.core.caching import FunctionCache
+from numba.misc.appdirs import AppDirs
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+CORE = Path(__file__).parent
+UNUSED_DAYS = 30  # after which the cache of other code is deleted
+
 _njit: Any = numba.njit  # its stubs leave out `_nrt`
 
-CACHE = os.environ.get("PPGYM_NUMBA_CACHE", "1") != "0"
+
+def _sources() -> list[Path]:
+    """Files with compiled code: those that import the core. `agents` is there in a clone alone."""
+    package = CORE.parent
+    paths = [path for root in (package, package.parent / "agents") for path in sorted(root.rglob("*.py"))]
+    return [path for path in paths if path.parent == CORE or b"ppgym.core" in path.read_bytes()]
+
+
+def open_cache() -> Path | None:
+    """The folder of this code's compiled functions, made where missing.
+
+    It lies in the folder that NUMBA_CACHE_DIR names, else in the user's cache.
+
+    Returns:
+        The folder; None where nothing can be written, which is said in a warning.
+    """
+    # Numba reads its environment variable on import; an empty one counts as none
+    parent = Path(numba.config.CACHE_DIR or AppDirs(appname="ppgym", appauthor=False).user_cache_dir)
+    code = hashlib.sha256(b"".join(path.read_bytes() for path in _sources())).hexdigest()[:16]
+    folder = parent / f"ppgym-kernel-{code}"
+    probe = folder / f".{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+        for other in parent.glob("ppgym-kernel-*"):
+            if other != folder and other.stat().st_mtime < time.time() - UNUSED_DAYS * 86400:
+                shutil.rmtree(other, ignore_errors=True)
+        os.utime(folder)
+    except OSError as error:
+        warnings.warn(
+            f"ppgym cannot keep compiled code in {folder} ({error.strerror}): every process compiles anew, which takes "
+            "about 30 s. Set NUMBA_CACHE_DIR to a folder that can be written.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    return folder
+
+
+CACHE = None if numba.config.DISABLE_JIT else open_cache()
+
+
+@functools.cache
+def announce() -> None:
+    """Say once in a process that it compiles; without a word the first call seems to hang."""
+    print("ppgym: compiling, about 30 s; the next run finds the code in its cache", file=sys.stderr, flush=True)
+
+
+class KernelCache(FunctionCache):  # type: ignore[misc]  # Numba has no types
+    """A cache of compiled code that is never an error: what is damaged is compiled anew, a full disk keeps nothing."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Compiled code for a signature, or None."""
+        try:
+            found = super().load_overload(sig, target_context)
+        except Exception:  # unpickling a damaged file can raise anything
+            found = None
+            self._forget()
+        if found is None:
+            announce()
+        return found
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep compiled code where that is possible."""
+        try:
+            super().save_overload(sig, data)
+        except OSError:
+            self._forget()
+
+    def _forget(self) -> None:
+        try:
+            self.flush()
+        except OSError:
+            pass
+
+
+def _compile(function: Function, **options: Any) -> Function:
+    compiled: Any = _njit(error_model="numpy", **options)(function)
+    if CACHE is not None:
+        theirs, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(CACHE)
+        try:
+            compiled._cache = KernelCache(function)
+        finally:
+            numba.config.CACHE_DIR = theirs
+    result: Function = compiled
+    return result
 
 
 def njit(function: Function) -> Function:
@@ -26,8 +125,7 @@ def njit(function: Function) -> Function:
     Returns:
         The compiled function (the function itself under ``NUMBA_DISABLE_JIT=1``).
     """
-    compiled: Function = _njit(cache=CACHE, error_model="numpy")(function)
-    return compiled
+    return _compile(function)
 
 
 def kernel(function: Function) -> Function:
@@ -45,8 +143,7 @@ def kernel(function: Function) -> Function:
     Returns:
         The compiled function (the function itself under ``NUMBA_DISABLE_JIT=1``).
     """
-    compiled: Function = _njit(cache=CACHE, error_model="numpy", forceinline=True, _nrt=False)(function)
-    return compiled
+    return _compile(function, forceinline=True, _nrt=False)
 
 
 def nogil(function: Function) -> Function:
@@ -58,8 +155,7 @@ def nogil(function: Function) -> Function:
     Returns:
         The compiled function (the function itself under ``NUMBA_DISABLE_JIT=1``).
     """
-    compiled: Function = _njit(cache=CACHE, error_model="numpy", _nrt=False, nogil=True)(function)
-    return compiled
+    return _compile(function, _nrt=False, nogil=True)
 
 
 def noinline(function: Function) -> Function:
@@ -71,5 +167,42 @@ def noinline(function: Function) -> Function:
     Returns:
         The compiled function (the function itself under ``NUMBA_DISABLE_JIT=1``).
     """
-    compiled: Function = _njit(cache=CACHE, error_model="numpy", _nrt=False)(function)
-    return compiled
+    return _compile(function, _nrt=False)
+
+
+@functools.cache
+def kernel_hash() -> str:
+    """Hash of the code in ppgym/core, comments and docstrings left out: what a record's figures were computed by.
+
+    Returns:
+        16 hex digits, the same on every machine and version of Python.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(CORE.glob("*.py")):
+        digest.update(f"{path.name}\n{code_of(path)}".encode())
+    return digest.hexdigest()[:16]
+
+
+def code_of(path: Path) -> str:
+    """The code of a module without comments, docstrings, blank lines and spaces.
+
+    Args:
+        path: A Python file.
+
+    Returns:
+        A logical line a line, which begins with a mark for each indent and dedent.
+    """
+    skipped = (tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER)
+    marks = {tokenize.INDENT: ">", tokenize.DEDENT: "<", tokenize.NEWLINE: "\n"}
+    code, line = "", ""
+    with path.open("rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type in skipped:
+                continue
+            line += marks.get(token.type, token.string)
+            if token.type == tokenize.NEWLINE:
+                bare = line.strip("<>\n")
+                is_docstring = bare.startswith(('"""', 'r"""'))
+                code += line.replace(f"{bare}\n", "") if is_docstring else line
+                line = ""
+    return code + line
