@@ -11,10 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
 from ppgym.files import suggest
+from ppgym.progress import Progress
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -54,7 +52,7 @@ def run_jobs(
     doing: str = "Playing",
     done: Callable[[int, Result], None] | None = None,
 ) -> list[Result]:
-    """What a function makes of each job, with a bar on a terminal.
+    """What a function makes of each job; `ppgym.progress` shows how far it is.
 
     Args:
         function: Of a module, or a partial of one, so that workers can import it.
@@ -63,7 +61,7 @@ def run_jobs(
             same checkout at the same path. A task that is lost with its node runs again elsewhere.
         workers: Processes (1 by default, which works in this one), or Ray tasks at once (as many as the cluster has
             CPUs by default).
-        doing: What the bar says.
+        doing: What the progress says.
         done: Told each place and result as it comes in, in any order.
 
     Returns:
@@ -73,25 +71,14 @@ def run_jobs(
         ValueError: See `check_engine`.
     """
     check_engine(engine, workers)
-    console = Console(stderr=True)
     results: dict[int, Result] = {}
-    with Progress(
-        TextColumn(doing),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as progress:
-        task = progress.add_task("", total=len(jobs))
+    with Progress(doing, len(jobs)) as progress:
         incoming = _on_ray(function, jobs, workers) if engine == "ray" else _on_this_machine(function, jobs, workers)
         for place, result in incoming:
             results[place] = result
             if done is not None:
                 done(place, result)
-            progress.advance(task)
+            progress.advance()
     return [results[place] for place in range(len(jobs))]
 
 
