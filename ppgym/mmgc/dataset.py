@@ -11,16 +11,18 @@ import operator
 import os
 import random
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ppgym.files import read_text, suggest
+from ppgym.files import suggest
 from ppgym.mmgc.kernel import F8, I8, NO_RUNG, RUNGS, VIDEOS
 from ppgym.mmgc.session import MMGCSession
+from ppgym.world.readers.mmgc2022 import folder_entries, read_chunk_bytes, read_retention
+from ppgym.world.readers.rows import read_rows
 
 Seeds = Iterable[Sequence[int]]
 """Seven pairs (a, b), one per video: a draws the second in which the viewer leaves, b the millisecond within it."""
@@ -112,16 +114,16 @@ class MMGCDataset:
             ValueError: A file breaks the format; the message names file, line and what was expected.
         """
         root = Path(root)
-        videos = tuple(sorted(entry.name for entry in _entries(root / "short_video_size") if entry.is_dir()))
+        videos = tuple(sorted(entry.name for entry in folder_entries(root / "short_video_size") if entry.is_dir()))
         if len(videos) != VIDEOS:
             raise ValueError(
                 f"{root / 'short_video_size'}: expected {VIDEOS} video folders, got {len(videos)}: {', '.join(videos)}"
             )
-        sizes = [_read_sizes(root / "short_video_size" / video) for video in videos]
+        sizes = [read_chunk_bytes(root / "short_video_size" / video) for video in videos]
         chunk_bytes = np.zeros((VIDEOS, RUNGS, max(size.shape[1] for size in sizes)), dtype=np.int64)
         for video, size in enumerate(sizes):
             chunk_bytes[video, :, : size.shape[1]] = size
-        classes = sorted(entry.name for entry in _entries(root / "network_traces") if entry.is_dir())
+        classes = sorted(entry.name for entry in folder_entries(root / "network_traces") if entry.is_dir())
         if not classes:
             raise FileNotFoundError(f"{root / 'network_traces'}: expected one folder per class, got none")
         return cls(
@@ -215,82 +217,24 @@ class MMGCDataset:
         )
 
 
-def _entries(folder: Path) -> Iterator[Path]:
-    """What a folder holds, without hidden files."""
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{folder}: no such folder; expected the official layout with short_video_size, user_ret, network_traces"
-        )
-    return (entry for entry in folder.iterdir() if not entry.name.startswith("."))
-
-
-def _rows(path: Path, columns: int) -> Iterator[tuple[str, list[str]]]:
-    """The file's rows that are not blank: where each is, and its first columns."""
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        cells = line.split()
-        if not cells:
-            continue
-        where = f"{path}, line {number}"
-        if len(cells) < columns:
-            raise ValueError(f"{where}: expected {columns} columns, got {line!r}")
-        yield where, cells[:columns]
-
-
-def _number(where: str, cell: str) -> float:
-    try:
-        number = float(cell)
-    except ValueError:
-        number = math.nan
-    if not 0.0 <= number < math.inf:
-        raise ValueError(f"{where}: expected a finite number of at least 0, got {cell!r}")
-    return number
-
-
-def _read_sizes(folder: Path) -> I8:
-    """int64 [R, C], bytes of a video's chunks."""
-    names = [f"video_size_{rung}" for rung in range(RUNGS)]
-    rows: list[list[int]] = []
-    for name in names:
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: no such file; expected one per rung: {', '.join(names)}")
-        rows.append([])
-        for where, (cell,) in _rows(folder / name, 1):
-            if not (cell.isdecimal() and int(cell) > 0):
-                raise ValueError(f"{where}: expected a whole number of bytes above 0, got {cell!r}")
-            rows[-1].append(int(cell))
-    lengths = [len(row) for row in rows]
-    if len(set(lengths)) > 1:
-        raise ValueError(f"{folder}: expected equally many chunks in {', '.join(names)}, got {lengths}")
-    return np.array(rows, dtype=np.int64)
-
-
 def _read_retention(path: Path) -> MMGCRetention:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected one retention curve per folder of short_video_size")
-    times_ms: list[float] = []
-    shares: list[str] = []
-    for where, (time, share) in _rows(path, 2):
-        time_ms = _number(where, time) * 1000.0
-        if times_ms and time_ms <= times_ms[-1]:
-            raise ValueError(f"{where}: expected a time above {times_ms[-1] / 1000:g} s, got {time}")
-        if _number(where, share) > float(shares[-1] if shares else "inf"):
-            raise ValueError(f"{where}: a retention curve cannot rise: expected at most {shares[-1]}, got {share}")
-        times_ms.append(time_ms)
-        shares.append(share)
-    if len(times_ms) < 2:
-        raise ValueError(f"{path}: expected at least 2 rows, got {len(times_ms)}")
-    churn = 1.0 - np.array(shares).astype(np.float64)
-    leave = np.diff(churn)
+    table = read_retention(path)
+    if len(table) < 2:
+        raise ValueError(f"{path}: expected at least 2 rows, got {len(table)}")
+    shares = tuple(row.share for row in table)
+    leave = np.diff(1.0 - np.array(shares).astype(np.float64))
     # The tolerance is that of NumPy's `choice`, which the official simulator draws with.
     if abs(math.fsum(leave) - 1.0) > math.sqrt(np.finfo(np.float64).eps):
         raise ValueError(f"{path}: expected a curve that falls from 1 to 0, got one from {shares[0]} to {shares[-1]}")
     cdf = leave.cumsum()
     cdf /= cdf[-1]
-    return MMGCRetention(tuple(times_ms), tuple(shares), tuple(cdf.tolist()))
+    return MMGCRetention(tuple(float(row.second) * 1000.0 for row in table), shares, tuple(cdf.tolist()))
 
 
 def _read_class(folder: Path) -> tuple[MMGCTrace, ...]:
-    files = list(_entries(folder))
+    files = list(folder_entries(folder))
     for file in files:
         if not file.name.isdecimal():
             raise ValueError(f"{file}: expected trace files named by whole numbers, such as {folder / '0'}")
@@ -302,12 +246,13 @@ def _read_class(folder: Path) -> tuple[MMGCTrace, ...]:
 def _read_trace(path: Path) -> MMGCTrace:
     stamps_s: list[float] = []
     rates_mbps: list[float] = []
-    for where, (stamp, rate) in _rows(path, 2):
-        stamp_s = _number(where, stamp)
+    for row in read_rows(path):
+        row.expect("seconds Mbit/s")
+        stamp_s = row.number(0, "seconds")
         if stamps_s and stamp_s < stamps_s[-1]:
-            raise ValueError(f"{where}: expected a time of at least {stamps_s[-1]:g} s, got {stamp}")
+            raise ValueError(f"{row.where}: expected a time of at least {stamps_s[-1]:g} s, got {row.cells[0]}")
         stamps_s.append(stamp_s)
-        rates_mbps.append(_number(where, rate))
+        rates_mbps.append(row.number(1, "Mbit/s"))
     trace = MMGCTrace(np.array(stamps_s), np.array(rates_mbps))
     if not np.any(trace.rates_mbps[1:] * np.diff(trace.stamps_s) > 0):
         raise ValueError(f"{path}: expected a trace that carries bytes after its first row, got none that does")

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ppgym.files import data_root, read_text, suggest, write_text
+from ppgym.files import data_root, suggest, write_text
+from ppgym.world.readers.rows import Row, read_rows
 
 F8 = npt.NDArray[np.float64]
 
@@ -103,18 +104,18 @@ class NetworkTrace:
             ValueError: Not such a trace; names file, line, value and what was expected.
         """
         path = Path(path)
-        rows = [(number, line.split()) for number, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
+        rows = read_rows(path)
         if format == "auto":
-            columns = len(rows[0][1])
+            columns = len(rows[0].cells)
             if columns not in _COLUMNS:
-                raise ValueError(f"{path}, line {rows[0][0]}: expected 1, 2 or 6 columns, got {columns}")
+                raise ValueError(f"{rows[0].where}: expected 1, 2 or 6 columns, got {columns}")
             format = _COLUMNS[columns]
         if format not in FORMATS:
             raise ValueError(f"unknown trace format {format!r}; {suggest(format, (*FORMATS, 'auto'))}")
         reader = {"seconds_mbps": _seconds_mbps, "mahimahi": _mahimahi, "six_columns": _six_columns}[format]
-        edges_s, rates_bps = reader(path, rows)
+        edges_s, rates_bps = reader(rows)
         if not any(rates_bps):
-            raise ValueError(f"{path}: every rate up to line {rows[-1][0]} is 0, expected one above 0")
+            raise ValueError(f"{rows[-1].where}: every rate up to here is 0, expected one above 0")
         return cls(path.name, np.array(edges_s), np.array(rates_bps))
 
     def write(self, path: str | Path) -> None:
@@ -128,75 +129,58 @@ class NetworkTrace:
         write_text(Path(path), "".join(f"{second:.12g} {rate:.12g}\n" for second, rate in rows))
 
 
-_Rows = list[tuple[int, list[str]]]  # line number and its columns
 _Steps = tuple[list[float], list[float]]  # edges_s, rates_bps
 
 
-def _columns(path: Path, number: int, row: list[str], count: int, what: str) -> None:
-    if len(row) != count:
-        raise ValueError(f"{path}, line {number}: expected {count} columns ({what}), got {len(row)}: {' '.join(row)!r}")
-
-
-def _number(path: Path, number: int, text: str, what: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{path}, line {number}: expected {what}, a finite number of at least 0, got {text!r}")
-    return value
-
-
-def _seconds_mbps(path: Path, rows: _Rows) -> _Steps:
+def _seconds_mbps(rows: list[Row]) -> _Steps:
     edges_s: list[float] = []
     rates_bps: list[float] = []
     start_s = 0.0
-    for number, row in rows:
-        _columns(path, number, row, 2, "seconds Mbit/s")
-        stamp_s = _number(path, number, row[0], "seconds")
-        rate_bps = _number(path, number, row[1], "Mbit/s") * 1e6
+    for row in rows:
+        row.expect("seconds Mbit/s")
+        stamp_s, rate_bps = row.number(0, "seconds"), row.number(1, "Mbit/s") * 1e6
         if not edges_s:
             start_s = stamp_s
         elif stamp_s - start_s <= edges_s[-1]:
-            raise ValueError(f"{path}, line {number}: expected a stamp after the line before it, got {row[0]} s")
+            raise ValueError(f"{row.where}: expected a stamp after the line before it, got {row.cells[0]} s")
         else:
             rates_bps.append(rate_bps)
         edges_s.append(stamp_s - start_s)
     if not rates_bps:
-        raise ValueError(f"{path}, line {rows[0][0]}: expected two rows or more, since the first only marks the start")
+        raise ValueError(f"{rows[0].where}: expected two rows or more, since the first only marks the start")
     return edges_s, rates_bps
 
 
-def _mahimahi(path: Path, rows: _Rows) -> _Steps:
+def _mahimahi(rows: list[Row]) -> _Steps:
     stamps_ms: list[int] = []
-    for number, row in rows:
-        _columns(path, number, row, 1, "milliseconds")
-        if not (row[0].isascii() and row[0].isdigit()):
-            raise ValueError(f"{path}, line {number}: expected a whole number of milliseconds >= 0, got {row[0]!r}")
-        stamp_ms = int(row[0])
-        if stamps_ms and stamp_ms < stamps_ms[-1]:
-            raise ValueError(f"{path}, line {number}: expected a stamp of {stamps_ms[-1]} ms or later, got {stamp_ms}")
-        stamps_ms.append(stamp_ms)
+    for row in rows:
+        row.expect("milliseconds")
+        (text,) = row.cells
+        if not (text.isascii() and text.isdigit()):
+            raise ValueError(f"{row.where}: expected a whole number of milliseconds >= 0, got {text!r}")
+        if stamps_ms and int(text) < stamps_ms[-1]:
+            raise ValueError(f"{row.where}: expected a stamp of {stamps_ms[-1]} ms or later, got {text}")
+        stamps_ms.append(int(text))
     if stamps_ms[-1] == 0:
-        raise ValueError(f"{path}, line {rows[-1][0]}: expected a last stamp after 0 ms, where the trace wraps")
+        raise ValueError(f"{rows[-1].where}: expected a last stamp after 0 ms, where the trace wraps")
     grid_ms = round(GRID_S * 1000)
     edges_ms = np.append(np.arange(0, stamps_ms[-1], grid_ms), stamps_ms[-1])
     packets, _ = np.histogram(stamps_ms, bins=edges_ms)
     return (edges_ms / 1e3).tolist(), (packets * PACKET_BITS / np.diff(edges_ms / 1e3)).tolist()
 
 
-def _six_columns(path: Path, rows: _Rows) -> _Steps:
+def _six_columns(rows: list[Row]) -> _Steps:
     edges_s, rates_bps = [0.0], list[float]()
     clocks = [0.0, 0.0]
-    for number, row in rows:
-        _columns(path, number, row, 6, "clock clock latitude longitude bytes elapsed-ms")
-        before, clocks = clocks, [_number(path, number, text, "a clock") for text in row[:2]]
+    for row in rows:
+        row.expect("clock clock latitude longitude bytes elapsed-ms")
+        before, clocks = clocks, [row.number(0, "a clock"), row.number(1, "a clock")]
         if clocks[0] < before[0] or clocks[1] < before[1]:
-            raise ValueError(f"{path}, line {number}: expected clocks that never run back, got {' '.join(row[:2])}")
-        received_bytes = _number(path, number, row[4], "bytes")
-        elapsed_s = _number(path, number, row[5], "elapsed milliseconds") / 1e3
+            raise ValueError(f"{row.where}: expected clocks that never run back, got {' '.join(row.cells[:2])}")
+        received_bytes = row.number(4, "bytes")
+        elapsed_s = row.number(5, "elapsed milliseconds") / 1e3
         if elapsed_s == 0:
-            raise ValueError(f"{path}, line {number}: expected elapsed milliseconds above 0, got {row[5]!r}")
+            raise ValueError(f"{row.where}: expected elapsed milliseconds above 0, got {row.cells[5]!r}")
         edges_s.append(edges_s[-1] + elapsed_s)
         rates_bps.append(received_bytes * 8 / elapsed_s)
     return edges_s, rates_bps

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ppgym.core.state import CHUNK_S, CatalogArrays
-from ppgym.files import check_keys, check_number, check_text, data_root, read_json, read_text, suggest
+from ppgym.files import check_keys, check_number, check_text, data_root, read_json, suggest
 from ppgym.world.networks import SPLITS
+from ppgym.world.readers.mmgc2022 import folder_entries, read_chunk_bytes
 from ppgym.world.viewers import RetentionCurve
 
 F8 = npt.NDArray[np.float64]
@@ -328,12 +329,10 @@ class Catalog:
                 no videos; names file, line, value and what was expected.
         """
         sizes_dir = Path(sizes_dir)
-        if not sizes_dir.is_dir():
-            raise FileNotFoundError(f"{sizes_dir}: no such folder")
-        folders = sorted(path for path in sizes_dir.iterdir() if path.is_dir() and not path.name.startswith("."))
+        folders = sorted(entry for entry in folder_entries(sizes_dir) if entry.is_dir())
         if not folders:
             raise ValueError(f"{sizes_dir}: expected a folder for each video, with files video_size_0 and so on")
-        videos = tuple(Video(folder.name, _read_mmgc_sizes(folder)) for folder in folders)
+        videos = tuple(Video(folder.name, read_chunk_bytes(folder).T.astype(np.float64)) for folder in folders)
         catalog = _on_ladder(videos, prompt_quality_scale, ladder)
         if curves_dir is None:
             return catalog, ()
@@ -348,24 +347,6 @@ class Catalog:
                 )
             curves.append(curve)
         return catalog, tuple(curves)
-
-
-def _read_mmgc_sizes(folder: Path) -> F8:
-    rungs: list[list[float]] = []
-    for rung in range(len(PIXEL_BPS)):
-        path = folder / f"video_size_{rung}"
-        sizes = []
-        for number, line in enumerate(read_text(path).splitlines(), 1):
-            text = line.strip()
-            if not text:
-                continue
-            if not (text.isascii() and text.isdigit()) or int(text) == 0:
-                raise ValueError(f"{path}, line {number}: expected a whole number of bytes above 0, got {text!r}")
-            sizes.append(float(text))
-        if rungs and len(sizes) != len(rungs[0]):
-            raise ValueError(f"{path}: expected {len(rungs[0])} chunks as in video_size_0, got {len(sizes)}")
-        rungs.append(sizes)
-    return np.array(rungs).T
 
 
 # Durations: a log-normal law of two halves with TikTok's median and 10th and 90th percentile

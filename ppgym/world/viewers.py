@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ppgym.files import check_keys, check_number, check_text, data_root, read_json, read_text, suggest
+from ppgym.files import check_keys, check_number, check_text, data_root, read_json, suggest
+from ppgym.world.readers.mmgc2022 import read_retention
 
 F8 = npt.NDArray[np.float64]
 
@@ -139,27 +140,13 @@ class RetentionCurve:
             ValueError: Not such a table; names file, line, value and what was expected.
         """
         path = Path(path)
-        survival: list[float] = []
-        for number, line in enumerate(read_text(path).splitlines(), 1):
-            row = line.split()
-            if not row:
-                continue
-            where = f"{path}, line {number}"
-            if len(row) != 2:
-                raise ValueError(f"{where}: expected 2 columns (second value), got {len(row)}: {line.strip()!r}")
-            if row[0] != str(len(survival)):
-                raise ValueError(f"{where}: expected second {len(survival)}, got {row[0]!r}")
-            try:
-                value = float(row[1])
-            except ValueError:
-                value = math.nan
-            if not 0 <= value <= 1:
-                raise ValueError(f"{where}: expected a probability within [0, 1], got {row[1]!r}")
-            if not survival and value != 1:
-                raise ValueError(f"{where}: expected 1 at second 0, got {row[1]}")
-            if survival and value > survival[-1]:
-                raise ValueError(f"{where}: expected at most {survival[-1]}, the value before it, got {row[1]}")
-            survival.append(value)
+        table = read_retention(path)
+        for second, row in enumerate(table):
+            if row.second != str(second):
+                raise ValueError(f"{row.where}: expected second {second}, got {row.second!r}")
+        if float(table[0].share) != 1:
+            raise ValueError(f"{table[0].where}: expected 1 at second 0, got {table[0].share}")
+        survival = [float(row.share) for row in table]
         if survival[-1] == 0:
             survival.pop()
         if len(survival) < 2:

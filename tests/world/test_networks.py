@@ -91,7 +91,7 @@ def test_a_named_format_is_held_to(write: Write) -> None:
         ("nan 1\n1 1\n", "line 1: expected seconds"),
         ("0 1\n1 2\n2 \n", r"line 3: expected 2 columns \(seconds Mbit/s\), got 1: '2'"),
         ("0 1\n1 fast\n", "line 2: expected Mbit/s, a finite number of at least 0, got 'fast'"),
-        ("0 5\n1 0\n2 0\n", "every rate up to line 3 is 0"),
+        ("0 5\n1 0\n2 0\n", "line 3: every rate up to here is 0"),
         ("1 2 3\n", "line 1: expected 1, 2 or 6 columns, got 3"),
         ("5\n4\n", "line 2: expected a stamp of 5 ms or later, got 4"),
         ("-5\n", "line 1: expected a whole number of milliseconds"),
@@ -102,7 +102,7 @@ def test_a_named_format_is_held_to(write: Write) -> None:
         ("1 1 0 0 10 1000\n2 2 0 0 -1 1000\n", "line 2: expected bytes"),
         ("1 1 0 0 10 1000\n2 2 0 0 10 0\n", "line 2: expected elapsed milliseconds above 0, got '0'"),
         ("2 2 0 0 10 1000\n1 3 0 0 10 1000\n", "line 2: expected clocks that never run back"),
-        ("1 1 0 0 0 1000\n", "every rate up to line 1 is 0"),
+        ("1 1 0 0 0 1000\n", "line 1: every rate up to here is 0"),
     ],
 )
 def test_a_broken_file_is_refused_by_file_and_line(write: Write, text: str, message: str | None) -> None:
