@@ -6,14 +6,16 @@ import sys
 # Read on import: a decision is a small batch, for which threads of one process only fight those of the other workers
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from agents.cli import app
+from ppgym.commandline import run_command
+
+
+def main() -> None:
+    """Parse the command line and run the command."""
+    sys.path.append(os.getcwd())  # an agent `module:Class` may lie in the current folder
+    from agents.cli import app
+
+    app.cli(args=sys.argv[1:] or ["run"])
+
 
 if __name__ == "__main__":
-    try:
-        app.cli(args=sys.argv[1:] or ["run"])
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped; with --output, the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+    run_command(main, extra="bench", stopped="stopped; with --output, the same command goes on from here")

@@ -1,14 +1,12 @@
 """Trains agents and compares them with the heuristics: the command line. What it does is in `agents.training.run`."""
 
 import os
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
-
+from ppgym.commandline import run_command
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
 
@@ -48,7 +46,9 @@ class Arguments:
 
 
 def main() -> None:
-    """Run the command line; a mistake in it is one line on stderr and exit code 2."""
+    """Parse the command line and train."""
+    import tyro
+
     given = tyro.cli(Arguments, description=Arguments.__doc__)
     folders = {"network": given.network, "videos": given.videos, "viewers": given.viewers}
     overrides = {key: str(folder.resolve()) for key, folder in folders.items() if folder is not None}
@@ -58,20 +58,14 @@ def main() -> None:
     from agents.training.run import train  # after parsing: --help shall not wait for a deep-learning library
     from agents.training.sweep import plan_trials, train_trials
 
-    try:
-        trials = plan_trials(given.seed, given.seeds, given.hyperparams)
-        if len(trials) == 1 and given.engine == "local":
-            arguments |= {"seed": given.seed, "hyperparams": trials[0].hyperparams, "output": given.output}
-            train(**arguments, resume=given.resume)
-        else:
-            output = given.output or Path("runs") / f"{given.agent}-{time.strftime('%Y%m%d-%H%M%S')}"
-            train_trials(trials, output, arguments, given.engine)
-    except (FileNotFoundError, ValueError) as error:
-        print(f"train.py: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    trials = plan_trials(given.seed, given.seeds, given.hyperparams)
+    if len(trials) == 1 and given.engine == "local":
+        arguments |= {"seed": given.seed, "hyperparams": trials[0].hyperparams, "output": given.output}
+        train(**arguments, resume=given.resume)
+    else:
+        output = given.output or Path("runs") / f"{given.agent}-{time.strftime('%Y%m%d-%H%M%S')}"
+        train_trials(trials, output, arguments, given.engine)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, extra="rl")

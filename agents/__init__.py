@@ -6,6 +6,8 @@ in the other files of this folder.
 
 import importlib
 import inspect
+import os
+import traceback
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -14,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.rules.parameters import tuned_params
+from ppgym.commandline import install_hint
 from ppgym.files import suggest
 
 
@@ -91,8 +94,13 @@ def agent_class(name: str) -> Callable[..., Agent]:
         raise ValueError(f"unknown agent {name!r}; {suggest(name, AGENTS)}, or an import path module:Class")
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ValueError(f"agent {name!r}: cannot import {module_name!r}: {error}") from error
+    except ModuleNotFoundError as error:
+        why = install_hint(error) or f"{error}; it is looked for in the current folder too, {os.getcwd()}"
+        raise ValueError(f"agent {name!r}: cannot import {module_name!r}: {why}") from error
+    except Exception as error:  # anything can go wrong in somebody's file
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        why = f"{type(error).__name__}: {error} ({place.filename}, line {place.lineno})"
+        raise ValueError(f"agent {name!r}: cannot import {module_name!r}: {why}") from error
     found: Callable[..., Agent] | None = getattr(module, class_name, None)
     if not isinstance(found, type):
         raise ValueError(f"agent {name!r}: {module_name!r} has no class {class_name!r}")

@@ -1,0 +1,78 @@
+"""What all command lines share: a mistake is one line, and a missing library names the extra that brings it.
+
+No command lives here.
+"""
+
+import importlib.metadata
+import re
+import sys
+from collections.abc import Callable, Sequence
+
+
+def run_command(command: Callable[[], object], extra: str, stopped: str = "stopped") -> None:
+    """Run what a command line asks for. A mistake is one line on standard error and exit status 2.
+
+    Args:
+        command: The command, which imports the libraries that it needs.
+        extra: The extra of pyproject.toml that the command belongs to.
+        stopped: What Ctrl-C says; the exit status is 130 then.
+
+    Raises:
+        SystemExit: Something is wrong with a value or a file, a library is missing, or the user has stopped it.
+    """
+    try:
+        command()
+    except ModuleNotFoundError as error:
+        hint = install_hint(error, extra)
+        if hint is None:
+            raise
+        print(f"error: {hint}", file=sys.stderr)
+        sys.exit(2)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(stopped, file=sys.stderr)
+        sys.exit(130)
+
+
+def install_hint(error: ModuleNotFoundError, preferred: str = "") -> str | None:
+    """What to install where a library of ours is missing.
+
+    Args:
+        error: Names the module that was not found.
+        preferred: The extra to name where several bring the library.
+
+    Returns:
+        One line such as "needs torch: pip install '.[rl]' in the clone of ppgym"; None for a module that no extra
+        brings.
+    """
+    module = (error.name or "").partition(".")[0]
+    extras = extras_of(module, importlib.metadata.requires("ppgym") or ())
+    if not extras:
+        return None
+    extra = preferred if preferred in extras else extras[0]
+    return f"needs {module}: pip install '.[{extra}]' in the clone of ppgym"
+
+
+MODULE_NAMES = {"pillow": "pil", "pyyaml": "yaml"}  # where a package's name differs
+
+
+def extras_of(module: str, requirements: Sequence[str]) -> list[str]:
+    """The extras that bring a module.
+
+    Args:
+        module: Name of a top-level module.
+        requirements: As `importlib.metadata.requires` gives them.
+
+    Returns:
+        Names but `all`, which brings every one.
+    """
+    found = []
+    for requirement in requirements:
+        match = re.match(r"([\w.-]+).*;\s*extra\s*==\s*['\"]([\w-]+)['\"]", requirement)
+        if match is not None:
+            package = re.sub(r"[-.]", "_", match[1].lower())
+            if match[2] != "all" and MODULE_NAMES.get(package, package) == module.lower():
+                found.append(match[2])
+    return found
