@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from ppgym.core.actions import action_count
-from ppgym.core.episodes import Episodes, drawn_watch_s, view_episode
+from ppgym.core.episodes import Episodes, drawn_watch_s, view_sim
 from ppgym.core.observation import describe_observation, observation_fields
 from ppgym.core.state import EVENT_DTYPE, UNIT_NAMES, EventLog, new_states
 from ppgym.core.step import INFO_COLUMNS, RESTART, STEP, new_results, step_many
@@ -188,6 +188,7 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
 
         self._states = new_states(1)
         self._episodes = self.world.new_episodes(1)
+        self._sims = self.world.sims(self._episodes)
         self._results = new_results(1, size, actions)
         self._todo = np.full(1, STEP, np.uint8)
         self._action = np.zeros(1, np.int64)
@@ -277,7 +278,7 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
 
     def planning_view(self) -> PlanningView:
         """A frozen copy of what a client may know now."""
-        episode = view_episode(self._episodes, self.world.links, 0)
+        episode = view_sim(self._sims, 0).episode
         return make_view(self.world, episode, self._states[0], self._results.candidates, self._results.mask[0])
 
     def drawn_watch_s(self) -> float:
@@ -332,15 +333,11 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
             self._timeline = self._new_timeline()
 
     def _move(self, todo: int, action: int | np.integer[Any]) -> None:
-        world = self.world
         self._todo[0] = todo
         self._action[0] = action if 0 <= action < self.action_space.n else -1
         step_many(
-            world.params,
-            world.catalog,
-            world.links,
-            self._episodes,
-            world.features,
+            self._sims,
+            self.world.features,
             self._states,
             self._todo,
             self._action,

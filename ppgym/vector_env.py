@@ -76,6 +76,7 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
         size, actions = self.world.features.layout.size, action_count(len(self.world.options))
         self._states = new_states(num_envs)
         self._episodes = self.world.new_episodes(num_envs)
+        self._sims = self.world.sims(self._episodes)
         self._results = new_results(num_envs, size, actions)
         self._todo = np.full(num_envs, SKIP, np.uint8)
         self._actions = np.zeros(num_envs, np.int64)
@@ -204,18 +205,13 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
         self._begun |= chosen
 
     def _move(self) -> None:
-        world = self.world
         step_many(
-            world.params,
-            world.catalog,
-            world.links,
-            self._episodes,
-            world.features,
+            self._sims,
+            self.world.features,
             self._states,
             self._todo,
             self._actions,
             self._results,
-            None,
         )
 
     def _infos(self, shown: Flags) -> Infos:

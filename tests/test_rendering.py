@@ -26,10 +26,11 @@ from ppgym.core.state import (
     EVENT_SWIPE,
     NO_ENTRY,
     UNIT_NAMES,
+    Sim,
 )
 from ppgym.rendering import Span, Timeline, headline, render_ansi, render_rgb, representation_colours
 from tests.core.kernel import KernelSimulator
-from tests.core.worlds import World, worlds
+from tests.core.worlds import worlds
 
 NPU, VDEC = 2, 3
 PIXELS, PROMPT = 0, 1  # options: h264-750k on vdec, prompt-r4 on npu
@@ -149,9 +150,9 @@ def test_units_that_the_device_lacks_get_no_lane() -> None:
 @pytest.mark.kernel
 @settings(max_examples=30)
 @given(worlds(), some.integers(0, 2**32 - 1))
-def test_spans_agree_with_the_kernels_totals(world: World, seed: int) -> None:
+def test_spans_agree_with_the_kernels_totals(world: Sim, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    simulator = KernelSimulator(world.params, world.catalog, world.episode)
+    simulator = KernelSimulator(world)
     for _ in range(60):
         simulator.step(int(rng.choice(simulator.legal_actions())))
     state, params = simulator.state, world.params

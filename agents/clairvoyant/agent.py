@@ -18,8 +18,8 @@ import platformdirs
 import ppgym
 from agents.clairvoyant.annealing import find_schedule
 from ppgym.benchmark.bound.bound import solve
-from ppgym.core.episodes import view_episode
-from ppgym.core.state import CatalogArrays, Episode, Params
+from ppgym.core.episodes import view_sim
+from ppgym.core.state import Sim
 from ppgym.env import PromptPreamEnv
 from ppgym.files import read_json, write_text
 
@@ -120,38 +120,36 @@ def figures(env: PromptPreamEnv, *, budget: int = BUDGET, cache: str | Path | No
     Returns:
         The figures.
     """
-    params, catalog = env.world.params, env.world.catalog
-    episode = view_episode(env.get_state().episode, env.world.links, 0)
+    sim = view_sim(env.world.sims(env.get_state().episode), 0)
     folder = Path(cache) if cache is not None else platformdirs.user_cache_path("ppgym") / "clairvoyant"
-    path = folder / f"{episode_key(params, catalog, episode, budget)}.json"
+    path = folder / f"{episode_key(sim, budget)}.json"
     if path.is_file():
         try:
             return read_figures(path)
         except ValueError:
             path.replace(path.with_suffix(".corrupt"))
-    solution = solve(params, catalog, episode)
-    actions, value = find_schedule(params, catalog, episode, solution, budget)
+    solution = solve(sim)
+    actions, value = find_schedule(sim, solution, budget)
     found = Figures(solution.bound, value, actions.tolist())
     write_figures(path, found)
     return found
 
 
-def episode_key(params: Params, catalog: CatalogArrays, episode: Episode, budget: int) -> str:
+def episode_key(sim: Sim, budget: int) -> str:
     """Hash of all that figures depend on.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog, of which the episode's videos count.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         budget: Decisions that the search may simulate.
 
     Returns:
         Hexadecimal digits.
     """
+    catalog, episode = sim.catalog, sim.episode
     videos = [array[episode.playlist] for array in (catalog.n_chunks, catalog.chunk_bytes, catalog.quality)]
     hidden = episode._replace(playlist=np.zeros_like(episode.playlist))  # which videos, not where in the catalog
     content = hashlib.sha256(f"{ALGORITHM} {ppgym.__version__} {budget}".encode())
-    for value in (*params, *videos, catalog.memory_bytes, *hidden):
+    for value in (*sim.params, *videos, catalog.memory_bytes, *hidden):
         array = np.ascontiguousarray(value)
         content.update(f"{array.dtype.str} {array.shape}".encode())
         content.update(array.tobytes())

@@ -23,10 +23,8 @@ from ppgym.core.state import (
     LOOKAHEAD,
     RING,
     SLOTS,
-    CatalogArrays,
-    Episode,
-    Params,
     Record,
+    Sim,
     new_states,
 )
 
@@ -45,9 +43,7 @@ Actions = npt.NDArray[np.int64]
 class Search(NamedTuple):
     """What stays the same while plans are tried."""
 
-    params: Params
-    catalog: CatalogArrays
-    episode: Episode
+    sim: Sim
     value: F8  # [N, O] of each chunk in the order of playing, as in `bound.Views`
     turn: I4  # [V + 1, C + 1] place of (video, chunk) in that order; N past its end
     rest: F8  # [N + 1] most that chunks from one on can still be worth
@@ -64,38 +60,30 @@ class Track(NamedTuple):
     scratch: np.ndarray  # [1] of STATE_DTYPE
 
 
-def find_schedule(
-    params: Params, catalog: CatalogArrays, episode: Episode, solution: Solution, budget: int
-) -> tuple[Actions, float]:
+def find_schedule(sim: Sim, solution: Solution, budget: int) -> tuple[Actions, float]:
     """Search for the schedule of the highest return.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         solution: Of its relaxed problem.
         budget: Decisions that the annealing may simulate.
 
     Returns:
         (actions, their return as the sum of the rewards); the same for the same arguments.
     """
-    limits = sorted({1, params.parallel_downloads})
+    limits = sorted({1, sim.params.parallel_downloads})
     found = []
     for limit in limits:
-        search, track = prepare(params, catalog, episode, solution.relaxed.views, limit)
+        search, track = prepare(sim, solution.relaxed.views, limit)
         found.append(improve(search, track, solution, budget // len(limits)))
     return max(found, key=lambda one: one[1])
 
 
-def prepare(
-    params: Params, catalog: CatalogArrays, episode: Episode, views: Views, open_limit: int
-) -> tuple[Search, Track]:
+def prepare(sim: Sim, views: Views, open_limit: int) -> tuple[Search, Track]:
     """What trying plans needs.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         views: The chunks to play.
         open_limit: Transfers that plans keep open.
 
@@ -103,7 +91,7 @@ def prepare(
         (what stays the same, a track at the start of the episode).
     """
     count = len(views.video)
-    turn = np.full((len(episode.playlist) + 1, catalog.chunk_bytes.shape[1] + 1), count, np.int32)
+    turn = np.full((len(sim.episode.playlist) + 1, sim.catalog.chunk_bytes.shape[1] + 1), count, np.int32)
     turn[views.video, views.chunk] = np.arange(count)
     worth = np.maximum(views.value.max(axis=1), 0.0)
     rest = np.append(np.cumsum(worth[::-1])[::-1], 0.0)
@@ -114,8 +102,8 @@ def prepare(
         stalled_s=np.zeros(count),
         scratch=new_states(1),
     )
-    reset_state(params, catalog, episode, track.states[0])
-    return Search(params, catalog, episode, views.value, turn, rest, open_limit), track
+    reset_state(sim, track.states[0])
+    return Search(sim, views.value, turn, rest, open_limit), track
 
 
 def improve(search: Search, track: Track, solution: Solution, budget: int) -> tuple[Actions, float]:
@@ -130,16 +118,16 @@ def improve(search: Search, track: Track, solution: Solution, budget: int) -> tu
     Returns:
         (actions, their return).
     """
-    params, episode = search.params, search.episode
+    sim = search.sim
     nothing: Actions = np.zeros(0, np.int64)
-    plans = list(drafts(params, episode, solution))
+    plans = list(drafts(sim, solution))
     values = [play(search, plan, track, 0, 1, -np.inf, False, nothing)[0] for plan in plans]
     plan = plans[int(np.argmax(values))]
 
     gap = (solution.bound - max(values)) / len(search.value)
     if gap > LEAST_GAP:
-        choices = np.flatnonzero(params.option_usable).astype(np.int32)
-        if np.isfinite(episode.patience_s) or (search.value.max(axis=1) < 0.0).any():
+        choices = np.flatnonzero(sim.params.option_usable).astype(np.int32)
+        if np.isfinite(sim.episode.patience_s) or (search.value.max(axis=1) < 0.0).any():
             choices = np.append(choices, np.int32(DROPPED))
         anneal(search, plan, track, choices, HOT * gap, COLD * gap, budget, np.random.Generator(np.random.PCG64(0)))
 
@@ -175,7 +163,7 @@ def play(
     Returns:
         (return, the sum of the rewards, or -inf where given up; requests; decisions simulated).
     """
-    params, catalog, episode, turn = search.params, search.catalog, search.episode, search.turn
+    sim, turn = search.sim, search.turn
     low, high = 0, requests - 1  # the last request that the change cannot have touched
     while low < high:
         middle = (low + high + 1) // 2
@@ -191,12 +179,12 @@ def play(
     decisions = 0
     terms = np.empty(len(REWARD_TERMS))
     start = Totals(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, (0.0, 0.0, 0.0, 0.0))
-    total = reward_terms(params, start, totals_of(state), terms)
+    total = reward_terms(sim.params, start, totals_of(state), terms)
     while not (state.terminated or state.truncated):
         action = WAIT
         if state.transfers < search.open_limit:
             begun = skip_requested(state, plan, begun)
-            place, action = next_request(params, catalog, state, plan, begun)
+            place, action = next_request(sim, state, plan, begun)
             if action != WAIT:
                 if recording and request > 0:
                     track.states[request] = state
@@ -207,15 +195,15 @@ def play(
         if decisions < actions.shape[0]:
             actions[decisions] = action
         before, before_chunks = totals_of(state), begun_chunks(state, turn)
-        transition(params, catalog, episode, state, action)
-        total += reward_terms(params, before, totals_of(state), terms)
+        transition(sim, state, action)
+        total += reward_terms(sim.params, before, totals_of(state), terms)
         decisions += 1
         chunks = begun_chunks(state, turn)
         if recording:
             track.stalled_s[before_chunks:chunks] = state.rebuffer_s
         most = total + search.rest[chunks]
         if state.playing:
-            most += params.weight_quality * state.begun_quality * (state.playback_end_s - state.time_s)
+            most += sim.params.weight_quality * state.begun_quality * (state.playback_end_s - state.time_s)
         if most <= least:
             return -np.inf, request, decisions
     return total, request, decisions
@@ -259,12 +247,11 @@ def is_wanted(state: Record, plan: Plan, place: int) -> bool:
 
 
 @njit
-def next_request(params: Params, catalog: CatalogArrays, state: Record, plan: Plan, begin: int) -> tuple[int, int]:
+def next_request(sim: Sim, state: Record, plan: Plan, begin: int) -> tuple[int, int]:
     """The first legal request of a plan within `WINDOW` places.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
+        sim: What is constant; nothing hidden is read.
         state: Record of `STATE_DTYPE`.
         plan: The plan.
         begin: Place to begin at.
@@ -272,7 +259,7 @@ def next_request(params: Params, catalog: CatalogArrays, state: Record, plan: Pl
     Returns:
         (its place, its action); (the last place looked at, `WAIT`) when none is legal.
     """
-    options = params.option_unit.shape[0]
+    options = sim.params.option_unit.shape[0]
     end = min(begin + WINDOW, plan.video.shape[0])
     for place in range(begin, end):
         slot = plan.video[place] - state.video
@@ -283,12 +270,8 @@ def next_request(params: Params, catalog: CatalogArrays, state: Record, plan: Pl
         lookahead = 0
         for earlier in range(first, chunk):
             lookahead += state.chunk_status[row, earlier % RING] == ABSENT
-        representation = params.option_representation[option]
-        if (
-            chunk < first + RING
-            and lookahead < LOOKAHEAD
-            and fits_in_memory(params, catalog, state, slot, chunk, representation)
-        ):
+        representation = sim.params.option_representation[option]
+        if chunk < first + RING and lookahead < LOOKAHEAD and fits_in_memory(sim, state, slot, chunk, representation):
             return place, 1 + (slot * LOOKAHEAD + lookahead) * options + option
     return end - 1, WAIT
 
@@ -382,7 +365,7 @@ def find_losses(search: Search, plan: Plan, track: Track, losses: F8, place_of: 
         option = plan.option[place_of[c]]
         worth = search.value[c, option] if option != DROPPED else 0.0
         total += max(search.rest[c] - search.rest[c + 1] - worth, 0.0) + LEAST_LOSS
-        total += search.params.weight_rebuffer * max(track.stalled_s[c] - stalled_s, 0.0)
+        total += search.sim.params.weight_rebuffer * max(track.stalled_s[c] - stalled_s, 0.0)
         stalled_s = track.stalled_s[c]
         losses[c] = total
 

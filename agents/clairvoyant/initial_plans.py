@@ -15,7 +15,7 @@ from ppgym.benchmark.bound.relaxation import Views
 from ppgym.core.dynamics import transfer_end
 from ppgym.core.jit import njit
 from ppgym.core.qoe import MBIT_PER_BYTE
-from ppgym.core.state import F8, I4, UNITS, Episode, Params
+from ppgym.core.state import F8, I4, UNITS, Params, Sim
 
 DROPPED = -1  # the option of a chunk that is never fetched
 DUAL_SHARES = (0.0, 1.0)  # of the bound's prices that a draft reckons with ...
@@ -31,18 +31,18 @@ class Plan(NamedTuple):
     option: I4  # [N] `DROPPED` where the chunk is not fetched
 
 
-def drafts(params: Params, episode: Episode, solution: Solution) -> Iterator[Plan]:
+def drafts(sim: Sim, solution: Solution) -> Iterator[Plan]:
     """Plans to begin with.
 
     Args:
-        params: The scenario's constants.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         solution: Of the relaxed problem.
 
     Yields:
         One that fetches nothing, one for each usable option alone, in the order of playing, the rounded solution, and
         greedy ones.
     """
+    params = sim.params
     views, share = solution.relaxed.views, solution.share
     count = len(views.video)
     for option in (DROPPED, *np.flatnonzero(params.option_usable)):
@@ -55,7 +55,7 @@ def drafts(params: Params, episode: Episode, solution: Solution) -> Iterator[Pla
         for link_price in LINK_PRICES:
             for unit_price in UNIT_PRICES:
                 charge = dual_share * dual_charge + unit_price * usable_s
-                draft(params, episode, views, charge, link_price, options, begin_s)
+                draft(sim, views, charge, link_price, options, begin_s)
                 yield in_order(params, views, options, begin_s)
 
 
@@ -103,20 +103,18 @@ def in_order(params: Params, views: Views, options: I4, begin_s: F8) -> Plan:
 
 
 @njit
-def draft(
-    params: Params, episode: Episode, views: Views, charge: F8, link_price: float, options: I4, begin_s: F8
-) -> None:
+def draft(sim: Sim, views: Views, charge: F8, link_price: float, options: I4, begin_s: F8) -> None:
     """Choose options one chunk after the other, as if chunks were fetched in the order of playing.
 
     Args:
-        params: The scenario's constants.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         views: The chunks to play.
         charge: [N, O] price of an option, besides the link's.
         link_price: Of a second of the link.
         options: Output [N].
         begin_s: Output [N]: when each chunk would begin to play.
     """
+    params = sim.params
     link_s, stall_s, chosen = 0.0, 0.0, int(np.argmax(params.option_usable))
     free_s = np.zeros(UNITS)
     for c in range(len(views.video)):
@@ -127,7 +125,7 @@ def draft(
         for o in range(views.value.shape[1]):
             if views.value[c, o] == -np.inf:
                 continue
-            arrival_s = transfer_end(params, episode, link_s + params.rtt_s, views.mbit[c, o] / MBIT_PER_BYTE)
+            arrival_s = transfer_end(sim, link_s + params.rtt_s, views.mbit[c, o] / MBIT_PER_BYTE)
             ready_s = max(arrival_s, free_s[params.option_unit[o]]) + views.decode_s[c, o]
             worth = views.value[c, o] - charge[c, o] - link_price * (arrival_s - link_s)
             worth -= params.weight_rebuffer * max(ready_s - due_s, 0.0)

@@ -145,14 +145,10 @@ class StudentVectorEnv(PromptPreamVectorEnv):
     def _move(self) -> None:
         self._results = self._plain
         super()._move()
-        world = self.world
         glimpse_many(
-            world.params,
-            world.catalog,
-            world.links,
-            self._episodes,
+            self._sims,
             self._states,
-            world.law.leave_p,
+            self.world.law.leave_p,
             ROLLOUT,
             self._pad,
             self._values,

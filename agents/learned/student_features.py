@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ppgym.core.actions import WAIT, first_chunk, fits_in_memory
-from ppgym.core.episodes import Episodes, Links, new_episodes, take_episode
+from ppgym.core.episodes import Links, Sims, new_episodes, take_sim
 from ppgym.core.jit import kernel, nogil
 from ppgym.core.observation import position_s, survival_at
 from ppgym.core.qoe import MBIT_PER_BYTE
@@ -28,10 +28,8 @@ from ppgym.core.state import (
     RING,
     SLOTS,
     UNITS,
-    CatalogArrays,
-    Episode,
-    Params,
     Record,
+    Sim,
 )
 from ppgym.planning.rollout import (
     BACKLOG,
@@ -103,10 +101,9 @@ def fade(seconds: float) -> float:
 
 
 @kernel
-def show_situation(
-    params: Params, episode: Episode, state: Record, leave_p: float, pad: F8, wait_value: float, out: F4
-) -> None:
+def show_situation(sim: Sim, state: Record, leave_p: float, pad: F8, wait_value: float, out: F4) -> None:
     """Fill the situation as a whole; see `glimpse` for the arguments."""
+    params = sim.params
     seen = min(int(state.throughputs), HISTORY)
     for back in range(seen):
         out[back] = show_rate(state.throughput_bps[(state.throughputs - 1 - back) % HISTORY])
@@ -136,14 +133,15 @@ def show_situation(
 
 
 @kernel
-def show_slots(catalog: CatalogArrays, episode: Episode, state: Record, leave_p: float, out: F4) -> None:
+def show_slots(sim: Sim, state: Record, leave_p: float, out: F4) -> None:
     """Fill the slots; see `glimpse` for the arguments."""
+    catalog = sim.catalog
     reach, ahead_s = 1.0, 0.0
     for slot in range(SLOTS):
         video = state.video + slot
-        if video >= episode.playlist.shape[0]:
+        if video >= sim.episode.playlist.shape[0]:
             break
-        index, row, begin = episode.playlist[video], video % SLOTS, first_chunk(state, video)
+        index, row, begin = sim.episode.playlist[video], video % SLOTS, first_chunk(state, video)
         watched_s = position_s(state) if slot == 0 else 0.0
         ready, unbroken, in_flight, requested = 0, 0, 0, 0
         for chunk in range(begin, min(catalog.n_chunks[index], begin + RING)):
@@ -175,9 +173,7 @@ def show_slots(catalog: CatalogArrays, episode: Episode, state: Record, leave_p:
 
 @kernel
 def show_requests(
-    params: Params,
-    catalog: CatalogArrays,
-    episode: Episode,
+    sim: Sim,
     state: Record,
     policy: RolloutPolicy,
     lookahead: int,
@@ -186,6 +182,7 @@ def show_requests(
     out: F4,
 ) -> None:
     """Fill the candidates and requests of a look-ahead that the rollout policy has just valued; see `glimpse`."""
+    params, catalog = sim.params, sim.catalog
     options = params.option_unit.shape[0]
     bps = estimate_bps(state, MOMENT)
     knobs = blend(policy, bps, estimate_bps(state, HISTORY))
@@ -194,7 +191,7 @@ def show_requests(
         if pad[CHUNK, slot] == NO_ENTRY:
             continue
         chunk, video, place = int(pad[CHUNK, slot]), state.video + slot, slot * LOOKS + lookahead
-        index = episode.playlist[video]
+        index = sim.episode.playlist[video]
         due_s = pad[DUE, slot] + (knobs.margin_s if slot == 0 else 0.0)
         alive = survival_at(catalog, index, position_s(state) if slot == 0 else 0.0)
         follows = chunk > first_chunk(state, video)
@@ -209,9 +206,7 @@ def show_requests(
         out[at + NEEDED] = 1.0 * (slot == 0 and chunk == state.playhead)
         for option in range(options):
             representation = params.option_representation[option]
-            if not params.option_usable[option] or not fits_in_memory(
-                params, catalog, state, slot, chunk, representation
-            ):
+            if not params.option_usable[option] or not fits_in_memory(sim, state, slot, chunk, representation):
                 continue
             size_bytes = catalog.chunk_bytes[index, chunk, representation]
             quality = catalog.quality[index, chunk, representation]
@@ -232,9 +227,7 @@ def show_requests(
 
 @kernel
 def glimpse(
-    params: Params,
-    catalog: CatalogArrays,
-    episode: Episode,
+    sim: Sim,
     state: Record,
     leave_p: float,
     policy: RolloutPolicy,
@@ -245,9 +238,7 @@ def glimpse(
     """Fill the picture of a state.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: Its playlist gives the visible videos; nothing else of it is read.
+        sim: Its playlist alone is read of the hidden draw.
         state: Record of `STATE_DTYPE`.
         leave_p: P(the session ends after a video).
         policy: The rollout policy.
@@ -258,18 +249,15 @@ def glimpse(
     out[:] = 0.0
     for step in range(LOOKS):
         lookahead = LOOKS - 1 - step  # so that what remains of WAIT's value and of the pad is of the first
-        value_actions(params, catalog, episode, state, leave_p, policy, lookahead, pad, values)
-        show_requests(params, catalog, episode, state, policy, lookahead, pad, values, out)
-    show_situation(params, episode, state, leave_p, pad, values[WAIT], out)
-    show_slots(catalog, episode, state, leave_p, out)
+        value_actions(sim, state, leave_p, policy, lookahead, pad, values)
+        show_requests(sim, state, policy, lookahead, pad, values, out)
+    show_situation(sim, state, leave_p, pad, values[WAIT], out)
+    show_slots(sim, state, leave_p, out)
 
 
 @nogil
 def glimpse_many(
-    params: Params,
-    catalog: CatalogArrays,
-    links: Links,
-    episodes: Episodes,
+    sims: Sims,
     states: np.ndarray,
     leave_p: float,
     policy: RolloutPolicy,
@@ -279,8 +267,7 @@ def glimpse_many(
 ) -> None:
     """Fill the pictures [N, size] of N states; see `glimpse`."""
     for i in range(states.shape[0]):
-        episode = take_episode(episodes, links, i)
-        glimpse(params, catalog, episode, states[i], leave_p, policy, pad, values, out[i])
+        glimpse(take_sim(sims, i), states[i], leave_p, policy, pad, values, out[i])
 
 
 def look(view: PlanningView) -> F4:
@@ -300,10 +287,7 @@ def look(view: PlanningView) -> F4:
     options = len(view.options)
     out = np.zeros((1, glimpse_layout(options).size), np.float32)
     glimpse_many(
-        view.params,
-        view.catalog,
-        links,
-        episodes,
+        Sims(view.params, view.catalog, links, episodes),
         np.array([view.state]),
         view.law.leave_p,
         ROLLOUT,

@@ -8,7 +8,7 @@ import numpy as np
 from agents.mcts import MCTSAgent
 from ppgym.benchmark.speed import Figure, run_python
 from ppgym.core.dynamics import transition
-from ppgym.core.episodes import view_episode
+from ppgym.core.episodes import view_sim
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.planner import Plan
 from ppgym.planning.rollout import choose_action
@@ -70,14 +70,12 @@ def decisions_of(plan: Plan, agent: MCTSAgent) -> float:
     view, futures, knobs = plan.view, plan.futures, agent.planner.knobs
     scratch, made = new_scratch(len(view.action_mask), 1), 0
     for future in range(REHEARSED):
-        episode = view_episode(futures.episodes, futures.links, future)
+        sim = view_sim(futures.sims, future)
         state, action = futures.states[future : future + 1].copy()[0], plan.action
         while not state.terminated and state.time_s < view.time_s + knobs.search.horizon_s:
-            transition(view.params, futures.catalog, episode, state, action)
+            transition(sim, state, action)
             made += 1
-            action = choose_action(
-                view.params, futures.catalog, episode, state, view.law.leave_p, knobs.rollout, scratch.pad
-            )
+            action = choose_action(sim, state, view.law.leave_p, knobs.rollout, scratch.pad)
     return made / REHEARSED
 
 

@@ -17,10 +17,10 @@ from cmaes import CMA
 from rich.progress import track
 
 from ppgym.core.dynamics import reset_state, transition
-from ppgym.core.episodes import Episodes, Links, take_episode
+from ppgym.core.episodes import Sims, take_sim
 from ppgym.core.jit import kernel
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
-from ppgym.core.state import F8, SLOTS, CatalogArrays, Params, new_states
+from ppgym.core.state import F8, SLOTS, new_states
 from ppgym.planning.rollout import PAD, RolloutKnobs, RolloutPolicy, Trade, choose_action
 from ppgym.world.scenario import Scenario, make_rng, make_world
 
@@ -58,10 +58,7 @@ POPULATION = 20
 
 @kernel
 def play_policy(
-    params: Params,
-    catalog: CatalogArrays,
-    links: Links,
-    episodes: Episodes,
+    sims: Sims,
     states: np.ndarray,
     leave_p: float,
     policy: RolloutPolicy,
@@ -72,10 +69,7 @@ def play_policy(
     """Play the rollout policy through whole episodes.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        links: The pool of traces.
-        episodes: [N] draws.
+        sims: What is constant, and [N] draws.
         states: [1] of STATE_DTYPE, scratch.
         leave_p: P(the session ends after a video).
         policy: The policy.
@@ -84,18 +78,18 @@ def play_policy(
         qoe: Output [N] return per minute of drawn watch time.
     """
     for i in range(qoe.shape[0]):
-        episode, state = take_episode(episodes, links, i), states[0]
-        reset_state(params, catalog, episode, state, None)
+        sim, state = take_sim(sims, i), states[0]
+        reset_state(sim, state, None)
         before = totals_of(state)
         while not (state.terminated or state.truncated):
-            action = choose_action(params, catalog, episode, state, leave_p, policy, pad)
-            transition(params, catalog, episode, state, action)
+            action = choose_action(sim, state, leave_p, policy, pad)
+            transition(sim, state, action)
         drawn_s = 0.0
-        for video in range(episode.watch_s.shape[0]):
-            drawn_s += episode.watch_s[video]
-            if episode.leaves[video]:
+        for video in range(sim.episode.watch_s.shape[0]):
+            drawn_s += sim.episode.watch_s[video]
+            if sim.episode.leaves[video]:
                 break
-        qoe[i] = reward_terms(params, before, totals_of(state), terms) / (drawn_s / 60.0)
+        qoe[i] = reward_terms(sim.params, before, totals_of(state), terms) / (drawn_s / 60.0)
 
 
 class Arena:
@@ -137,10 +131,7 @@ class Arena:
         """
         world, states = self.world, new_states(1)
         play_policy(
-            world.params,
-            world.catalog,
-            world.links,
-            self.episodes,
+            world.sims(self.episodes),
             states,
             world.law.leave_p,
             policy,

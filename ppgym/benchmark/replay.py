@@ -9,9 +9,7 @@ import numpy as np
 from ppgym.benchmark.records import Record
 from ppgym.core.actions import action_count
 from ppgym.core.episodes import drawn_watch_s
-from ppgym.core.qoe import REWARD_TERMS
-from ppgym.core.replay import REPLAY_COLUMNS, replay_many
-from ppgym.core.state import new_states
+from ppgym.core.replay import REPLAY_COLUMNS, Recorded, new_replay_results, replay_many
 from ppgym.world.scenario import Scenario, World, make_rng, make_world
 
 BATCH = 512  # records of one call, which bounds the memory of their draws
@@ -65,32 +63,20 @@ def _replay_batch(world: World, records: Sequence[Record]) -> list[Replay]:
     space = action_count(len(world.options))  # whatever lies outside it acts as one index outside it
     within = (action if 0 <= action < space else -1 for record in records for action in record["actions"])
     actions = np.fromiter(within, np.int64, sum(lengths))
-    states = new_states(len(records))
-    totals = np.zeros((len(records), len(REPLAY_COLUMNS)))
-    requests = np.zeros((len(records), len(world.representations)), np.int32)
-    played = np.zeros(len(records), np.int64)
-    replay_many(
-        world.params,
-        world.catalog,
-        world.links,
-        episodes,
-        states,
-        draws,
-        np.cumsum([0, *lengths], dtype=np.int64),
-        actions,
-        totals,
-        requests,
-        played,
-        np.zeros(len(REWARD_TERMS)),
-    )
+    results = new_replay_results(len(records), len(world.representations))
+    replay_many(world.sims(episodes), Recorded(draws, np.cumsum([0, *lengths], dtype=np.int64), actions), results)
     is_prompt = np.array([one.is_prompt for one in world.representations])
     replays = []
     for i, record in enumerate(records):
-        came = dict(zip(REPLAY_COLUMNS, totals[i].tolist(), strict=True))
+        came = dict(zip(REPLAY_COLUMNS, results.totals[i].tolist(), strict=True))
         came["drawn_watch_s"] = drawn_watch_s(episodes, int(draws[i]))
-        came["requests"], came["prompt_requests"] = float(requests[i].sum()), float(requests[i, is_prompt].sum())
-        ended = bool(states[i].terminated or states[i].truncated)
-        replays.append(Replay(came, _problem(record, came, int(played[i]), ended)))
+        came["requests"], came["prompt_requests"] = (
+            float(results.requests[i].sum()),
+            float(results.requests[i, is_prompt].sum()),
+        )
+        state = results.states[i]
+        ended = bool(state.terminated or state.truncated)
+        replays.append(Replay(came, _problem(record, came, int(results.played[i]), ended)))
     return replays
 
 

@@ -23,9 +23,9 @@ from rich.table import Table
 from ppgym.benchmark.episodes import ENV_ID, AgentFactory
 from ppgym.core.actions import WAIT
 from ppgym.core.dynamics import reset_state, transition
-from ppgym.core.episodes import Episodes, Links, take_episode
+from ppgym.core.episodes import Sims, take_sim
 from ppgym.core.jit import noinline
-from ppgym.core.state import STATE_DTYPE, CatalogArrays, Params, new_states
+from ppgym.core.state import STATE_DTYPE, new_states
 from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import make_rng
 
@@ -128,16 +128,11 @@ def record_streams(make_agent: AgentFactory, agent: str) -> Streams:
 
 
 @noinline
-def run_kernel(
-    params: Params, catalog: CatalogArrays, links: Links, episodes: Episodes, states: np.ndarray, actions: I8
-) -> int:
+def run_kernel(sims: Sims, states: np.ndarray, actions: I8) -> int:
     """Step through streams, resets included.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        links: The pool of traces.
-        episodes: The draws of all streams, in order.
+        sims: What is constant, and the draws of all streams, in order.
         states: Room for one state.
         actions: [EPISODE_STREAMS, STREAM_STEPS] actions.
 
@@ -147,15 +142,15 @@ def run_kernel(
     state = states[0]
     transitions, draw = 0, 0
     for row in range(actions.shape[0]):
-        episode = take_episode(episodes, links, draw)
-        reset_state(params, catalog, episode, state, None)
+        sim = take_sim(sims, draw)
+        reset_state(sim, state, None)
         for step in range(actions.shape[1]):
             if state.terminated or state.truncated:
                 draw += 1
-                episode = take_episode(episodes, links, draw)
-                reset_state(params, catalog, episode, state, None)
+                sim = take_sim(sims, draw)
+                reset_state(sim, state, None)
             else:
-                transition(params, catalog, episode, state, actions[row, step], None)
+                transition(sim, state, actions[row, step], None)
                 transitions += 1
         draw += 1
     return transitions
@@ -180,7 +175,7 @@ def kernel_rate(streams: Streams) -> float:
             place += 1
 
     def run() -> int:
-        return run_kernel(world.params, world.catalog, world.links, episodes, states, streams.actions)
+        return run_kernel(world.sims(episodes), states, streams.actions)
 
     return rate(run)
 

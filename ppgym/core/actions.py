@@ -19,10 +19,8 @@ from ppgym.core.state import (
     RING,
     SLOTS,
     U1,
-    CatalogArrays,
-    Episode,
-    Params,
     Record,
+    Sim,
 )
 
 WAIT = 0
@@ -57,12 +55,11 @@ def first_chunk(state: Record, video: int) -> int:
 
 
 @kernel
-def find_candidate(catalog: CatalogArrays, episode: Episode, state: Record, slot: int, lookahead: int) -> int:
+def find_candidate(sim: Sim, state: Record, slot: int, lookahead: int) -> int:
     """The `lookahead`-th chunk of a slot that can be requested.
 
     Args:
-        catalog: The catalog.
-        episode: Its playlist gives the slot's video, which is visible and so public.
+        sim: Its playlist alone is read of the hidden draw: it gives the visible videos, which are public.
         state: Record of `STATE_DTYPE`.
         slot: Visible slot, 0 the current video.
         lookahead: How many candidates come before it.
@@ -71,11 +68,11 @@ def find_candidate(catalog: CatalogArrays, episode: Episode, state: Record, slot
         Chunk index, `NO_ENTRY` when there is none.
     """
     video = state.video + slot
-    if video >= episode.playlist.shape[0]:
+    if video >= sim.episode.playlist.shape[0]:
         return NO_ENTRY
     row = video % SLOTS
     begin = first_chunk(state, video)
-    end = min(catalog.n_chunks[episode.playlist[video]], begin + RING)
+    end = min(sim.catalog.n_chunks[sim.episode.playlist[video]], begin + RING)
     for chunk in range(begin, end):
         if state.chunk_status[row, chunk % RING] == ABSENT:
             if lookahead == 0:
@@ -85,12 +82,11 @@ def find_candidate(catalog: CatalogArrays, episode: Episode, state: Record, slot
 
 
 @kernel
-def find_candidates(catalog: CatalogArrays, episode: Episode, state: Record, candidates: I4) -> None:
+def find_candidates(sim: Sim, state: Record, candidates: I4) -> None:
     """All candidates of all slots.
 
     Args:
-        catalog: The catalog.
-        episode: Its playlist gives the visible videos.
+        sim: Its playlist alone is read of the hidden draw: it gives the visible videos, which are public.
         state: Record of `STATE_DTYPE`.
         candidates: Output [S, L] of chunk indices; `NO_ENTRY` where there is none.
     """
@@ -98,10 +94,10 @@ def find_candidates(catalog: CatalogArrays, episode: Episode, state: Record, can
     for slot in range(SLOTS):
         found = 0
         video = state.video + slot
-        if video < episode.playlist.shape[0] and not ended:
+        if video < sim.episode.playlist.shape[0] and not ended:
             row = video % SLOTS
             begin = first_chunk(state, video)
-            end = min(catalog.n_chunks[episode.playlist[video]], begin + RING)
+            end = min(sim.catalog.n_chunks[sim.episode.playlist[video]], begin + RING)
             for chunk in range(begin, end):
                 if state.chunk_status[row, chunk % RING] == ABSENT:
                     candidates[slot, found] = chunk
@@ -113,14 +109,11 @@ def find_candidates(catalog: CatalogArrays, episode: Episode, state: Record, can
 
 
 @kernel
-def fits_in_memory(
-    params: Params, catalog: CatalogArrays, state: Record, slot: int, chunk: int, representation: int
-) -> bool:
+def fits_in_memory(sim: Sim, state: Record, slot: int, chunk: int, representation: int) -> bool:
     """Whether a chunk's reservation fits; the playhead's chunk is exempt, so that playback never deadlocks.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
+        sim: What is constant; nothing hidden is read.
         state: Record of `STATE_DTYPE`.
         slot: Visible slot.
         chunk: Chunk index.
@@ -131,56 +124,49 @@ def fits_in_memory(
     """
     if slot == 0 and chunk == state.playhead:
         return True
-    return state.reserved_bytes + catalog.memory_bytes[representation] <= params.decoded_buffer_bytes
+    return state.reserved_bytes + sim.catalog.memory_bytes[representation] <= sim.params.decoded_buffer_bytes
 
 
 @kernel
-def resolve_action(
-    params: Params, catalog: CatalogArrays, episode: Episode, state: Record, action: int
-) -> tuple[int, int, int]:
+def resolve_action(sim: Sim, state: Record, action: int) -> tuple[int, int, int]:
     """What a download action means now.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: Its playlist gives the visible videos.
+        sim: Its playlist alone is read of the hidden draw: it gives the visible videos, which are public.
         state: Record of `STATE_DTYPE`.
         action: Any integer.
 
     Returns:
         (feed position, chunk, option), or (`NO_ENTRY`, `NO_ENTRY`, `NO_ENTRY`) when it is not a legal download.
     """
-    options = params.option_unit.shape[0]
+    options = sim.params.option_unit.shape[0]
     if 0 < action < 1 + SLOTS * LOOKAHEAD * options:
         place = (action - 1) // options
         option = (action - 1) - place * options
         slot = place // LOOKAHEAD
-        if params.option_usable[option]:
-            chunk = find_candidate(catalog, episode, state, slot, place - slot * LOOKAHEAD)
-            if chunk != NO_ENTRY and fits_in_memory(
-                params, catalog, state, slot, chunk, params.option_representation[option]
-            ):
+        if sim.params.option_usable[option]:
+            chunk = find_candidate(sim, state, slot, place - slot * LOOKAHEAD)
+            if chunk != NO_ENTRY and fits_in_memory(sim, state, slot, chunk, sim.params.option_representation[option]):
                 return state.video + slot, chunk, option
     return NO_ENTRY, NO_ENTRY, NO_ENTRY
 
 
 @kernel
-def fill_mask(params: Params, catalog: CatalogArrays, state: Record, candidates: I4, mask: Mask) -> None:
+def fill_mask(sim: Sim, state: Record, candidates: I4, mask: Mask) -> None:
     """The legality mask, from the candidates at hand.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
+        sim: What is constant; nothing hidden is read.
         state: Record of `STATE_DTYPE`.
         candidates: [S, L], as `find_candidates` fills it.
         mask: Output int8 [1 + S * L * O]: 1 where the action is legal; WAIT always is.
     """
-    usable: U1 = params.option_usable
+    usable: U1 = sim.params.option_usable
     options = usable.shape[0]
-    free_bytes = params.decoded_buffer_bytes - state.reserved_bytes
+    free_bytes = sim.params.decoded_buffer_bytes - state.reserved_bytes
     largest_bytes = 0.0
-    for representation in range(catalog.memory_bytes.shape[0]):
-        largest_bytes = max(largest_bytes, catalog.memory_bytes[representation])
+    for representation in range(sim.catalog.memory_bytes.shape[0]):
+        largest_bytes = max(largest_bytes, sim.catalog.memory_bytes[representation])
     mask[WAIT] = 1
     index = 1
     for slot in range(SLOTS):
@@ -195,22 +181,20 @@ def fill_mask(params: Params, catalog: CatalogArrays, state: Record, candidates:
             else:
                 for option in range(options):
                     mask[index + option] = usable[option] and fits_in_memory(
-                        params, catalog, state, slot, chunk, params.option_representation[option]
+                        sim, state, slot, chunk, sim.params.option_representation[option]
                     )
             index += options
 
 
 @njit
-def legal_mask(params: Params, catalog: CatalogArrays, episode: Episode, state: Record, mask: Mask) -> None:
+def legal_mask(sim: Sim, state: Record, mask: Mask) -> None:
     """The legality mask of a state.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: Its playlist gives the visible videos.
+        sim: Its playlist alone is read of the hidden draw: it gives the visible videos, which are public.
         state: Record of `STATE_DTYPE`.
         mask: Output int8 [1 + S * L * O].
     """
     candidates = np.empty((SLOTS, LOOKAHEAD), np.int32)
-    find_candidates(catalog, episode, state, candidates)
-    fill_mask(params, catalog, state, candidates, mask)
+    find_candidates(sim, state, candidates)
+    fill_mask(sim, state, candidates, mask)

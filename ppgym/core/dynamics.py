@@ -39,11 +39,9 @@ from ppgym.core.state import (
     SIMULTANEOUS_S,
     SLOTS,
     UNITS,
-    CatalogArrays,
-    Episode,
     EventLog,
-    Params,
     Record,
+    Sim,
 )
 
 # What ends an advance before its time limit
@@ -54,9 +52,7 @@ STOP_AT_FREE_SLOT = 2
 
 @kernel
 def transition(
-    params: Params,
-    catalog: CatalogArrays,
-    episode: Episode,
+    sim: Sim,
     state: Record,
     action: int,
     log: EventLog | None = None,
@@ -66,9 +62,7 @@ def transition(
     Everything that happens is a function of the arguments. A state that has ended does not move.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`; changed in place.
         action: Index of an action. One that is illegal, or no action at all, acts as `WAIT` and sets
             `state.invalid_action`.
@@ -77,39 +71,35 @@ def transition(
     state.invalid_action = 0
     if state.terminated or state.truncated:
         return
-    video, chunk, option = resolve_action(params, catalog, episode, state, action)
+    video, chunk, option = resolve_action(sim, state, action)
     if video == NO_ENTRY and action != 0:
         state.invalid_action = 1
 
-    thinking = params.charge_thinking_s > 0.0
+    thinking = sim.params.charge_thinking_s > 0.0
     while True:
         limit_s, stop = NEVER_S, STOP_AT_FREE_SLOT
         if thinking:
-            limit_s, stop = state.time_s + params.charge_thinking_s, STOP_NEVER
+            limit_s, stop = state.time_s + sim.params.charge_thinking_s, STOP_NEVER
         elif video < state.video:  # no download, or its video was left while the client thought
-            limit_s, stop = state.time_s + params.wait_s, STOP_AT_EVENT
+            limit_s, stop = state.time_s + sim.params.wait_s, STOP_AT_EVENT
         else:
-            request(params, catalog, episode, state, video, chunk, option, log)
-            if state.transfers < params.parallel_downloads:
+            request(sim, state, video, chunk, option, log)
+            if state.transfers < sim.params.parallel_downloads:
                 break
-        advance(params, catalog, episode, state, limit_s, stop, log)
+        advance(sim, state, limit_s, stop, log)
         if not thinking or state.terminated or state.truncated:
             break
         thinking = False
     if state.transfers > 0:
-        settle_link(params, catalog, episode, state)
+        settle_link(sim, state)
 
 
 @noinline
-def reset_state(
-    params: Params, catalog: CatalogArrays, episode: Episode, state: Record, log: EventLog | None = None
-) -> None:
+def reset_state(sim: Sim, state: Record, log: EventLog | None = None) -> None:
     """Put a state at the start of an episode: nothing requested, the first video waiting for its first chunk.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`; every field is set.
         log: Where to write the first stall, or None.
     """
@@ -150,48 +140,44 @@ def reset_state(
     state.terminated = 0
     state.truncated = 0
     state.invalid_action = 0
-    begin_stall(episode, state)
+    begin_stall(sim, state)
     if log is not None:
         write_event(log, 0.0, EVENT_STALL, 0, 0, NO_ENTRY, 0.0)
 
 
 @noinline
-def reschedule(params: Params, catalog: CatalogArrays, episode: Episode, state: Record) -> None:
+def reschedule(sim: Sim, state: Record) -> None:
     """Compute the ends of all that is under way anew, as another draw would have them.
 
     This is how a planner puts a future that it has sampled under a public state, whose ends are hidden. The draw must
     agree with what has happened: nothing that is under way may have ended before now.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: The draw.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`; its scheduled ends are overwritten.
     """
     if state.playing:
-        chunk_s = min(CHUNK_S, episode.watch_s[state.video] - state.playhead * CHUNK_S)
+        chunk_s = min(CHUNK_S, sim.episode.watch_s[state.video] - state.playhead * CHUNK_S)
         state.playback_end_s = state.playback_since_s + chunk_s
     else:
-        state.playback_end_s = state.playback_since_s + episode.patience_s
+        state.playback_end_s = state.playback_since_s + sim.episode.patience_s
     for unit in range(UNITS):
         if state.job_video[unit] != NO_ENTRY:
-            factor = episode.jitter[state.job_video[unit], state.job_chunk[unit]]
+            factor = sim.episode.jitter[state.job_video[unit], state.job_chunk[unit]]
             state.job_end_s[unit] = state.job_start_s[unit] + state.job_expected_s[unit] * factor
     for i in range(state.transfers):
         state.transfer_end_s[i] = NEVER_S
-    if state.transfers == 1 and not is_flowing(params, state, 0, state.time_s):
-        size_bytes = transfer_size(params, catalog, episode, state, 0)
-        state.transfer_end_s[0] = transfer_end(params, episode, state.transfer_request_s[0] + params.rtt_s, size_bytes)
+    if state.transfers == 1 and not is_flowing(sim, state, 0, state.time_s):
+        size_bytes = transfer_size(sim, state, 0)
+        state.transfer_end_s[0] = transfer_end(sim, state.transfer_request_s[0] + sim.params.rtt_s, size_bytes)
         state.link_change_s = NEVER_S
     elif state.transfers > 0:
-        share_link(params, catalog, episode, state)
+        share_link(sim, state)
 
 
 @kernel
 def advance(
-    params: Params,
-    catalog: CatalogArrays,
-    episode: Episode,
+    sim: Sim,
     state: Record,
     limit_s: float,
     stop: int,
@@ -200,15 +186,13 @@ def advance(
     """Let time pass, instant by instant, to a time limit or to what the caller waits for, and never past the session.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`.
         limit_s: Time at which to stop anyway.
         stop: `STOP_NEVER`, `STOP_AT_EVENT` or `STOP_AT_FREE_SLOT`.
         log: Where to write events, or None.
     """
-    limit_s = min(limit_s, episode.max_wall_s)
+    limit_s = min(limit_s, sim.episode.max_wall_s)
     while True:
         time_s = min(limit_s, state.playback_end_s, state.link_change_s)
         for i in range(state.transfers):
@@ -216,17 +200,17 @@ def advance(
         for unit in range(UNITS):
             time_s = min(time_s, state.job_end_s[unit])
         pass_time(state, time_s)
-        happened = settle_instant(params, catalog, episode, state, log)
+        happened = settle_instant(sim, state, log)
         if state.terminated:
             return
-        if time_s >= episode.max_wall_s:
+        if time_s >= sim.episode.max_wall_s:
             state.truncated = 1
             return
         if time_s >= limit_s:
             return
         if stop == STOP_AT_EVENT and happened:
             return
-        if stop == STOP_AT_FREE_SLOT and state.transfers < params.parallel_downloads:
+        if stop == STOP_AT_FREE_SLOT and state.transfers < sim.params.parallel_downloads:
             return
 
 
@@ -251,15 +235,11 @@ def pass_time(state: Record, time_s: float) -> None:
 
 
 @kernel
-def settle_instant(
-    params: Params, catalog: CatalogArrays, episode: Episode, state: Record, log: EventLog | None
-) -> bool:
+def settle_instant(sim: Sim, state: Record, log: EventLog | None) -> bool:
     """Settle all that happens now, in order, until nothing changes.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`.
         log: Where to write events, or None.
 
@@ -268,17 +248,17 @@ def settle_instant(
     """
     horizon_s = state.time_s + SIMULTANEOUS_S
     if state.link_change_s <= horizon_s:
-        settle_link(params, catalog, episode, state)
-        share_link(params, catalog, episode, state)
+        settle_link(sim, state)
+        share_link(sim, state)
     happened = False
     while True:
-        arrived = settle_arrivals(params, catalog, episode, state, horizon_s, log)
-        decoded = settle_decodes(catalog, episode, state, horizon_s, log)
+        arrived = settle_arrivals(sim, state, horizon_s, log)
+        decoded = settle_decodes(state, horizon_s, log)
         if arrived or decoded:
-            start_jobs(params, episode, state, log)
-        played, leaving = settle_playback(params, catalog, episode, state, horizon_s, log)
+            start_jobs(sim, state, log)
+        played, leaving = settle_playback(sim, state, horizon_s, log)
         if leaving:
-            leave_video(params, catalog, episode, state, log)
+            leave_video(sim, state, log)
             if state.terminated:
                 return True
         if not (arrived or decoded or played or leaving):
@@ -293,9 +273,7 @@ def settle_instant(
 
 @kernel
 def request(
-    params: Params,
-    catalog: CatalogArrays,
-    episode: Episode,
+    sim: Sim,
     state: Record,
     video: int,
     chunk: int,
@@ -305,9 +283,7 @@ def request(
     """Open a transfer.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`.
         video: Feed position.
         chunk: Chunk index.
@@ -317,11 +293,11 @@ def request(
     row, column = video % SLOTS, chunk % RING
     state.chunk_status[row, column] = IN_FLIGHT
     state.chunk_option[row, column] = option
-    state.reserved_bytes += catalog.memory_bytes[params.option_representation[option]]
+    state.reserved_bytes += sim.catalog.memory_bytes[sim.params.option_representation[option]]
 
     i = state.transfers
     if i > 0:  # what flowed while the client thought flowed among the others alone
-        settle_link(params, catalog, episode, state)
+        settle_link(sim, state)
     state.transfers = i + 1
     state.transfer_video[i] = video
     state.transfer_chunk[i] = chunk
@@ -329,28 +305,27 @@ def request(
     state.transfer_request_s[i] = state.time_s
     state.transfer_received_bytes[i] = 0.0
     if i == 0:  # alone: its share is the whole link from its RTT's end on, unless another request follows
-        size_bytes = transfer_size(params, catalog, episode, state, i)
+        size_bytes = transfer_size(sim, state, i)
         state.link_settled_s = state.time_s
-        state.transfer_end_s[i] = transfer_end(params, episode, state.time_s + params.rtt_s, size_bytes)
+        state.transfer_end_s[i] = transfer_end(sim, state.time_s + sim.params.rtt_s, size_bytes)
     else:
         state.transfer_end_s[i] = NEVER_S
-        if is_flowing(params, state, i, state.time_s):  # without an RTT
-            share_link(params, catalog, episode, state)
+        if is_flowing(sim, state, i, state.time_s):  # without an RTT
+            share_link(sim, state)
         else:
             for j in range(i + 1):
-                if not is_flowing(params, state, j, state.time_s):
-                    state.link_change_s = min(state.link_change_s, state.transfer_request_s[j] + params.rtt_s)
+                if not is_flowing(sim, state, j, state.time_s):
+                    state.link_change_s = min(state.link_change_s, state.transfer_request_s[j] + sim.params.rtt_s)
     if log is not None:
         write_event(log, state.time_s, EVENT_REQUEST, video, chunk, option, 0.0)
 
 
 @kernel
-def transfer_end(params: Params, episode: Episode, start_s: float, amount_bytes: float) -> float:
+def transfer_end(sim: Sim, start_s: float, amount_bytes: float) -> float:
     """When the whole link, from a time on, has carried an amount.
 
     Args:
-        params: The scenario's constants.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         start_s: When the bytes begin to flow.
         amount_bytes: Payload of all that shares the link until then.
 
@@ -358,71 +333,69 @@ def transfer_end(params: Params, episode: Episode, start_s: float, amount_bytes:
         Seconds since reset.
     """
     place_s = place_after(
-        episode.link_time_s,
-        episode.link_bits,
-        episode.link_offset_s + start_s,
-        amount_bytes * 8.0 / params.link_efficiency,
+        sim.episode.link_time_s,
+        sim.episode.link_bits,
+        sim.episode.link_offset_s + start_s,
+        amount_bytes * 8.0 / sim.params.link_efficiency,
     )
-    return place_s - episode.link_offset_s
+    return place_s - sim.episode.link_offset_s
 
 
 @kernel
-def transfer_size(params: Params, catalog: CatalogArrays, episode: Episode, state: Record, i: int) -> float:
+def transfer_size(sim: Sim, state: Record, i: int) -> float:
     """Bytes of an open transfer.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`.
         i: Index of the transfer.
 
     Returns:
         Bytes.
     """
-    representation = params.option_representation[state.transfer_option[i]]
-    return catalog.chunk_bytes[episode.playlist[state.transfer_video[i]], state.transfer_chunk[i], representation]
+    representation = sim.params.option_representation[state.transfer_option[i]]
+    return sim.catalog.chunk_bytes[
+        sim.episode.playlist[state.transfer_video[i]], state.transfer_chunk[i], representation
+    ]
 
 
 @noinline
-def settle_link(params: Params, catalog: CatalogArrays, episode: Episode, state: Record) -> None:
+def settle_link(sim: Sim, state: Record) -> None:
     """Account for the bytes that flowed since the link was settled last; the flowing transfers shared them equally.
 
     Between two settlements the set of flowing transfers does not change, but that a sole transfer's RTT may end.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`.
     """
     since_s, flowing = state.link_settled_s, 0
     if state.transfers == 1:
-        since_s = max(since_s, state.transfer_request_s[0] + params.rtt_s)
+        since_s = max(since_s, state.transfer_request_s[0] + sim.params.rtt_s)
         flowing = 1
     else:
         for i in range(state.transfers):
-            if is_flowing(params, state, i, since_s):
+            if is_flowing(sim, state, i, since_s):
                 flowing += 1
     if flowing > 0 and state.time_s > since_s:
-        times, bits = episode.link_time_s, episode.link_bits
-        carried_bits = bits_at(times, bits, episode.link_offset_s + state.time_s) - bits_at(
-            times, bits, episode.link_offset_s + since_s
+        times, bits = sim.episode.link_time_s, sim.episode.link_bits
+        carried_bits = bits_at(times, bits, sim.episode.link_offset_s + state.time_s) - bits_at(
+            times, bits, sim.episode.link_offset_s + since_s
         )
-        share_bytes = carried_bits * params.link_efficiency / 8.0 / flowing
+        share_bytes = carried_bits * sim.params.link_efficiency / 8.0 / flowing
         for i in range(state.transfers):
-            if state.transfers == 1 or is_flowing(params, state, i, since_s):
-                left_bytes = transfer_size(params, catalog, episode, state, i) - state.transfer_received_bytes[i]
+            if state.transfers == 1 or is_flowing(sim, state, i, since_s):
+                left_bytes = transfer_size(sim, state, i) - state.transfer_received_bytes[i]
                 receive(state, i, min(share_bytes, left_bytes))
     state.link_settled_s = state.time_s
 
 
 @kernel
-def is_flowing(params: Params, state: Record, i: int, time_s: float) -> bool:
+def is_flowing(sim: Sim, state: Record, i: int, time_s: float) -> bool:
     """Whether a transfer's RTT has passed.
 
     Args:
-        params: The scenario's constants.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`.
         i: Index of the transfer.
         time_s: When.
@@ -430,7 +403,7 @@ def is_flowing(params: Params, state: Record, i: int, time_s: float) -> bool:
     Returns:
         True when its bytes flow.
     """
-    return state.transfer_request_s[i] + params.rtt_s <= time_s + SIMULTANEOUS_S
+    return state.transfer_request_s[i] + sim.params.rtt_s <= time_s + SIMULTANEOUS_S
 
 
 @kernel
@@ -449,38 +422,32 @@ def receive(state: Record, i: int, amount_bytes: float) -> None:
 
 
 @noinline
-def share_link(params: Params, catalog: CatalogArrays, episode: Episode, state: Record) -> None:
+def share_link(sim: Sim, state: Record) -> None:
     """Compute the ends of the flowing transfers anew, for the equal share that they have from now on.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`.
     """
     flowing = 0
     state.link_change_s = NEVER_S
     for i in range(state.transfers):
-        if is_flowing(params, state, i, state.time_s):
+        if is_flowing(sim, state, i, state.time_s):
             flowing += 1
         else:
-            state.link_change_s = min(state.link_change_s, state.transfer_request_s[i] + params.rtt_s)
+            state.link_change_s = min(state.link_change_s, state.transfer_request_s[i] + sim.params.rtt_s)
     for i in range(state.transfers):
-        if is_flowing(params, state, i, state.time_s):
-            left_bytes = transfer_size(params, catalog, episode, state, i) - state.transfer_received_bytes[i]
-            state.transfer_end_s[i] = transfer_end(params, episode, state.time_s, flowing * left_bytes)
+        if is_flowing(sim, state, i, state.time_s):
+            left_bytes = transfer_size(sim, state, i) - state.transfer_received_bytes[i]
+            state.transfer_end_s[i] = transfer_end(sim, state.time_s, flowing * left_bytes)
 
 
 @kernel
-def settle_arrivals(
-    params: Params, catalog: CatalogArrays, episode: Episode, state: Record, horizon_s: float, log: EventLog | None
-) -> bool:
+def settle_arrivals(sim: Sim, state: Record, horizon_s: float, log: EventLog | None) -> bool:
     """Take in the transfers that end now, in the order of their requests.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`.
         horizon_s: End of the instant.
         log: Where to write events, or None.
@@ -491,24 +458,24 @@ def settle_arrivals(
     if state.transfers == 0 or earliest_arrival(state) > horizon_s:
         return False
     if state.transfers > 1:
-        settle_link(params, catalog, episode, state)
+        settle_link(sim, state)
     i = 0
     while i < state.transfers:
         if state.transfer_end_s[i] > horizon_s:
             i += 1
             continue
-        size_bytes = transfer_size(params, catalog, episode, state, i)
+        size_bytes = transfer_size(sim, state, i)
         receive(state, i, size_bytes - state.transfer_received_bytes[i])
         video, chunk = int(state.transfer_video[i]), int(state.transfer_chunk[i])
         option = int(state.transfer_option[i])
-        remember_throughput(params, state, i, size_bytes)
+        remember_throughput(sim, state, i, size_bytes)
         if log is not None:
             write_event(log, state.time_s, EVENT_ARRIVAL, video, chunk, option, size_bytes)
         if video >= state.video:
-            enqueue(params, state, video, chunk, option)
+            enqueue(sim, state, video, chunk, option)
         close_transfer(state, i)
     if state.transfers > 0:
-        share_link(params, catalog, episode, state)
+        share_link(sim, state)
     return True
 
 
@@ -529,17 +496,17 @@ def earliest_arrival(state: Record) -> float:
 
 
 @kernel
-def remember_throughput(params: Params, state: Record, i: int, size_bytes: float) -> None:
+def remember_throughput(sim: Sim, state: Record, i: int, size_bytes: float) -> None:
     """Note what a completed transfer tells of the link: its bits over the time since its RTT ended.
 
     Args:
-        params: The scenario's constants.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`.
         i: Index of the transfer.
         size_bytes: Its size.
     """
     place = state.throughputs % HISTORY
-    flow_s = state.time_s - state.transfer_request_s[i] - params.rtt_s
+    flow_s = state.time_s - state.transfer_request_s[i] - sim.params.rtt_s
     state.throughput_bps[place] = size_bytes * 8.0 / max(flow_s, SIMULTANEOUS_S)
     state.throughput_time_s[place] = state.time_s
     state.throughputs += 1
@@ -574,11 +541,11 @@ def close_transfer(state: Record, i: int) -> None:
 
 
 @kernel
-def enqueue(params: Params, state: Record, video: int, chunk: int, option: int) -> None:
+def enqueue(sim: Sim, state: Record, video: int, chunk: int, option: int) -> None:
     """Put an arrived chunk at the end of its unit's queue.
 
     Args:
-        params: The scenario's constants.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`.
         video: Feed position.
         chunk: Chunk index.
@@ -587,23 +554,22 @@ def enqueue(params: Params, state: Record, video: int, chunk: int, option: int) 
     row, column = video % SLOTS, chunk % RING
     state.chunk_status[row, column] = QUEUED
     entry = row * RING + column
-    unit = params.option_unit[option]
+    unit = sim.params.option_unit[option]
     if state.queue_head[unit] == NO_ENTRY:
         state.queue_head[unit] = entry
     else:
         state.queue_next[state.queue_tail[unit]] = entry
     state.queue_tail[unit] = entry
     state.queue_next[entry] = NO_ENTRY
-    state.queued_s[unit] += params.option_decode_s[option]
+    state.queued_s[unit] += sim.params.option_decode_s[option]
 
 
 @kernel
-def start_jobs(params: Params, episode: Episode, state: Record, log: EventLog | None) -> None:
+def start_jobs(sim: Sim, state: Record, log: EventLog | None) -> None:
     """Start a job on every free unit that has a queue, in unit index order.
 
     Args:
-        params: The scenario's constants.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`.
         log: Where to write events, or None.
     """
@@ -628,28 +594,24 @@ def start_jobs(params: Params, episode: Episode, state: Record, log: EventLog | 
             state.queue_tail[unit] = NO_ENTRY
             state.queued_s[unit] = 0.0
         else:
-            state.queued_s[unit] -= params.option_decode_s[option]
+            state.queued_s[unit] -= sim.params.option_decode_s[option]
 
-        expected_s = params.option_decode_s[option] * params.contention[unit, busy]
+        expected_s = sim.params.option_decode_s[option] * sim.params.contention[unit, busy]
         state.job_video[unit] = video
         state.job_chunk[unit] = chunk
         state.job_start_s[unit] = state.time_s
         state.job_expected_s[unit] = expected_s
-        state.job_end_s[unit] = state.time_s + expected_s * episode.jitter[video, chunk]
+        state.job_end_s[unit] = state.time_s + expected_s * sim.episode.jitter[video, chunk]
         state.chunk_status[row, column] = DECODING
         if log is not None:
             write_event(log, state.time_s, EVENT_JOB_START, video, chunk, option, 0.0)
 
 
 @kernel
-def settle_decodes(
-    catalog: CatalogArrays, episode: Episode, state: Record, horizon_s: float, log: EventLog | None
-) -> bool:
+def settle_decodes(state: Record, horizon_s: float, log: EventLog | None) -> bool:
     """Take in the jobs that end now.
 
     Args:
-        catalog: The catalog.
-        episode: The hidden draw.
         state: Record of `STATE_DTYPE`.
         horizon_s: End of the instant.
         log: Where to write events, or None.
@@ -686,11 +648,11 @@ def free_unit(state: Record, unit: int) -> None:
 
 
 @kernel
-def drop_jobs(params: Params, state: Record, video: int, log: EventLog | None) -> None:
+def drop_jobs(sim: Sim, state: Record, video: int, log: EventLog | None) -> None:
     """Abort the running jobs of a video and drop its queued ones.
 
     Args:
-        params: The scenario's constants.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`.
         video: Feed position.
         log: Where to write events, or None.
@@ -716,7 +678,7 @@ def drop_jobs(params: Params, state: Record, video: int, log: EventLog | None) -
                 else:
                     state.queue_next[state.queue_tail[unit]] = entry
                 state.queue_tail[unit] = entry
-                state.queued_s[unit] += params.option_decode_s[state.chunk_option[entry // RING, entry % RING]]
+                state.queued_s[unit] += sim.params.option_decode_s[state.chunk_option[entry // RING, entry % RING]]
             entry = following
 
 
@@ -724,15 +686,11 @@ def drop_jobs(params: Params, state: Record, video: int, log: EventLog | None) -
 
 
 @kernel
-def settle_playback(
-    params: Params, catalog: CatalogArrays, episode: Episode, state: Record, horizon_s: float, log: EventLog | None
-) -> tuple[bool, bool]:
+def settle_playback(sim: Sim, state: Record, horizon_s: float, log: EventLog | None) -> tuple[bool, bool]:
     """End the chunk that ends now; begin or await the next one; give up when patience ends.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`.
         horizon_s: End of the instant.
         log: Where to write events, or None.
@@ -743,13 +701,13 @@ def settle_playback(
     changed = False
     if state.playing and state.playback_end_s <= horizon_s:
         changed = True
-        end_chunk(params, catalog, state, log)
-        if episode.watch_s[state.video] - state.playhead * CHUNK_S <= SIMULTANEOUS_S:
+        end_chunk(sim, state, log)
+        if sim.episode.watch_s[state.video] - state.playhead * CHUNK_S <= SIMULTANEOUS_S:
             return changed, True
-        begin_stall(episode, state)
+        begin_stall(sim, state)
     if not state.playing:
         if state.chunk_status[state.video % SLOTS, state.playhead % RING] == DECODED:
-            begin_chunk(params, catalog, episode, state, log)
+            begin_chunk(sim, state, log)
             return True, False
         if state.playback_end_s <= horizon_s:
             state.abandoned += 1
@@ -758,13 +716,11 @@ def settle_playback(
 
 
 @kernel
-def begin_chunk(params: Params, catalog: CatalogArrays, episode: Episode, state: Record, log: EventLog | None) -> None:
+def begin_chunk(sim: Sim, state: Record, log: EventLog | None) -> None:
     """Begin to play the playhead's chunk.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`.
         log: Where to write events, or None.
     """
@@ -775,7 +731,7 @@ def begin_chunk(params: Params, catalog: CatalogArrays, episode: Episode, state:
         if state.time_s > state.playback_since_s:
             write_event(log, state.time_s, EVENT_STALL_END, video, chunk, NO_ENTRY, 0.0)
         write_event(log, state.time_s, EVENT_PLAY, video, chunk, option, 0.0)
-    quality = catalog.quality[episode.playlist[video], chunk, params.option_representation[option]]
+    quality = sim.catalog.quality[sim.episode.playlist[video], chunk, sim.params.option_representation[option]]
     if state.chunks_begun > 0:
         state.switch += abs(quality - state.begun_quality)
     state.begun_quality = quality
@@ -783,16 +739,15 @@ def begin_chunk(params: Params, catalog: CatalogArrays, episode: Episode, state:
     state.chunk_status[row, column] = BEGUN
     state.playing = 1
     state.playback_since_s = state.time_s
-    state.playback_end_s = state.time_s + min(CHUNK_S, episode.watch_s[video] - chunk * CHUNK_S)
+    state.playback_end_s = state.time_s + min(CHUNK_S, sim.episode.watch_s[video] - chunk * CHUNK_S)
 
 
 @kernel
-def end_chunk(params: Params, catalog: CatalogArrays, state: Record, log: EventLog | None) -> None:
+def end_chunk(sim: Sim, state: Record, log: EventLog | None) -> None:
     """End the playing of the playhead's chunk and move the playhead on.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`.
         log: Where to write events, or None.
     """
@@ -801,48 +756,45 @@ def end_chunk(params: Params, catalog: CatalogArrays, state: Record, log: EventL
     option = int(state.chunk_option[row, column])
     if log is not None:
         write_event(log, state.time_s, EVENT_PLAY_END, video, chunk, option, 0.0)
-    release(params, catalog, state, row, column)
+    release(sim, state, row, column)
     state.playhead += 1
 
 
 @kernel
-def begin_stall(episode: Episode, state: Record) -> None:
+def begin_stall(sim: Sim, state: Record) -> None:
     """Wait for the playhead's chunk from now on; a stall that ends in the same instant has no length and is none.
 
     Args:
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`.
     """
     state.playing = 0
     state.playback_since_s = state.time_s
-    state.playback_end_s = state.time_s + episode.patience_s
+    state.playback_end_s = state.time_s + sim.episode.patience_s
 
 
 @kernel
-def release(params: Params, catalog: CatalogArrays, state: Record, row: int, column: int) -> None:
+def release(sim: Sim, state: Record, row: int, column: int) -> None:
     """Forget a chunk and give its memory back.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`.
         row: Its row in the ring.
         column: Its column.
     """
-    representation = params.option_representation[state.chunk_option[row, column]]
-    state.reserved_bytes -= catalog.memory_bytes[representation]
+    representation = sim.params.option_representation[state.chunk_option[row, column]]
+    state.reserved_bytes -= sim.catalog.memory_bytes[representation]
     state.chunk_status[row, column] = ABSENT
     state.chunk_option[row, column] = 0
 
 
 @kernel
-def leave_video(params: Params, catalog: CatalogArrays, episode: Episode, state: Record, log: EventLog | None) -> None:
+def leave_video(sim: Sim, state: Record, log: EventLog | None) -> None:
     """The viewer swipes, or gives up: drop what was fetched for this video and turn to the next, or end the session.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`.
         log: Where to write events, or None.
     """
@@ -853,59 +805,55 @@ def leave_video(params: Params, catalog: CatalogArrays, episode: Episode, state:
             write_event(log, state.time_s, EVENT_STALL_END, video, int(state.playhead), NO_ENTRY, 0.0)
         write_event(log, state.time_s, EVENT_SWIPE, video, NO_ENTRY, NO_ENTRY, 1.0 if impatient else 0.0)
     if state.transfers > 0:
-        settle_link(params, catalog, episode, state)
-    drop_jobs(params, state, video, log)
-    drop_chunks(params, catalog, episode, state, video, log)
+        settle_link(sim, state)
+    drop_jobs(sim, state, video, log)
+    drop_chunks(sim, state, video, log)
     state.video = video + 1
     state.playhead = 0
-    if episode.leaves[video] or state.video == episode.playlist.shape[0]:
-        end_session(params, catalog, episode, state, log)
+    if sim.episode.leaves[video] or state.video == sim.episode.playlist.shape[0]:
+        end_session(sim, state, log)
         return
-    start_jobs(params, episode, state, log)
-    begin_stall(episode, state)
+    start_jobs(sim, state, log)
+    begin_stall(sim, state)
 
 
 @kernel
-def drop_chunks(
-    params: Params, catalog: CatalogArrays, episode: Episode, state: Record, video: int, log: EventLog | None
-) -> None:
+def drop_chunks(sim: Sim, state: Record, video: int, log: EventLog | None) -> None:
     """Count the fetched chunks of the current video, or of a later one, as waste and free their memory.
 
     Received bytes of open transfers are waste too; with `cancel_on_swipe` those transfers end.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`, with its link settled.
         video: Feed position.
         log: Where to write events, or None.
     """
     row = video % SLOTS
     begin = first_chunk(state, video)
-    end = min(catalog.n_chunks[episode.playlist[video]], begin + RING)
+    end = min(sim.catalog.n_chunks[sim.episode.playlist[video]], begin + RING)
     for chunk in range(begin, end):
         column = chunk % RING
         status = state.chunk_status[row, column]
         if status == ABSENT:
             continue
         if status in (QUEUED, DECODING, DECODED):
-            representation = params.option_representation[state.chunk_option[row, column]]
-            state.wasted_bytes += catalog.chunk_bytes[episode.playlist[video], chunk, representation]
-        release(params, catalog, state, row, column)
+            representation = sim.params.option_representation[state.chunk_option[row, column]]
+            state.wasted_bytes += sim.catalog.chunk_bytes[sim.episode.playlist[video], chunk, representation]
+        release(sim, state, row, column)
 
     cancelled = False
     i = 0
     while i < state.transfers:
         if state.transfer_video[i] == video:
             state.wasted_bytes += state.transfer_received_bytes[i]
-            if params.cancel_on_swipe:
+            if sim.params.cancel_on_swipe:
                 cancel_transfer(state, i, log)
                 cancelled = True
                 continue
         i += 1
     if cancelled:
-        share_link(params, catalog, episode, state)
+        share_link(sim, state)
 
 
 @kernel
@@ -931,19 +879,17 @@ def cancel_transfer(state: Record, i: int, log: EventLog | None) -> None:
 
 
 @kernel
-def end_session(params: Params, catalog: CatalogArrays, episode: Episode, state: Record, log: EventLog | None) -> None:
+def end_session(sim: Sim, state: Record, log: EventLog | None) -> None:
     """Stop everything: open transfers and jobs end, and all that was received and not begun is waste.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`, with its link settled.
         log: Where to write events, or None.
     """
-    for video in range(state.video, min(state.video + SLOTS - 1, episode.playlist.shape[0])):
-        drop_jobs(params, state, video, log)
-        drop_chunks(params, catalog, episode, state, video, log)
+    for video in range(state.video, min(state.video + SLOTS - 1, sim.episode.playlist.shape[0])):
+        drop_jobs(sim, state, video, log)
+        drop_chunks(sim, state, video, log)
     while state.transfers > 0:
         cancel_transfer(state, 0, log)
     state.link_change_s = NEVER_S

@@ -1,7 +1,7 @@
 """Many hidden draws as arrays, and how one is drawn.
 
-An `Episodes` holds N draws side by side, so that a vector environment is arrays and nothing else; `take_episode` is the
-view of one of them that `dynamics.transition` takes. The traces are a shared pool, and a draw only points into it.
+An `Episodes` holds N draws side by side, so that a vector environment is arrays and nothing else; `take_sim` gives
+the `Sim` of one of them. The traces are a shared pool, and a draw only points into it.
 """
 
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ppgym.core.jit import kernel, njit
-from ppgym.core.state import CHUNK_S, F8, I4, U1, CatalogArrays, Episode
+from ppgym.core.state import CHUNK_S, F8, I4, U1, CatalogArrays, Episode, Params, Sim
 
 SHORTEST_WATCH_S = 1e-3  # a watch time is above 0
 
@@ -46,6 +46,15 @@ class Episodes(NamedTuple):
     max_wall_s: F8  # [N]
 
 
+class Sims(NamedTuple):
+    """One scenario and N hidden draws: a `Sim` for each."""
+
+    params: Params
+    catalog: CatalogArrays
+    links: Links
+    episodes: Episodes
+
+
 def new_episodes(count: int, videos: int, chunks: int) -> Episodes:
     """Room for draws.
 
@@ -69,19 +78,19 @@ def new_episodes(count: int, videos: int, chunks: int) -> Episodes:
     )
 
 
-def view_episode(episodes: Episodes, links: Links, i: int) -> Episode:
+def view_sim(sims: Sims, i: int) -> Sim:
     """One of many draws, as views.
 
     Args:
-        episodes: The draws.
-        links: The pool of traces.
+        sims: The scenario and the draws.
         i: Which.
 
     Returns:
-        The draw.
+        What is constant, and the draw.
     """
+    episodes, links = sims.episodes, sims.links
     first, end = links.first[episodes.link[i]], links.first[episodes.link[i] + 1]
-    return Episode(
+    episode = Episode(
         episodes.playlist[i],
         episodes.watch_s[i],
         episodes.leaves[i],
@@ -92,6 +101,7 @@ def view_episode(episodes: Episodes, links: Links, i: int) -> Episode:
         episodes.link_offset_s[i],
         episodes.max_wall_s[i],
     )
+    return Sim(sims.params, sims.catalog, episode)
 
 
 def drawn_watch_s(episodes: Episodes, i: int) -> float:
@@ -109,7 +119,7 @@ def drawn_watch_s(episodes: Episodes, i: int) -> float:
     return float(watch_s[: last + 1].sum())
 
 
-take_episode = kernel(view_episode)  # for other kernels alone, since it returns arrays
+take_sim = kernel(view_sim)  # for other kernels alone, since it returns arrays
 
 
 @njit

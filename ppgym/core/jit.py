@@ -134,7 +134,7 @@ def kernel(function: Function) -> Function:
     The kernel passes tuples of some twenty arrays from function to function. Counting references to each of them at
     every call, and copying the tuples, costs twenty times what the physics does.
 
-    A function that returns arrays, such as `take_episode`, must itself be called by a `kernel` only: a caller that
+    A function that returns arrays, such as `take_sim`, must itself be called by a `kernel` only: a caller that
     counts references would release arrays that nobody holds for it, and Python would receive the wrong ones.
 
     Args:

@@ -25,9 +25,9 @@ from ppgym.core.state import (
     SLOTS,
     UNITS,
     CatalogArrays,
-    Episode,
     Params,
     Record,
+    Sim,
 )
 
 F4 = npt.NDArray[np.float32]
@@ -261,9 +261,7 @@ def unit_interval(value: float) -> float:
 
 @kernel
 def observe(
-    params: Params,
-    catalog: CatalogArrays,
-    episode: Episode,
+    sim: Sim,
     state: Record,
     features: Features,
     candidates: I4,
@@ -272,21 +270,19 @@ def observe(
     """Fill the observation of a state.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: Its playlist gives the visible videos; nothing else of it is read.
+        sim: Its playlist alone is read of the hidden draw: it gives the visible videos, which are public.
         state: Record of `STATE_DTYPE`.
         features: What is constant.
         candidates: [S, L] as `actions.find_candidates` fills it.
         observation: Output float32 [size], in [0, 1].
     """
     layout = features.layout
-    videos = episode.playlist.shape[0]
+    videos = sim.episode.playlist.shape[0]
     observation[layout.slot_present : layout.unit_present] = 0.0
     for slot in range(SLOTS):
         video = state.video + slot
         if video < videos:
-            observe_slot(catalog, episode, state, features, candidates, slot, observation)
+            observe_slot(sim, state, features, candidates, slot, observation)
 
     for unit in range(UNITS):
         observation[layout.unit_present + unit] = features.unit_present[unit]
@@ -306,19 +302,18 @@ def observe(
         observation[layout.throughput_age + back] = age
 
     since_s = state.time_s - state.playback_since_s
-    free_bytes = params.decoded_buffer_bytes - state.reserved_bytes
+    free_bytes = sim.params.decoded_buffer_bytes - state.reserved_bytes
     observation[layout.last_quality] = unit_interval(state.begun_quality / QUALITY_SCALE)
     observation[layout.playing] = float(state.playing)
     observation[layout.playback_since] = since_s / (since_s + SINCE_HALF_S)
-    observation[layout.free_memory] = unit_interval(free_bytes / params.decoded_buffer_bytes)
-    observation[layout.open_transfers] = state.transfers / params.parallel_downloads
+    observation[layout.free_memory] = unit_interval(free_bytes / sim.params.decoded_buffer_bytes)
+    observation[layout.open_transfers] = state.transfers / sim.params.parallel_downloads
     observation[layout.videos_left] = unit_interval(max(videos - 1 - state.video, 0) / VIDEOS_SCALE)
 
 
 @kernel
 def observe_slot(
-    catalog: CatalogArrays,
-    episode: Episode,
+    sim: Sim,
     state: Record,
     features: Features,
     candidates: I4,
@@ -328,8 +323,7 @@ def observe_slot(
     """Fill the fields of one slot that shows a video.
 
     Args:
-        catalog: The catalog.
-        episode: Its playlist gives the slot's video.
+        sim: Its playlist alone is read of the hidden draw: it gives the visible videos, which are public.
         state: Record of `STATE_DTYPE`.
         features: What is constant.
         candidates: [S, L] as `actions.find_candidates` fills it.
@@ -338,9 +332,9 @@ def observe_slot(
     """
     layout = features.layout
     video = state.video + slot
-    index = episode.playlist[video]
+    index = sim.episode.playlist[video]
     row = video % SLOTS
-    n_chunks = catalog.n_chunks[index]
+    n_chunks = sim.catalog.n_chunks[index]
 
     decoded, queued, in_flight = 0, 0, 0
     begin = first_chunk(state, video)
@@ -361,14 +355,14 @@ def observe_slot(
     observation[layout.slot_in_flight + slot] = unit_interval(in_flight / BUFFER_SCALE_S)
 
     representations = features.candidate_decode.shape[0]
-    alive = survival_at(catalog, index, played_s)
+    alive = survival_at(sim.catalog, index, played_s)
     for lookahead in range(LOOKAHEAD):
         chunk = candidates[slot, lookahead]
         if chunk == NO_ENTRY:
             break
         place = slot * LOOKAHEAD + lookahead
         if alive > 0.0:
-            observation[layout.survival + place] = unit_interval(catalog.retention[index, chunk] / alive)
+            observation[layout.survival + place] = unit_interval(sim.catalog.retention[index, chunk] / alive)
         observation[layout.candidate_ahead + place] = unit_interval((chunk - played_s) / VIDEO_SCALE_S)
         first = place * representations
         for r in range(representations):

@@ -3,15 +3,17 @@
 Nothing here adds to the physics; what an action is worth comes from `qoe`, as in `step`.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
 from ppgym.core.actions import WAIT
 from ppgym.core.dynamics import reset_state, transition
-from ppgym.core.episodes import Episodes, Links, take_episode
+from ppgym.core.episodes import Sims, take_sim
 from ppgym.core.jit import noinline
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
-from ppgym.core.state import F8, I4, UNIT_NAMES, UNITS, CatalogArrays, Params
+from ppgym.core.state import F8, I4, UNIT_NAMES, UNITS, new_states
 from ppgym.core.step import INFO_TOTALS, write_totals
 
 REPLAY_COLUMNS = (
@@ -27,56 +29,72 @@ FIRST_TERM = REPLAY_COLUMNS.index(f"reward_{REWARD_TERMS[0]}")
 FIRST_UNIT = REPLAY_COLUMNS.index(f"busy_{UNIT_NAMES[0]}_s")
 
 
+class Recorded(NamedTuple):
+    """The actions of N records, one record after the other."""
+
+    draws: I4  # [N] which draw each record is of
+    first: npt.NDArray[np.int64]  # [N + 1] place in `actions` of each record's first action, and their end
+    actions: npt.NDArray[np.int64]  # [first[N]]
+
+
+class ReplayResults(NamedTuple):
+    """Where a replay writes, one row a record."""
+
+    states: np.ndarray  # [N] of STATE_DTYPE, the last states
+    totals: F8  # [N, len(REPLAY_COLUMNS)]
+    requests: I4  # [N, R] legal requests, by representation
+    played: npt.NDArray[np.int64]  # [N] actions played
+    terms: F8  # [len(REWARD_TERMS)] scratch
+
+
+def new_replay_results(count: int, representations: int) -> ReplayResults:
+    """Room for the results of a replay.
+
+    Args:
+        count: N.
+        representations: R.
+
+    Returns:
+        Blank results.
+    """
+    return ReplayResults(
+        states=new_states(count),
+        totals=np.zeros((count, len(REPLAY_COLUMNS))),
+        requests=np.zeros((count, representations), np.int32),
+        played=np.zeros(count, np.int64),
+        terms=np.zeros(len(REWARD_TERMS)),
+    )
+
+
 @noinline
-def replay_many(
-    params: Params,
-    catalog: CatalogArrays,
-    links: Links,
-    episodes: Episodes,
-    states: np.ndarray,
-    draws: I4,
-    first: npt.NDArray[np.int64],
-    actions: npt.NDArray[np.int64],
-    totals: F8,
-    requests: I4,
-    played: npt.NDArray[np.int64],
-    step_terms: F8,
-) -> None:
+def replay_many(sims: Sims, recorded: Recorded, results: ReplayResults) -> None:
     """Play N records; an episode that ends early leaves the rest of its actions unplayed.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        links: The pool of traces.
-        episodes: The hidden draws.
-        states: [N] of `STATE_DTYPE`, room for the last states.
-        draws: [N] which draw each record is of.
-        first: [N + 1] place in `actions` of each record's first action, and their end.
-        actions: [first[N]] indices of actions, one record after the other.
-        totals: Output [N, len(REPLAY_COLUMNS)].
-        requests: Output [N, R] legal requests, by representation.
-        played: Output [N] actions played.
-        step_terms: [5] scratch.
+        sims: The scenario and the hidden draws.
+        recorded: The records.
+        results: Output.
     """
+    params, first, actions = sims.params, recorded.first, recorded.actions
     options = params.option_representation.shape[0]
-    for i in range(states.shape[0]):
-        state, row = states[i], totals[i]
-        episode = take_episode(episodes, links, draws[i])
-        reset_state(params, catalog, episode, state, None)
+    for i in range(recorded.draws.shape[0]):
+        state, row = results.states[i], results.totals[i]
+        sim = take_sim(sims, recorded.draws[i])
+        reset_state(sim, state, None)
         total = 0.0
         row[:] = 0.0
         step = first[i]
         while step < first[i + 1] and not (state.terminated or state.truncated):
             action = actions[step]
             before = totals_of(state)
-            transition(params, catalog, episode, state, action, None)
-            total += reward_terms(params, before, totals_of(state), step_terms)
-            for term in range(step_terms.shape[0]):
-                row[FIRST_TERM + term] += step_terms[term]
+            transition(sim, state, action, None)
+            total += reward_terms(params, before, totals_of(state), results.terms)
+            for term in range(results.terms.shape[0]):
+                row[FIRST_TERM + term] += results.terms[term]
             if action != WAIT and not state.invalid_action:
-                requests[i, params.option_representation[(action - 1) % options]] += 1
+                results.requests[i, params.option_representation[(action - 1) % options]] += 1
             step += 1
-        played[i] = step - first[i]
+        results.played[i] = step - first[i]
         row[0] = total
         write_totals(state, row[1:])
         for unit in range(UNITS):

@@ -191,6 +191,14 @@ class Episode(NamedTuple):
     max_wall_s: float  # the session is truncated here
 
 
+class Sim(NamedTuple):
+    """All that a transition needs besides the state and the action: what is constant, and one hidden draw."""
+
+    params: Params
+    catalog: CatalogArrays
+    episode: Episode
+
+
 def new_states(count: int) -> np.ndarray:
     """Blank states.
 

@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from ppgym.core.actions import Mask, fill_mask, find_candidates
 from ppgym.core.dynamics import reset_state, transition
-from ppgym.core.episodes import Episodes, Links, take_episode
+from ppgym.core.episodes import Sims, take_sim
 from ppgym.core.jit import kernel
 from ppgym.core.observation import F4, Features, observe
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
-from ppgym.core.state import F8, I4, LOOKAHEAD, SLOTS, U1, UNITS, CatalogArrays, EventLog, Params, Record
+from ppgym.core.state import F8, I4, LOOKAHEAD, SLOTS, U1, UNITS, EventLog, Record
 
 # What a call does with each state
 SKIP = 0
@@ -96,10 +96,7 @@ def write_totals(state: Record, info: F8) -> None:
 
 @kernel
 def step_many(
-    params: Params,
-    catalog: CatalogArrays,
-    links: Links,
-    episodes: Episodes,
+    sims: Sims,
     features: Features,
     states: np.ndarray,
     todo: U1,
@@ -110,10 +107,7 @@ def step_many(
     """Step or restart states and write what a client then sees.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        links: The pool of traces.
-        episodes: The hidden draws, one a state.
+        sims: The scenario, and a hidden draw for each state.
         features: What of the observation is constant.
         states: [N] of `STATE_DTYPE`.
         todo: [N] of `SKIP`, `STEP` and `RESTART`.
@@ -125,22 +119,22 @@ def step_many(
         if todo[i] == SKIP:
             continue
         state = states[i]
-        episode = take_episode(episodes, links, i)
+        sim = take_sim(sims, i)
         info = results.info[i]
         if todo[i] == STEP:
             time_s = state.time_s
             before = totals_of(state)
-            transition(params, catalog, episode, state, actions[i], log)
-            results.reward[i] = reward_terms(params, before, totals_of(state), info[FIRST_TERM:])
+            transition(sim, state, actions[i], log)
+            results.reward[i] = reward_terms(sim.params, before, totals_of(state), info[FIRST_TERM:])
             info[FIRST_TERM - 1] = state.time_s - time_s
         else:
-            reset_state(params, catalog, episode, state, log)
+            reset_state(sim, state, log)
             results.reward[i] = 0.0
             info[:] = 0.0
         write_totals(state, info)
         info[info.shape[0] - 1] = state.invalid_action
         results.terminated[i] = state.terminated
         results.truncated[i] = state.truncated
-        find_candidates(catalog, episode, state, results.candidates)
-        fill_mask(params, catalog, state, results.candidates, results.mask[i])
-        observe(params, catalog, episode, state, features, results.candidates, results.observation[i])
+        find_candidates(sim, state, results.candidates)
+        fill_mask(sim, state, results.candidates, results.mask[i])
+        observe(sim, state, features, results.candidates, results.observation[i])

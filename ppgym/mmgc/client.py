@@ -30,6 +30,7 @@ from ppgym.core.state import (
     CatalogArrays,
     Episode,
     Params,
+    Sim,
     new_states,
 )
 from ppgym.mmgc.kernel import CHUNK_MS, F8, PAYLOAD_SHARE, RATES_KBPS, RTT_MS, RUNGS, VIDEOS
@@ -198,9 +199,7 @@ def make_world(manifests: Mapping[int, Manifest]) -> World:
 
 @njit
 def look(
-    params: Params,
-    catalog: CatalogArrays,
-    episode: Episode,
+    sim: Sim,
     states: np.ndarray,
     features: Features,
     candidates: I4,
@@ -210,19 +209,17 @@ def look(
     """Fill candidates, mask and observation.
 
     Args:
-        params: The constants.
-        catalog: The manifests, by place in the feed.
-        episode: `FEED`.
+        sim: The constants, the manifests by place in the feed, and `FEED`.
         states: [1] of ppgym's `STATE_DTYPE`.
         features: What of the observation is constant.
         candidates: Output [S, L].
         mask: Output int8 [1 + S * L * O].
         observation: Output float32 [size].
     """
-    find_candidates(catalog, episode, states[0], candidates)
+    find_candidates(sim, states[0], candidates)
     candidates[:, 1:] = NO_ENTRY  # a video is downloaded chunk by chunk, in order
-    fill_mask(params, catalog, states[0], candidates, mask)
-    observe(params, catalog, episode, states[0], features, candidates, observation)
+    fill_mask(sim, states[0], candidates, mask)
+    observe(sim, states[0], features, candidates, observation)
 
 
 class Client:
@@ -345,9 +342,7 @@ class Client:
         self._show_chunks(players)
         world = self.world
         look(
-            world.params,
-            world.catalog,
-            FEED,
+            Sim(world.params, world.catalog, FEED),
             self.states,
             world.features,
             self.candidates,

@@ -91,7 +91,7 @@ class Hindsight:
             futures: As drawn for it.
         """
         if view.params.parallel_downloads == 1:
-            received_bits = futures.links.bits.reshape(len(futures.states), -1) * view.params.link_efficiency
+            received_bits = futures.sims.links.bits.reshape(len(futures.states), -1) * view.params.link_efficiency
             counts = int(view.state.throughputs), float(view.state.downloaded_bytes)
             self._foresight = Foresight(view.time_s, *counts, self.log_factor, received_bits)
 

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ppgym.core.dynamics import reschedule
-from ppgym.core.episodes import SHORTEST_WATCH_S, Episodes, Links, take_episode
+from ppgym.core.episodes import SHORTEST_WATCH_S, Episodes, Links, Sims, take_sim
 from ppgym.core.jit import kernel
 from ppgym.core.observation import position_s
-from ppgym.core.state import F8, NO_ENTRY, SLOTS, CatalogArrays, Episode, Params, Record
+from ppgym.core.state import F8, NO_ENTRY, SLOTS, CatalogArrays, Episode, Record
 from ppgym.planning_view import PlanningView
 
 GRID_S = 0.5  # step of a sampled link
@@ -51,9 +51,7 @@ class LinkBelief(NamedTuple):
 class Futures(NamedTuple):
     """M draws under one view, and the state of each at the start, its hidden ends filled in."""
 
-    catalog: CatalogArrays  # rows: the visible videos by slot, then one for each open transfer of a left video
-    links: Links
-    episodes: Episodes  # [M]
+    sims: Sims  # [M]; rows of the catalog: the visible videos by slot, then one for each open transfer of a left video
     states: np.ndarray  # [M] of STATE_DTYPE
 
 
@@ -266,8 +264,9 @@ def sample_futures(
         first=np.arange(0, (count + 1) * (steps + 1), steps + 1, dtype=np.int32),
     )
     states = np.repeat(np.array([state]), count)
-    reschedule_all(params, catalog, links, episodes, states)
-    return Futures(catalog, links, episodes, states)
+    sims = Sims(params, catalog, links, episodes)
+    reschedule_all(sims, states)
+    return Futures(sims, states)
 
 
 FIRST_S = 1.0  # watched, below which a reward counts as there; by the exponential law it would grow without bound
@@ -331,20 +330,15 @@ def worth_after(worth: SessionWorth, episode: Episode, state: Record, watched_s:
 
 
 @kernel
-def reschedule_all(
-    params: Params, catalog: CatalogArrays, links: Links, episodes: Episodes, states: np.ndarray
-) -> None:
+def reschedule_all(sims: Sims, states: np.ndarray) -> None:
     """Put each draw's ends under its copy of a public state.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        links: The sampled links.
-        episodes: [M] draws.
+        sims: What is constant, and draws.
         states: [M] of STATE_DTYPE; their scheduled ends are overwritten.
     """
     for i in range(states.shape[0]):
-        reschedule(params, catalog, take_episode(episodes, links, i), states[i])
+        reschedule(take_sim(sims, i), states[i])
 
 
 def mean_future(view: PlanningView, horizon_s: float, model: LinkModel | None = None) -> Futures:
@@ -359,8 +353,8 @@ def mean_future(view: PlanningView, horizon_s: float, model: LinkModel | None = 
         One future. Nobody ends the session in it.
     """
     futures = sample_futures(view, 256, np.random.default_rng(0), horizon_s, model)
-    bits = np.diff(futures.links.bits.reshape(256, -1), axis=1).mean()
-    episodes, steps = futures.episodes, len(futures.links.time_s) // 256
+    bits = np.diff(futures.sims.links.bits.reshape(256, -1), axis=1).mean()
+    episodes, steps = futures.sims.episodes, len(futures.sims.links.time_s) // 256
     mean = Episodes(
         playlist=episodes.playlist[:1],
         watch_s=episodes.watch_s.mean(axis=0, keepdims=True),
@@ -372,10 +366,11 @@ def mean_future(view: PlanningView, horizon_s: float, model: LinkModel | None = 
         max_wall_s=episodes.max_wall_s[:1],
     )
     links = Links(
-        time_s=futures.links.time_s[:steps],
+        time_s=futures.sims.links.time_s[:steps],
         bits=bits * np.arange(steps),
         first=np.array([0, steps], np.int32),
     )
     states = futures.states[:1].copy()
-    reschedule_all(view.params, futures.catalog, links, mean, states)
-    return Futures(futures.catalog, links, mean, states)
+    sims = futures.sims._replace(links=links, episodes=mean)
+    reschedule_all(sims, states)
+    return Futures(sims, states)

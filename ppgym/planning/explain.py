@@ -100,10 +100,7 @@ def explain(plan: Plan, policy: RolloutPolicy) -> Explanation:
     for future in range(rehearsals):
         log = EventLog(np.zeros(LOG_ROWS, EVENT_DTYPE), np.zeros(1, np.int32))
         rehearse(
-            view.params,
-            futures.catalog,
-            futures.links,
-            futures.episodes,
+            futures.sims,
             futures.states,
             view.law.leave_p,
             policy,

@@ -209,10 +209,7 @@ class Planner:
         scratch = self._scratches[0]
         scratch.values[:] = -np.inf
         chosen = prior_values(
-            view.params,
-            futures.catalog,
-            futures.links,
-            futures.episodes,
+            futures.sims,
             futures.states,
             view.law.leave_p,
             self.knobs.rollout,
@@ -269,10 +266,7 @@ class Planner:
 
         def search(thread: int) -> None:
             search_edges(
-                view.params,
-                futures.catalog,
-                futures.links,
-                futures.episodes,
+                futures.sims,
                 futures.states,
                 view.law.leave_p,
                 worth,

@@ -22,10 +22,8 @@ from ppgym.core.state import (
     RING,
     SLOTS,
     UNITS,
-    CatalogArrays,
-    Episode,
-    Params,
     Record,
+    Sim,
 )
 from ppgym.planning_view import PlanningView
 
@@ -223,7 +221,7 @@ RULES = (*DEFAULT_RULES, Rule("canonical_order", False, find_uncanonical_orders)
 
 
 @kernel
-def most_return(params: Params, catalog: CatalogArrays, episode: Episode, state: Record, horizon_s: float) -> float:
+def most_return(sim: Sim, state: Record, horizon_s: float) -> float:
     """The most that any schedule can still earn in a future: the admissible bound against the incumbent.
 
     Safe: a search for the best schedule of one future can drop a state whose return so far plus this is no more than a
@@ -237,9 +235,7 @@ def most_return(params: Params, catalog: CatalogArrays, episode: Episode, state:
     there, so a bound must allow for every chunk that can be seen, and lies far above what the worst action returns.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: The future.
+        sim: What is constant, and the future.
         state: Record of `STATE_DTYPE`.
         horizon_s: Seconds until the horizon, infinite for the end of the session; what chunks are worth after it is
             not counted.
@@ -247,6 +243,7 @@ def most_return(params: Params, catalog: CatalogArrays, episode: Episode, state:
     Returns:
         QoE.
     """
+    params, catalog, episode = sim
     if state.terminated or state.truncated:
         return 0.0
     here_s = position_s(state)

@@ -22,9 +22,8 @@ from ppgym.core.state import (
     SLOTS,
     UNITS,
     CatalogArrays,
-    Episode,
-    Params,
     Record,
+    Sim,
 )
 
 GUESS_BPS = 1.2e6  # before the first transfer has ended: the mean of the class `low`, an assumption
@@ -251,9 +250,7 @@ def stall_s(pad: F8, slot: int, ready_s: float) -> float:
 
 @kernel
 def survey(
-    params: Params,
-    catalog: CatalogArrays,
-    episode: Episode,
+    sim: Sim,
     state: Record,
     leave_p: float,
     knobs: RolloutKnobs,
@@ -264,9 +261,7 @@ def survey(
     """Find a chunk of each slot, when it is due, how likely it plays, and how soon it can be ready.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: Its playlist gives the visible videos; nothing else of it is read.
+        sim: Its playlist alone is read of the hidden draw.
         state: Record of `STATE_DTYPE`.
         leave_p: P(the session ends after a video).
         knobs: The policy's knobs.
@@ -274,6 +269,7 @@ def survey(
         bps: Expected rate.
         pad: Output [PAD, SLOTS].
     """
+    params, catalog = sim.params, sim.catalog
     here_s, s_per_byte = position_s(state), 8.0 / bps
     for unit in range(UNITS):
         pad[BACKLOG, unit] = unit_backlog_s(state, unit)
@@ -281,11 +277,11 @@ def survey(
     for slot in range(SLOTS):
         pad[CHUNK, slot] = NO_ENTRY
         video = state.video + slot
-        if video >= episode.playlist.shape[0]:
+        if video >= sim.episode.playlist.shape[0]:
             continue
-        index = episode.playlist[video]
+        index = sim.episode.playlist[video]
         watched_s = here_s if slot == 0 else 0.0
-        chunk = find_candidate(catalog, episode, state, slot, lookahead)
+        chunk = find_candidate(sim, state, slot, lookahead)
         if chunk != NO_ENTRY:
             due_s = float(chunk)
             if slot == 0:
@@ -318,9 +314,7 @@ def survey(
 
 @kernel
 def value_actions(
-    params: Params,
-    catalog: CatalogArrays,
-    episode: Episode,
+    sim: Sim,
     state: Record,
     leave_p: float,
     policy: RolloutPolicy,
@@ -331,9 +325,7 @@ def value_actions(
     """Value the requests of one look-ahead, and WAIT.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: Its playlist gives the visible videos; nothing else of it is read.
+        sim: Its playlist alone is read of the hidden draw.
         state: Record of `STATE_DTYPE`.
         leave_p: P(the session ends after a video).
         policy: Its knobs.
@@ -345,14 +337,12 @@ def value_actions(
     Returns:
         The action of the highest value among these and WAIT.
     """
-    return _weigh(params, catalog, episode, state, leave_p, policy, lookahead, pad, values, True)
+    return _weigh(sim, state, leave_p, policy, lookahead, pad, values, True)
 
 
 @kernel
 def choose_action(
-    params: Params,
-    catalog: CatalogArrays,
-    episode: Episode,
+    sim: Sim,
     state: Record,
     leave_p: float,
     policy: RolloutPolicy,
@@ -363,9 +353,7 @@ def choose_action(
     A request whose value cannot be the highest is not worked out, which spares much of the time.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: Its playlist gives the visible videos; nothing else of it is read.
+        sim: Its playlist alone is read of the hidden draw.
         state: Record of `STATE_DTYPE`.
         leave_p: P(the session ends after a video).
         policy: Its knobs.
@@ -375,14 +363,12 @@ def choose_action(
         The action.
     """
     nowhere = pad[0]  # no value is written
-    return _weigh(params, catalog, episode, state, leave_p, policy, 0, pad, nowhere, False)
+    return _weigh(sim, state, leave_p, policy, 0, pad, nowhere, False)
 
 
 @kernel
 def _weigh(
-    params: Params,
-    catalog: CatalogArrays,
-    episode: Episode,
+    sim: Sim,
     state: Record,
     leave_p: float,
     policy: RolloutPolicy,
@@ -392,10 +378,11 @@ def _weigh(
     every: bool,
 ) -> int:
     """As `value_actions`; unless every value is wanted, those that cannot be the highest are left out."""
+    params = sim.params
     bps = estimate_bps(state, MOMENT)
     knobs = blend(policy, bps, estimate_bps(state, HISTORY))
     bps *= knobs.bps_share
-    survey(params, catalog, episode, state, leave_p, knobs, lookahead, bps, pad)
+    survey(sim, state, leave_p, knobs, lookahead, bps, pad)
     options, s_per_byte = params.option_unit.shape[0], 8.0 / bps
     starving = not state.playing and pad[CHUNK, 0] == state.playhead
     best, best_value = WAIT, -1e9 if starving else knobs.least_value
@@ -409,7 +396,7 @@ def _weigh(
                     values[first + option] = -np.inf
             continue
         chunk = int(pad[CHUNK, slot])
-        index = episode.playlist[state.video + slot]
+        index = sim.episode.playlist[state.video + slot]
         played = pad[PLAYED, slot]
         deferred = params.weight_rebuffer * stall_s(pad, slot, pad[FASTEST, slot] + knobs.defer_s)
         gain_share = played * knobs.gain_share / (1.0 + knobs.gain_fade * max(pad[DUE, slot], 0.0))
@@ -417,9 +404,9 @@ def _weigh(
         for option in range(options):
             if params.option_representation[option] != representation:
                 representation = params.option_representation[option]
-                fits = fits_in_memory(params, catalog, state, slot, chunk, representation)
-                size_bytes = catalog.chunk_bytes[index, chunk, representation]
-                quality = catalog.quality[index, chunk, representation]
+                fits = fits_in_memory(sim, state, slot, chunk, representation)
+                size_bytes = sim.catalog.chunk_bytes[index, chunk, representation]
+                quality = sim.catalog.quality[index, chunk, representation]
                 transfer_s = params.rtt_s + s_per_byte * size_bytes
                 switch = params.weight_switch * knobs.switch_share * abs(quality - pad[REFERENCE, slot])
                 waste = params.weight_waste * knobs.waste_share * (1.0 - played) + params.weight_download

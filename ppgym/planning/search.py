@@ -10,7 +10,7 @@ import numpy as np
 
 from ppgym.core.actions import WAIT, first_chunk, resolve_action
 from ppgym.core.dynamics import transition
-from ppgym.core.episodes import Episodes, Links, take_episode
+from ppgym.core.episodes import Sims, take_sim
 from ppgym.core.jit import kernel, nogil
 from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS, reward_terms, totals_of
 from ppgym.core.state import (
@@ -23,11 +23,9 @@ from ppgym.core.state import (
     QUEUED,
     RING,
     SLOTS,
-    CatalogArrays,
-    Episode,
     EventLog,
-    Params,
     Record,
+    Sim,
     new_states,
 )
 from ppgym.planning.belief import SessionWorth, worth_after
@@ -80,22 +78,21 @@ def new_scratch(actions: int, depth: int) -> Scratch:
 
 
 @kernel
-def terminal_value(params: Params, catalog: CatalogArrays, episode: Episode, state: Record, kept_share: float) -> float:
+def terminal_value(sim: Sim, state: Record, kept_share: float) -> float:
     """What the chunks at hand are worth at the horizon, to a viewer whose future is known to be this one.
 
     A chunk that will play need not be fetched again: that spares its price, and a share of its quality. One that will
     not is waste.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: The sampled future.
+        sim: What is constant, and the sampled future.
         state: Record of `STATE_DTYPE`.
         kept_share: Of the quality of a chunk that will play.
 
     Returns:
         QoE.
     """
+    params, catalog, episode = sim
     value, reached = 0.0, True
     for slot in range(SLOTS):
         video = state.video + slot
@@ -195,28 +192,23 @@ def select(tree: Tree, node: int, knobs: SearchKnobs) -> int:
 
 
 @kernel
-def is_legal(params: Params, catalog: CatalogArrays, episode: Episode, state: Record, action: int) -> bool:
+def is_legal(sim: Sim, state: Record, action: int) -> bool:
     """Whether an action can be taken in a state.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: Its playlist gives the visible videos.
+        sim: Its playlist alone is read of the hidden draw.
         state: Record of `STATE_DTYPE`.
         action: Index of an action.
 
     Returns:
         True for `WAIT` and for every request that is legal.
     """
-    return action == WAIT or resolve_action(params, catalog, episode, state, action)[0] != NO_ENTRY
+    return action == WAIT or resolve_action(sim, state, action)[0] != NO_ENTRY
 
 
 @kernel
 def simulate(
-    params: Params,
-    catalog: CatalogArrays,
-    links: Links,
-    episodes: Episodes,
+    sims: Sims,
     roots: np.ndarray,
     leave_p: float,
     worth: SessionWorth,
@@ -230,10 +222,7 @@ def simulate(
     """Play one future to the horizon: down the tree, one node further, then by the rollout policy; and back up.
 
     Args:
-        params: The scenario's constants.
-        catalog: The visible manifests.
-        links: The sampled links.
-        episodes: [M] the sampled futures.
+        sims: What is constant, and the sampled futures.
         roots: [M] of STATE_DTYPE, the state at the root in each future.
         leave_p: P(the session ends after a video).
         worth: What rewards count for.
@@ -247,12 +236,12 @@ def simulate(
     Returns:
         The return from the root to the horizon, each reward by what it counts for, terminal value included.
     """
-    episode = take_episode(episodes, links, future)
+    sim = take_sim(sims, future)
     scratch.state[0] = roots[future]
     state = scratch.state[0]
     before = totals_of(state)
     end_s = state.time_s + knobs.horizon_s
-    options = params.option_unit.shape[0]
+    options = sim.params.option_unit.shape[0]
     watched_s = state.played_s
     value, factor = 0.0, 1.0
     depth, node, edge = 0, ROOT, root_edge
@@ -262,10 +251,10 @@ def simulate(
         if node != UNVISITED:
             scratch.path_node[depth], scratch.path_edge[depth] = node, edge
             scratch.path_return[depth] = value
-        transition(params, catalog, episode, state, action)
+        transition(sim, state, action)
         after = totals_of(state)
-        factor = worth_after(worth, episode, state, watched_s)
-        value += factor * reward_terms(params, before, after, scratch.terms)
+        factor = worth_after(worth, sim.episode, state, watched_s)
+        value += factor * reward_terms(sim.params, before, after, scratch.terms)
         before = after
         ended = state.terminated or state.time_s >= end_s
         child, grows = UNVISITED, False
@@ -279,19 +268,19 @@ def simulate(
         if ended:
             break
         if grows:
-            action = value_actions(params, catalog, episode, state, leave_p, rollout, 0, scratch.pad, scratch.values)
+            action = value_actions(sim, state, leave_p, rollout, 0, scratch.pad, scratch.values)
             tree.children_index[node, edge, branch] = expand(tree, scratch, action, options)
         elif child != UNVISITED:
             edge = select(tree, child, knobs)
             action = tree.children_action[child, edge]
-            if edge > 0 and not is_legal(params, catalog, episode, state, action):
+            if edge > 0 and not is_legal(sim, state, action):
                 child = UNVISITED  # not legal in this future: out of the tree
         node = child
         # The first edge is the rollout policy's choice, whatever it is in this future
         if not grows and (node == UNVISITED or edge == 0):
-            action = choose_action(params, catalog, episode, state, leave_p, rollout, scratch.pad)
+            action = choose_action(sim, state, leave_p, rollout, scratch.pad)
     if not state.terminated:
-        value += factor * terminal_value(params, catalog, episode, state, knobs.kept_share)
+        value += factor * terminal_value(sim, state, knobs.kept_share)
     for i in range(depth):
         node, edge = scratch.path_node[i], scratch.path_edge[i]
         tree.children_visits[node, edge] += 1
@@ -307,10 +296,7 @@ def simulate(
 
 @nogil
 def search_edges(
-    params: Params,
-    catalog: CatalogArrays,
-    links: Links,
-    episodes: Episodes,
+    sims: Sims,
     roots: np.ndarray,
     leave_p: float,
     worth: SessionWorth,
@@ -325,10 +311,7 @@ def search_edges(
     """Simulate some root edges, each in the same futures.
 
     Args:
-        params: The scenario's constants.
-        catalog: The visible manifests.
-        links: The sampled links.
-        episodes: [M] the sampled futures.
+        sims: What is constant, and the sampled futures.
         roots: [M] of STATE_DTYPE, the state at the root in each future.
         leave_p: P(the session ends after a video).
         worth: What rewards count for.
@@ -343,10 +326,7 @@ def search_edges(
     for future in range(first, first + count):
         for k in range(edges.shape[0]):
             simulate(
-                params,
-                catalog,
-                links,
-                episodes,
+                sims,
                 roots,
                 leave_p,
                 worth,
@@ -361,10 +341,7 @@ def search_edges(
 
 @nogil
 def rehearse(
-    params: Params,
-    catalog: CatalogArrays,
-    links: Links,
-    episodes: Episodes,
+    sims: Sims,
     roots: np.ndarray,
     leave_p: float,
     rollout: RolloutPolicy,
@@ -377,10 +354,7 @@ def rehearse(
     """Play an action and then the rollout policy in one future, and log what happens.
 
     Args:
-        params: The scenario's constants.
-        catalog: The visible manifests.
-        links: The sampled links.
-        episodes: [M] the sampled futures.
+        sims: What is constant, and the sampled futures.
         roots: [M] of STATE_DTYPE.
         leave_p: P(the session ends after a video).
         rollout: The rollout policy.
@@ -390,21 +364,18 @@ def rehearse(
         horizon_s: Seconds to play.
         log: Output.
     """
-    episode = take_episode(episodes, links, future)
+    sim = take_sim(sims, future)
     scratch.state[0] = roots[future]
     state, action = scratch.state[0], first_action
     end_s = state.time_s + horizon_s
     while not state.terminated and state.time_s < end_s:
-        transition(params, catalog, episode, state, action, log)
-        action = choose_action(params, catalog, episode, state, leave_p, rollout, scratch.pad)
+        transition(sim, state, action, log)
+        action = choose_action(sim, state, leave_p, rollout, scratch.pad)
 
 
 @kernel
 def prior_values(
-    params: Params,
-    catalog: CatalogArrays,
-    links: Links,
-    episodes: Episodes,
+    sims: Sims,
     roots: np.ndarray,
     leave_p: float,
     rollout: RolloutPolicy,
@@ -413,10 +384,7 @@ def prior_values(
     """What the rollout policy thinks of every action at the root.
 
     Args:
-        params: The scenario's constants.
-        catalog: The visible manifests.
-        links: The sampled links.
-        episodes: [M] the sampled futures; all have the same visible videos.
+        sims: What is constant, and the sampled futures; all have the same visible videos.
         roots: [M] of STATE_DTYPE.
         leave_p: P(the session ends after a video).
         rollout: The rollout policy.
@@ -425,10 +393,8 @@ def prior_values(
     Returns:
         The rollout policy's choice.
     """
-    episode, chosen = take_episode(episodes, links, 0), WAIT
+    sim, chosen = take_sim(sims, 0), WAIT
     for step in range(LOOKAHEAD):
         lookahead = LOOKAHEAD - 1 - step
-        chosen = value_actions(
-            params, catalog, episode, roots[0], leave_p, rollout, lookahead, scratch.pad, scratch.values
-        )
+        chosen = value_actions(sim, roots[0], leave_p, rollout, lookahead, scratch.pad, scratch.values)
     return chosen

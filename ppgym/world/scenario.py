@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppgym.core.episodes import EpisodeLaw, Episodes, Links, draw_episode, new_episodes, view_episode
+from ppgym.core.episodes import EpisodeLaw, Episodes, Links, Sims, draw_episode, new_episodes, view_sim
 from ppgym.core.observation import Features, make_features
 from ppgym.core.state import MAX_TRANSFERS, MAX_VIDEOS, UNIT_NAMES, UNITS, CatalogArrays, Episode, Params
 from ppgym.files import suggest
@@ -305,6 +305,14 @@ class World:
         """
         return new_episodes(count, self.n_videos, self.catalog.chunk_bytes.shape[1])
 
+    def sims(self, episodes: Episodes) -> Sims:
+        """This world with hidden draws, as the kernel takes them.
+
+        Args:
+            episodes: The draws.
+        """
+        return Sims(self.params, self.catalog, self.links, episodes)
+
     def draw(self, rng: np.random.Generator, episodes: Episodes, i: int) -> None:
         """Draw an episode.
 
@@ -461,4 +469,4 @@ def sample_episode(world: World, rng: np.random.Generator) -> Episode:
     """
     episodes = world.new_episodes(1)
     world.draw(rng, episodes, 0)
-    return view_episode(episodes, world.links, 0)
+    return view_sim(world.sims(episodes), 0).episode

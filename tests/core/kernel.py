@@ -9,7 +9,7 @@ from ppgym.core import state as st
 from ppgym.core.actions import legal_mask
 from ppgym.core.dynamics import reset_state, transition
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
-from ppgym.core.state import EVENT_DTYPE, CatalogArrays, Episode, EventLog, Params, new_states
+from ppgym.core.state import EVENT_DTYPE, EventLog, Sim, new_states
 from tests.core.naive import Event
 
 LOG_ROWS = 4096
@@ -23,34 +23,32 @@ class KernelSimulator:
         events: Everything that happened since the reset, in order.
     """
 
-    def __init__(self, params: Params, catalog: CatalogArrays, episode: Episode) -> None:
-        self.params = params
-        self.catalog = catalog
-        self.episode = episode
-        self.n_videos = len(episode.playlist)
-        self.n_options = len(params.option_unit)
+    def __init__(self, sim: Sim) -> None:
+        self.sim = sim
+        self.n_videos = len(sim.episode.playlist)
+        self.n_options = len(sim.params.option_unit)
         self.reset()
 
     def reset(self) -> dict[str, Any]:
         self.state = new_states(1)[0]
         self.events: list[Event] = []
         self._log = EventLog(np.zeros(LOG_ROWS, dtype=EVENT_DTYPE), np.zeros(1, dtype=np.int32))
-        reset_state(self.params, self.catalog, self.episode, self.state, self._log)
+        reset_state(self.sim, self.state, self._log)
         self._read_log()
         return self.observe()
 
     def legal_actions(self) -> list[int]:
         mask = np.full(1 + st.SLOTS * st.LOOKAHEAD * self.n_options, 7, dtype=np.int8)
-        legal_mask(self.params, self.catalog, self.episode, self.state, mask)
+        legal_mask(self.sim, self.state, mask)
         assert set(mask) <= {0, 1}
         return [int(index) for index in np.flatnonzero(mask)]
 
     def step(self, action: int) -> dict[str, Any]:
         before = totals_of(self.state)
-        transition(self.params, self.catalog, self.episode, self.state, action, self._log)
+        transition(self.sim, self.state, action, self._log)
         self._read_log()
         terms = np.zeros(len(REWARD_TERMS))
-        reward = reward_terms(self.params, before, totals_of(self.state), terms)
+        reward = reward_terms(self.sim.params, before, totals_of(self.state), terms)
         names = [f"reward_{name}" for name in REWARD_TERMS]
         return self.observe() | dict(zip(names, terms.tolist(), strict=True)) | {"reward": reward}
 

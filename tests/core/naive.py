@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ppgym.core import state as st
-from ppgym.core.state import CatalogArrays, Episode, Params
+from ppgym.core.state import Episode, Params, Sim
 
 BYTES_TO_MBIT = 8e-6
 WAIT = 0
@@ -126,13 +126,11 @@ class NaiveSimulator:
         events: Everything that happened since the reset, in order.
     """
 
-    def __init__(self, params: Params, catalog: CatalogArrays, episode: Episode) -> None:
-        self.params = params
-        self.catalog = catalog
-        self.episode = episode
-        self.link = NaiveLink(params, episode)
-        self.n_videos = len(episode.playlist)
-        self.n_options = len(params.option_unit)
+    def __init__(self, sim: Sim) -> None:
+        self.params, self.catalog, self.episode = sim
+        self.link = NaiveLink(self.params, self.episode)
+        self.n_videos = len(self.episode.playlist)
+        self.n_options = len(self.params.option_unit)
         self.reset()
 
     def reset(self) -> dict[str, Any]:

@@ -48,7 +48,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ppgym.core.state import BEGUN, DECODED, DECODING, IN_FLIGHT, QUEUED, CatalogArrays, Episode, Params
+from ppgym.core.state import BEGUN, DECODED, DECODING, IN_FLIGHT, QUEUED, CatalogArrays, Episode, Params, Sim
 from tests.core.kernel import KernelSimulator, differences
 from tests.core.naive import NaiveSimulator
 
@@ -73,7 +73,7 @@ def all_of(*candidates: int, options: tuple[int, ...] = (PIXEL, PROMPT)) -> list
     ]
 
 
-def world() -> tuple[Params, CatalogArrays, Episode]:
+def world() -> Sim:
     contention = np.ones((4, 5))
     contention[GPU, 2] = 1.5
     contention[VDEC, 2] = 2.0
@@ -120,7 +120,7 @@ def world() -> tuple[Params, CatalogArrays, Episode]:
         link_offset_s=1.0,
         max_wall_s=110.0,
     )
-    return params, catalog, episode
+    return Sim(params, catalog, episode)
 
 
 START: dict[str, Any] = {
@@ -483,7 +483,7 @@ STEPS: list[tuple[list[int], int, dict[str, Any], tuple[float, float, float, flo
 
 @pytest.mark.parametrize("simulator", [NaiveSimulator, KernelSimulator])
 def test_a_session_worked_out_by_hand(simulator: type[NaiveSimulator] | type[KernelSimulator]) -> None:
-    sim = simulator(*world())
+    sim = simulator(world())
     expected = dict(START)
     assert not differences(expected, sim.reset())
     for number, (legal, action, news, terms) in enumerate(STEPS):
@@ -505,7 +505,7 @@ def test_patience_ends_a_video_unless_it_plays_in_that_instant(
     simulator: type[NaiveSimulator] | type[KernelSimulator], patience_s: float
 ) -> None:
     params, catalog, episode = world()
-    sim = simulator(params._replace(cancel_on_swipe=True), catalog, episode._replace(patience_s=patience_s))
+    sim = simulator(Sim(params._replace(cancel_on_swipe=True), catalog, episode._replace(patience_s=patience_s)))
     for _, action, _, _ in STEPS[:5]:
         sim.step(action)
     seen = sim.step(download(0, 0, PROMPT))  # E at 1.9 s; A is decoded at 2.2 s
@@ -528,7 +528,7 @@ def test_thinking_takes_time_before_an_action_has_effect(
 ) -> None:
     params, catalog, episode = world()
     thinker = params._replace(charge_thinking_s=0.3)
-    sim = simulator(thinker, catalog, episode)
+    sim = simulator(Sim(thinker, catalog, episode))
     assert not differences(1.05, sim.step(0)["time_s"])
     seen = sim.step(download(0, 0, PIXEL))
     assert not differences([(0, 0, PIXEL, 1.35), 0.0], seen["transfers"] + seen["received_bytes"])
@@ -539,7 +539,7 @@ def test_thinking_takes_time_before_an_action_has_effect(
 
     # The viewer leaves video 0 at 0.2 s, while the client thinks: the download of it becomes a WAIT. It ends at 0.4 s,
     # when the viewer leaves video 1.
-    sim = simulator(thinker, catalog, episode._replace(patience_s=0.2, leaves=np.zeros(3, dtype=np.uint8)))
+    sim = simulator(Sim(thinker, catalog, episode._replace(patience_s=0.2, leaves=np.zeros(3, dtype=np.uint8))))
     seen = sim.step(download(0, 0, PIXEL))
     assert (seen["video"], seen["transfers"], seen["invalid_action"]) == (2, [], False)
     assert not differences(0.4, seen["time_s"])
@@ -550,7 +550,7 @@ def test_without_an_rtt_transfers_share_the_link_from_their_requests_on(
     simulator: type[NaiveSimulator] | type[KernelSimulator],
 ) -> None:
     params, catalog, episode = world()
-    sim = simulator(params._replace(rtt_s=0.0), catalog, episode)
+    sim = simulator(Sim(params._replace(rtt_s=0.0), catalog, episode))
     sim.step(download(0, 0, PROMPT))
     seen = sim.step(download(0, 0, PROMPT))  # 12,500 B each, at 62,500 B/s each
     assert not differences([0.2, 25_000.0], [seen["time_s"], seen["downloaded_bytes"]])
@@ -562,7 +562,7 @@ def test_what_flows_while_the_client_thinks_is_accounted_for(
     simulator: type[NaiveSimulator] | type[KernelSimulator],
 ) -> None:
     params, catalog, episode = world()
-    sim = simulator(params._replace(charge_thinking_s=1.0, parallel_downloads=3), catalog, episode)
+    sim = simulator(Sim(params._replace(charge_thinking_s=1.0, parallel_downloads=3), catalog, episode))
     sim.step(download(0, 0, PIXEL))  # requested at 1 s, flows from 1.5 s
     seen = sim.step(download(0, 0, PIXEL))  # requested at 2 s, flows from 2.5 s
     assert not differences([2.0, 62_500.0], [seen["time_s"], seen["downloaded_bytes"]])

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 
 from ppgym.core import state as st
+from ppgym.core.state import Sim
 from tests.core.kernel import KernelSimulator
 from tests.core.naive import Event, NaiveLink, NaiveSimulator
-from tests.core.worlds import Pick, World, plays
+from tests.core.worlds import Pick, plays
 
 pytestmark = [
     pytest.mark.kernel,
@@ -37,11 +38,11 @@ def session(sim: Simulator, picks: list[Pick], check: Any) -> None:
         check(before, seen)
 
 
-def start(simulator: type[Simulator], world: World) -> Simulator:
-    return simulator(world.params, world.catalog, world.episode)
+def start(simulator: type[Simulator], world: Sim) -> Simulator:
+    return simulator(world)
 
 
-def size_bytes(world: World, video: int, chunk: int, option: int) -> float:
+def size_bytes(world: Sim, video: int, chunk: int, option: int) -> float:
     representation = world.params.option_representation[option]
     return float(world.catalog.chunk_bytes[world.episode.playlist[video], chunk, representation])
 
@@ -49,7 +50,7 @@ def size_bytes(world: World, video: int, chunk: int, option: int) -> float:
 @settings(max_examples=40)
 @given(play=plays())
 def test_fetched_bytes_are_played_wasted_buffered_or_in_flight(
-    simulator: type[Simulator], play: tuple[World, list[Pick]]
+    simulator: type[Simulator], play: tuple[Sim, list[Pick]]
 ) -> None:
     world, picks = play
     sim = start(simulator, world)
@@ -79,7 +80,7 @@ def test_fetched_bytes_are_played_wasted_buffered_or_in_flight(
 
 @settings(max_examples=40)
 @given(play=plays())
-def test_no_more_bytes_than_the_link_carries(simulator: type[Simulator], play: tuple[World, list[Pick]]) -> None:
+def test_no_more_bytes_than_the_link_carries(simulator: type[Simulator], play: tuple[Sim, list[Pick]]) -> None:
     world, picks = play
     link = NaiveLink(world.params, world.episode)
 
@@ -97,7 +98,7 @@ def test_no_more_bytes_than_the_link_carries(simulator: type[Simulator], play: t
 @settings(max_examples=40)
 @given(play=plays())
 def test_time_is_play_or_stall_and_the_reward_is_the_sum_of_its_terms(
-    simulator: type[Simulator], play: tuple[World, list[Pick]]
+    simulator: type[Simulator], play: tuple[Sim, list[Pick]]
 ) -> None:
     world, picks = play
     params = world.params
@@ -128,7 +129,7 @@ def test_time_is_play_or_stall_and_the_reward_is_the_sum_of_its_terms(
 
 @settings(max_examples=40)
 @given(play=plays())
-def test_memory_overflows_by_no_more_than_one_chunk(simulator: type[Simulator], play: tuple[World, list[Pick]]) -> None:
+def test_memory_overflows_by_no_more_than_one_chunk(simulator: type[Simulator], play: tuple[Sim, list[Pick]]) -> None:
     world, picks = play
 
     def memory(option: int) -> float:
@@ -146,7 +147,7 @@ def test_memory_overflows_by_no_more_than_one_chunk(simulator: type[Simulator], 
 @settings(max_examples=40)
 @given(play=plays())
 def test_units_do_one_job_at_a_time_in_order_and_never_before_its_bytes(
-    simulator: type[Simulator], play: tuple[World, list[Pick]]
+    simulator: type[Simulator], play: tuple[Sim, list[Pick]]
 ) -> None:
     world, picks = play
     sim = start(simulator, world)
@@ -201,10 +202,10 @@ def test_units_do_one_job_at_a_time_in_order_and_never_before_its_bytes(
 
 @settings(max_examples=40)
 @given(play=plays())
-def test_something_can_always_play_again(simulator: type[Simulator], play: tuple[World, list[Pick]]) -> None:
+def test_something_can_always_play_again(simulator: type[Simulator], play: tuple[Sim, list[Pick]]) -> None:
     world, picks = play
     patient = world.episode._replace(patience_s=math.inf, max_wall_s=1e6)
-    sim = simulator(world.params._replace(wait_s=1e3), world.catalog, patient)
+    sim = simulator(Sim(world.params._replace(wait_s=1e3), world.catalog, patient))
 
     def ask_for_playhead(seen: dict[str, Any]) -> int:
         """The first way to have the chunk that plays or is waited for; WAIT if it is under way."""

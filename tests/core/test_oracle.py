@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import event, given, settings
 
-from ppgym.core.state import HISTORY
+from ppgym.core.state import HISTORY, Sim
 from tests.core.kernel import KernelSimulator, differences
 from tests.core.naive import Event, NaiveSimulator
-from tests.core.worlds import Pick, World, plays
+from tests.core.worlds import Pick, plays
 
 pytestmark = pytest.mark.kernel
 
@@ -31,10 +31,10 @@ def comparable_events(events: list[Event]) -> list[Any]:
     return sorted((e.kind, e.video, e.chunk, e.option, e.time_s, e.value) for e in events)
 
 
-def compare(world: World, picks: list[Pick], max_steps: int) -> NaiveSimulator:
+def compare(world: Sim, picks: list[Pick], max_steps: int) -> NaiveSimulator:
     """Plays both simulators side by side and asserts that they agree."""
-    naive = NaiveSimulator(world.params, world.catalog, world.episode)
-    kernel = KernelSimulator(world.params, world.catalog, world.episode)
+    naive = NaiveSimulator(world)
+    kernel = KernelSimulator(world)
     assert not differences(comparable(naive.observe()), kernel.observe())
     actions: list[int] = []
     for number in range(max_steps):
@@ -56,12 +56,12 @@ def compare(world: World, picks: list[Pick], max_steps: int) -> NaiveSimulator:
 
 @settings(max_examples=EXAMPLES)
 @given(plays())
-def test_the_kernel_equals_the_naive_simulator(play: tuple[World, list[Pick]]) -> None:
+def test_the_kernel_equals_the_naive_simulator(play: tuple[Sim, list[Pick]]) -> None:
     naive = compare(*play, max_steps=MAX_STEPS)
     event("terminated" if naive.terminated else "truncated" if naive.truncated else "cut by the test")
 
 
 @settings(max_examples=max(1, EXAMPLES // 15))
 @given(plays(long_video=True))
-def test_the_kernel_scrolls_long_videos_through_its_ring(play: tuple[World, list[Pick]]) -> None:
+def test_the_kernel_scrolls_long_videos_through_its_ring(play: tuple[Sim, list[Pick]]) -> None:
     compare(*play, max_steps=MAX_STEPS_LONG)

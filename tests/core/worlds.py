@@ -12,23 +12,10 @@ import numpy as np
 from hypothesis import strategies as some
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from ppgym.core.state import LOOKAHEAD, MAX_TRANSFERS, SLOTS, UNITS, CatalogArrays, Episode, Params
+from ppgym.core.actions import action_count
+from ppgym.core.state import MAX_TRANSFERS, UNITS, CatalogArrays, Episode, Params, Sim
 
 PRIME = 997
-
-
-@dataclass(frozen=True)
-class World:
-    """All that a simulator needs."""
-
-    params: Params
-    catalog: CatalogArrays
-    episode: Episode
-
-    @property
-    def n_actions(self) -> int:
-        """Size of the action space."""
-        return 1 + SLOTS * LOOKAHEAD * len(self.params.option_unit)
 
 
 @dataclass(frozen=True)
@@ -70,7 +57,7 @@ def _spread(values: list[float], shape: tuple[int, ...], strides: tuple[int, ...
 
 
 @some.composite
-def worlds(draw: DrawFn, long_video: bool = False) -> World:
+def worlds(draw: DrawFn, long_video: bool = False) -> Sim:
     """Random worlds.
 
     Args:
@@ -167,7 +154,7 @@ def worlds(draw: DrawFn, long_video: bool = False) -> World:
         option_decode_s=np.asarray(decode_s, dtype=np.float64),
         contention=_spread([1.0] if draw(some.booleans()) else pattern(1, 2), (UNITS, UNITS + 1), (2, 1)),
     )
-    return World(params, catalog, episode)
+    return Sim(params, catalog, episode)
 
 
 def _lists(elements: SearchStrategy[Any], length: int) -> SearchStrategy[list[Any]]:
@@ -175,7 +162,7 @@ def _lists(elements: SearchStrategy[Any], length: int) -> SearchStrategy[list[An
 
 
 @some.composite
-def plays(draw: DrawFn, long_video: bool = False) -> tuple[World, list[Pick]]:
+def plays(draw: DrawFn, long_video: bool = False) -> tuple[Sim, list[Pick]]:
     """A world and what to do in it."""
     world = draw(worlds(long_video=long_video))
-    return world, draw(picks(world.n_actions))
+    return world, draw(picks(action_count(len(world.params.option_unit))))

@@ -7,25 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from ppgym.core.actions import find_candidates, legal_mask
+from ppgym.core.actions import action_count, find_candidates, legal_mask
 from ppgym.core.episodes import EpisodeLaw
-from ppgym.core.state import LOOKAHEAD, SLOTS, UNIT_NAMES, CatalogArrays, Episode, Params, Record
+from ppgym.core.state import LOOKAHEAD, SLOTS, UNIT_NAMES, CatalogArrays, Episode, Params, Record, Sim
 from ppgym.planning_view import PlanningView, make_view
 from ppgym.world.devices import DeviceProfile
 from ppgym.world.scenario import Option
-from tests.core.worlds import World
 
 PATIENT = EpisodeLaw(0.0, math.inf, math.inf, 0.0, 1e9, 0.0)
 CPU, GPU, NPU, VDEC = range(4)
 
 
-def view_of(world: World, state: Record, law: EpisodeLaw = PATIENT) -> PlanningView:
+def view_of(world: Sim, state: Record, law: EpisodeLaw = PATIENT) -> PlanningView:
     """The planning view of a state of any world; the last representation is a prompt."""
     params, last = world.params, world.catalog.chunk_bytes.shape[2] - 1
     candidates = np.zeros((SLOTS, LOOKAHEAD), np.int32)
-    find_candidates(world.catalog, world.episode, state, candidates)
-    mask = np.zeros(world.n_actions, np.int8)
-    legal_mask(params, world.catalog, world.episode, state, mask)
+    find_candidates(world, state, candidates)
+    mask = np.zeros(action_count(len(world.params.option_unit)), np.int8)
+    legal_mask(world, state, mask)
     units = [UNIT_NAMES[unit] for unit in params.option_unit]
     columns = (params.option_representation, units, params.option_decode_s, params.option_usable)
     facts: Any = SimpleNamespace(
@@ -56,7 +55,7 @@ def world_of(
     watch_s: tuple[float, ...] = (3.0, 2.0),
     mbps: tuple[float, ...] = (1.0,),
     **changed: Any,
-) -> World:
+) -> Sim:
     """A world of chunks alike; options are (representation, unit, decode seconds), `mbps` holds for 0.7 s each."""
     representation, unit, decode_s = zip(*options, strict=True)
     count, videos, most = len(size_mbit), len(chunks), max(chunks)
@@ -82,7 +81,7 @@ def world_of(
         option_decode_s=np.array(decode_s, np.float64),
         contention=np.ones((4, 5)),
     )._replace(**changed)
-    return World(
+    return Sim(
         params,
         CatalogArrays(
             n_chunks=np.array(chunks, np.int32),

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import exp1
 
 from ppgym.core.dynamics import reschedule, transition
-from ppgym.core.episodes import view_episode
+from ppgym.core.episodes import view_sim
 from ppgym.core.link import bits_at
 from ppgym.core.observation import position_s
 from ppgym.core.state import NO_ENTRY
@@ -55,11 +55,11 @@ def test_nothing_under_way_ends_before_now(downloads: int) -> None:
             busy = state.job_video != NO_ENTRY
             assert (drawn.job_end_s[busy] > state.time_s).all()
             assert (drawn.transfer_end_s[: state.transfers] >= state.time_s).all()
-            assert futures.episodes.watch_s[i, video] > position_s(state)
+            assert futures.sims.episodes.watch_s[i, video] > position_s(state)
             jobs += int(busy.sum())
             transfers += int(state.transfers)
         visible = view.catalog.n_chunks > 0
-        assert (futures.episodes.watch_s[:, video:] <= view.catalog.n_chunks[visible]).all()
+        assert (futures.sims.episodes.watch_s[:, video:] <= view.catalog.n_chunks[visible]).all()
     assert jobs > 100
     assert transfers >= 100 * (downloads - 1)
 
@@ -71,10 +71,10 @@ def test_the_kernel_plays_on_in_a_future(downloads: int) -> None:
         futures = sample_futures(view, 4, rng, 20.0)
         for i in range(4):
             state = futures.states[i]
-            episode = view_episode(futures.episodes, futures.links, i)
+            sim = view_sim(futures.sims, i)
             downloaded = float(state.downloaded_bytes)
             for _ in range(40):
-                transition(view.params, futures.catalog, episode, state, 0)
+                transition(sim, state, 0)
             assert state.time_s > view.time_s + 1.0 or state.terminated
             assert state.downloaded_bytes >= downloaded
             assert state.downloaded_bytes <= downloaded + view.transfer_bytes.sum() + 1e-6
@@ -83,13 +83,13 @@ def test_the_kernel_plays_on_in_a_future(downloads: int) -> None:
 def test_the_truth_put_under_a_view_goes_on_as_the_environment() -> None:
     """`reschedule` computes the very ends that the kernel had."""
     for env, view in views(1, 40, seed=3):
-        truth = view_episode(env._episodes, env.world.links, 0)
+        truth = view_sim(env._sims, 0)
         state = view.state.copy()
-        reschedule(env.world.params, env.world.catalog, truth, state)
+        reschedule(truth, state)
         real = env._states[0].copy()
         for _ in range(10):
-            transition(env.world.params, env.world.catalog, truth, state, 0)
-            transition(env.world.params, env.world.catalog, truth, real, 0)
+            transition(truth, state, 0)
+            transition(truth, real, 0)
             assert state.time_s == pytest.approx(real.time_s, abs=1e-9)
             assert state.played_s == pytest.approx(real.played_s, abs=1e-9)
             assert state.busy_s == pytest.approx(real.busy_s, abs=1e-9)
@@ -196,7 +196,7 @@ def test_decode_factors_are_drawn_by_future_video_and_chunk() -> None:
     env.reset(seed=0)
     view = env.planning_view()
     futures = sample_futures(view, 200, np.random.default_rng(0), 10.0)
-    drawn = futures.episodes.jitter[:, int(view.state.video) :, :JITTERS]
+    drawn = futures.sims.episodes.jitter[:, int(view.state.video) :, :JITTERS]
     assert len(np.unique(drawn)) == drawn.size
     assert np.log(drawn).std() == pytest.approx(view.law.jitter_sigma, rel=0.05)
 
@@ -209,7 +209,7 @@ def test_the_link_belief_is_calibrated_on_held_out_traces(network: str) -> None:
         env = PromptPreamEnv(f"{network}/pixels-only/typical", split="validation", leave_p=0.0)
         rng = np.random.default_rng(seed)
         _, info = env.reset(seed=seed)
-        truth = view_episode(env._episodes, env.world.links, 0)
+        truth = view_sim(env._sims, 0).episode
         for step in range(120):
             rungs = np.flatnonzero(info["action_mask"][:31])
             _, _, terminated, truncated, info = env.step(int(rng.choice(rungs)))
@@ -249,12 +249,12 @@ def test_watch_times_and_decode_factors_are_calibrated_on_held_out_episodes() ->
                 futures = sample_futures(view, 100, rng, 1.0)
             if fresh:
                 video = int(view.state.video)
-                draws, came = futures.episodes.watch_s[:, video], truth.watch_s[0, video]
+                draws, came = futures.sims.episodes.watch_s[:, video], truth.watch_s[0, video]
                 watched.append(np.mean(draws < came) + rng.random() * np.mean(draws == came))
             for unit in units:
                 job = int(view.state.job_video[unit]), int(view.state.job_chunk[unit])
                 jobs.add(job)
-                decoded.append(np.mean(futures.episodes.jitter[:, *job] < truth.jitter[0, *job]))
+                decoded.append(np.mean(futures.sims.episodes.jitter[:, *job] < truth.jitter[0, *job]))
             legal = np.flatnonzero(info["action_mask"])
             action = 0 if len(legal) == 1 or rng.random() < 0.3 else int(rng.choice(legal[1:]))
             _, _, terminated, truncated, info = env.step(action)
@@ -296,7 +296,7 @@ def test_rewards_count_alike_where_nobody_leaves_early() -> None:
     env.reset(seed=0)
     view = env.planning_view()
     worth = believe_worth(view, 20.0)
-    state, episode = view.state.copy(), view_episode(env._episodes, env.world.links, 0)
+    state, episode = view.state.copy(), view_sim(env._sims, 0).episode
     for video, played_s, terminated in ((0, 0.0, 0), (0, 3.5, 0), (1, 500.0, 0), (1, 500.0, 1)):
         state.video, state.played_s, state.terminated = video, played_s, terminated
         assert worth_after(worth, episode, state, 0.0) == 1.0
@@ -307,7 +307,7 @@ def test_a_reward_counts_for_less_the_later_it_comes_and_by_the_true_inverse_at_
     env.reset(seed=0)
     view = env.planning_view()
     worth = believe_worth(view, 20.0)
-    state, episode = view.state.copy(), view_episode(env._episodes, env.world.links, 0)
+    state, episode = view.state.copy(), view_sim(env._sims, 0).episode
     state.played_s = 2.5
     later = 0.5 * (worth.going_on[2] + worth.going_on[3])
     assert worth_after(worth, episode, state, 0.0) == pytest.approx(later)

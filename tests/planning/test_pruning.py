@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from ppgym.core.actions import WAIT
 from ppgym.core.dynamics import transition
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
-from ppgym.core.state import LOOKAHEAD, Record, new_states
+from ppgym.core.state import LOOKAHEAD, Record, Sim, new_states
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.planner import prune
 from ppgym.planning.pruning import RULES, Requests, Rule, expect_requests, most_return
@@ -17,7 +17,7 @@ from ppgym.planning.rollout import MOMENT, estimate_bps
 from ppgym.planning_view import PlanningView
 from tests.agents.clairvoyant.test_clairvoyant import best_of_all
 from tests.core.kernel import KernelSimulator
-from tests.core.worlds import Pick, World, plays
+from tests.core.worlds import Pick, plays
 from tests.planning.futures import CPU, NPU, PATIENT, VDEC, view_of, world_of
 
 RULE = {rule.name: rule for rule in RULES}
@@ -25,9 +25,9 @@ SAFE = [rule for rule in RULES if rule.safe]
 BLANK = totals_of(new_states(1)[0])
 
 
-def gone(rule: str, world: World, actions: tuple[int, ...] = (), bps: float = 1e6) -> list[tuple[int, int, int]]:
+def gone(rule: str, world: Sim, actions: tuple[int, ...] = (), bps: float = 1e6) -> list[tuple[int, int, int]]:
     """What a rule removes, as (slot, look-ahead, option), after some actions."""
-    sim = KernelSimulator(world.params, world.catalog, world.episode)
+    sim = KernelSimulator(world)
     for action in actions:
         sim.step(action)
     return removed_of(rule, view_of(world, sim.state), bps)
@@ -39,11 +39,11 @@ def removed_of(rule: str, view: PlanningView, bps: float) -> list[tuple[int, int
     return [(int(requests.slot[i]), int(requests.lookahead[i]), int(requests.option[i])) for i in np.flatnonzero(flags)]
 
 
-def places(world: World, option: int) -> list[tuple[int, int, int]]:
+def places(world: Sim, option: int) -> list[tuple[int, int, int]]:
     return [(slot, k, option) for slot, n in enumerate(world.catalog.n_chunks) for k in range(min(n, LOOKAHEAD))]
 
 
-def fetch(world: World, slot: int, lookahead: int, option: int) -> int:
+def fetch(world: Sim, slot: int, lookahead: int, option: int) -> int:
     return 1 + (slot * LOOKAHEAD + lookahead) * len(world.params.option_unit) + option
 
 
@@ -55,7 +55,7 @@ PIXELS_ON_BOTH = [(0, CPU, 0.05), (0, VDEC, 0.02), (1, CPU, 0.9), (1, NPU, 0.3)]
 
 def test_requests_are_what_a_client_expects() -> None:
     world = world_of(PIXELS_ON_BOTH, [0.5, 0.2], [1.0, 0.8], chunks=(3, 2))
-    view = view_of(world, KernelSimulator(world.params, world.catalog, world.episode).state)
+    view = view_of(world, KernelSimulator(world).state)
     view = PlanningView(**{**vars(view), "law": PATIENT._replace(leave_p=0.25)})
     view.catalog.retention[1, :3] = [1.0, 0.5, 0.2]
     requests = expect_requests(view, bps=1e6)
@@ -79,7 +79,7 @@ def test_requests_are_what_a_client_expects() -> None:
 
 def test_a_unit_with_work_makes_a_request_wait() -> None:
     world = world_of(PIXELS_ON_BOTH, [0.5, 0.2], [1.0, 0.8])
-    sim = KernelSimulator(world.params, world.catalog, world.episode)
+    sim = KernelSimulator(world)
     sim.step(fetch(world, 0, 0, 2))  # the prompt arrives at 0.3, cpu works until 1.2
     requests = expect_requests(view_of(world, sim.state), bps=1e6)
     on_cpu = requests.unit == CPU
@@ -128,7 +128,7 @@ def test_fewer_bytes_of_the_same_look_dominate() -> None:
     slower = world_of([(0, VDEC, 0.04), (1, VDEC, 0.05)], [0.5, 0.4], [1.0, 1.0])
     assert gone("dominated_representation", slower) == []  # on a fast link the bytes do not make up for it
     larger = world_of(options, [0.5, 0.4], [1.0, 1.0])
-    larger = World(larger.params, larger.catalog._replace(memory_bytes=np.array([1.0, 2.0])), larger.episode)
+    larger = larger._replace(catalog=larger.catalog._replace(memory_bytes=np.array([1.0, 2.0])))
     assert gone("dominated_representation", larger) == []
 
 
@@ -144,7 +144,7 @@ def test_a_prompt_goes_that_is_late_where_pixels_are_sooner() -> None:
 
 def test_what_will_hardly_be_played_goes() -> None:
     world = world_of([(0, VDEC, 0.05)], [0.5, 0.2], [1.0, 1.0], chunks=(4, 4), watch_s=(4.0, 4.0))
-    view = view_of(world, KernelSimulator(world.params, world.catalog, world.episode).state)
+    view = view_of(world, KernelSimulator(world).state)
     view.catalog.retention[:2, :5] = [1.0, 0.06, 0.049, 0.04, 0.0]
     assert removed_of("negligible_stall", view, 1e6) == [(1, 2, 0), (1, 3, 0)]  # the current video's stay
     view = PlanningView(**{**vars(view), "law": PATIENT._replace(leave_p=0.2)})  # 0.8 x 0.06 is less as well
@@ -154,14 +154,14 @@ def test_what_will_hardly_be_played_goes() -> None:
 def test_pixels_of_a_video_are_asked_for_in_order_but_not_prompts() -> None:
     world = world_of([(0, VDEC, 0.05), (1, NPU, 0.5)], [0.5, 0.2], [1.0, 0.8])
     assert gone("canonical_order", world) == [(0, 1, 0), (0, 2, 0), (1, 1, 0)]
-    only_prompts = World(world.params._replace(option_usable=np.array([0, 1], np.uint8)), world.catalog, world.episode)
+    only_prompts = world._replace(params=world.params._replace(option_usable=np.array([0, 1], np.uint8)))
     assert gone("canonical_order", only_prompts) == []
 
 
 def test_an_earlier_chunk_without_pixels_holds_back_no_later_one() -> None:
     """What an earlier rule removed cannot come first."""
     world = world_of([(0, VDEC, 0.05), (1, NPU, 0.5)], [0.5, 0.2], [1.0, 0.8])
-    view = view_of(world, KernelSimulator(world.params, world.catalog, world.episode).state)
+    view = view_of(world, KernelSimulator(world).state)
     requests = expect_requests(view, 1e6)
     kept = ~((requests.slot == 0) & (requests.lookahead == 0) & ~requests.is_prompt)
     requests = Requests(*[column[kept] for column in requests])
@@ -172,7 +172,7 @@ def test_an_earlier_chunk_without_pixels_holds_back_no_later_one() -> None:
 
 def test_rules_apply_one_after_the_other_and_say_what_they_removed() -> None:
     world = world_of(PIXELS_ON_BOTH, [0.5, 0.2], [1.0, 0.8])
-    view = view_of(world, KernelSimulator(world.params, world.catalog, world.episode).state)
+    view = view_of(world, KernelSimulator(world).state)
     everything = expect_requests(view, 1e6)
     requests, removed = prune(view, RULES, 1e6)
     assert list(removed) == [rule.name for rule in RULES]
@@ -205,33 +205,31 @@ def test_who_starves_can_always_ask_for_the_chunk(kwargs: dict) -> None:
 # --- against exhaustive search ----------------------------------------------------------------------------------------
 
 
-def worth(world: World, state: Record) -> float:
+def worth(world: Sim, state: Record) -> float:
     return reward_terms(world.params, BLANK, totals_of(state), np.zeros(len(REWARD_TERMS)))
 
 
-def optimum(world: World, rules: tuple[Rule, ...] = (), bounded: bool = True) -> tuple[float, int]:
+def optimum(world: Sim, rules: tuple[Rule, ...] = (), bounded: bool = True) -> tuple[float, int]:
     """The best return over all sequences of the actions that the rules leave, and how many states it took."""
-    params, catalog, episode = world.params, world.catalog, world.episode
-    sim = KernelSimulator(params, catalog, episode)
-    best, nodes, stack = -math.inf, 0, [sim.state.copy()]
+    best, nodes, stack = -math.inf, 0, [KernelSimulator(world).state.copy()]
     while stack:
         state = stack.pop()
         now = worth(world, state)
         if state.terminated or state.truncated:
             best = max(best, now)
             continue
-        if bounded and now + most_return(params, catalog, episode, state, math.inf) <= best:
+        if bounded and now + most_return(world, state, math.inf) <= best:
             continue
         nodes += 1
         requests, _ = prune(view_of(world, state), rules, float(estimate_bps(state, MOMENT)))
         for action in [WAIT, *requests.action[::-1].tolist()]:
             after = state.copy()
-            transition(params, catalog, episode, after, action)
+            transition(world, after, action)
             stack.append(after)
     return best, nodes
 
 
-def random_world(seed: int) -> World:
+def random_world(seed: int) -> Sim:
     """One or two videos of two to four chunks; pixels and prompts that may share the cpu, a link that changes."""
     rng = np.random.default_rng(seed)
     pool = [(0, CPU), (0, VDEC), (1, VDEC), (1, CPU), (2, CPU), (2, NPU)]
@@ -254,7 +252,7 @@ def random_world(seed: int) -> World:
         wait_s=rng.choice([0.5, 2.0]),
     )
     chunk_bytes = world.catalog.chunk_bytes * rng.uniform(0.5, 1.5, world.catalog.chunk_bytes.shape)
-    return World(world.params, world.catalog._replace(chunk_bytes=chunk_bytes), world.episode)
+    return world._replace(catalog=world.catalog._replace(chunk_bytes=chunk_bytes))
 
 
 FASTER_THAN_EXPECTED = (167, 175, 263, 470)
@@ -286,8 +284,8 @@ def test_an_unsafe_rule_is_found_out() -> None:
 def test_the_bound_leaves_the_optimum_and_saves_most_of_the_search() -> None:
     for seed in (0, 2, 4):
         world = random_world(seed)
-        short = World(world.params._replace(wait_s=2.0), world.catalog, world.episode._replace(max_wall_s=3.5))
-        single = World(short.params, short.catalog, short.episode._replace(leaves=np.ones_like(short.episode.leaves)))
+        short = Sim(world.params._replace(wait_s=2.0), world.catalog, world.episode._replace(max_wall_s=3.5))
+        single = short._replace(episode=short.episode._replace(leaves=np.ones_like(short.episode.leaves)))
         whole, every = optimum(single, bounded=False)
         best, nodes = optimum(single)
         assert best == pytest.approx(whole, abs=1e-9)
@@ -297,10 +295,10 @@ def test_the_bound_leaves_the_optimum_and_saves_most_of_the_search() -> None:
 
 @settings(max_examples=60)
 @given(play=plays())
-def test_nothing_earns_more_than_the_bound(play: tuple[World, list[Pick]]) -> None:
+def test_nothing_earns_more_than_the_bound(play: tuple[Sim, list[Pick]]) -> None:
     """From every moment of whatever is played, to every later one."""
     world, picks = play
-    sim = KernelSimulator(world.params, world.catalog, world.episode)
+    sim = KernelSimulator(world)
     states = [sim.state.copy()]
     for number in range(40):
         if sim.state.terminated or sim.state.truncated:
@@ -310,7 +308,7 @@ def test_nothing_earns_more_than_the_bound(play: tuple[World, list[Pick]]) -> No
     for i, early in enumerate(states):
         for late in states[i:]:
             for horizon_s in (late.time_s - early.time_s, math.inf):
-                most = most_return(world.params, world.catalog, world.episode, early, horizon_s)
+                most = most_return(world, early, horizon_s)
                 assert worth(world, late) - worth(world, early) <= most + 1e-9
 
 
@@ -318,9 +316,9 @@ def test_the_bound_by_hand() -> None:
     world = world_of([(0, VDEC, 0.05), (1, NPU, 0.5)], [0.5, 0.2], [1.0, 0.8], chunks=(3, 2), watch_s=(2.5, 1.0))
 
     def most(state: Record, horizon_s: float = math.inf) -> float:
-        return most_return(world.params, world.catalog, world.episode, state, horizon_s)
+        return most_return(world, state, horizon_s)
 
-    sim = KernelSimulator(world.params, world.catalog, world.episode)
+    sim = KernelSimulator(world)
     assert most(sim.state) == pytest.approx(3.5)
     assert most(sim.state, 2.0) == pytest.approx(2.0)
     sim.step(fetch(world, 0, 0, 1))  # a prompt: its quality is settled
@@ -330,8 +328,8 @@ def test_the_bound_by_hand() -> None:
         sim.step(WAIT)
     sim.step(WAIT)
     assert most(sim.state) == pytest.approx(3.3 - sim.state.quality)
-    leaving = World(world.params, world.catalog, world.episode._replace(leaves=np.array([1, 0], np.uint8)))
+    leaving = world._replace(episode=world.episode._replace(leaves=np.array([1, 0], np.uint8)))
     sim.reset()
-    assert most_return(leaving.params, leaving.catalog, leaving.episode, sim.state, math.inf) == pytest.approx(2.5)
+    assert most_return(leaving, sim.state, math.inf) == pytest.approx(2.5)
     useless = world.params._replace(option_usable=np.array([0, 1], np.uint8))
     assert most_return(useless, world.catalog, world.episode, sim.state, math.inf) == pytest.approx(0.8 * 3.5)

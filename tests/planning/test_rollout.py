@@ -8,7 +8,7 @@ import pytest
 
 from agents.studies.rollout_evolution import to_policy
 from ppgym.core.actions import WAIT
-from ppgym.core.episodes import view_episode
+from ppgym.core.episodes import view_sim
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.core.state import ABSENT, LOOKAHEAD, NO_ENTRY, RING, SLOTS
 from ppgym.env import PromptPreamEnv
@@ -48,14 +48,10 @@ POLICY = RolloutPolicy(
 
 def values_of(env: PromptPreamEnv, lookahead: int, policy: RolloutPolicy = POLICY) -> tuple[int, np.ndarray]:
     values = np.full(len(env.action_masks()), -np.inf)
-    episode = view_episode(env._episodes, env.world.links, 0)
-    world = env.world
     chosen = value_actions(
-        world.params,
-        world.catalog,
-        episode,
+        view_sim(env._sims, 0),
         env._states[0],
-        world.law.leave_p,
+        env.world.law.leave_p,
         policy,
         lookahead,
         np.zeros((PAD, SLOTS)),
@@ -211,9 +207,8 @@ def test_to_choose_alone_is_to_choose_the_highest_value(kwargs: dict[str, Any]) 
     requests, rng = 0, np.random.default_rng(0)
     for env in situations(kwargs, 300):
         policy = to_policy(rng.random(4 * len(RolloutKnobs._fields)))
-        world, pad = env.world, np.zeros((PAD, SLOTS))
-        episode = view_episode(env._episodes, world.links, 0)
-        chosen = choose_action(world.params, world.catalog, episode, env._states[0], world.law.leave_p, policy, pad)
+        sim, pad = view_sim(env._sims, 0), np.zeros((PAD, SLOTS))
+        chosen = choose_action(sim, env._states[0], env.world.law.leave_p, policy, pad)
         expected, values = values_of(env, 0, policy)
         assert chosen == expected
         assert values[chosen] == values.max()

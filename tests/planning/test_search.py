@@ -9,9 +9,9 @@ import pytest
 
 from ppgym.core.actions import WAIT, legal_mask
 from ppgym.core.dynamics import transition
-from ppgym.core.episodes import view_episode
+from ppgym.core.episodes import view_sim
 from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS, reward_terms, totals_of
-from ppgym.core.state import DECODED, DECODING, LOOKAHEAD, QUEUED, RING, SLOTS, Episode, Record
+from ppgym.core.state import DECODED, DECODING, LOOKAHEAD, QUEUED, RING, SLOTS, Episode, Record, Sim
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.belief import Futures, SessionWorth, believe_worth, sample_futures
 from ppgym.planning.planner import Plan, Planner, PlannerKnobs
@@ -77,12 +77,10 @@ class SlowSearch:
     low: float = math.inf
     high: float = -math.inf
 
-    def values(self, episode: Episode, state: Record) -> tuple[int, np.ndarray]:
+    def values(self, sim: Sim, state: Record) -> tuple[int, np.ndarray]:
         values = np.full(len(self.view.action_mask), -np.inf)
         chosen = value_actions(
-            self.view.params,
-            self.futures.catalog,
-            episode,
+            sim,
             state,
             self.view.law.leave_p,
             self.policy,
@@ -93,8 +91,7 @@ class SlowSearch:
         return chosen, values
 
     def simulate(self, future: int, root_edge: int) -> float:
-        params, catalog = self.view.params, self.futures.catalog
-        episode = view_episode(self.futures.episodes, self.futures.links, future)
+        sim = view_sim(self.futures.sims, future)
         state = self.futures.states[future].copy()
         end_s = state.time_s + KNOBS.horizon_s
         rewards: list[float] = []
@@ -104,16 +101,16 @@ class SlowSearch:
         action = edge.action
         while True:
             before, time_s, video = totals_of(state), float(state.time_s), int(state.video)
-            transition(params, catalog, episode, state, action)
+            transition(sim, state, action)
             if node is not None:
                 path.append((edge, len(rewards)))
                 edge.elapsed_s += state.time_s - time_s
-            reward = reward_terms(params, before, totals_of(state), np.zeros(len(REWARD_TERMS)))
-            factor = self.factor(episode, state)
+            reward = reward_terms(sim.params, before, totals_of(state), np.zeros(len(REWARD_TERMS)))
+            factor = self.factor(sim.episode, state)
             rewards.append(factor * reward)
             if state.terminated or state.time_s >= end_s:
                 break
-            action, values = self.values(episode, state)
+            action, values = self.values(sim, state)
             if node is None:
                 continue
             swipes = min(int(state.video) - video, BRANCHES - 1)
@@ -122,7 +119,7 @@ class SlowSearch:
                 edge = self.select(node)
                 if edge is not node.edges[0]:
                     legal = np.zeros(len(self.view.action_mask), np.int8)
-                    legal_mask(params, catalog, episode, state, legal)
+                    legal_mask(sim, state, legal)
                     if not legal[edge.action]:
                         node = None
                     else:
@@ -131,7 +128,7 @@ class SlowSearch:
                 others = sorted(np.flatnonzero(values > -np.inf), key=lambda a: (-values[a], a))
                 actions = [action, *[int(a) for a in others if a != action]][: self.width]
                 edge.children[swipes] = Node([Edge(a, float(values[a])) for a in actions])
-        last = 0.0 if state.terminated else factor * self.at_hand(episode, state)
+        last = 0.0 if state.terminated else factor * self.at_hand(sim.episode, state)
         for edge, first in path:
             edge.visits += 1
             edge.total += sum(rewards[first:]) + last
@@ -167,7 +164,7 @@ class SlowSearch:
 
     def at_hand(self, episode: Episode, state: Record) -> float:
         """The chunks received at the horizon: those that will play at a share of their quality, others as waste."""
-        params, catalog, worth, comes = self.view.params, self.futures.catalog, 0.0, True
+        params, catalog, worth, comes = self.view.params, self.futures.sims.catalog, 0.0, True
         for video in range(int(state.video), min(int(state.video) + SLOTS, len(episode.playlist))):
             first = int(state.playhead) if video == state.video else 0
             for chunk in range(first, min(first + RING, int(catalog.n_chunks[episode.playlist[video]]))):
@@ -187,7 +184,7 @@ def both(view: PlanningView, seed: int, rounds: int, policy: RolloutPolicy) -> t
     futures = sample_futures(view, FUTURES, np.random.default_rng(seed), 30.0)
     scratch = new_scratch(len(view.action_mask), KNOBS.depth)
     scratch.values[:] = -np.inf
-    world = (view.params, futures.catalog, futures.links, futures.episodes, futures.states, view.law.leave_p)
+    world = (*futures, view.law.leave_p)
     worth = believe_worth(view, KNOBS.horizon_s)
     chosen = prior_values(*world, policy, scratch)
     legal = np.flatnonzero(scratch.values > -np.inf)
@@ -289,7 +286,7 @@ def test_the_prior_sees_every_look_ahead() -> None:
         futures = sample_futures(view, 2, np.random.default_rng(0), 10.0)
         scratch = new_scratch(len(view.action_mask), 1)
         scratch.values[:] = -np.inf
-        world = (view.params, futures.catalog, futures.links, futures.episodes, futures.states, view.law.leave_p)
+        world = (*futures, view.law.leave_p)
         chosen = prior_values(*world, POLICY, scratch)
         assert view.action_mask[chosen]
         seen = scratch.values > -np.inf

@@ -59,12 +59,12 @@ def search_small_world() -> Tree:
     options = [(0, VDEC, 0.02), (1, VDEC, 0.02), (2, CPU, 0.9), (2, NPU, 0.4)]
     world = world_of(options, [0.5, 1.2, 0.1], [0.75, 1.85, 1.2], chunks=(4, 3), watch_s=(3.5, 3.0))
     world.catalog.retention[:, 1:] *= np.array([[0.8, 0.7, 0.6, 0.5], [0.9, 0.5, 0.4, 0.0]])
-    sim = KernelSimulator(world.params, world.catalog, world.episode)
+    sim = KernelSimulator(world)
     for action in (1, 2):
         sim.step(action)
     view = view_of(world, sim.state, EpisodeLaw(0.1, np.inf, np.inf, 0.2, 1e9, 0.0))
     futures = sample_futures(view, FUTURES, np.random.default_rng(3), 20.0)
-    given = (view.params, futures.catalog, futures.links, futures.episodes, futures.states, view.law.leave_p)
+    given = (*futures, view.law.leave_p)
     worth = believe_worth(view, KNOBS.horizon_s)
     scratch = new_scratch(len(view.action_mask), KNOBS.depth)
     scratch.values[:] = -np.inf

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ppgym.benchmark.bound.relaxation import Relaxation, Views, relax, watch
-from ppgym.core.episodes import view_episode
+from ppgym.core.episodes import view_sim
 from ppgym.core.jit import njit
-from ppgym.core.state import F8, I4, CatalogArrays, Episode, Params
+from ppgym.core.state import F8, I4, Params, Sim
 from ppgym.env import PromptPreamEnv
 
 ITERATIONS = 250  # on the prices; any prices give a bound, better ones a tighter one
@@ -29,7 +29,7 @@ class Solution(NamedTuple):
     share: F8  # [N, O] mean of the options chosen in the later iterations
 
 
-def bound(params: Params, catalog: CatalogArrays, episode: Episode) -> float:
+def bound(sim: Sim) -> float:
     r"""A number that no policy's return in this episode exceeds.
 
     **Notation.** The hidden draw fixes the chunks c = 0 .. N - 1 that the viewer plays in this order if they never give
@@ -96,14 +96,12 @@ def bound(params: Params, catalog: CatalogArrays, episode: Episode) -> float:
     each other, and the last millionth of a bit, as one.
 
     Args:
-        params: The scenario's constants; weights must not be negative.
-        catalog: The catalog.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
 
     Returns:
         The bound.
     """
-    return solve(params, catalog, episode).bound
+    return solve(sim).bound
 
 
 def episode_bound(env: PromptPreamEnv) -> float:
@@ -115,22 +113,21 @@ def episode_bound(env: PromptPreamEnv) -> float:
     Returns:
         The bound.
     """
-    return bound(env.world.params, env.world.catalog, view_episode(env.get_state().episode, env.world.links, 0))
+    return bound(view_sim(env.world.sims(env.get_state().episode), 0))
 
 
-def solve(params: Params, catalog: CatalogArrays, episode: Episode) -> Solution:
+def solve(sim: Sim) -> Solution:
     """The bound with what else its computation tells; see `bound`.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
 
     Returns:
         The solution.
     """
-    views = watch(params, catalog, episode)
-    relaxed = relax(params, episode, views)
+    params, episode = sim.params, sim.episode
+    views = watch(sim)
+    relaxed = relax(sim, views)
     least, price, share = lower(relaxed, price_scale(params, views), ITERATIONS)
     reachable = np.isfinite(episode.patience_s) | (views.before_s < episode.max_wall_s)
     most = np.maximum(views.value[reachable].max(axis=1), 0.0).sum()

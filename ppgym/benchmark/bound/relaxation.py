@@ -11,7 +11,7 @@ import numpy as np
 from ppgym.core.dynamics import transfer_end
 from ppgym.core.jit import njit
 from ppgym.core.qoe import MBIT_PER_BYTE
-from ppgym.core.state import CHUNK_S, F8, I4, SIMULTANEOUS_S, UNITS, CatalogArrays, Episode, Params
+from ppgym.core.state import CHUNK_S, F8, I4, SIMULTANEOUS_S, UNITS, Sim
 
 STALL_STEP_S = 0.02  # narrowest cell of cumulative stall ...
 STALL_GROWTH = 0.015  # ... and its width as a share of the stall
@@ -46,17 +46,16 @@ class Relaxation(NamedTuple):
     abandon: float  # cost of leaving a video out of impatience; inf where patience has no end
 
 
-def watch(params: Params, catalog: CatalogArrays, episode: Episode) -> Views:
+def watch(sim: Sim) -> Views:
     """The chunks that the viewer will play, and what each option of them takes and gives.
 
     Args:
-        params: The scenario's constants.
-        catalog: The catalog.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
 
     Returns:
         The chunks of all videos up to the one after which the viewer leaves.
     """
+    params, episode = sim.params, sim.episode
     last = int(np.argmax(episode.leaves)) if episode.leaves.any() else len(episode.leaves) - 1
     counts = np.maximum(np.ceil((episode.watch_s[: last + 1] - SIMULTANEOUS_S) / CHUNK_S), 1.0).astype(np.int32)
     video = np.repeat(np.arange(last + 1, dtype=np.int32), counts)
@@ -65,8 +64,8 @@ def watch(params: Params, catalog: CatalogArrays, episode: Episode) -> Views:
     index = episode.playlist[video]
     representation, unit = params.option_representation, params.option_unit
     usable = params.option_usable.astype(np.bool_)
-    mbit = catalog.chunk_bytes[index, chunk][:, representation] * MBIT_PER_BYTE
-    quality = catalog.quality[index, chunk][:, representation]
+    mbit = sim.catalog.chunk_bytes[index, chunk][:, representation] * MBIT_PER_BYTE
+    quality = sim.catalog.quality[index, chunk][:, representation]
     least_s = np.where(usable, params.option_decode_s, 0.0) * params.contention[:, 1:].min(axis=1)[unit]
     decode_s = least_s * episode.jitter[video, chunk][:, None]
     value = params.weight_quality * quality * play_s[:, None]
@@ -83,17 +82,17 @@ def watch(params: Params, catalog: CatalogArrays, episode: Episode) -> Views:
     )
 
 
-def relax(params: Params, episode: Episode, views: Views) -> Relaxation:
+def relax(sim: Sim, views: Views) -> Relaxation:
     """Write the relaxed problem down.
 
     Args:
-        params: The scenario's constants.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         views: The chunks to play.
 
     Returns:
         The problem; the link's Mbit are counted in seconds of its mean rate.
     """
+    params, episode = sim.params, sim.episode
     count, options = views.value.shape
     leeway_s = (count + 1) * LEEWAY_S
     stall_s = stall_cells(episode.max_wall_s)
@@ -103,10 +102,10 @@ def relax(params: Params, episode: Episode, views: Views) -> Relaxation:
 
     usable = params.option_usable.astype(np.bool_)
     mbps = params.link_efficiency * 1e-6 * np.diff(episode.link_bits) / np.diff(episode.link_time_s)
-    idle_s = most_idle_s(params, episode, mbps, views.mbit[:, usable].min())
-    toll_mbps = link_toll(params, episode, views, mbps, idle_s)
+    idle_s = most_idle_s(sim, mbps, views.mbit[:, usable].min())
+    toll_mbps = link_toll(sim, views, mbps, idle_s)
     least_decode_s = np.minimum.accumulate(views.decode_s.min(axis=1))
-    carry(params, episode, mbps, idle_s, toll_mbps, begin_s - least_decode_s[:, None], room[LINK])
+    carry(sim, mbps, idle_s, toll_mbps, begin_s - least_decode_s[:, None], room[LINK])
     mean_mbps = float(mbps @ np.diff(episode.link_time_s) / episode.link_time_s[-1])
     room[LINK] /= mean_mbps
     weight[LINK] = (views.mbit + toll_mbps * params.rtt_s) / mean_mbps
@@ -116,7 +115,7 @@ def relax(params: Params, episode: Episode, views: Views) -> Relaxation:
         if served.any():
             work, jobs = 1 + unit, 1 + UNITS + unit
             least_bytes = views.mbit[:, served].min() / MBIT_PER_BYTE
-            free_s = np.maximum(begin_s - transfer_end(params, episode, params.rtt_s, least_bytes), 0.0)
+            free_s = np.maximum(begin_s - transfer_end(sim, params.rtt_s, least_bytes), 0.0)
             shortest_s = views.decode_s[:, served].min(axis=1)
             weight[work][:, served] = views.decode_s[:, served]
             room[work] = free_s
@@ -124,7 +123,7 @@ def relax(params: Params, episode: Episode, views: Views) -> Relaxation:
             count_jobs(shortest_s, free_s, room[jobs])
             room[jobs] *= shortest_s.mean()
 
-    arrival_s = np.array([transfer_end(params, episode, params.rtt_s, m / MBIT_PER_BYTE) for m in views.mbit[0]])
+    arrival_s = np.array([transfer_end(sim, params.rtt_s, m / MBIT_PER_BYTE) for m in views.mbit[0]])
     return Relaxation(
         views=views,
         weight=weight,
@@ -152,29 +151,27 @@ def stall_cells(limit_s: float) -> F8:
     return np.array([*edges[:-1], limit_s])
 
 
-def most_idle_s(params: Params, episode: Episode, mbps: F8, least_mbit: float) -> F8:
+def most_idle_s(sim: Sim, mbps: F8, least_mbit: float) -> F8:
     """Seconds of each interval of the trace that RTTs of fetched chunks may fill, with one transfer at a time.
 
     Args:
-        params: The scenario's constants.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         mbps: [T] payload rates.
         least_mbit: The smallest chunk.
 
     Returns:
         [T] cap.
     """
-    seconds = np.diff(episode.link_time_s)
+    seconds = np.diff(sim.episode.link_time_s)
     rtts = np.floor(1.0 + mbps * seconds / least_mbit + LEEWAY_S)
-    return np.minimum(seconds, rtts * params.rtt_s + LEEWAY_S)
+    return np.minimum(seconds, rtts * sim.params.rtt_s + LEEWAY_S)
 
 
-def link_toll(params: Params, episode: Episode, views: Views, mbps: F8, idle_s: F8) -> float:
+def link_toll(sim: Sim, views: Views, mbps: F8, idle_s: F8) -> float:
     """What an RTT costs the link: the rate under which intervals have room for all RTTs of the session.
 
     Args:
-        params: The scenario's constants.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         views: The chunks to play.
         mbps: [T] payload rates.
         idle_s: [T] cap.
@@ -182,35 +179,36 @@ def link_toll(params: Params, episode: Episode, views: Views, mbps: F8, idle_s: 
     Returns:
         rho in Mbit/s; 0 where several transfers may be open, since one may then flow in the RTT of another.
     """
-    if params.parallel_downloads > 1:
+    episode = sim.episode
+    if sim.params.parallel_downloads > 1:
         return 0.0
     content_s = views.before_s[-1] + views.play_s[-1]
     place_s = (episode.link_offset_s + np.arange(0.0, content_s + 1.0, 0.25)) % episode.link_time_s[-1]
     seen = np.searchsorted(episode.link_time_s, place_s, side="right") - 1
     order = seen[np.argsort(mbps[seen])]
     idle_share = np.cumsum(idle_s[order] / np.diff(episode.link_time_s)[order]) / len(order)
-    enough = np.searchsorted(idle_share, len(views.video) * params.rtt_s / content_s)
+    enough = np.searchsorted(idle_share, len(views.video) * sim.params.rtt_s / content_s)
     return float(mbps[order[min(enough, len(order) - 1)]])
 
 
 @njit
-def carry(params: Params, episode: Episode, mbps: F8, idle_s: F8, toll_mbps: float, until_s: F8, mbit: F8) -> None:
+def carry(sim: Sim, mbps: F8, idle_s: F8, toll_mbps: float, until_s: F8, mbit: F8) -> None:
     """Room of the link.
 
     Args:
-        params: The scenario's constants.
-        episode: The hidden draw.
+        sim: What is constant, and the hidden draw.
         mbps: [T] r_i.
         idle_s: [T] cap_i.
         toll_mbps: rho.
         until_s: [N, G] tau, rising along G.
         mbit: Output [N, G].
     """
+    episode = sim.episode
     times = episode.link_time_s
-    start_s = params.rtt_s
+    start_s = sim.params.rtt_s
     first_lap_s = np.floor((episode.link_offset_s + start_s) / times[-1]) * times[-1] - episode.link_offset_s
     for c in range(until_s.shape[0]):
-        i, lap_s, since_s, before = 0, first_lap_s, start_s, toll_mbps * params.rtt_s
+        i, lap_s, since_s, before = 0, first_lap_s, start_s, toll_mbps * sim.params.rtt_s
         for j in range(until_s.shape[1]):
             while lap_s + times[i + 1] < until_s[c, j]:
                 whole_s = max(lap_s + times[i + 1] - since_s, 0.0)

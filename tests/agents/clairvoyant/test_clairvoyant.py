@@ -29,12 +29,13 @@ from ppgym.core.state import (
     EventLog,
     Params,
     Record,
+    Sim,
     new_states,
 )
 from ppgym.env import PromptPreamEnv
 from tests.core.kernel import KernelSimulator
 from tests.core.naive import NaiveLink
-from tests.core.worlds import Pick, World, plays, worlds
+from tests.core.worlds import Pick, plays, worlds
 
 MAX_STEPS = 300
 BLANK = new_states(1)[0]
@@ -50,18 +51,18 @@ STANDARD = (
 )
 
 
-def bound_of(world: World) -> float:
-    return bound(world.params, world.catalog, world.episode)
+def bound_of(world: Sim) -> float:
+    return bound(world)
 
 
-def worth(world: World, state: Record) -> float:
+def worth(world: Sim, state: Record) -> float:
     return reward_terms(world.params, totals_of(BLANK), totals_of(state), np.zeros(len(REWARD_TERMS)))
 
 
-def best_of_all(world: World, most_nodes: int) -> float | None:
+def best_of_all(world: Sim, most_nodes: int) -> float | None:
     """The optimum by branch and bound over all sequences of legal actions; None where there are too many."""
-    sim = KernelSimulator(world.params, world.catalog, world.episode)
-    views = watch(world.params, world.catalog, world.episode)
+    sim = KernelSimulator(world)
+    views = watch(world)
     most_quality = float((views.quality.max(axis=1) * views.play_s).sum())
     best, nodes, stack = -math.inf, 0, [sim.state.copy()]
     while stack:
@@ -76,15 +77,15 @@ def best_of_all(world: World, most_nodes: int) -> float | None:
             sim.state = state
             for action in sim.legal_actions():
                 after = state.copy()
-                transition(world.params, world.catalog, world.episode, after, action, NO_LOG)
+                transition(world, after, action, NO_LOG)
                 stack.append(after)
     return best
 
 
-def small_world(seed: int) -> World:
+def small_world(seed: int) -> Sim:
     """A world of two videos and three chunks, with the weights of the default scenario."""
     rng = np.random.default_rng(seed)
-    return World(
+    return Sim(
         Params(
             rtt_s=0.1,
             link_efficiency=1.0,
@@ -127,9 +128,9 @@ def small_world(seed: int) -> World:
     )
 
 
-def first_legal(world: World) -> float:
+def first_legal(world: Sim) -> float:
     """The return of always fetching the first legal chunk by its last option."""
-    sim = KernelSimulator(world.params, world.catalog, world.episode)
+    sim = KernelSimulator(world)
     while not (sim.state.terminated or sim.state.truncated):
         legal = [a for a in sim.legal_actions() if a <= sim.n_options]
         sim.step(legal[-1])
@@ -137,7 +138,7 @@ def first_legal(world: World) -> float:
 
 
 @some.composite
-def tiny_worlds(draw: DrawFn) -> World:
+def tiny_worlds(draw: DrawFn) -> Sim:
     """Worlds of a few chunks, of which every schedule can be tried."""
     world = draw(worlds())
     videos = draw(some.integers(1, 2))
@@ -147,7 +148,7 @@ def tiny_worlds(draw: DrawFn) -> World:
     usable = world.params.option_usable[:options].copy()
     decode_s = np.where(np.isinf(world.params.option_decode_s[:options]), 1.0, world.params.option_decode_s[:options])
     usable[0] = 1
-    return World(
+    return Sim(
         world.params._replace(
             wait_s=2.0,
             charge_thinking_s=0.0,
@@ -169,7 +170,7 @@ def tiny_worlds(draw: DrawFn) -> World:
 
 @settings(max_examples=40)
 @given(world=tiny_worlds())
-def test_the_bound_is_above_the_optimum_of_small_worlds(world: World) -> None:
+def test_the_bound_is_above_the_optimum_of_small_worlds(world: Sim) -> None:
     optimum = best_of_all(world, most_nodes=1500)
     assume(optimum is not None)
     assert optimum is not None and bound_of(world) >= optimum
@@ -177,9 +178,9 @@ def test_the_bound_is_above_the_optimum_of_small_worlds(world: World) -> None:
 
 @settings(max_examples=40)
 @given(play=plays())
-def test_the_bound_is_above_whatever_is_played(play: tuple[World, list[Pick]]) -> None:
+def test_the_bound_is_above_whatever_is_played(play: tuple[Sim, list[Pick]]) -> None:
     world, picks = play
-    sim = KernelSimulator(world.params, world.catalog, world.episode)
+    sim = KernelSimulator(world)
     for number in range(MAX_STEPS):
         if sim.state.terminated or sim.state.truncated:
             most = bound_of(world)
@@ -191,11 +192,11 @@ def test_the_bound_is_above_whatever_is_played(play: tuple[World, list[Pick]]) -
 
 @settings(max_examples=40)
 @given(world=worlds())
-def test_the_schedule_found_is_legal_gives_what_it_promises_and_stays_below_the_bound(world: World) -> None:
-    solution = solve(world.params, world.catalog, world.episode)
-    actions, value = find_schedule(world.params, world.catalog, world.episode, solution, budget=3000)
+def test_the_schedule_found_is_legal_gives_what_it_promises_and_stays_below_the_bound(world: Sim) -> None:
+    solution = solve(world)
+    actions, value = find_schedule(world, solution, budget=3000)
     assert bound_of(world) == solution.bound >= value
-    sim = KernelSimulator(world.params, world.catalog, world.episode)
+    sim = KernelSimulator(world)
     for action in actions:
         assert not sim.state.terminated and not sim.state.truncated
         assert not sim.step(int(action))["invalid_action"]
@@ -205,9 +206,9 @@ def test_the_schedule_found_is_legal_gives_what_it_promises_and_stays_below_the_
 
 @settings(max_examples=30)
 @given(world=worlds())
-def test_a_plan_played_on_from_its_change_goes_as_one_played_from_the_start(world: World) -> None:
-    views = watch(world.params, world.catalog, world.episode)
-    search, track = prepare(world.params, world.catalog, world.episode, views, open_limit=1)
+def test_a_plan_played_on_from_its_change_goes_as_one_played_from_the_start(world: Sim) -> None:
+    views = watch(world)
+    search, track = prepare(world, views, open_limit=1)
     usable = np.flatnonzero(world.params.option_usable).astype(np.int32)
     plan = Plan(views.video.copy(), views.chunk.copy(), np.full(len(views.video), usable[0], np.int32))
     rng, nothing = np.random.default_rng(0), np.zeros(0, np.int64)
@@ -221,9 +222,9 @@ def test_a_plan_played_on_from_its_change_goes_as_one_played_from_the_start(worl
 
 @settings(max_examples=40)
 @given(world=worlds())
-def test_every_draft_can_be_played(world: World) -> None:
-    solution = solve(world.params, world.catalog, world.episode)
-    for plan in drafts(world.params, world.episode, solution):
+def test_every_draft_can_be_played(world: Sim) -> None:
+    solution = solve(world)
+    for plan in drafts(world, solution):
         assert (world.params.option_usable[plan.option[plan.option != DROPPED]] == 1).all()
 
 
@@ -236,15 +237,15 @@ def test_what_the_relaxed_problem_leaves_takes_the_first_usable_option() -> None
 @pytest.mark.parametrize("seed", range(6))
 def test_the_schedule_found_is_the_optimum_of_small_worlds(seed: int) -> None:
     world = small_world(seed)
-    params, catalog, episode = world.params, world.catalog, world.episode
-    impatient = World(params._replace(weight_abandon=0.5), catalog, episode._replace(patience_s=0.7))
-    costly = World(params._replace(weight_waste=0.0, weight_download=0.5), catalog, episode)
-    crowded = World(params._replace(contention=np.array([[1, 1, 1.5, 2, 2]] * UNITS)), catalog, episode)
-    cut_short = World(params, catalog, episode._replace(max_wall_s=2.5))
+    params, catalog, episode = world
+    impatient = Sim(params._replace(weight_abandon=0.5), catalog, episode._replace(patience_s=0.7))
+    costly = Sim(params._replace(weight_waste=0.0, weight_download=0.5), catalog, episode)
+    crowded = Sim(params._replace(contention=np.array([[1, 1, 1.5, 2, 2]] * UNITS)), catalog, episode)
+    cut_short = Sim(params, catalog, episode._replace(max_wall_s=2.5))
     for case in (world, impatient, costly, crowded, cut_short):
         optimum = best_of_all(case, most_nodes=20_000)
-        solution = solve(case.params, case.catalog, case.episode)
-        _, value = find_schedule(case.params, case.catalog, case.episode, solution, budget=50_000)
+        solution = solve(case)
+        _, value = find_schedule(case, solution, budget=50_000)
         assert optimum is not None and solution.bound >= optimum
         assert value == pytest.approx(optimum, abs=1e-9)
 
@@ -257,14 +258,14 @@ def test_the_bound_is_tight_where_nothing_is_scarce() -> None:
     startup_s = NaiveLink(params, episode).time_to_carry(0.1, float(world.catalog.chunk_bytes[0, 0, 0]))
     startup_s += 0.1 * episode.jitter[0, 0]
     exact = 0.75 - 1.85 * startup_s
-    assert exact < bound(params, world.catalog, episode) < exact + 1.85 * 0.03
+    assert exact < bound(Sim(params, world.catalog, episode)) < exact + 1.85 * 0.03
 
 
 @settings(max_examples=50)
 @given(world=worlds(), prices=some.lists(some.floats(0, 3), min_size=1, max_size=7))
-def test_any_prices_give_a_bound(world: World, prices: list[float]) -> None:
-    views = watch(world.params, world.catalog, world.episode)
-    relaxed = relax(world.params, world.episode, views)
+def test_any_prices_give_a_bound(world: Sim, prices: list[float]) -> None:
+    views = watch(world)
+    relaxed = relax(world, views)
     count = len(views.video)
     price = np.sort(np.resize(prices, (RESOURCES, count)), axis=1)[:, ::-1].copy()
     value = dual(relaxed, price, np.empty_like(price), np.empty(count, np.int32))
@@ -285,10 +286,11 @@ def test_jobs_are_counted_shortest_first(shortest_s: list[float], free_s: list[f
 
 
 @given(world=worlds())
-def test_room_of_the_link_is_what_it_carries(world: World) -> None:
+def test_room_of_the_link_is_what_it_carries(world: Sim) -> None:
     params = world.params._replace(parallel_downloads=2)
     link = NaiveLink(params, world.episode)
-    relaxed = relax(params, world.episode, watch(params, world.catalog, world.episode))
+    roomy = world._replace(params=params)
+    relaxed = relax(roomy, watch(roomy))
     leeway_s = 1e-8 * (len(relaxed.views.video) + 1)
     least_s = relaxed.views.decode_s[0].min()
     mean_mbps = link.bytes_between(0.0, link.edges[-1]) * 8e-6 / link.edges[-1]

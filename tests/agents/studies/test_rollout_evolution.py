@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from agents.studies.rollout_evolution import RANGES, Arena, to_genes, to_policy
-from ppgym.core.episodes import view_episode
+from ppgym.core.episodes import view_sim
 from ppgym.core.state import SLOTS
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.rollout import PAD, RolloutKnobs, RolloutPolicy, value_actions
@@ -28,11 +28,8 @@ def test_an_arena_plays_what_the_environment_plays() -> None:
         while not ended:
             view = env.planning_view()
             values = np.full(len(view.action_mask), -np.inf)
-            episode = view_episode(env._episodes, env.world.links, 0)
             action = value_actions(
-                env.world.params,
-                env.world.catalog,
-                episode,
+                view_sim(env._sims, 0),
                 env._states[0],
                 env.world.law.leave_p,
                 RolloutPolicy(),
