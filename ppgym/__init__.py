@@ -8,9 +8,10 @@ import gymnasium
 from ppgym.core.state import Episode
 from ppgym.planning_view import PlanningView
 from ppgym.world.devices import DeviceProfile
+from ppgym.world.ladders import Representation
 from ppgym.world.networks import NetworkTrace
 from ppgym.world.scenario import QoEWeights, Scenario, make_world, sample_episode
-from ppgym.world.videos import Catalog, Representation, Video
+from ppgym.world.videos import Catalog, Video
 from ppgym.world.viewers import RetentionCurve, ViewerProfile
 
 __version__ = "0.1.0"

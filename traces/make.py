@@ -12,9 +12,10 @@ import numpy as np
 
 from ppgym.files import write_text
 from ppgym.world.devices import DecodeRow, DeviceProfile
+from ppgym.world.ladders import default_ladder
 from ppgym.world.networks import NETWORKS, generate_trace
 from ppgym.world.videos import SCHEMA as CATALOG_SCHEMA
-from ppgym.world.videos import default_ladder, generate_feed_videos
+from ppgym.world.videos import generate_feed_videos
 from ppgym.world.viewers import SCHEMA as VIEWER_SCHEMA
 
 # split: seeds of its traces, the same for every network; their starts are picked so that the class means of every

@@ -1,6 +1,6 @@
 """Measured ladders: what each representation of a clip takes and gives, with one's own generator.
 
-The table that `measure_ladder` makes takes the place of the published one (`ppgym.world.videos.load_ladder`). What a
+The table that `measure_ladder` makes takes the place of the published one (`ppgym.world.ladders.load_ladder`). What a
 representation is worth is its *H.264-equivalent bitrate*: the rate at which H.264 reaches the same SSIM on the same
 clip.
 """
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ppgym.codec.bitstream import PromptChunk
 from ppgym.codec.metrics import lpips, psnr_db, ssim
 from ppgym.codec.pixel import CHUNK_S, ENCODERS, decode_pixels, encode_at_crf, encode_chunks, fit_frames
-from ppgym.world.videos import LADDER_SCHEMA, PIXEL_BPS, PROMPT_RANKS
+from ppgym.world.ladders import PIXEL_BPS, PROMPT_RANKS, SCHEMA
 
 U1 = npt.NDArray[np.uint8]
 
@@ -190,7 +190,7 @@ def measure_ladder(
         report: Called with a line on each representation.
 
     Returns:
-        The table, as `ppgym.world.videos.load_ladder` reads it from JSON. Seconds are medians over the chunks.
+        The table, as `ppgym.world.ladders.load_ladder` reads it from JSON. Seconds are medians over the chunks.
 
     Raises:
         ValueError: Not such frames.
@@ -246,7 +246,7 @@ def measure_ladder(
         encode_s = (time.perf_counter() - start) / len(coded)
         rows.append(row("prompt", rank, encode_s, coded, lambda data: generator.decode(PromptChunk.from_bytes(data))))
     return {
-        "schema": LADDER_SCHEMA,
+        "schema": SCHEMA,
         "provenance": f"measured: {command}; {platform.machine()}, PyAV {av.__version__}, {time.strftime('%Y-%m-%d')}",
         "clip": {
             "name": clip,

@@ -38,8 +38,8 @@ from ppgym.mmgc.policies import Action
 from ppgym.mmgc.session import MMGCPlayer
 from ppgym.planning_view import PlanningView, make_view
 from ppgym.world.devices import DecodeRow, DeviceProfile
+from ppgym.world.ladders import default_ladder
 from ppgym.world.scenario import QOE_PRESETS, Scenario, World, make_options
-from ppgym.world.videos import default_ladder
 
 WAIT_MS = 500.0  # the sleep that stands for WAIT, as in the official policies
 LEAST_FLOW_MS = 0.5  # a delay of the round trip alone, in whole ms, hides a flow shorter than this

@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from ppgym.core.state import UNIT_NAMES, UNITS
 from ppgym.files import check_keys, check_number, check_text, data_root, read_json, suggest, write_text
+from ppgym.world.ladders import CODECS, Representation
 from ppgym.world.this_machine import find_profile
-from ppgym.world.videos import CODECS, Representation
 
 F8 = npt.NDArray[np.float64]
 
@@ -44,7 +44,7 @@ class DecodeRow:
     """Decode time of one codec on one compute unit.
 
     Attributes:
-        codec: One of `ppgym.world.videos.CODECS`; every bitrate and every rank of it takes the same time.
+        codec: One of `ppgym.world.ladders.CODECS`; every bitrate and every rank of it takes the same time.
         unit: One of `ppgym.core.state.UNIT_NAMES`.
         seconds: To decode one chunk of 1 s at the reference below, above 0.
         provenance: "measured", "published", "derived" or "assumption".

@@ -18,8 +18,9 @@ from ppgym.core.observation import Features, make_features
 from ppgym.core.state import MAX_TRANSFERS, MAX_VIDEOS, UNIT_NAMES, UNITS, CatalogArrays, Episode, Params
 from ppgym.files import suggest
 from ppgym.world.devices import AUTO, DEVICES, DeviceProfile
+from ppgym.world.ladders import Representation
 from ppgym.world.networks import NETWORKS, SPLITS, load_traces
-from ppgym.world.videos import Catalog, Representation, load_catalog
+from ppgym.world.videos import Catalog, load_catalog
 from ppgym.world.viewers import VIEWERS, RetentionCurve, ViewerProfile
 
 DEFAULT_SCENARIO = "low/snapdragon-8-elite/typical"
@@ -132,8 +133,7 @@ class Scenario:
             unless `viewers` is given.
         videos: Folder of real videos in the MMGC 2022 layout; the shipped, generated ones where None.
         viewers: Folder of real retention curves, one for each of `videos`; those of `viewer` where None.
-        ladder: A measured ladder, one of `ppgym.world.videos.ladder_names` or the path of a table that
-            `python -m ppgym.codec ladder` wrote; the published ladder where None.
+        ladder: Path of a measured ladder, which `python -m ppgym.codec ladder` wrote; the published ladder where None.
         n_videos: Videos of a feed, 1 to 20; fewer where the catalog has fewer.
         bandwidth_scale: Factor on the rates of the network's traces.
         rtt_s: From a request to its first byte.

@@ -20,7 +20,7 @@ from ppgym.codec import commands
 from ppgym.codec.__main__ import main
 from ppgym.codec.bitstream import PpvFile, write_ppv
 from ppgym.codec.pixel import read_clip, write_mp4
-from ppgym.world.videos import load_ladder
+from ppgym.world.ladders import load_ladder
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import ppgym  # noqa: F401  (registers the environment)
+from ppgym.world.ladders import default_ladder, load_ladder
 from ppgym.world.scenario import Scenario, make_world
-from ppgym.world.videos import default_ladder, load_catalog, load_ladder
+from ppgym.world.videos import load_catalog
 from tests.codec.fakes import IDENTITY, FakeGenerator, fake_inversion, moving_clip
 
 pytest.importorskip("av")
@@ -170,7 +171,7 @@ def test_an_assumptions_knob_does_not_turn_measurements(path: Path) -> None:
 
 
 def test_a_ladder_that_is_not_there_is_named() -> None:
-    with pytest.raises(FileNotFoundError, match="no ladder and no file 'tinny'"):
+    with pytest.raises(FileNotFoundError, match="tinny: no such file"):
         load_ladder("tinny")
 
 

@@ -27,9 +27,9 @@ from ppgym.codec.generator import BUNDLE, SD_TURBO_UNET, Generator, load_generat
 from ppgym.codec.profiler import Request, best_pass, chunk_seconds, machine_profile, make_profile, spread
 from ppgym.codec.timing import Stage, Stopwatch, make_pass, repeat, resize, slowdowns, time_passes
 from ppgym.world.devices import DeviceProfile
+from ppgym.world.ladders import default_ladder
 from ppgym.world.scenario import Scenario, make_world
 from ppgym.world.this_machine import Machine
-from ppgym.world.videos import default_ladder
 
 REQUEST = Request(("cpu",), "tiny", 64)
 MACHINE = Machine("Some CPU", 4, 16, "Some GPU", "1.2")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ppgym.core.state import UNIT_NAMES
 from ppgym.world.devices import DEVICES, PROVENANCES, DecodeRow, DeviceProfile
-from ppgym.world.videos import CODECS, Representation, default_ladder
+from ppgym.world.ladders import CODECS, Representation, default_ladder
 
 LOW, PROMPT, TOP_PROMPT = default_ladder()[0], default_ladder()[3], default_ladder()[5]
 

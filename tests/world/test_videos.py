@@ -9,8 +9,9 @@ import pytest
 
 from ppgym.core.state import CatalogArrays
 from ppgym.files import data_root
+from ppgym.world.ladders import Representation, default_ladder
 from ppgym.world.networks import SPLITS
-from ppgym.world.videos import Catalog, Representation, Video, default_ladder, generate_feed_videos, load_catalog
+from ppgym.world.videos import Catalog, Video, generate_feed_videos, load_catalog
 from ppgym.world.viewers import RetentionCurve
 
 NOMINAL = np.array([[93750.0, 150000.0, 231250.0]])  # bytes of a second at 750, 1200 and 1850 kbit/s
