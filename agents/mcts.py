@@ -12,28 +12,28 @@ import numpy as np
 from agents.base import Heuristic, Mask
 from ppgym.core.state import LOOKAHEAD, NO_ENTRY, SLOTS
 from ppgym.files import suggest
-from ppgym.planning.bandwidth_calibration import Hindsight
+from ppgym.planning.bandwidth_calibration import BandwidthCalibration
 from ppgym.planning.explain import Explanation, explain
-from ppgym.planning.planner import Plan, Planner, PlannerKnobs
+from ppgym.planning.planner import Plan, Planner, PlannerParameters
 from ppgym.planning.pruning import DEFAULT_RULES, RULES
 from ppgym.planning_view import PlanningView
 
 if TYPE_CHECKING:
     from agents.learned.student import StudentAgent
 
-# With a student's opinion, which is a better one
-PRIOR_KNOBS = {"root_actions": 4, "advantage_sd": 0.2, "fast_advantage_sd": 0.2}
+# With a student's values as the prior, which are better than the rollout policy's
+STUDENT_PRIOR = {"root_actions": 4, "advantage_sd": 0.2, "fast_advantage_sd": 0.2}
 NO_TIME = 1e-3  # share of a prompt's decode seconds that a planner sees that has no model of them
 
 
-def read_knobs(fields: dict[str, Any]) -> PlannerKnobs:
-    """Knobs of the planner, from keywords or JSON.
+def read_parameters(fields: dict[str, Any]) -> PlannerParameters:
+    """Parameters of the planner, from keywords or JSON.
 
     Args:
-        fields: Fields of `PlannerKnobs`; those that are records in their turn may be dictionaries, at every depth.
+        fields: Fields of `PlannerParameters`; those that are records in their turn may be dictionaries, at every depth.
 
     Returns:
-        The knobs.
+        The parameters.
 
     Raises:
         ValueError: An unknown field, with the nearest known ones.
@@ -47,12 +47,12 @@ def read_knobs(fields: dict[str, Any]) -> PlannerKnobs:
                 raise ValueError(f"{name}: unknown field {key!r}; {suggest(key, default._fields)}")
         return default._replace(**{key: read(getattr(default, key), value, key) for key, value in given.items()})
 
-    knobs: PlannerKnobs = read(PlannerKnobs(), fields, "mcts")
-    return knobs
+    parameters: PlannerParameters = read(PlannerParameters(), fields, "mcts")
+    return parameters
 
 
 def load_student(env: gymnasium.Env[Any, Any], prior: str) -> "StudentAgent":
-    """The agent whose opinion begins a search, imported here so that the planner alone needs no deep-learning library.
+    """The agent whose values are the prior of a search; imported here, since it alone needs a deep-learning library.
 
     Args:
         env: The environment that it is asked about.
@@ -70,7 +70,8 @@ class MCTSAgent(Heuristic):
     """Plans every decision by simulating sampled futures; see `ppgym.planning.planner.Planner`.
 
     It knows the planning view alone: manifests, retention curves, `leave_p`, the device profile, the past throughputs.
-    Of an episode's earlier views it keeps by what factor its transfers came otherwise than foreseen (`hindsight.py`).
+    Of earlier views of an episode it keeps the factor by which its predictions of transfers were wrong
+    (`ppgym.planning.bandwidth_calibration`).
     The paper (PromptPream, arXiv 2602.09484) names the parts, a tree search with pruning over codecs and orders with
     network and compute decided together; how they are built is ppgym's own.
     """
@@ -83,17 +84,16 @@ class MCTSAgent(Heuristic):
         simulations: int = 384,
         time_budget_ms: float | None = None,
         pruning: bool | list[str] = True,
-        threads: int = 1,
         prompts: bool = True,
         compute_model: bool = True,
         in_order: bool = False,
         one_unit: bool = False,
         belief: bool = True,
-        hindsight: bool = True,
+        bandwidth_calibration: bool = True,
         waste_weight: float = 1.0,
         stall_weight: float = 1.0,
         prior: str | None = None,
-        **knobs: Any,
+        **parameters: Any,
     ) -> None:
         """Make the agent.
 
@@ -103,22 +103,21 @@ class MCTSAgent(Heuristic):
             simulations: Budget of a decision.
             time_budget_ms: Milliseconds after which a decision stops early; with it decisions depend on the clock.
             pruning: True for the default rules, False for none, or the names of those to apply.
-            threads: Trees that are searched side by side.
             prompts: Ablation: False leaves prompts out.
             compute_model: Ablation: False takes decoding of prompts for instantaneous in planning.
             in_order: Ablation: True requests chunks in the order of the feed, a video complete before the next.
             one_unit: Ablation: True decodes each representation on its fastest unit alone.
-            belief: Ablation: False plans for one future, of mean bandwidth and mean watch times, without hindsight.
-            hindsight: Ablation: False takes throughputs as they are. Set it to False, too, where the agent is not asked
-                at every decision of an episode, in order.
+            belief: Ablation: False plans for one future, of mean bandwidth and mean watch times, without calibration.
+            bandwidth_calibration: False takes throughputs as they are. It must be False where the agent does not make
+                every decision of an episode, in order.
             waste_weight: Factor on the weight of waste in planning.
             stall_weight: Factor on the weight of stalls in planning.
-            prior: "student" begins each search with what the planner's student thinks of the actions, a path with what
-                the weights there do, None with the rollout policy's opinion.
-            **knobs: Fields of `PlannerKnobs`; those that are records in their turn may be JSON objects.
+            prior: Whose values of the actions are the prior of each search: "student" for the shipped student, a path
+                for a student with the weights there, None for the rollout policy.
+            **parameters: Fields of `PlannerParameters`; those that are records in their turn may be JSON objects.
 
         Raises:
-            ValueError: A budget or number of threads below 1, an unknown rule or knob, or a negative weight.
+            ValueError: A budget below 1, an unknown rule or parameter, or a negative weight.
         """
         super().__init__(env, seed=seed)
         for name, weight in (("waste_weight", waste_weight), ("stall_weight", stall_weight)):
@@ -140,22 +139,21 @@ class MCTSAgent(Heuristic):
             time_budget_ms=time_budget_ms,
             rules=[rule for rule in RULES if rule.name in chosen],
             seed=0 if seed is None else seed,
-            believes=belief,
-            threads=threads,
-            knobs=read_knobs(knobs if prior is None else PRIOR_KNOBS | knobs),
+            belief=belief,
+            parameters=read_parameters(parameters if prior is None else STUDENT_PRIOR | parameters),
         )
-        self.hindsight = Hindsight() if hindsight and belief else None
+        self.calibration = BandwidthCalibration() if bandwidth_calibration and belief else None
         self.last_plan: Plan | None = None
         self.student = None if prior is None else load_student(env, prior)
 
     def decide(self, view: PlanningView, mask: Mask) -> int:
         """Plan; see `Heuristic.decide`."""
         seen = self._ablate(replace(view, action_mask=np.asarray(mask, np.int8)))
-        if self.hindsight is not None:
-            seen = self.hindsight.correct(seen)
+        if self.calibration is not None:
+            seen = self.calibration.calibrate(seen)
         self.last_plan = self.planner.plan(seen, None if self.student is None else self.student.opinion(seen))
-        if self.hindsight is not None:
-            self.hindsight.foresee(seen, self.last_plan.futures)
+        if self.calibration is not None:
+            self.calibration.remember(seen, self.last_plan.futures)
         return self.last_plan.action
 
     def _ablate(self, view: PlanningView) -> PlanningView:
@@ -198,4 +196,4 @@ class MCTSAgent(Heuristic):
         """
         if self.last_plan is None:
             raise RuntimeError("explain: expected a decision before; call predict first")
-        return explain(self.last_plan, self.planner.knobs.rollout)
+        return explain(self.last_plan)

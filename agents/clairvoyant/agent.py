@@ -1,7 +1,7 @@
-"""The clairvoyant: it reads the true Episode, bounds what any policy can get and plays the best schedule it finds.
+"""The clairvoyant: it reads the hidden episode and plays the best schedule that it finds.
 
-This is the one agent that may see what is hidden. It measures the others and is not ranked with them. Its figures are
-kept in the user's cache, so that a benchmark pays for an episode once.
+No other agent may read what is hidden. The clairvoyant shows how much return others leave; it is not ranked. Its
+figures are kept in the user's cache: a benchmark computes each episode once.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ from ppgym.core.state import Sim
 from ppgym.env import PromptPreamEnv
 from ppgym.files import read_json, write_text
 
-ALGORITHM = 1  # to be raised with every change of the bound, the search or the kernel that changes a figure
-BUDGET = 5_000_000  # decisions that a search may simulate: one to two seconds
+ALGORITHM = 1  # version; raise it with every change of the bound, the search or the kernel that changes a figure
+BUDGET = 5_000_000  # decisions that a search may simulate; takes one to two seconds
 
 
 class Figures(NamedTuple):
-    """What full knowledge says of an episode."""
+    """Bound and schedule of an episode."""
 
     bound: float  # no policy's return exceeds it
     value: float  # return of the best schedule found
@@ -79,7 +79,7 @@ class Clairvoyant:
             Action, and the actions that remain.
 
         Raises:
-            ValueError: The episode has gone on without its plan.
+            ValueError: The episode did not follow its plan.
         """
         if state is None or np.any(episode_start):
             if self.env.planning_view().time_s > 0.0:
@@ -88,23 +88,6 @@ class Clairvoyant:
         if not state:
             raise ValueError("state: expected actions that remain, got none; was another action played?")
         return state[0], state[1:]
-
-
-def clairvoyant_figures(
-    env: PromptPreamEnv, *, budget: int = BUDGET, cache: str | Path | None = None
-) -> tuple[float, float]:
-    """How good a policy can be in the current episode of an environment.
-
-    Args:
-        env: The environment, reset.
-        budget: Decisions that the search may simulate.
-        cache: Folder of the figures; the user's where None.
-
-    Returns:
-        (bound that no return exceeds, return of the best schedule found).
-    """
-    found = figures(env, budget=budget, cache=cache)
-    return found.bound, found.value
 
 
 def figures(env: PromptPreamEnv, *, budget: int = BUDGET, cache: str | Path | None = None) -> Figures:
@@ -136,7 +119,7 @@ def figures(env: PromptPreamEnv, *, budget: int = BUDGET, cache: str | Path | No
 
 
 def episode_key(sim: Sim, budget: int) -> str:
-    """Hash of all that figures depend on.
+    """Hash of everything that the figures depend on.
 
     Args:
         sim: What is constant, and the hidden draw.

@@ -1,7 +1,7 @@
-"""The search for a good schedule with full knowledge of an episode.
+"""The search for a good schedule with full knowledge of an episode, by simulated annealing.
 
-A plan says in which order chunks are fetched and by which options; the kernel plays it. The best of many drafts is
-improved by simulated annealing. All of this reads the hidden draw, so only the clairvoyant may use it.
+A plan gives the order in which chunks are fetched and the option of each; the kernel plays it. Annealing improves the
+best initial plan. All of this reads the hidden draw: only the clairvoyant may use it.
 """
 
 from typing import NamedTuple
@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from agents.clairvoyant.initial_plans import DROPPED, Plan, drafts
+from agents.clairvoyant.initial_plans import DROPPED, DownloadPlan, initial_plans
 from ppgym.benchmark.bound.bound import Solution
-from ppgym.benchmark.bound.relaxation import Views
+from ppgym.benchmark.bound.relaxation import WatchedChunks
 from ppgym.core.actions import WAIT, first_chunk, fits_in_memory
 from ppgym.core.dynamics import reset_state, transition
 from ppgym.core.jit import njit
@@ -28,34 +28,34 @@ from ppgym.core.state import (
     new_states,
 )
 
-WINDOW = 24  # places of a plan of which one may be taken out of turn, while the first is not legal
-
-HOT, COLD = 1.0, 0.03  # first and last temperature, as shares of the gap to the bound per chunk
-LEAST_GAP = 1e-6  # per chunk; below it a plan is as good as optimal
-FOCUS = 0.5  # share of trials that begin at a chunk that stalled or lacks quality ...
-BACK = 4.0  # ... or so many chunks before it, on average
-SHIFT = 5.0  # mean distance in the plan of a move or an exchange
-LEAST_LOSS = 1e-3  # of a chunk, so that each has a chance
+WINDOW = 24  # places of a plan that are searched for a legal request
+FIRST_TEMPERATURE, LAST_TEMPERATURE = 1.0, 0.03  # as shares of the gap to the bound per chunk
+MIN_GAP = 1e-6  # per chunk; below it a plan counts as optimal
+LOSS_SHARE = 0.5  # of the trials start at a chunk drawn by its loss ...
+MEAN_STEPS_BACK = 4.0  # ... or this many chunks before it, on average
+MEAN_SHIFT = 5.0  # distance in the plan of a move or an exchange
+MIN_LOSS = 1e-3  # of a chunk, so that each can be drawn
 
 Actions = npt.NDArray[np.int64]
 
 
-class Search(NamedTuple):
-    """What stays the same while plans are tried."""
+class Problem(NamedTuple):
+    """What all plans of an episode share."""
 
     sim: Sim
-    value: F8  # [N, O] of each chunk in the order of playing, as in `bound.Views`
-    turn: I4  # [V + 1, C + 1] place of (video, chunk) in that order; N past its end
-    rest: F8  # [N + 1] most that chunks from one on can still be worth
-    open_limit: int  # transfers that the plan keeps open
+    value: F8  # [N, O] of each chunk in the order of playing, as in `WatchedChunks`
+    play_order: I4  # [V + 1, C + 1] place of (video, chunk) in that order; N past its end
+    max_value: F8  # [N + 1] upper bound on the value of all chunks from this one on
+    max_transfers: int  # open at a time
 
 
-class Track(NamedTuple):
-    """How a plan went, so that a change of its later part need not be played from the start."""
+class Checkpoints(NamedTuple):
+    """States along a plan that was played, so that a plan with a changed later part is played from the change on."""
 
+    requests: I4  # [1] number of requests of that plan
     states: np.ndarray  # [N + 1] of STATE_DTYPE: before each request; the first is the start of the episode
-    begun: I4  # [N + 1] place in the plan before which all was requested by then
-    seen: I4  # [N + 1] last place in the plan that had mattered by then; -1 at the start
+    first_open: I4  # [N + 1] all places of the plan before this one were requested by then
+    last_read: I4  # [N + 1] last place of the plan that was read by then; -1 at the start
     stalled_s: F8  # [N] stall of the session up to the beginning of each chunk, in the order of playing
     scratch: np.ndarray  # [1] of STATE_DTYPE
 
@@ -74,107 +74,107 @@ def find_schedule(sim: Sim, solution: Solution, budget: int) -> tuple[Actions, f
     limits = sorted({1, sim.params.parallel_downloads})
     found = []
     for limit in limits:
-        search, track = prepare(sim, solution.relaxed.views, limit)
-        found.append(improve(search, track, solution, budget // len(limits)))
+        problem, checkpoints = prepare(sim, solution.relaxed.chunks, limit)
+        found.append(improve(problem, checkpoints, solution, budget // len(limits)))
     return max(found, key=lambda one: one[1])
 
 
-def prepare(sim: Sim, views: Views, open_limit: int) -> tuple[Search, Track]:
-    """What trying plans needs.
+def prepare(sim: Sim, chunks: WatchedChunks, max_transfers: int) -> tuple[Problem, Checkpoints]:
+    """Set up the problem and the memory for checkpoints.
 
     Args:
         sim: What is constant, and the hidden draw.
-        views: The chunks to play.
-        open_limit: Transfers that plans keep open.
+        chunks: The chunks to play.
+        max_transfers: Transfers that plans keep open at a time.
 
     Returns:
-        (what stays the same, a track at the start of the episode).
+        The problem, and checkpoints at the start of the episode.
     """
-    count = len(views.video)
-    turn = np.full((len(sim.episode.playlist) + 1, sim.catalog.chunk_bytes.shape[1] + 1), count, np.int32)
-    turn[views.video, views.chunk] = np.arange(count)
-    worth = np.maximum(views.value.max(axis=1), 0.0)
-    rest = np.append(np.cumsum(worth[::-1])[::-1], 0.0)
-    track = Track(
+    count = len(chunks.video)
+    play_order = np.full((len(sim.episode.playlist) + 1, sim.catalog.chunk_bytes.shape[1] + 1), count, np.int32)
+    play_order[chunks.video, chunks.chunk] = np.arange(count)
+    best_value = np.maximum(chunks.value.max(axis=1), 0.0)
+    max_value = np.append(np.cumsum(best_value[::-1])[::-1], 0.0)
+    checkpoints = Checkpoints(
+        requests=np.ones(1, np.int32),
         states=new_states(count + 1),
-        begun=np.zeros(count + 1, np.int32),
-        seen=np.full(count + 1, -1, np.int32),
+        first_open=np.zeros(count + 1, np.int32),
+        last_read=np.full(count + 1, -1, np.int32),
         stalled_s=np.zeros(count),
         scratch=new_states(1),
     )
-    reset_state(sim, track.states[0])
-    return Search(sim, views.value, turn, rest, open_limit), track
+    reset_state(sim, checkpoints.states[0])
+    return Problem(sim, chunks.value, play_order, max_value, max_transfers), checkpoints
 
 
-def improve(search: Search, track: Track, solution: Solution, budget: int) -> tuple[Actions, float]:
-    """Anneal the best draft.
+def improve(problem: Problem, checkpoints: Checkpoints, solution: Solution, budget: int) -> tuple[Actions, float]:
+    """Anneal the best initial plan.
 
     Args:
-        search: What stays the same.
-        track: Scratch.
+        problem: What all plans share.
+        checkpoints: Scratch.
         solution: Of the relaxed problem.
         budget: Decisions that may be simulated.
 
     Returns:
         (actions, their return).
     """
-    sim = search.sim
-    nothing: Actions = np.zeros(0, np.int64)
-    plans = list(drafts(sim, solution))
-    values = [play(search, plan, track, 0, 1, -np.inf, False, nothing)[0] for plan in plans]
+    sim = problem.sim
+    no_actions: Actions = np.zeros(0, np.int64)
+    plans = list(initial_plans(sim, solution))
+    values = [play(problem, plan, checkpoints, 0, -np.inf, False, no_actions)[0] for plan in plans]
     plan = plans[int(np.argmax(values))]
 
-    gap = (solution.bound - max(values)) / len(search.value)
-    if gap > LEAST_GAP:
+    gap = (solution.bound - max(values)) / len(problem.value)
+    if gap > MIN_GAP:
         choices = np.flatnonzero(sim.params.option_usable).astype(np.int32)
-        if np.isfinite(sim.episode.patience_s) or (search.value.max(axis=1) < 0.0).any():
+        if np.isfinite(sim.episode.patience_s) or (problem.value.max(axis=1) < 0.0).any():
             choices = np.append(choices, np.int32(DROPPED))
-        anneal(search, plan, track, choices, HOT * gap, COLD * gap, budget, np.random.Generator(np.random.PCG64(0)))
+        temperatures = FIRST_TEMPERATURE * gap, LAST_TEMPERATURE * gap
+        anneal(problem, plan, checkpoints, choices, temperatures, budget, np.random.Generator(np.random.PCG64(0)))
 
-    decisions = play(search, plan, track, 0, 1, -np.inf, False, nothing)[2]
+    decisions = play(problem, plan, checkpoints, 0, -np.inf, False, no_actions)[1]
     actions = np.zeros(decisions, np.int64)
-    value = play(search, plan, track, 0, 1, -np.inf, False, actions)[0]
+    value = play(problem, plan, checkpoints, 0, -np.inf, False, actions)[0]
     return actions, value
 
 
 @njit
 def play(
-    search: Search,
-    plan: Plan,
-    track: Track,
+    problem: Problem,
+    plan: DownloadPlan,
+    checkpoints: Checkpoints,
     changed: int,
-    requests: int,
-    least: float,
+    threshold: float,
     recording: bool,
     actions: Actions,
-) -> tuple[float, int, int]:
+) -> tuple[float, int]:
     """Play a plan: whenever a transfer may open, request its first chunk that is legal, else wait.
 
     Args:
-        search: What stays the same.
+        problem: What all plans share.
         plan: The plan.
-        track: How the plan that was recorded last went; overwritten when `recording`.
-        changed: First place in which the plan differs from that one.
-        requests: Requests of that one, 1 when there is none: then it is played from the start.
-        least: A plan that cannot exceed this is given up.
-        recording: Whether to write the track.
+        checkpoints: Of the last plan that was played with `recording`; overwritten when `recording`.
+        changed: First place in which the plan differs from that one; 0 plays it from the start.
+        threshold: The play stops as soon as its return cannot exceed this.
+        recording: Whether to write checkpoints.
         actions: Output: as many of the actions as it holds, from where the play began.
 
     Returns:
-        (return, the sum of the rewards, or -inf where given up; requests; decisions simulated).
+        The return, -inf where the play stopped early, and the number of decisions simulated.
     """
-    sim, turn = search.sim, search.turn
-    low, high = 0, requests - 1  # the last request that the change cannot have touched
+    sim, play_order = problem.sim, problem.play_order
+    low, high = 0, checkpoints.requests[0] - 1  # find the last request before which the change was not read
     while low < high:
         middle = (low + high + 1) // 2
-        if track.seen[middle] < changed:
+        if checkpoints.last_read[middle] < changed:
             low = middle
         else:
             high = middle - 1
     request = low
-    track.scratch[0] = track.states[request]
-    state = track.scratch[0]
-    begun, seen = track.begun[request], track.seen[request]
+    checkpoints.scratch[0] = checkpoints.states[request]
+    state = checkpoints.scratch[0]
+    first_open, last_read = checkpoints.first_open[request], checkpoints.last_read[request]
 
     decisions = 0
     terms = np.empty(len(REWARD_TERMS))
@@ -182,36 +182,38 @@ def play(
     total = reward_terms(sim.params, start, totals_of(state), terms)
     while not (state.terminated or state.truncated):
         action = WAIT
-        if state.transfers < search.open_limit:
-            begun = skip_requested(state, plan, begun)
-            place, action = next_request(sim, state, plan, begun)
+        if state.transfers < problem.max_transfers:
+            first_open = skip_requested(state, plan, first_open)
+            place, action = next_request(sim, state, plan, first_open)
             if action != WAIT:
                 if recording and request > 0:
-                    track.states[request] = state
-                    track.begun[request] = begun
-                    track.seen[request] = max(seen, begun - 1)
+                    checkpoints.states[request] = state
+                    checkpoints.first_open[request] = first_open
+                    checkpoints.last_read[request] = max(last_read, first_open - 1)
                 request += 1
-            seen = max(seen, place)
+            last_read = max(last_read, place)
         if decisions < actions.shape[0]:
             actions[decisions] = action
-        before, before_chunks = totals_of(state), begun_chunks(state, turn)
+        before, before_chunks = totals_of(state), begun_chunks(state, play_order)
         transition(sim, state, action)
         total += reward_terms(sim.params, before, totals_of(state), terms)
         decisions += 1
-        chunks = begun_chunks(state, turn)
+        chunks = begun_chunks(state, play_order)
         if recording:
-            track.stalled_s[before_chunks:chunks] = state.rebuffer_s
-        most = total + search.rest[chunks]
+            checkpoints.stalled_s[before_chunks:chunks] = state.rebuffer_s
+        bound = total + problem.max_value[chunks]
         if state.playing:
-            most += sim.params.weight_quality * state.begun_quality * (state.playback_end_s - state.time_s)
-        if most <= least:
-            return -np.inf, request, decisions
-    return total, request, decisions
+            bound += sim.params.weight_quality * state.begun_quality * (state.playback_end_s - state.time_s)
+        if bound <= threshold:
+            return -np.inf, decisions
+    if recording:
+        checkpoints.requests[0] = request
+    return total, decisions
 
 
 @njit
-def skip_requested(state: Record, plan: Plan, place: int) -> int:
-    """The first place of a plan, from one on, whose chunk is still to be requested.
+def skip_requested(state: Record, plan: DownloadPlan, place: int) -> int:
+    """The first place of a plan, from a given one on, whose chunk is still to be requested.
 
     Args:
         state: Record of `STATE_DTYPE`.
@@ -219,7 +221,7 @@ def skip_requested(state: Record, plan: Plan, place: int) -> int:
         place: Where to begin.
 
     Returns:
-        Place, N when there is none.
+        Place; N when there is none.
     """
     while place < plan.video.shape[0] and not is_wanted(state, plan, place):
         place += 1
@@ -227,8 +229,8 @@ def skip_requested(state: Record, plan: Plan, place: int) -> int:
 
 
 @njit
-def is_wanted(state: Record, plan: Plan, place: int) -> bool:
-    """Whether a place of a plan holds a chunk to fetch that was not requested and has not been passed.
+def is_wanted(state: Record, plan: DownloadPlan, place: int) -> bool:
+    """Whether a place of a plan holds a chunk to fetch that is not yet requested and not yet due.
 
     Args:
         state: Record of `STATE_DTYPE`.
@@ -247,7 +249,7 @@ def is_wanted(state: Record, plan: Plan, place: int) -> bool:
 
 
 @njit
-def next_request(sim: Sim, state: Record, plan: Plan, begin: int) -> tuple[int, int]:
+def next_request(sim: Sim, state: Record, plan: DownloadPlan, begin: int) -> tuple[int, int]:
     """The first legal request of a plan within `WINDOW` places.
 
     Args:
@@ -257,7 +259,7 @@ def next_request(sim: Sim, state: Record, plan: Plan, begin: int) -> tuple[int, 
         begin: Place to begin at.
 
     Returns:
-        (its place, its action); (the last place looked at, `WAIT`) when none is legal.
+        Its place and its action; the last place read and `WAIT` when none is legal.
     """
     options = sim.params.option_unit.shape[0]
     end = min(begin + WINDOW, plan.video.shape[0])
@@ -277,102 +279,101 @@ def next_request(sim: Sim, state: Record, plan: Plan, begin: int) -> tuple[int, 
 
 
 @njit
-def begun_chunks(state: Record, turn: I4) -> int:
+def begun_chunks(state: Record, play_order: I4) -> int:
     """The place, in the order of playing, of the next chunk to begin.
 
     Args:
         state: Record of `STATE_DTYPE`.
-        turn: [V + 1, C + 1] as in `Search`.
+        play_order: [V + 1, C + 1] as in `Problem`.
 
     Returns:
         0 .. N.
     """
-    place: int = turn[state.video, state.playhead] + state.playing
+    place: int = play_order[state.video, state.playhead] + state.playing
     return place
 
 
 @njit
 def anneal(
-    search: Search,
-    plan: Plan,
-    track: Track,
+    problem: Problem,
+    plan: DownloadPlan,
+    checkpoints: Checkpoints,
     choices: I4,
-    hot: float,
-    cold: float,
+    temperatures: tuple[float, float],
     budget: int,
     rng: np.random.Generator,
 ) -> None:
     """Improve a plan by simulated annealing: change options, move downloads, exchange options.
 
-    Trials begin where the plan loses: at chunks that stalled or lack quality, or a little before them.
+    Half of the trials start where the plan loses return: at chunks that stalled or lack quality, or shortly before.
 
     Args:
-        search: What stays the same.
+        problem: What all plans share.
         plan: The plan; becomes the best one found.
-        track: Scratch.
-        choices: Options to try, `DROPPED` perhaps among them.
-        hot: First temperature, in return.
-        cold: Last temperature.
+        checkpoints: Scratch.
+        choices: Options to try; may include `DROPPED`.
+        temperatures: The first and the last one, in units of the return.
         budget: Decisions that may be simulated.
         rng: Source of randomness.
     """
     count = plan.video.shape[0]
-    now = Plan(plan.video.copy(), plan.chunk.copy(), plan.option.copy())
-    trial = Plan(plan.video.copy(), plan.chunk.copy(), plan.option.copy())
-    losses, place_of, nothing = np.empty(count), np.empty(count, np.int32), np.empty(0, np.int64)
-    value, requests, spent = play(search, now, track, 0, 1, -np.inf, True, nothing)
+    now = DownloadPlan(plan.video.copy(), plan.chunk.copy(), plan.option.copy())
+    trial = DownloadPlan(plan.video.copy(), plan.chunk.copy(), plan.option.copy())
+    losses, place_of, no_actions = np.empty(count), np.empty(count, np.int32), np.empty(0, np.int64)
+    value, spent = play(problem, now, checkpoints, 0, -np.inf, True, no_actions)
     best = value
-    find_losses(search, now, track, losses, place_of)
+    find_losses(problem, now, checkpoints, losses, place_of)
+    first, last = temperatures
     while spent < budget:
         place = int(rng.random() * count)
-        if rng.random() < FOCUS:
+        if rng.random() < LOSS_SHARE:
             chunk = min(np.searchsorted(losses, rng.random() * losses[-1]), count - 1)
-            place = place_of[max(chunk - int(BACK * rng.standard_exponential()), 0)]
-        low, high = vary(trial, place, choices, rng)
+            place = place_of[max(chunk - int(MEAN_STEPS_BACK * rng.standard_exponential()), 0)]
+        low, high = perturb(trial, place, choices, rng)
         spent += 1
         if low == high:
             continue
-        temperature = hot * (cold / hot) ** (spent / budget)
-        least = value - temperature * rng.standard_exponential()
-        tried, _, decisions = play(search, trial, track, low, requests, least, False, nothing)
+        temperature = first * (last / first) ** (spent / budget)
+        threshold = value - temperature * rng.standard_exponential()
+        tried, decisions = play(problem, trial, checkpoints, low, threshold, False, no_actions)
         spent += decisions
-        source, target = (trial, now) if tried > least else (now, trial)
+        source, target = (trial, now) if tried > threshold else (now, trial)
         copy_places(source, target, low, high)
-        if tried > least:
-            value, requests, decisions = play(search, now, track, low, requests, -np.inf, True, nothing)
+        if tried > threshold:
+            value, decisions = play(problem, now, checkpoints, low, -np.inf, True, no_actions)
             spent += decisions
-            find_losses(search, now, track, losses, place_of)
+            find_losses(problem, now, checkpoints, losses, place_of)
         if value > best:
             best = value
             copy_places(now, plan, 0, count)
 
 
 @njit
-def find_losses(search: Search, plan: Plan, track: Track, losses: F8, place_of: I4) -> None:
-    """What each chunk of a plan that was recorded falls short of its best.
+def find_losses(problem: Problem, plan: DownloadPlan, checkpoints: Checkpoints, losses: F8, place_of: I4) -> None:
+    """How much return each chunk of a recorded plan loses against its best option without a stall.
 
     Args:
-        search: What stays the same.
+        problem: What all plans share.
         plan: The plan.
-        track: How it went.
+        checkpoints: Of the plan.
         losses: Output [N]: running sum over the chunks in the order of playing.
         place_of: Output [N]: their places in the plan.
     """
     for place in range(plan.video.shape[0]):
-        place_of[search.turn[plan.video[place], plan.chunk[place]]] = place
+        place_of[problem.play_order[plan.video[place], plan.chunk[place]]] = place
     total, stalled_s = 0.0, 0.0
     for c in range(losses.shape[0]):
         option = plan.option[place_of[c]]
-        worth = search.value[c, option] if option != DROPPED else 0.0
-        total += max(search.rest[c] - search.rest[c + 1] - worth, 0.0) + LEAST_LOSS
-        total += search.sim.params.weight_rebuffer * max(track.stalled_s[c] - stalled_s, 0.0)
-        stalled_s = track.stalled_s[c]
+        value = problem.value[c, option] if option != DROPPED else 0.0
+        total += max(problem.max_value[c] - problem.max_value[c + 1] - value, 0.0) + MIN_LOSS
+        total += problem.sim.params.weight_rebuffer * max(checkpoints.stalled_s[c] - stalled_s, 0.0)
+        stalled_s = checkpoints.stalled_s[c]
         losses[c] = total
 
 
 @njit
-def vary(plan: Plan, place: int, choices: I4, rng: np.random.Generator) -> tuple[int, int]:
-    """Change a plan a little, at a place: another option, another turn, both, or an exchange of two options.
+def perturb(plan: DownloadPlan, place: int, choices: I4, rng: np.random.Generator) -> tuple[int, int]:
+    """Change a plan a little at a place: another option, another position, both, or an exchange of two options.
 
     Args:
         plan: The plan; changed in place.
@@ -381,11 +382,11 @@ def vary(plan: Plan, place: int, choices: I4, rng: np.random.Generator) -> tuple
         rng: Source of randomness.
 
     Returns:
-        The change lies within [low, high), which is empty where there is none.
+        low and high: the change lies within [low, high), which is empty where there is none.
     """
     count = plan.video.shape[0]
     kind = rng.random()
-    shift = 1 + int(SHIFT * rng.standard_exponential())
+    shift = 1 + int(MEAN_SHIFT * rng.standard_exponential())
     if rng.random() < 0.5:
         shift = -shift
     other = min(max(place + shift, 0), count - 1)
@@ -406,7 +407,7 @@ def vary(plan: Plan, place: int, choices: I4, rng: np.random.Generator) -> tuple
 
 
 @njit
-def copy_places(source: Plan, target: Plan, low: int, high: int) -> None:
+def copy_places(source: DownloadPlan, target: DownloadPlan, low: int, high: int) -> None:
     """Copy the places [low, high) of a plan.
 
     Args:

@@ -1,7 +1,7 @@
 """Any agent under a wrong belief: it reads retention curves or throughputs that are off by a factor.
 
-How much that costs each of them is in `study.py`. The world itself stays as it is, and so do sizes and times: what an
-agent makes of them, like the planner's hindsight, may tell it that its throughputs are wrong.
+How much that costs each of them is in `study.py`. The world itself stays as it is, and so do sizes and times: from
+them an agent can find out that its throughputs are wrong, as the planner's bandwidth calibration does.
 """
 
 from dataclasses import replace

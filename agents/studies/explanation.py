@@ -72,13 +72,13 @@ def explain_record(record: Record) -> list[dict[str, Any]]:
         For each action its `choice` in words, the `considered` actions (name, share of the simulations, expected QoE
         over the rollout policy's choice or None where dropped), and the `schedule` that follows: video, chunk,
         representation@unit, share of the futures that come to it, and seconds from now to its request, arrival, end of
-        decode and play (its deadline), None where not known. Empty where decisions depend on the clock or on the order
-        of threads, and so do not come back.
+        decode and play (its deadline), None where not known. Empty where decisions depend on the clock, and so
+        do not come back.
 
     Raises:
         ValueError: The planner decides otherwise than recorded.
     """
-    if record["params"].get("time_budget_ms") is not None or record["params"].get("threads", 1) > 1:
+    if record["params"].get("time_budget_ms") is not None:
         return []
     env = PromptPreamEnv(Scenario.parse(record["scenario"], **record.get("overrides", {})), record["split"])
     agent = make_agent(record["agent"], env, seed=record["seed"], **record["params"])

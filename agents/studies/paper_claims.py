@@ -26,8 +26,7 @@ from ppgym.benchmark.records import Record, qoe_of
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.env import PromptPreamEnv
 from ppgym.files import read_json, write_text
-from ppgym.planning.planner import prune
-from ppgym.planning.pruning import DEFAULT_RULES, RULES
+from ppgym.planning.pruning import DEFAULT_RULES, RULES, prune
 from ppgym.planning.rollout import MOMENT, estimate_bps
 
 PLANNER = "mcts"
@@ -74,7 +73,7 @@ ABLATIONS: dict[str, Mapping[str, Any]] = {
     "one unit": {"one_unit": True},
     "no pruning": {"pruning": False},
     "no belief": {"belief": False},
-    "no hindsight": {"hindsight": False},
+    "no hindsight": {"bandwidth_calibration": False},
     **{
         f"no rule {rule.name}": {"pruning": [other.name for other in DEFAULT_RULES if other is not rule]}
         for rule in DEFAULT_RULES

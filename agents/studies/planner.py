@@ -29,7 +29,10 @@ ERRORS: tuple[Mapping[str, float], ...] = (
 )
 BELIEVERS: Mapping[str, Mapping[str, Any]] = {
     "mcts": {"agent": "mcts"},
-    "mcts without hindsight": {"agent": "mcts", "hindsight": False},  # second: what the first gains is over this one
+    "mcts without hindsight": {
+        "agent": "mcts",
+        "bandwidth_calibration": False,
+    },  # second: compared with the first
     "pdas": {"agent": "pdas"},
     "dashlet": {"agent": "dashlet"},
 }

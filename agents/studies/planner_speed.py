@@ -67,15 +67,15 @@ def decisions_of(plan: Plan, agent: MCTSAgent) -> float:
     Returns:
         The mean.
     """
-    view, futures, knobs = plan.view, plan.futures, agent.planner.knobs
+    view, futures, parameters = plan.view, plan.futures, agent.planner.parameters
     scratch, made = new_scratch(len(view.action_mask), 1), 0
     for future in range(REHEARSED):
         sim = view_sim(futures.sims, future)
         state, action = futures.states[future : future + 1].copy()[0], plan.action
-        while not state.terminated and state.time_s < view.time_s + knobs.search.horizon_s:
+        while not state.terminated and state.time_s < view.time_s + parameters.search.horizon_s:
             transition(sim, state, action)
             made += 1
-            action = choose_action(sim, state, view.law.leave_p, knobs.rollout, scratch.pad)
+            action = choose_action(sim, state, view.law.leave_p, parameters.rollout, scratch.pad)
     return made / REHEARSED
 
 

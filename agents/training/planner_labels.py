@@ -64,8 +64,8 @@ def give_lesson(teacher: dict[str, Any], commented_share: float, stray_share: fl
     """
     env = _environment(job.scenario, job.split)
     rng = np.random.default_rng([job.seed, 1])
-    # who sees only some of the decisions would time a transfer from the wrong one
-    planner = MCTSAgent(env, seed=job.seed, **{"hindsight": job.agent == TEACHER, **teacher})
+    # a planner that does not make every decision would time a transfer from the wrong one
+    planner = MCTSAgent(env, seed=job.seed, **{"bandwidth_calibration": job.agent == TEACHER, **teacher})
     agent = None if job.agent == TEACHER else make_agent(job.agent, env, seed=job.seed, **job.params)
     observation, info = env.reset(seed=job.seed)
     taken, considered, advantages = [], [], []
@@ -81,7 +81,7 @@ def give_lesson(teacher: dict[str, Any], commented_share: float, stray_share: fl
             count = len(plan.root_actions)
             looked_at[:count] = plan.root_actions
             advantage[:count] = posterior_advantage(
-                plan.trees, plan.prior, plan.advantage_sd, planner.planner.knobs.prior_share
+                plan.tree, plan.prior, plan.advantage_sd, planner.planner.parameters.prior_share
             )
         if agent is not None:
             action = int(agent.predict(observation, deterministic=True, action_masks=mask)[0])

@@ -18,7 +18,7 @@ from ppgym.core.observation import position_s
 from ppgym.core.state import F8, NO_ENTRY, SLOTS, CatalogArrays, Episode, Record
 from ppgym.planning_view import PlanningView
 
-GRID_S = 0.5  # step of a sampled link
+LINK_STEP_S = 0.5  # step of a sampled link
 JITTERS = 16  # decode factors drawn of a video, so that its chunks 16 apart share one
 
 
@@ -49,24 +49,25 @@ class LinkBelief(NamedTuple):
 
 
 class Futures(NamedTuple):
-    """M draws under one view, and the state of each at the start, its hidden ends filled in."""
+    """M sampled futures of one view."""
 
     sims: Sims  # [M]; rows of the catalog: the visible videos by slot, then one for each open transfer of a left video
-    states: np.ndarray  # [M] of STATE_DTYPE
+    states: np.ndarray  # [M] of STATE_DTYPE: the view's state, with the ends that each future gives
 
 
-class SessionWorth(NamedTuple):
-    """What a reward counts for in the session's QoE, which divides by the drawn watch time, relative to a reward now.
+class RewardDiscount(NamedTuple):
+    """Weight of a reward in the session's QoE, relative to a reward now.
 
-    The longer the viewer has watched, the longer the session is expected to be, and the less a reward is worth.
+    QoE divides the return by the drawn watch time. The longer the viewer has watched, the longer the session is
+    expected to be, and the less a reward counts.
     """
 
-    going_on: F8  # [K] while the session goes on, by content seconds from now
-    unit_s: float  # where it ends: this over the seconds watched in all; 0 where that counts like any other time
+    ongoing: F8  # [K] while the session goes on, by content seconds watched from now
+    ended_s: float  # at the session's end the weight is this / total seconds watched; 0: as while it goes on
     feed_ends: bool  # whether the last visible video is the feed's last
 
 
-def believe_link(view: PlanningView, model: LinkModel) -> LinkBelief:
+def infer_link(view: PlanningView, model: LinkModel) -> LinkBelief:
     """Filter the throughputs seen, oldest first, to a posterior of the link's rate now.
 
     Args:
@@ -112,15 +113,15 @@ def sample_rates(belief: LinkBelief, rng: np.random.Generator, count: int, horiz
         horizon_s: How far.
 
     Returns:
-        Bits per second [M, steps of `GRID_S`].
+        Bits per second [M, steps of `LINK_STEP_S`].
     """
-    steps = int(np.ceil(horizon_s / GRID_S))
+    steps = int(np.ceil(horizon_s / LINK_STEP_S))
     start = belief.mean + rng.standard_normal((count, 2)) @ np.linalg.cholesky(belief.covariance).T
     # What is left of the start and of each shock: all that has happened, carried to the start, and back to each step
-    kept = np.exp(-GRID_S / belief.slow_s * np.arange(steps))
+    kept = np.exp(-LINK_STEP_S / belief.slow_s * np.arange(steps))
     happened = np.empty((count, steps))
     happened[:, 0] = start[:, 1]
-    shock_sd = belief.slow_sd * np.sqrt(1.0 - np.exp(-2.0 * GRID_S / belief.slow_s))
+    shock_sd = belief.slow_sd * np.sqrt(1.0 - np.exp(-2.0 * LINK_STEP_S / belief.slow_s))
     happened[:, 1:] = rng.standard_normal((count, steps - 1)) * (shock_sd / kept[1:])
     slow = np.cumsum(happened, axis=1) * kept
     noise = rng.standard_normal((count, steps)) * belief.noise_sd
@@ -245,9 +246,9 @@ def sample_futures(
         factors = sample_factors(rng, law.jitter_sigma, served, count)
         jitter[:, state.job_video[unit], state.job_chunk[unit]] = factors
 
-    rates = sample_rates(believe_link(view, model or LinkModel()), rng, count, horizon_s) / params.link_efficiency
+    rates = sample_rates(infer_link(view, model or LinkModel()), rng, count, horizon_s) / params.link_efficiency
     steps = rates.shape[1]
-    edges_s = GRID_S * np.arange(steps + 1)
+    edges_s = LINK_STEP_S * np.arange(steps + 1)
     episodes = Episodes(
         playlist=np.tile(playlist, (count, 1)),
         watch_s=watch_s,
@@ -260,7 +261,7 @@ def sample_futures(
     )
     links = Links(
         time_s=np.tile(edges_s, count),
-        bits=np.concatenate([np.zeros((count, 1)), np.cumsum(rates * GRID_S, axis=1)], axis=1).ravel(),
+        bits=np.concatenate([np.zeros((count, 1)), np.cumsum(rates * LINK_STEP_S, axis=1)], axis=1).ravel(),
         first=np.arange(0, (count + 1) * (steps + 1), steps + 1, dtype=np.int32),
     )
     states = np.repeat(np.array([state]), count)
@@ -269,64 +270,64 @@ def sample_futures(
     return Futures(sims, states)
 
 
-FIRST_S = 1.0  # watched, below which a reward counts as there; by the exponential law it would grow without bound
-# Exponential R of mean 1: its values, and their chances by the trapezoidal rule on log R, which is fine next to 0
-_LOG_RESTS, _STEP = np.linspace(-16.0, 4.5, 164, retstep=True)
-_RESTS = np.exp(_LOG_RESTS)
-_CHANCES = _STEP * _RESTS * np.exp(-_RESTS)
+MIN_WATCHED_S = 1.0  # rewards before it count as at this time; E[1 / T] is unbounded near 0
+# Quadrature of an exponential R of mean 1: nodes and weights of the trapezoidal rule on log R, accurate near 0
+_LOG_NODES, _STEP = np.linspace(-16.0, 4.5, 164, retstep=True)
+_NODES = np.exp(_LOG_NODES)
+_WEIGHTS = _STEP * _NODES * np.exp(-_NODES)
 
 
-def believe_worth(view: PlanningView, horizon_s: float) -> SessionWorth:
-    """Expect what rewards count for.
+def expected_discount(view: PlanningView, horizon_s: float) -> RewardDiscount:
+    """Expected weights of rewards.
 
-    The rest of the session is taken to be exponential: videos as long as the visible ones, each of them the last with
-    `leave_p`, up to the end of the feed. A reward that comes after t watched seconds counts as E[1 / T | T > t], with T
-    all that is watched. A viewer who never leaves early watches the feed to its end, and all rewards count alike.
+    The remaining watch time is assumed to be exponential. Its mean follows from videos as long as the visible ones, of
+    which each is the last with probability `leave_p`, up to the end of the feed. A reward after t watched seconds
+    counts as E[1 / T | T > t], with T the total watch time. If no viewer leaves early, all rewards count alike.
 
     Args:
         view: The planning view.
         horizon_s: How far.
 
     Returns:
-        The worth by whole seconds, one past the horizon included.
+        The discount by whole seconds, including one after the horizon.
     """
     leave_p, n_chunks, retention = view.law.leave_p, view.catalog.n_chunks, view.catalog.retention
     shown = np.flatnonzero(n_chunks > 0)
     feed_ends = view.videos_left < len(shown)
     if leave_p == 0.0:
-        return SessionWorth(np.ones(2), 0.0, feed_ends)
+        return RewardDiscount(np.ones(2), 0.0, feed_ends)
     # Mean watch time of a video: the area below its curve, which is straight between whole seconds
     video_s = float((retention[shown].sum(axis=1) - 0.5 - 0.5 * retention[shown, n_chunks[shown]]).mean())
     rest_s = video_s * (1.0 - (1.0 - leave_p) ** (1 + view.videos_left)) / leave_p
     watched_s = float(view.state.played_s)
-    after_s = np.maximum(watched_s + np.arange(np.ceil(horizon_s) + 2.0), FIRST_S)
-    per_s = (_CHANCES / (after_s[:, None] + rest_s * _RESTS)).sum(axis=1)
-    return SessionWorth(per_s / per_s[0], 1.0 / float(per_s[0]), feed_ends)
+    after_s = np.maximum(watched_s + np.arange(np.ceil(horizon_s) + 2.0), MIN_WATCHED_S)
+    per_s = (_WEIGHTS / (after_s[:, None] + rest_s * _NODES)).sum(axis=1)
+    return RewardDiscount(per_s / per_s[0], 1.0 / float(per_s[0]), feed_ends)
 
 
 @kernel
-def worth_after(worth: SessionWorth, episode: Episode, state: Record, watched_s: float) -> float:
-    """What a reward counts for that the step to a state has brought.
+def discount_after(discount: RewardDiscount, episode: Episode, state: Record, watched_s: float) -> float:
+    """Weight of the reward of the step to a state.
 
-    A future has no videos past the visible ones: where it ends with the last of them, the session need not be over.
+    A future holds the visible videos only: if it ends after the last of them, the session may go on.
 
     Args:
-        worth: As expected before.
+        discount: As expected at the root.
         episode: The future.
         state: Record of `STATE_DTYPE`, after the step.
-        watched_s: Content seconds at the time of the expectation.
+        watched_s: Content seconds watched at the root.
 
     Returns:
-        The factor.
+        The weight.
     """
     total_s = state.played_s
-    if state.terminated and worth.unit_s > 0.0 and (worth.feed_ends or episode.leaves[state.video - 1]):
-        final: float = worth.unit_s / max(total_s, FIRST_S)
+    if state.terminated and discount.ended_s > 0.0 and (discount.feed_ends or episode.leaves[state.video - 1]):
+        final: float = discount.ended_s / max(total_s, MIN_WATCHED_S)
         return final
-    place = min(max(total_s - watched_s, 0.0), worth.going_on.shape[0] - 1.001)
+    place = min(max(total_s - watched_s, 0.0), discount.ongoing.shape[0] - 1.001)
     low = int(place)
-    factor: float = worth.going_on[low] + (place - low) * (worth.going_on[low + 1] - worth.going_on[low])
-    return factor
+    weight: float = discount.ongoing[low] + (place - low) * (discount.ongoing[low + 1] - discount.ongoing[low])
+    return weight
 
 
 @kernel

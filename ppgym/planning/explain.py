@@ -1,4 +1,4 @@
-"""What the planner has in mind: the schedule that follows its choice, as expected over futures."""
+"""Explanation of a plan: the actions considered, and the schedule that follows the choice, as means over futures."""
 
 from dataclasses import dataclass
 
@@ -14,10 +14,9 @@ from ppgym.core.state import (
     EventLog,
 )
 from ppgym.planning.planner import Plan
-from ppgym.planning.rollout import RolloutPolicy
-from ppgym.planning.search import new_scratch, rehearse
+from ppgym.planning.search import log_rollout, new_scratch
 
-REHEARSALS = 16
+ROLLOUTS = 16  # futures that are played, at most
 HORIZON_S = 12.0
 LOG_ROWS = 512
 LIFE = (EVENT_REQUEST, EVENT_ARRIVAL, EVENT_JOB_END, EVENT_PLAY)
@@ -25,18 +24,18 @@ LIFE = (EVENT_REQUEST, EVENT_ARRIVAL, EVENT_JOB_END, EVENT_PLAY)
 
 @dataclass(frozen=True)
 class PlannedRequest:
-    """A request that the planner has in mind; times in seconds from now, means over the futures in which all are known.
+    """A request that the planner expects to make; times in seconds from now, means over the futures that know all.
 
     Attributes:
         video: Feed position.
         chunk: Chunk index.
         representation: Name.
         unit: Compute unit.
-        share: Of the futures that come to this request within the horizon.
+        share: Share of the futures that make this request within the horizon.
         request_s: When it is sent.
-        arrival_s: When its last byte is in; NaN where in no future all is known within the horizon.
-        ready_s: When it is decoded, likewise.
-        play_s: When it begins to play, likewise: its deadline, with the stalls until then.
+        arrival_s: When its last byte arrives; NaN if no future reaches its playing within the horizon.
+        ready_s: When it is decoded; NaN as above.
+        play_s: When it begins to play, which is its deadline plus the stalls until then; NaN as above.
     """
 
     video: int
@@ -52,7 +51,7 @@ class PlannedRequest:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why an action: what else was looked at, and the schedule that follows if the rollout policy plays on.
+    """Why an action was chosen: the alternatives, and the schedule that follows if the rollout policy plays on.
 
     Attributes:
         choice: Name of the action.
@@ -66,7 +65,7 @@ class Explanation:
 
 
 def name_action(plan: Plan, action: int) -> str:
-    """A root action in words: video, chunk, representation and unit.
+    """Name a root action by video, chunk, representation and unit.
 
     Args:
         plan: The plan.
@@ -83,33 +82,22 @@ def name_action(plan: Plan, action: int) -> str:
     return f"video {int(view.state.video) + slot} chunk {view.candidates[slot, lookahead]} {view.options[option].name}"
 
 
-def explain(plan: Plan, policy: RolloutPolicy) -> Explanation:
-    """Rehearse a plan in some of its futures.
+def explain(plan: Plan) -> Explanation:
+    """Play a plan's choice and then the rollout policy in some of its futures.
 
     Args:
-        plan: What a search has found.
-        policy: The rollout policy that plays on.
+        plan: The plan.
 
     Returns:
         The explanation.
     """
     view, futures = plan.view, plan.futures
     scratch = new_scratch(len(view.action_mask), 1)
-    rehearsals = min(REHEARSALS, len(futures.states))
+    rollouts = min(ROLLOUTS, len(futures.states))
     times: dict[tuple[int, int, int], list[dict[int, float]]] = {}
-    for future in range(rehearsals):
+    for future in range(rollouts):
         log = EventLog(np.zeros(LOG_ROWS, EVENT_DTYPE), np.zeros(1, np.int32))
-        rehearse(
-            futures.sims,
-            futures.states,
-            view.law.leave_p,
-            policy,
-            scratch,
-            future,
-            plan.action,
-            HORIZON_S,
-            log,
-        )
+        log_rollout(futures, plan.task, scratch, future, plan.action, HORIZON_S, log)
         requested: dict[tuple[int, int], dict[int, float]] = {}
         for row in log.rows[: log.used[0]]:
             chunk, time_s = (int(row["video"]), int(row["chunk"])), float(row["time_s"]) - view.time_s
@@ -128,7 +116,7 @@ def explain(plan: Plan, policy: RolloutPolicy) -> Explanation:
                 chunk=chunk_index,
                 representation=view.representations[view.options[option].representation],
                 unit=view.options[option].unit,
-                share=len(seen) / rehearsals,
+                share=len(seen) / rollouts,
                 request_s=float(np.mean([each[EVENT_REQUEST] for each in known or seen])),
                 arrival_s=means_s[EVENT_ARRIVAL],
                 ready_s=means_s[EVENT_JOB_END],

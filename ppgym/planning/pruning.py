@@ -1,30 +1,18 @@
-"""What is unwise, as named rules: which legal requests the planner need not look at.
+"""Pruning rules: which legal requests the planner ignores.
 
-A *safe* rule carries its proof: the best schedule of what remains is as good as the best of all. An unsafe one carries
-its caveat; what it costs is measured. `RULES` judge the requests of a decision, `most_return` a whole state against the
-best schedule found so far. Legality is hard and belongs to `core.actions`.
+The docstring of a *safe* rule proves that the best schedule of the remaining requests is as good as the best of all.
+The docstring of an unsafe rule states its caveat; studies measure what it costs. Legality is decided in `core.actions`.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ppgym.core.actions import WAIT, first_chunk
-from ppgym.core.jit import kernel
+from ppgym.core.actions import WAIT
 from ppgym.core.observation import position_s, unit_backlog_s
-from ppgym.core.state import (
-    ABSENT,
-    CHUNK_S,
-    F8,
-    LOOKAHEAD,
-    RING,
-    SLOTS,
-    UNITS,
-    Record,
-    Sim,
-)
+from ppgym.core.state import CHUNK_S, F8, LOOKAHEAD, SLOTS, UNITS
 from ppgym.planning_view import PlanningView
 
 Flags = npt.NDArray[np.bool_]
@@ -220,55 +208,22 @@ RULES = (*DEFAULT_RULES, Rule("canonical_order", False, find_uncanonical_orders)
 """All; the planner applies those past the default ones on request only."""
 
 
-@kernel
-def most_return(sim: Sim, state: Record, horizon_s: float) -> float:
-    """The most that any schedule can still earn in a future: the admissible bound against the incumbent.
-
-    Safe: a search for the best schedule of one future can drop a state whose return so far plus this is no more than a
-    return already found (branch and bound). Proof: the rest of the session plays at most what is left of each watch
-    time, once; a chunk requested already at the quality it has, any other at no more than the best that the device can
-    decode. No more than `horizon_s` of it plays until the horizon, each second at no more than the best of these
-    qualities. Stalls, switches, waste and busy seconds only cost.
-
-    Exhaustive search lives by it. The sampling search does not use it: it compares actions by their *mean* returns over
-    futures, which a simulation cut short would bias. Nor would it cut anything: what is at hand at the horizon counts
-    there, so a bound must allow for every chunk that can be seen, and lies far above what the worst action returns.
+def prune(view: PlanningView, rules: Sequence[Rule], bps: float) -> tuple[Requests, dict[str, int]]:
+    """Remove the legal requests that the rules find, one rule after the other.
 
     Args:
-        sim: What is constant, and the future.
-        state: Record of `STATE_DTYPE`.
-        horizon_s: Seconds until the horizon, infinite for the end of the session; what chunks are worth after it is
-            not counted.
+        view: The planning view.
+        rules: The rules, in order.
+        bps: Expected rate of a transfer, bits per second.
 
     Returns:
-        QoE.
+        The requests that remain, and how many each rule removed.
     """
-    params, catalog, episode = sim
-    if state.terminated or state.truncated:
-        return 0.0
-    here_s = position_s(state)
-    seconds_s, quality_s, best = 0.0, 0.0, 0.0
-    for video in range(state.video, episode.playlist.shape[0]):
-        index, begin, watch_s = episode.playlist[video], first_chunk(state, video), episode.watch_s[video]
-        for chunk in range(begin, catalog.n_chunks[index]):
-            if chunk * CHUNK_S >= watch_s:
-                break
-            left_s = min((chunk + 1) * CHUNK_S, watch_s) - chunk * CHUNK_S
-            if video == state.video and chunk == state.playhead:
-                left_s -= here_s - chunk * CHUNK_S
-            quality = 0.0
-            tracked = video < state.video + SLOTS and chunk < begin + RING
-            if tracked and state.chunk_status[video % SLOTS, chunk % RING] != ABSENT:
-                option = state.chunk_option[video % SLOTS, chunk % RING]
-                quality = catalog.quality[index, chunk, params.option_representation[option]]
-            else:
-                for option in range(params.option_unit.shape[0]):
-                    if params.option_usable[option]:
-                        representation = params.option_representation[option]
-                        quality = max(quality, catalog.quality[index, chunk, representation])
-            seconds_s += left_s
-            quality_s += quality * left_s
-            best = max(best, quality)
-        if episode.leaves[video]:
-            break
-    return params.weight_quality * min(quality_s, best * min(seconds_s, horizon_s))
+    requests, removed = expect_requests(view, bps), {}
+    for rule in rules:
+        gone = rule.find(view, requests)
+        removed[rule.name] = int(gone.sum())
+        if removed[rule.name]:
+            columns: Any = [column[~gone] for column in requests]
+            requests = Requests(*columns)
+    return requests, removed

@@ -1,7 +1,7 @@
-"""The search: simulate a sampled future along the tree, expand a leaf, play on with the rollout policy, backward.
+"""The search in four verbs: simulate a sampled future, select an edge, expand a leaf, and backward: add the return.
 
-It moves worlds by `core.dynamics.transition` alone. What may happen is drawn by `belief.py`, which requests are worth a
-look is up to `pruning.py`.
+It changes states by `core.dynamics.transition` alone. `belief.py` samples the futures; `pruning.py` and the planner
+choose the root actions.
 """
 
 from typing import NamedTuple
@@ -10,8 +10,8 @@ import numpy as np
 
 from ppgym.core.actions import WAIT, first_chunk, resolve_action
 from ppgym.core.dynamics import transition
-from ppgym.core.episodes import Sims, take_sim
-from ppgym.core.jit import kernel, nogil
+from ppgym.core.episodes import take_sim
+from ppgym.core.jit import kernel, noinline
 from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS, reward_terms, totals_of
 from ppgym.core.state import (
     DECODED,
@@ -28,24 +28,33 @@ from ppgym.core.state import (
     Sim,
     new_states,
 )
-from ppgym.planning.belief import SessionWorth, worth_after
+from ppgym.planning.belief import Futures, RewardDiscount, discount_after
 from ppgym.planning.rollout import PAD, RolloutPolicy, choose_action, value_actions
 from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree
 
 
-class SearchKnobs(NamedTuple):
-    """How the search trades; chosen by a few dozen to a hundred episodes of the validation split."""
+class SearchParameters(NamedTuple):
+    """Parameters of the search; tuned on 36 to 100 episodes of the validation split."""
 
     horizon_s: float = 20.0  # of a simulation
-    kept_share: float = 0.15  # of its quality that a chunk decoded at the horizon is worth
+    kept_share: float = 0.15  # share of its quality that a received chunk counts for at the horizon
     exploration: float = 1.25  # PUCT's constant, on values normalised to [0, 1]
     temperature: float = 0.5  # of the prior, in QoE
-    depth: int = 4  # edges below which the rollout policy takes over
-    expand_after: int = 24  # visits of an edge, before its end gets edges of its own
+    depth: int = 4  # edges of a path in the tree; after them the rollout policy plays
+    expand_after: int = 24  # visits of an edge before it leads to a node
+
+
+class SearchTask(NamedTuple):
+    """What a search is told besides the futures."""
+
+    leave_p: float  # P(the session ends after a video)
+    discount: RewardDiscount
+    rollout: RolloutPolicy
+    parameters: SearchParameters
 
 
 class Scratch(NamedTuple):
-    """Working memory of a search."""
+    """Working memory of a simulation."""
 
     state: np.ndarray  # [1] of STATE_DTYPE
     pad: F8  # [PAD, SLOTS]
@@ -57,11 +66,11 @@ class Scratch(NamedTuple):
 
 
 def new_scratch(actions: int, depth: int) -> Scratch:
-    """Working memory of a search.
+    """Make the working memory of a simulation.
 
     Args:
         actions: 1 + S * L * O.
-        depth: Most edges of a path in the tree.
+        depth: Largest number of edges of a path in the tree.
 
     Returns:
         Scratch.
@@ -79,10 +88,10 @@ def new_scratch(actions: int, depth: int) -> Scratch:
 
 @kernel
 def terminal_value(sim: Sim, state: Record, kept_share: float) -> float:
-    """What the chunks at hand are worth at the horizon, to a viewer whose future is known to be this one.
+    """Value of the received chunks at the horizon, given the sampled future.
 
-    A chunk that will play need not be fetched again: that spares its price, and a share of its quality. One that will
-    not is waste.
+    A chunk that will play counts for a share of its quality and for the price of its download, which is not paid again.
+    A chunk that will not play counts as waste.
 
     Args:
         sim: What is constant, and the sampled future.
@@ -115,12 +124,12 @@ def terminal_value(sim: Sim, state: Record, kept_share: float) -> float:
 
 
 @kernel
-def expand(tree: Tree, scratch: Scratch, first_action: int, options: int) -> int:
-    """Make a node whose edges are the rollout policy's choice and the other requests of the highest value.
+def expand(tree: Tree, values: F8, first_action: int, options: int) -> int:
+    """Add a node with edges for the rollout policy's choice and the requests of the highest values.
 
     Args:
         tree: The tree.
-        scratch: Holds the values of the actions.
+        values: [1 + S * L * O] of the actions, as `value_actions` fills them; those of the edges are overwritten.
         first_action: The rollout policy's choice.
         options: O.
 
@@ -128,43 +137,42 @@ def expand(tree: Tree, scratch: Scratch, first_action: int, options: int) -> int
         The node; `UNVISITED` where the tree is full.
     """
     node = int(tree.node_count[0])
-    edges = tree.children_action.shape[1]
     if node >= tree.edge_count.shape[0]:
         return UNVISITED
     tree.node_count[0] = node + 1
     count = 0
-    for _ in range(edges):
+    for _ in range(tree.children_action.shape[1]):
         best, best_value = first_action, -np.inf
         if count > 0:
             best = NO_ENTRY
             for slot in range(-1, SLOTS):
                 first = 1 + slot * LOOKAHEAD * options if slot >= 0 else WAIT
                 for action in range(first, first + (options if slot >= 0 else 1)):
-                    if scratch.values[action] > best_value:
-                        best, best_value = action, scratch.values[action]
+                    if values[action] > best_value:
+                        best, best_value = action, values[action]
             if best == NO_ENTRY:
                 break
         tree.children_action[node, count] = best
-        tree.children_prior_value[node, count] = scratch.values[best]
+        tree.children_prior_value[node, count] = values[best]
         tree.children_visits[node, count] = 0
         tree.children_return[node, count] = 0.0
         tree.children_elapsed_s[node, count] = 0.0
         for branch in range(BRANCHES):
             tree.children_index[node, count, branch] = UNVISITED
-        scratch.values[best] = -np.inf
+        values[best] = -np.inf
         count += 1
     tree.edge_count[node] = count
     return node
 
 
 @kernel
-def select(tree: Tree, node: int, knobs: SearchKnobs) -> int:
-    """The edge to try next, by PUCT with values normalised by the tree's own range.
+def select(tree: Tree, node: int, parameters: SearchParameters) -> int:
+    """The edge of a node with the highest PUCT score; values are normalised by the range of the tree's mean returns.
 
     Args:
         tree: The tree.
         node: An inner node.
-        knobs: The search's knobs.
+        parameters: The search's parameters.
 
     Returns:
         Edge index.
@@ -173,7 +181,7 @@ def select(tree: Tree, node: int, knobs: SearchKnobs) -> int:
     total, visits = 0.0, 0
     top = tree.children_prior_value[node, 0]
     for edge in range(tree.edge_count[node]):
-        total += np.exp(max((tree.children_prior_value[node, edge] - top) / knobs.temperature, -20.0))
+        total += np.exp(max((tree.children_prior_value[node, edge] - top) / parameters.temperature, -20.0))
         visits += tree.children_visits[node, edge]
     scale = 1.0 / (spread[1] - spread[0]) if spread[1] > spread[0] else 0.0
     parent = 0.0
@@ -182,10 +190,10 @@ def select(tree: Tree, node: int, knobs: SearchKnobs) -> int:
     parent = (parent / visits - spread[0]) * scale if visits > 0 else 0.0
     best, best_score = 0, -np.inf
     for edge in range(tree.edge_count[node]):
-        prior = np.exp(max((tree.children_prior_value[node, edge] - top) / knobs.temperature, -20.0)) / total
+        prior = np.exp(max((tree.children_prior_value[node, edge] - top) / parameters.temperature, -20.0)) / total
         count = tree.children_visits[node, edge]
         value = (tree.children_return[node, edge] / count - spread[0]) * scale if count > 0 else parent
-        score = value + knobs.exploration * prior * np.sqrt(visits + 1.0) / (1 + count)
+        score = value + parameters.exploration * prior * np.sqrt(visits + 1.0) / (1 + count)
         if score > best_score:
             best, best_score = edge, score
     return best
@@ -207,42 +215,46 @@ def is_legal(sim: Sim, state: Record, action: int) -> bool:
 
 
 @kernel
-def simulate(
-    sims: Sims,
-    roots: np.ndarray,
-    leave_p: float,
-    worth: SessionWorth,
-    rollout: RolloutPolicy,
-    knobs: SearchKnobs,
-    tree: Tree,
-    scratch: Scratch,
-    future: int,
-    root_edge: int,
-) -> float:
+def backward(tree: Tree, scratch: Scratch, depth: int, value: float, future: int) -> None:
+    """Add the return of a simulation to all edges of its path.
+
+    Args:
+        tree: The tree.
+        scratch: Holds the path.
+        depth: Number of its edges.
+        value: Return from the root to the horizon.
+        future: The simulated future.
+    """
+    for i in range(depth):
+        node, edge = scratch.path_node[i], scratch.path_edge[i]
+        tree.children_visits[node, edge] += 1
+        tree.children_return[node, edge] += value - scratch.path_return[i]
+        if node != ROOT:
+            mean = tree.children_return[node, edge] / tree.children_visits[node, edge]
+            tree.value_range[0] = min(tree.value_range[0], mean)
+            tree.value_range[1] = max(tree.value_range[1], mean)
+    tree.root_return[scratch.path_edge[0], future] += value
+    tree.root_visits[scratch.path_edge[0], future] += 1
+
+
+@kernel
+def simulate(futures: Futures, task: SearchTask, tree: Tree, scratch: Scratch, future: int, root_edge: int) -> None:
     """Play one future to the horizon: down the tree, one node further, then by the rollout policy; and back up.
 
     Args:
-        sims: What is constant, and the sampled futures.
-        roots: [M] of STATE_DTYPE, the state at the root in each future.
-        leave_p: P(the session ends after a video).
-        worth: What rewards count for.
-        rollout: The rollout policy.
-        knobs: The search's knobs.
-        tree: The tree; grows by a node.
+        futures: The sampled futures.
+        task: What the search is told.
+        tree: The tree; grows by at most one node.
         scratch: Working memory.
-        future: Which future.
+        future: Index of the future.
         root_edge: The edge to take at the root.
-
-    Returns:
-        The return from the root to the horizon, each reward by what it counts for, terminal value included.
     """
-    sim = take_sim(sims, future)
-    scratch.state[0] = roots[future]
+    sim, parameters = take_sim(futures.sims, future), task.parameters
+    scratch.state[0] = futures.states[future]
     state = scratch.state[0]
     before = totals_of(state)
-    end_s = state.time_s + knobs.horizon_s
+    end_s, watched_s = state.time_s + parameters.horizon_s, state.played_s
     options = sim.params.option_unit.shape[0]
-    watched_s = state.played_s
     value, factor = 0.0, 1.0
     depth, node, edge = 0, ROOT, root_edge
     action = tree.children_action[ROOT, root_edge]
@@ -253,7 +265,7 @@ def simulate(
             scratch.path_return[depth] = value
         transition(sim, state, action)
         after = totals_of(state)
-        factor = worth_after(worth, sim.episode, state, watched_s)
+        factor = discount_after(task.discount, sim.episode, state, watched_s)
         value += factor * reward_terms(sim.params, before, after, scratch.terms)
         before = after
         ended = state.terminated or state.time_s >= end_s
@@ -262,139 +274,92 @@ def simulate(
             tree.children_elapsed_s[node, edge] += state.time_s - time_s
             branch = min(state.video - video, BRANCHES - 1)
             depth += 1
-            if not ended and depth < knobs.depth:
+            if not ended and depth < parameters.depth:
                 child = tree.children_index[node, edge, branch]
-                grows = child == UNVISITED and tree.children_visits[node, edge] >= knobs.expand_after
+                grows = child == UNVISITED and tree.children_visits[node, edge] >= parameters.expand_after
         if ended:
             break
         if grows:
-            action = value_actions(sim, state, leave_p, rollout, 0, scratch.pad, scratch.values)
-            tree.children_index[node, edge, branch] = expand(tree, scratch, action, options)
+            action = value_actions(sim, state, task.leave_p, task.rollout, 0, scratch.pad, scratch.values)
+            tree.children_index[node, edge, branch] = expand(tree, scratch.values, action, options)
         elif child != UNVISITED:
-            edge = select(tree, child, knobs)
+            edge = select(tree, child, parameters)
             action = tree.children_action[child, edge]
             if edge > 0 and not is_legal(sim, state, action):
-                child = UNVISITED  # not legal in this future: out of the tree
+                child = UNVISITED  # illegal in this future: the path leaves the tree
         node = child
-        # The first edge is the rollout policy's choice, whatever it is in this future
+        # The first edge of a node is the rollout policy's choice, which differs by future
         if not grows and (node == UNVISITED or edge == 0):
-            action = choose_action(sim, state, leave_p, rollout, scratch.pad)
+            action = choose_action(sim, state, task.leave_p, task.rollout, scratch.pad)
     if not state.terminated:
-        value += factor * terminal_value(sim, state, knobs.kept_share)
-    for i in range(depth):
-        node, edge = scratch.path_node[i], scratch.path_edge[i]
-        tree.children_visits[node, edge] += 1
-        tree.children_return[node, edge] += value - scratch.path_return[i]
-        if node != ROOT:
-            mean = tree.children_return[node, edge] / tree.children_visits[node, edge]
-            tree.value_range[0] = min(tree.value_range[0], mean)
-            tree.value_range[1] = max(tree.value_range[1], mean)
-    tree.root_return[root_edge, future] += value
-    tree.root_visits[root_edge, future] += 1
-    return value
+        value += factor * terminal_value(sim, state, parameters.kept_share)
+    backward(tree, scratch, depth, value, future)
 
 
-@nogil
+@noinline
 def search_edges(
-    sims: Sims,
-    roots: np.ndarray,
-    leave_p: float,
-    worth: SessionWorth,
-    rollout: RolloutPolicy,
-    knobs: SearchKnobs,
-    tree: Tree,
-    scratch: Scratch,
-    edges: I4,
-    first: int,
-    count: int,
+    futures: Futures, task: SearchTask, tree: Tree, scratch: Scratch, edges: I4, first: int, count: int
 ) -> None:
     """Simulate some root edges, each in the same futures.
 
     Args:
-        sims: What is constant, and the sampled futures.
-        roots: [M] of STATE_DTYPE, the state at the root in each future.
-        leave_p: P(the session ends after a video).
-        worth: What rewards count for.
-        rollout: The rollout policy.
-        knobs: The search's knobs.
+        futures: The sampled futures.
+        task: What the search is told.
         tree: The tree.
         scratch: Working memory.
         edges: Root edges.
         first: The first future.
-        count: How many; past the last it begins again.
+        count: Number of futures; after the last future follows the first.
     """
     for future in range(first, first + count):
         for k in range(edges.shape[0]):
-            simulate(
-                sims,
-                roots,
-                leave_p,
-                worth,
-                rollout,
-                knobs,
-                tree,
-                scratch,
-                future % roots.shape[0],
-                edges[k],
-            )
+            simulate(futures, task, tree, scratch, future % futures.states.shape[0], edges[k])
 
 
-@nogil
-def rehearse(
-    sims: Sims,
-    roots: np.ndarray,
-    leave_p: float,
-    rollout: RolloutPolicy,
+@noinline
+def log_rollout(
+    futures: Futures,
+    task: SearchTask,
     scratch: Scratch,
     future: int,
     first_action: int,
     horizon_s: float,
     log: EventLog,
 ) -> None:
-    """Play an action and then the rollout policy in one future, and log what happens.
+    """Play an action and then the rollout policy in one future, and log the events.
 
     Args:
-        sims: What is constant, and the sampled futures.
-        roots: [M] of STATE_DTYPE.
-        leave_p: P(the session ends after a video).
-        rollout: The rollout policy.
+        futures: The sampled futures.
+        task: What the search is told.
         scratch: Working memory.
-        future: Which future.
-        first_action: What is done first.
+        future: Index of the future.
+        first_action: The action.
         horizon_s: Seconds to play.
         log: Output.
     """
-    sim = take_sim(sims, future)
-    scratch.state[0] = roots[future]
+    sim = take_sim(futures.sims, future)
+    scratch.state[0] = futures.states[future]
     state, action = scratch.state[0], first_action
     end_s = state.time_s + horizon_s
     while not state.terminated and state.time_s < end_s:
         transition(sim, state, action, log)
-        action = choose_action(sim, state, leave_p, rollout, scratch.pad)
+        action = choose_action(sim, state, task.leave_p, task.rollout, scratch.pad)
 
 
 @kernel
-def prior_values(
-    sims: Sims,
-    roots: np.ndarray,
-    leave_p: float,
-    rollout: RolloutPolicy,
-    scratch: Scratch,
-) -> int:
-    """What the rollout policy thinks of every action at the root.
+def root_values(futures: Futures, task: SearchTask, scratch: Scratch) -> int:
+    """Value every action at the root by the rollout policy.
 
     Args:
-        sims: What is constant, and the sampled futures; all have the same visible videos.
-        roots: [M] of STATE_DTYPE.
-        leave_p: P(the session ends after a video).
-        rollout: The rollout policy.
-        scratch: Its values are the output.
+        futures: The sampled futures; all have the same visible videos.
+        task: What the search is told.
+        scratch: Its `values` are the output.
 
     Returns:
         The rollout policy's choice.
     """
-    sim, chosen = take_sim(sims, 0), WAIT
+    sim, state, chosen = take_sim(futures.sims, 0), futures.states[0], WAIT
     for step in range(LOOKAHEAD):
         lookahead = LOOKAHEAD - 1 - step
-        chosen = value_actions(sim, roots[0], leave_p, rollout, lookahead, scratch.pad, scratch.values)
+        chosen = value_actions(sim, state, task.leave_p, task.rollout, lookahead, scratch.pad, scratch.values)
     return chosen

@@ -1,7 +1,8 @@
-"""The search tree: arrays, and nothing that decides.
+"""The search tree as arrays.
 
-A node is a history: the actions since the root and, after each, how many videos the viewer has left meanwhile, which a
-client sees. Worlds that differ in what it does not see share their nodes (an open-loop tree). Node 0 is the root.
+A node is a history: the actions since the root and, for each, how many videos the viewer left during its step, which a
+client sees. Futures that differ in what a client does not see share their nodes (an open-loop tree). Node 0 is the
+root.
 
 Shape legend: N nodes, E edges of a node, M futures.
 """
@@ -18,15 +19,15 @@ BRANCHES = 3  # of an edge: the viewer has left no video, one, or more
 
 
 class Tree(NamedTuple):
-    """Statistics of a search; the vocabulary is that of mctx."""
+    """Statistics of a search, named as in mctx."""
 
     node_count: I4  # [1]
     edge_count: I4  # [N]
-    children_action: I4  # [N, E]; below the root edge 0 is what the rollout policy does, which differs by future
-    children_prior_value: F8  # [N, E] what the rollout policy thinks of the action, in QoE
+    children_action: I4  # [N, E]; below the root, edge 0 is the rollout policy's choice, which differs by future
+    children_prior_value: F8  # [N, E] of the rollout policy, in QoE
     children_visits: I4  # [N, E]
-    children_return: F8  # [N, E] sum of returns from the action on to the horizon
-    children_elapsed_s: F8  # [N, E] sum of the seconds that the action's step took
+    children_return: F8  # [N, E] sum of returns from the action to the horizon
+    children_elapsed_s: F8  # [N, E] sum of the durations of the action's step
     children_index: I4  # [N, E, BRANCHES]
     value_range: F8  # [2] lowest and highest mean return of an edge below the root
     root_return: F8  # [E, M] sum of returns by root action and future
@@ -34,7 +35,7 @@ class Tree(NamedTuple):
 
 
 def new_tree(nodes: int, edges: int, futures: int) -> Tree:
-    """Room for a tree.
+    """Allocate a tree.
 
     Args:
         nodes: N.
@@ -59,13 +60,13 @@ def new_tree(nodes: int, edges: int, futures: int) -> Tree:
     )
 
 
-def plant(tree: Tree, actions: I4, prior: F8) -> None:
-    """Empty a tree and give it a root.
+def reset_tree(tree: Tree, actions: I4, prior: F8) -> None:
+    """Empty a tree and set its root.
 
     Args:
         tree: The tree.
         actions: [A] of the root.
-        prior: [A] what the rollout policy thinks of them.
+        prior: [A] their prior values.
     """
     count = len(actions)
     tree.node_count[0] = 1

@@ -13,17 +13,17 @@ from ppgym.core.observation import position_s
 from ppgym.core.state import NO_ENTRY
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.belief import (
-    GRID_S,
     JITTERS,
+    LINK_STEP_S,
     LinkBelief,
     LinkModel,
-    believe_link,
-    believe_worth,
+    discount_after,
+    expected_discount,
+    infer_link,
     sample_factors,
     sample_futures,
     sample_rates,
     sample_watch_s,
-    worth_after,
 )
 from tests.test_env import random_legal
 
@@ -136,7 +136,7 @@ def test_factors_follow_their_law_given_what_was_served() -> None:
 def test_without_evidence_the_link_is_the_prior() -> None:
     env = PromptPreamEnv()
     env.reset(seed=0)
-    belief = believe_link(env.planning_view(), LinkModel())
+    belief = infer_link(env.planning_view(), LinkModel())
     assert belief.mean[0] == LinkModel().mean
     rates = sample_rates(belief, np.random.default_rng(0), 4000, 5.0)
     assert np.median(rates) == pytest.approx(1.6e6, rel=0.05)
@@ -167,7 +167,7 @@ def test_the_link_is_filtered_as_a_gaussian_is_conditioned() -> None:
         gain = with_seen @ np.linalg.inv(seen_cov)
         mean = [model.mean, 0.0] + gain @ (logs - 0.5 * noise * model.averaging - model.mean)
         covariance = np.diag([model.mean_sd**2, slow]) - gain @ with_seen.T
-        belief = believe_link(view, model)
+        belief = infer_link(view, model)
         np.testing.assert_allclose(belief.mean, mean, rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(belief.covariance, covariance, rtol=1e-9, atol=1e-9)
         assert (belief.slow_sd, belief.noise_sd) == pytest.approx((slow**0.5, noise**0.5))
@@ -180,7 +180,7 @@ def test_drawn_rates_have_the_moments_of_the_belief() -> None:
     belief = LinkBelief(np.array([14.0, 0.3]), covariance, slow_sd=0.4, noise_sd=0.2, slow_s=5.0)
     logs = np.log(sample_rates(belief, np.random.default_rng(0), 200_000, 20.0))
     assert logs.shape == (200_000, 40)
-    since_s = GRID_S * np.arange(40)
+    since_s = LINK_STEP_S * np.arange(40)
     kept = np.exp(-since_s / 5.0)
     np.testing.assert_allclose(logs.mean(axis=0), 14.0 + 0.3 * kept, atol=0.01)
     # the session's mean, the slow part from its posterior towards its law, and fresh noise at every step
@@ -217,7 +217,7 @@ def test_the_link_belief_is_calibrated_on_held_out_traces(network: str) -> None:
                 break
             view = env.planning_view()
             if step % 6 == 5:
-                rates = sample_rates(believe_link(view, LinkModel()), rng, 200, 4.0).mean(axis=1)
+                rates = sample_rates(infer_link(view, LinkModel()), rng, 200, 4.0).mean(axis=1)
                 place_s = truth.link_offset_s + view.time_s
                 bits = bits_at(truth.link_time_s, truth.link_bits, place_s + 4.0) - bits_at(
                     truth.link_time_s, truth.link_bits, place_s
@@ -276,7 +276,7 @@ def test_rewards_count_by_the_inverse_of_the_expected_watch_time(
     env.reset(seed=0)
     view = env.planning_view()
     view.state.played_s = played_s
-    worth = believe_worth(view, 20.0)
+    discount = expected_discount(view, 20.0)
     watches_s = [
         sample_watch_s(curve, int(chunks), 0.0, (np.arange(100_000) + 0.5) / 100_000).mean()
         for curve, chunks in zip(view.catalog.retention, view.catalog.n_chunks, strict=True)
@@ -286,34 +286,36 @@ def test_rewards_count_by_the_inverse_of_the_expected_watch_time(
     mean_s = videos * float(np.mean(watches_s))
     after_s = np.maximum(played_s + np.arange(22.0), 1.0)
     expected = exp1(after_s / mean_s) * np.exp(after_s / mean_s) / mean_s
-    assert 1.0 / worth.unit_s == pytest.approx(expected[0], rel=1e-4)
-    assert worth.going_on == pytest.approx(expected / expected[0], rel=1e-4)
-    assert worth.feed_ends == (n_videos == 1)
+    assert 1.0 / discount.ended_s == pytest.approx(expected[0], rel=1e-4)
+    assert discount.ongoing == pytest.approx(expected / expected[0], rel=1e-4)
+    assert discount.feed_ends == (n_videos == 1)
 
 
 def test_rewards_count_alike_where_nobody_leaves_early() -> None:
     env = PromptPreamEnv(leave_p=0.0)
     env.reset(seed=0)
     view = env.planning_view()
-    worth = believe_worth(view, 20.0)
+    discount = expected_discount(view, 20.0)
     state, episode = view.state.copy(), view_sim(env._sims, 0).episode
     for video, played_s, terminated in ((0, 0.0, 0), (0, 3.5, 0), (1, 500.0, 0), (1, 500.0, 1)):
         state.video, state.played_s, state.terminated = video, played_s, terminated
-        assert worth_after(worth, episode, state, 0.0) == 1.0
+        assert discount_after(discount, episode, state, 0.0) == 1.0
 
 
 def test_a_reward_counts_for_less_the_later_it_comes_and_by_the_true_inverse_at_the_end() -> None:
     env = PromptPreamEnv()
     env.reset(seed=0)
     view = env.planning_view()
-    worth = believe_worth(view, 20.0)
+    discount = expected_discount(view, 20.0)
     state, episode = view.state.copy(), view_sim(env._sims, 0).episode
     state.played_s = 2.5
-    later = 0.5 * (worth.going_on[2] + worth.going_on[3])
-    assert worth_after(worth, episode, state, 0.0) == pytest.approx(later)
-    assert (np.diff(worth.going_on) <= 0.0).all()
+    later = 0.5 * (discount.ongoing[2] + discount.ongoing[3])
+    assert discount_after(discount, episode, state, 0.0) == pytest.approx(later)
+    assert (np.diff(discount.ongoing) <= 0.0).all()
     state.terminated, state.video, episode.leaves[:] = 1, 1, 1
-    assert worth_after(worth, episode, state, 0.0) == pytest.approx(worth.unit_s / 2.5)
+    assert discount_after(discount, episode, state, 0.0) == pytest.approx(discount.ended_s / 2.5)
     episode.leaves[:] = 0  # the visible feed ends, the session does not
-    assert worth_after(worth, episode, state, 0.0) == pytest.approx(later)
-    assert worth_after(worth._replace(feed_ends=True), episode, state, 0.0) == pytest.approx(worth.unit_s / 2.5)
+    assert discount_after(discount, episode, state, 0.0) == pytest.approx(later)
+    assert discount_after(discount._replace(feed_ends=True), episode, state, 0.0) == pytest.approx(
+        discount.ended_s / 2.5
+    )

@@ -1,4 +1,4 @@
-"""The planner and its agent: the same views, the same decisions; budgets, threads, ablations, explanation."""
+"""The planner and its agent: the same views, the same decisions; budgets, ablations, explanation."""
 
 import math
 from dataclasses import replace
@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from agents import AGENTS, make_agent
-from agents.mcts import MCTSAgent, read_knobs
+from agents.mcts import MCTSAgent, read_parameters
 from ppgym.core.actions import WAIT
 from ppgym.core.state import HISTORY, LOOKAHEAD, NO_ENTRY
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.explain import name_action
-from ppgym.planning.planner import Planner, PlannerKnobs, expected_sd, posterior_advantage
+from ppgym.planning.planner import Planner, PlannerParameters, advantage_sd, posterior_advantage
 from ppgym.planning.rollout import FAST_NETWORK_BPS, SLOW_NETWORK_BPS
 from ppgym.planning.tree import ROOT, new_tree
 from tests.test_env import other_future, random_legal
 
-SMALL = PlannerKnobs(futures=12, root_actions=6, edges=4)
+SMALL = PlannerParameters(futures=12, root_actions=6, edges=4)
 
 
 def situations(count: int, **kwargs: Any) -> Any:
@@ -71,7 +71,7 @@ def test_the_registry_knows_it() -> None:
 
 
 def test_a_decision_is_a_function_of_the_view_whatever_was_planned_before() -> None:
-    fresh, used = ([Planner(simulations=48, seed=2, knobs=SMALL) for _ in range(20)] for _ in range(2))
+    fresh, used = ([Planner(simulations=48, seed=2, parameters=SMALL) for _ in range(20)] for _ in range(2))
     views = [env.planning_view() for env in situations(20)]
     first = [planner.plan(view) for planner, view in zip(fresh, views, strict=True)]
     for view, plan in reversed(list(zip(views, first, strict=True))):
@@ -82,7 +82,7 @@ def test_a_decision_is_a_function_of_the_view_whatever_was_planned_before() -> N
 
 
 def test_another_seed_draws_other_futures() -> None:
-    left, right = (Planner(simulations=48, seed=seed, knobs=SMALL) for seed in (0, 1))
+    left, right = (Planner(simulations=48, seed=seed, parameters=SMALL) for seed in (0, 1))
     views = [env.planning_view() for env in situations(12)]
     plans = [(left.plan(view).advantage, right.plan(view).advantage) for view in views]
     assert any(not np.array_equal(*advantages) for advantages in plans)
@@ -111,7 +111,7 @@ def test_what_has_not_happened_changes_no_decision(kwargs: dict[str, Any]) -> No
 
 @pytest.mark.parametrize("simulations", [1, 2, 3, 16, 100])
 def test_any_budget_gives_a_legal_action(simulations: int) -> None:
-    planner = Planner(simulations=simulations, knobs=SMALL)
+    planner = Planner(simulations=simulations, parameters=SMALL)
     for env in situations(10, parallel_downloads=2):
         view = env.planning_view()
         plan = planner.plan(view)
@@ -122,7 +122,7 @@ def test_any_budget_gives_a_legal_action(simulations: int) -> None:
 
 
 def test_a_budget_of_time_stops_early_at_a_legal_action() -> None:
-    planner = Planner(simulations=20_000, time_budget_ms=1e-3, knobs=SMALL)
+    planner = Planner(simulations=20_000, time_budget_ms=1e-3, parameters=SMALL)
     for env in situations(5):
         plan = planner.plan(env.planning_view())
         assert env.action_masks()[plan.action]
@@ -133,27 +133,14 @@ def test_a_budget_of_time_is_kept_whatever_the_simulations() -> None:
     """A clock that has run out before the first simulation leaves it at the fewest, not at a share of the budget."""
     env = PromptPreamEnv()
     env.reset(seed=0)
-    plan = Planner(simulations=20_000, time_budget_ms=1e-3, knobs=SMALL).plan(env.planning_view())
+    plan = Planner(simulations=20_000, time_budget_ms=1e-3, parameters=SMALL).plan(env.planning_view())
     assert plan.simulations <= 256
-
-
-def test_threads_share_the_simulations() -> None:
-    for env in situations(8):
-        view = env.planning_view()
-        plan = Planner(simulations=90, threads=2, knobs=SMALL).plan(view)
-        assert view.action_mask[plan.action]
-        assert len(plan.trees) == 2
-        by_tree = [tree.root_visits[: len(plan.visits)].sum(axis=1) for tree in plan.trees]
-        assert np.array_equal(sum(by_tree), plan.visits)
-        assert plan.visits.sum() == plan.simulations
-        assert min(visits.sum() for visits in by_tree) > 0 or plan.simulations < 16
 
 
 @pytest.mark.parametrize(
     ("parameters", "text"),
     [
         ({"simulations": 0}, "simulations: expected at least 1, got 0"),
-        ({"threads": 0}, "threads: expected at least 1, got 0"),
         ({"time_budget_ms": 0.0}, "time_budget_ms: expected more than 0"),
         ({"time_budget_ms": -1.0}, "time_budget_ms: expected more than 0"),
         ({"advantage_sd": 0.0}, "advantage_sd: expected more than 0, got 0.0"),
@@ -182,12 +169,12 @@ def test_the_advantage_shrinks_what_few_simulations_show() -> None:
     # differences 1 and 2: mean 1.5, squared deviations 0.5, with a pseudo-difference (0.5 + 1) / 2 = 0.75
     weight = 2 / 0.75
     expected = (weight * 1.5 - 0.25) / (weight + 1.0)
-    advantage = posterior_advantage([tree], np.array([0.0, -0.5, -2.0]), 1.0, 0.5)
+    advantage = posterior_advantage(tree, np.array([0.0, -0.5, -2.0]), 1.0, 0.5)
     assert advantage == pytest.approx([0.0, expected, -1.0])  # the third was never simulated: its prior
 
 
 def test_less_is_expected_of_a_search_the_faster_the_network() -> None:
-    env, knobs = PromptPreamEnv(), PlannerKnobs(advantage_sd=1.6, fast_advantage_sd=0.4)
+    env, parameters = PromptPreamEnv(), PlannerParameters(advantage_sd=1.6, fast_advantage_sd=0.4)
     env.reset(seed=0)
     view = env.planning_view()
     middle_bps = (SLOW_NETWORK_BPS * FAST_NETWORK_BPS) ** 0.5
@@ -195,7 +182,7 @@ def test_less_is_expected_of_a_search_the_faster_the_network() -> None:
         state = view.state.copy()
         state.throughput_bps[:] = bps
         state.throughputs = HISTORY
-        assert expected_sd(replace(view, state=state), knobs) == pytest.approx(expected)
+        assert advantage_sd(replace(view, state=state), parameters) == pytest.approx(expected)
 
 
 # --- parameters -------------------------------------------------------------------------------------------------------
@@ -305,15 +292,15 @@ def test_ablations_leave_the_view_alone() -> None:
         assert np.array_equal(left, right)
 
 
-def test_one_knob_of_the_rollout_policy_can_be_set_from_json() -> None:
-    rollout = read_knobs({"rollout": {"fast_network": {"slow": {"defer_s": 2.5}}}}).rollout
+def test_one_parameter_of_the_rollout_policy_can_be_set_from_json() -> None:
+    rollout = read_parameters({"rollout": {"fast_network": {"slow": {"defer_s": 2.5}}}}).rollout
     assert rollout.fast_network.slow.defer_s == 2.5
-    assert (np.array(rollout) != np.array(PlannerKnobs().rollout)).sum() == 1
+    assert (np.array(rollout) != np.array(PlannerParameters().rollout)).sum() == 1
     with pytest.raises(ValueError, match="slow_network"):
-        read_knobs({"rollout": {"slow": {"defer_s": 2.5}}})
+        read_parameters({"rollout": {"slow": {"defer_s": 2.5}}})
 
 
-def test_the_knobs_weigh_waste_and_stalls_in_planning_alone() -> None:
+def test_the_weights_change_waste_and_stalls_in_planning_alone() -> None:
     env = PromptPreamEnv()
     env.reset(seed=0)
     view = env.planning_view()
@@ -323,9 +310,9 @@ def test_the_knobs_weigh_waste_and_stalls_in_planning_alone() -> None:
     planned = agent.last_plan.view.params
     assert planned.weight_waste == 2.0 * view.params.weight_waste
     assert planned.weight_rebuffer == 3.0 * view.params.weight_rebuffer
-    for knob in ("waste_weight", "stall_weight"):
-        with pytest.raises(ValueError, match=f"{knob}: expected at least 0"):
-            MCTSAgent(env, **{knob: -1.0})
+    for name in ("waste_weight", "stall_weight"):
+        with pytest.raises(ValueError, match=f"{name}: expected at least 0"):
+            MCTSAgent(env, **{name: -1.0})
 
 
 def test_who_minds_waste_wastes_less() -> None:
@@ -420,5 +407,5 @@ def test_there_is_nothing_to_explain_before_a_decision() -> None:
 
 def test_root_statistics_of_a_plan_are_those_of_its_tree() -> None:
     for env in situations(3):
-        plan = Planner(simulations=40, knobs=SMALL).plan(env.planning_view())
-        assert np.array_equal(plan.visits, plan.trees[0].children_visits[ROOT, : len(plan.root_actions)])
+        plan = Planner(simulations=40, parameters=SMALL).plan(env.planning_view())
+        assert np.array_equal(plan.visits, plan.tree.children_visits[ROOT, : len(plan.root_actions)])

@@ -4,20 +4,18 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 
+from ppgym.benchmark.bound.relaxation import watched_chunks
 from ppgym.core.actions import WAIT
 from ppgym.core.dynamics import transition
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
 from ppgym.core.state import LOOKAHEAD, Record, Sim, new_states
 from ppgym.env import PromptPreamEnv
-from ppgym.planning.planner import prune
-from ppgym.planning.pruning import RULES, Requests, Rule, expect_requests, most_return
+from ppgym.planning.pruning import RULES, Requests, Rule, expect_requests, prune
 from ppgym.planning.rollout import MOMENT, estimate_bps
 from ppgym.planning_view import PlanningView
 from tests.agents.clairvoyant.test_clairvoyant import best_of_all
 from tests.core.kernel import KernelSimulator
-from tests.core.worlds import Pick, plays
 from tests.planning.futures import CPU, NPU, PATIENT, VDEC, view_of, world_of
 
 RULE = {rule.name: rule for rule in RULES}
@@ -205,20 +203,25 @@ def test_who_starves_can_always_ask_for_the_chunk(kwargs: dict) -> None:
 # --- against exhaustive search ----------------------------------------------------------------------------------------
 
 
-def worth(world: Sim, state: Record) -> float:
+def return_of(world: Sim, state: Record) -> float:
     return reward_terms(world.params, BLANK, totals_of(state), np.zeros(len(REWARD_TERMS)))
 
 
-def optimum(world: Sim, rules: tuple[Rule, ...] = (), bounded: bool = True) -> tuple[float, int]:
-    """The best return over all sequences of the actions that the rules leave, and how many states it took."""
+def optimum(world: Sim, rules: tuple[Rule, ...] = ()) -> tuple[float, int]:
+    """The best return over all sequences of the actions that the rules leave, and how many states it took.
+
+    It skips states whose return cannot exceed the best one, even if all that will be watched plays at top quality.
+    """
+    chunks = watched_chunks(world)
+    most_quality = float((chunks.quality.max(axis=1) * chunks.play_s).sum())
     best, nodes, stack = -math.inf, 0, [KernelSimulator(world).state.copy()]
     while stack:
         state = stack.pop()
-        now = worth(world, state)
+        now = return_of(world, state)
         if state.terminated or state.truncated:
             best = max(best, now)
             continue
-        if bounded and now + most_return(world, state, math.inf) <= best:
+        if now + world.params.weight_quality * (most_quality - state.quality) <= best:
             continue
         nodes += 1
         requests, _ = prune(view_of(world, state), rules, float(estimate_bps(state, MOMENT)))
@@ -279,57 +282,3 @@ def test_an_unsafe_rule_is_found_out() -> None:
     losses = [optimum(world)[0] - optimum(world, (lazy,))[0] for world in map(random_world, range(1, 8, 2))]
     assert min(losses) > -1e-9
     assert max(losses) > 0.1
-
-
-def test_the_bound_leaves_the_optimum_and_saves_most_of_the_search() -> None:
-    for seed in (0, 2, 4):
-        world = random_world(seed)
-        short = Sim(world.params._replace(wait_s=2.0), world.catalog, world.episode._replace(max_wall_s=3.5))
-        single = short._replace(episode=short.episode._replace(leaves=np.ones_like(short.episode.leaves)))
-        whole, every = optimum(single, bounded=False)
-        best, nodes = optimum(single)
-        assert best == pytest.approx(whole, abs=1e-9)
-        assert best == pytest.approx(best_of_all(single, most_nodes=100_000), abs=1e-9)
-        assert 2 * nodes < every
-
-
-@settings(max_examples=60)
-@given(play=plays())
-def test_nothing_earns_more_than_the_bound(play: tuple[Sim, list[Pick]]) -> None:
-    """From every moment of whatever is played, to every later one."""
-    world, picks = play
-    sim = KernelSimulator(world)
-    states = [sim.state.copy()]
-    for number in range(40):
-        if sim.state.terminated or sim.state.truncated:
-            break
-        sim.step(picks[number % len(picks)].action(sim.legal_actions()))
-        states.append(sim.state.copy())
-    for i, early in enumerate(states):
-        for late in states[i:]:
-            for horizon_s in (late.time_s - early.time_s, math.inf):
-                most = most_return(world, early, horizon_s)
-                assert worth(world, late) - worth(world, early) <= most + 1e-9
-
-
-def test_the_bound_by_hand() -> None:
-    world = world_of([(0, VDEC, 0.05), (1, NPU, 0.5)], [0.5, 0.2], [1.0, 0.8], chunks=(3, 2), watch_s=(2.5, 1.0))
-
-    def most(state: Record, horizon_s: float = math.inf) -> float:
-        return most_return(world, state, horizon_s)
-
-    sim = KernelSimulator(world)
-    assert most(sim.state) == pytest.approx(3.5)
-    assert most(sim.state, 2.0) == pytest.approx(2.0)
-    sim.step(fetch(world, 0, 0, 1))  # a prompt: its quality is settled
-    assert most(sim.state) == pytest.approx(0.8 + 2.5)
-    sim.step(fetch(world, 0, 0, 0))  # arrives 0.6 s later, when the prompt has not begun or has just
-    while not sim.state.playing:
-        sim.step(WAIT)
-    sim.step(WAIT)
-    assert most(sim.state) == pytest.approx(3.3 - sim.state.quality)
-    leaving = world._replace(episode=world.episode._replace(leaves=np.array([1, 0], np.uint8)))
-    sim.reset()
-    assert most_return(leaving, sim.state, math.inf) == pytest.approx(2.5)
-    useless = world.params._replace(option_usable=np.array([0, 1], np.uint8))
-    assert most_return(useless, world.catalog, world.episode, sim.state, math.inf) == pytest.approx(0.8 * 3.5)

@@ -13,11 +13,11 @@ from ppgym.core.episodes import view_sim
 from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS, reward_terms, totals_of
 from ppgym.core.state import DECODED, DECODING, LOOKAHEAD, QUEUED, RING, SLOTS, Episode, Record, Sim
 from ppgym.env import PromptPreamEnv
-from ppgym.planning.belief import Futures, SessionWorth, believe_worth, sample_futures
-from ppgym.planning.planner import Plan, Planner, PlannerKnobs
+from ppgym.planning.belief import Futures, RewardDiscount, expected_discount, sample_futures
+from ppgym.planning.planner import Plan, Planner, PlannerParameters
 from ppgym.planning.rollout import PAD, RolloutPolicy, Trade, value_actions
-from ppgym.planning.search import SearchKnobs, new_scratch, prior_values, search_edges
-from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree, new_tree, plant
+from ppgym.planning.search import SearchParameters, SearchTask, new_scratch, root_values, search_edges
+from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree, new_tree, reset_tree
 from ppgym.planning_view import PlanningView
 from tests.test_env import random_legal
 
@@ -26,7 +26,7 @@ HASTY = RolloutPolicy(  # leaves chunks of the current video alone that are due 
     *(Trade(*(knobs._replace(buffer_s=3.0) for knobs in trade)) for trade in POLICY)
 )
 FUTURES = 5
-KNOBS = SearchKnobs(horizon_s=8.0, kept_share=0.4, exploration=1.5, temperature=0.7, depth=3, expand_after=1)
+PARAMETERS = SearchParameters(horizon_s=8.0, kept_share=0.4, exploration=1.5, temperature=0.7, depth=3, expand_after=1)
 
 
 def situations(count: int, **kwargs: Any) -> Any:
@@ -71,7 +71,7 @@ class SlowSearch:
     futures: Futures
     root: Node
     width: int
-    worth: SessionWorth
+    discount: RewardDiscount
     policy: RolloutPolicy
     below_root: list[Edge] = field(default_factory=list)
     low: float = math.inf
@@ -93,7 +93,7 @@ class SlowSearch:
     def simulate(self, future: int, root_edge: int) -> float:
         sim = view_sim(self.futures.sims, future)
         state = self.futures.states[future].copy()
-        end_s = state.time_s + KNOBS.horizon_s
+        end_s = state.time_s + PARAMETERS.horizon_s
         rewards: list[float] = []
         path: list[tuple[Edge, int]] = []  # and how many rewards came before it
         node: Node | None = self.root
@@ -114,7 +114,7 @@ class SlowSearch:
             if node is None:
                 continue
             swipes = min(int(state.video) - video, BRANCHES - 1)
-            node = edge.children.get(swipes) if len(path) < KNOBS.depth else None
+            node = edge.children.get(swipes) if len(path) < PARAMETERS.depth else None
             if node is not None:
                 edge = self.select(node)
                 if edge is not node.edges[0]:
@@ -124,7 +124,7 @@ class SlowSearch:
                         node = None
                     else:
                         action = edge.action
-            elif len(path) < KNOBS.depth and edge.visits >= KNOBS.expand_after:
+            elif len(path) < PARAMETERS.depth and edge.visits >= PARAMETERS.expand_after:
                 others = sorted(np.flatnonzero(values > -np.inf), key=lambda a: (-values[a], a))
                 actions = [action, *[int(a) for a in others if a != action]][: self.width]
                 edge.children[swipes] = Node([Edge(a, float(values[a])) for a in actions])
@@ -137,13 +137,13 @@ class SlowSearch:
         return sum(rewards) + last
 
     def factor(self, episode: Episode, state: Record) -> float:
-        """What a reward counts for: by the law of the session's length, or by that length itself where it is over."""
+        """Weight of a reward: by the distribution of the session's length, or by the length itself once it is over."""
         total_s = float(state.played_s)
         shown = int((self.view.catalog.n_chunks > 0).sum())
         if state.terminated and (episode.leaves[state.video - 1] or self.view.videos_left == shown - 1):
-            return self.worth.unit_s / max(total_s, 1.0)
+            return self.discount.ended_s / max(total_s, 1.0)
         since_s = total_s - float(self.view.state.played_s)
-        return float(np.interp(since_s, np.arange(len(self.worth.going_on)), self.worth.going_on))
+        return float(np.interp(since_s, np.arange(len(self.discount.ongoing)), self.discount.ongoing))
 
     def select(self, node: Node) -> Edge:
         """PUCT on values normalised to the range of mean returns seen below the root."""
@@ -153,18 +153,19 @@ class SlowSearch:
 
         visits = sum(edge.visits for edge in node.edges)
         parent = normal(sum(edge.total for edge in node.edges) / visits) if visits else 0.0
-        weights = [math.exp(max((edge.prior - node.edges[0].prior) / KNOBS.temperature, -20.0)) for edge in node.edges]
+        first, temperature = node.edges[0].prior, PARAMETERS.temperature
+        weights = [math.exp(max((edge.prior - first) / temperature, -20.0)) for edge in node.edges]
 
         def score(edge: Edge) -> float:
             prior = weights[node.edges.index(edge)] / sum(weights)
             known = normal(edge.mean) if edge.visits else parent
-            return known + KNOBS.exploration * prior * math.sqrt(visits + 1) / (1 + edge.visits)
+            return known + PARAMETERS.exploration * prior * math.sqrt(visits + 1) / (1 + edge.visits)
 
         return max(node.edges, key=score)
 
     def at_hand(self, episode: Episode, state: Record) -> float:
         """The chunks received at the horizon: those that will play at a share of their quality, others as waste."""
-        params, catalog, worth, comes = self.view.params, self.futures.sims.catalog, 0.0, True
+        params, catalog, value, comes = self.view.params, self.futures.sims.catalog, 0.0, True
         for video in range(int(state.video), min(int(state.video) + SLOTS, len(episode.playlist))):
             first = int(state.playhead) if video == state.video else 0
             for chunk in range(first, min(first + RING, int(catalog.n_chunks[episode.playlist[video]]))):
@@ -172,30 +173,29 @@ class SlowSearch:
                 if state.chunk_status[place] in (QUEUED, DECODING, DECODED):
                     which = episode.playlist[video], chunk, params.option_representation[state.chunk_option[place]]
                     plays_s = min(max(episode.watch_s[video] - chunk, 0.0), 1.0) if comes else 0.0
-                    worth += KNOBS.kept_share * params.weight_quality * catalog.quality[which] * plays_s
+                    value += PARAMETERS.kept_share * params.weight_quality * catalog.quality[which] * plays_s
                     if plays_s == 0.0:
-                        worth -= params.weight_waste * catalog.chunk_bytes[which] * MBIT_PER_BYTE
+                        value -= params.weight_waste * catalog.chunk_bytes[which] * MBIT_PER_BYTE
             comes = comes and not episode.leaves[video]
-        return worth
+        return value
 
 
 def both(view: PlanningView, seed: int, rounds: int, policy: RolloutPolicy) -> tuple[Tree, SlowSearch, np.ndarray]:
     """The same simulations by the search and by the slow one."""
     futures = sample_futures(view, FUTURES, np.random.default_rng(seed), 30.0)
-    scratch = new_scratch(len(view.action_mask), KNOBS.depth)
+    scratch = new_scratch(len(view.action_mask), PARAMETERS.depth)
     scratch.values[:] = -np.inf
-    world = (*futures, view.law.leave_p)
-    worth = believe_worth(view, KNOBS.horizon_s)
-    chosen = prior_values(*world, policy, scratch)
+    task = SearchTask(view.law.leave_p, expected_discount(view, PARAMETERS.horizon_s), policy, PARAMETERS)
+    chosen = root_values(futures, task, scratch)
     legal = np.flatnonzero(scratch.values > -np.inf)
     actions = np.unique(np.concatenate([[chosen, WAIT], legal[:: max(len(legal) // 3, 1)]])).astype(np.int32)
     prior = scratch.values[actions]
     tree = new_tree(200, max(4, len(actions)), FUTURES)
-    plant(tree, actions, prior)
+    reset_tree(tree, actions, prior)
     edges = np.arange(len(actions), dtype=np.int32)
-    search_edges(*world, worth, policy, KNOBS, tree, scratch, edges, 0, rounds)
+    search_edges(futures, task, tree, scratch, edges, 0, rounds)
     root = Node([Edge(int(action), float(value)) for action, value in zip(actions, prior, strict=True)])
-    slow = SlowSearch(view, futures, root, tree.children_action.shape[1], worth, policy)
+    slow = SlowSearch(view, futures, root, tree.children_action.shape[1], task.discount, policy)
     returns = np.zeros((len(actions), FUTURES))
     for future in range(rounds):
         for edge in edges:
@@ -242,13 +242,14 @@ def test_the_tree_is_that_of_the_slow_search(kwargs: dict[str, Any], policy: Rol
 
 
 def plans() -> Any:
-    planner = Planner(simulations=130, seed=1, knobs=PlannerKnobs(futures=40, root_actions=6, edges=4, search=KNOBS))
+    parameters = PlannerParameters(futures=40, root_actions=6, edges=4, search=PARAMETERS)
+    planner = Planner(simulations=130, seed=1, parameters=parameters)
     for view in situations(25):
         yield planner.plan(view)
 
 
 def check(plan: Plan) -> None:
-    [tree] = plan.trees
+    tree = plan.tree
     actions = len(plan.root_actions)
     assert tree.children_visits[ROOT].sum() == plan.simulations == plan.visits.sum()
     assert plan.simulations <= 130
@@ -286,8 +287,8 @@ def test_the_prior_sees_every_look_ahead() -> None:
         futures = sample_futures(view, 2, np.random.default_rng(0), 10.0)
         scratch = new_scratch(len(view.action_mask), 1)
         scratch.values[:] = -np.inf
-        world = (*futures, view.law.leave_p)
-        chosen = prior_values(*world, POLICY, scratch)
+        task = SearchTask(view.law.leave_p, expected_discount(view, 10.0), POLICY, PARAMETERS)
+        chosen = root_values(futures, task, scratch)
         assert view.action_mask[chosen]
         seen = scratch.values > -np.inf
         assert not seen[view.action_mask == 0].any()

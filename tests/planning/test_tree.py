@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from ppgym.core.episodes import EpisodeLaw
-from ppgym.planning.belief import believe_worth, sample_futures
+from ppgym.planning.belief import expected_discount, sample_futures
 from ppgym.planning.rollout import RolloutKnobs, RolloutPolicy, Trade
-from ppgym.planning.search import SearchKnobs, new_scratch, prior_values, search_edges
-from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree, new_tree, plant
+from ppgym.planning.search import SearchParameters, SearchTask, new_scratch, root_values, search_edges
+from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree, new_tree, reset_tree
 from tests.core.kernel import KernelSimulator
 from tests.planning.futures import CPU, NPU, VDEC, view_of, world_of
 
@@ -24,7 +24,7 @@ TRADE = Trade(
     fast=RolloutKnobs(0.85, 1.0, 0.2, 0.02, 0.65, 0.9, 1.3, 0.3, 0.6, 0.65, 1.6, 0.05, 36.0),
 )
 POLICY = RolloutPolicy(slow_network=TRADE, fast_network=TRADE)
-KNOBS = SearchKnobs(horizon_s=6.0, kept_share=0.3, exploration=1.25, temperature=0.5, depth=4, expand_after=2)
+PARAMETERS = SearchParameters(horizon_s=6.0, kept_share=0.3, exploration=1.25, temperature=0.5, depth=4, expand_after=2)
 FUTURES = 6
 
 
@@ -36,12 +36,12 @@ def test_a_new_tree_is_empty() -> None:
     assert tree.root_return.shape == tree.root_visits.shape == (3, 2)
 
 
-def test_planting_forgets_what_was_searched() -> None:
+def test_a_reset_tree_forgets_what_was_searched() -> None:
     tree = new_tree(nodes=5, edges=3, futures=2)
-    plant(tree, np.array([7, 0, 9], np.int32), np.array([0.0, -1.0, -2.0]))
+    reset_tree(tree, np.array([7, 0, 9], np.int32), np.array([0.0, -1.0, -2.0]))
     for array in tree:
         array[...] = 1
-    plant(tree, np.array([4, 0], np.int32), np.array([0.0, -3.0]))
+    reset_tree(tree, np.array([4, 0], np.int32), np.array([0.0, -3.0]))
     assert tree.node_count[0] == 1
     assert tree.edge_count[ROOT] == 2
     assert tree.children_action[ROOT, :2].tolist() == [4, 0]
@@ -55,7 +55,7 @@ def test_planting_forgets_what_was_searched() -> None:
 
 
 def search_small_world() -> Tree:
-    """Two videos, pixels of two rungs and a prompt on two units, two chunks there; each request four times a future."""
+    """Two videos, pixels of two qualities, a prompt on two units, two chunks in; each request four times a future."""
     options = [(0, VDEC, 0.02), (1, VDEC, 0.02), (2, CPU, 0.9), (2, NPU, 0.4)]
     world = world_of(options, [0.5, 1.2, 0.1], [0.75, 1.85, 1.2], chunks=(4, 3), watch_s=(3.5, 3.0))
     world.catalog.retention[:, 1:] *= np.array([[0.8, 0.7, 0.6, 0.5], [0.9, 0.5, 0.4, 0.0]])
@@ -64,15 +64,14 @@ def search_small_world() -> Tree:
         sim.step(action)
     view = view_of(world, sim.state, EpisodeLaw(0.1, np.inf, np.inf, 0.2, 1e9, 0.0))
     futures = sample_futures(view, FUTURES, np.random.default_rng(3), 20.0)
-    given = (*futures, view.law.leave_p)
-    worth = believe_worth(view, KNOBS.horizon_s)
-    scratch = new_scratch(len(view.action_mask), KNOBS.depth)
+    task = SearchTask(view.law.leave_p, expected_discount(view, PARAMETERS.horizon_s), POLICY, PARAMETERS)
+    scratch = new_scratch(len(view.action_mask), PARAMETERS.depth)
     scratch.values[:] = -np.inf
-    prior_values(*given, POLICY, scratch)
+    root_values(futures, task, scratch)
     actions = np.argsort(-scratch.values, kind="stable")[:4].astype(np.int32)
     tree = new_tree(nodes=100, edges=4, futures=FUTURES)
-    plant(tree, actions, scratch.values[actions])
-    search_edges(*given, worth, POLICY, KNOBS, tree, scratch, np.arange(4, dtype=np.int32), 0, 4 * FUTURES)
+    reset_tree(tree, actions, scratch.values[actions])
+    search_edges(futures, task, tree, scratch, np.arange(4, dtype=np.int32), 0, 4 * FUTURES)
     return tree
 
 

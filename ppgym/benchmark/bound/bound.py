@@ -1,22 +1,22 @@
 """An upper bound on the return of every policy in one episode: its proof, and its computation by Lagrangian duality.
 
-The relaxed problem itself is written down in `relaxation.py`. Nothing here is a policy or moves a state. All of it
-reads the hidden draw, so only the clairvoyant may use it.
+`relaxation.py` builds the relaxed problem. Nothing here is a policy or changes a state. All of it reads the hidden
+draw: only benchmarks and the clairvoyant may use it.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from ppgym.benchmark.bound.relaxation import Relaxation, Views, relax, watch
+from ppgym.benchmark.bound.relaxation import Relaxation, WatchedChunks, relax, watched_chunks
 from ppgym.core.episodes import view_sim
 from ppgym.core.jit import njit
 from ppgym.core.state import F8, I4, Params, Sim
 from ppgym.env import PromptPreamEnv
 
-ITERATIONS = 250  # on the prices; any prices give a bound, better ones a tighter one
-FIRST_RATE, LAST_RATE = 0.1, 0.005  # of learning, as a share of what a second is worth
-MEMORY, MEMORY_OF_SQUARES = 0.9, 0.99
+ITERATIONS = 250  # of the descent on the prices; any prices give a bound, better ones a tighter one
+FIRST_LEARNING_RATE, LAST_LEARNING_RATE = 0.1, 0.005  # as shares of `price_scale`
+BETA_1, BETA_2 = 0.9, 0.99  # Adam's
 ROUNDING = 1e-9  # of the bound, relative to its terms
 
 
@@ -89,10 +89,10 @@ def bound(sim: Sim) -> float:
                  with the price x_kc = sum_{c' >= c} lambda_kc', which is nonincreasing in c and >= 0;
         stalls:  max over nondecreasing S of sum_kc lambda_kc room_k(c, T_c + S_c) - w_rebuffer S_{N-1},
 
-    joined by the start-up alone. Both are dynamic programs over c. Stall is cut into cells that cover [0, W]; room,
+    coupled by the start-up alone. Both are dynamic programs over c. Stall is cut into cells that cover [0, W]; room,
     which grows with time, is taken at a cell's upper end and the cost of stall at its lower end, which only raises
-    the maximum. The least of these bounds over the prices that a subgradient descent tries is returned, raised by a
-    relative 1e-9 for rounding. Times get a leeway of 1e-8 s a chunk, since the kernel takes events within 1e-9 s of
+    the maximum. The lowest of these bounds over the prices that a subgradient descent tries is returned, raised by a
+    relative 1e-9 for rounding. Times get a tolerance of 1e-8 s a chunk, since the kernel takes events within 1e-9 s of
     each other, and the last millionth of a bit, as one.
 
     Args:
@@ -105,7 +105,7 @@ def bound(sim: Sim) -> float:
 
 
 def episode_bound(env: PromptPreamEnv) -> float:
-    """What no policy's return in the current episode of an environment exceeds; see `bound`.
+    """The bound of the current episode of an environment; see `bound`.
 
     Args:
         env: The environment, reset.
@@ -117,7 +117,7 @@ def episode_bound(env: PromptPreamEnv) -> float:
 
 
 def solve(sim: Sim) -> Solution:
-    """The bound with what else its computation tells; see `bound`.
+    """The bound, with the prices and shares from its computation; see `bound`.
 
     Args:
         sim: What is constant, and the hidden draw.
@@ -126,70 +126,70 @@ def solve(sim: Sim) -> Solution:
         The solution.
     """
     params, episode = sim.params, sim.episode
-    views = watch(sim)
-    relaxed = relax(sim, views)
-    least, price, share = lower(relaxed, price_scale(params, views), ITERATIONS)
-    reachable = np.isfinite(episode.patience_s) | (views.before_s < episode.max_wall_s)
-    most = np.maximum(views.value[reachable].max(axis=1), 0.0).sum()
-    content_s = views.before_s[-1] + views.play_s[-1]
-    truncated = most - params.weight_rebuffer * max(episode.max_wall_s - content_s, 0.0)
-    terms = np.where(np.isfinite(views.value), np.abs(views.value), 0.0).max(axis=1).sum()
+    chunks = watched_chunks(sim)
+    relaxed = relax(sim, chunks)
+    lowest, price, share = minimize_dual(relaxed, price_scale(params, chunks), ITERATIONS)
+    reachable = np.isfinite(episode.patience_s) | (chunks.before_s < episode.max_wall_s)
+    max_value = np.maximum(chunks.value[reachable].max(axis=1), 0.0).sum()
+    content_s = chunks.before_s[-1] + chunks.play_s[-1]
+    truncated = max_value - params.weight_rebuffer * max(episode.max_wall_s - content_s, 0.0)
+    terms = np.where(np.isfinite(chunks.value), np.abs(chunks.value), 0.0).max(axis=1).sum()
     rounding = ROUNDING * (1.0 + terms + params.weight_rebuffer * episode.max_wall_s)
-    return Solution(float(max(least, truncated) + rounding), relaxed, price, share)
+    return Solution(float(max(lowest, truncated) + rounding), relaxed, price, share)
 
 
-def price_scale(params: Params, views: Views) -> float:
-    """What a second of a scarce resource may be worth: the scale of the prices.
+def price_scale(params: Params, chunks: WatchedChunks) -> float:
+    """The scale of the prices: an estimate of the return per second of a scarce resource.
 
     Args:
         params: The scenario's constants.
-        views: The chunks to play.
+        chunks: The chunks to play.
 
     Returns:
         Return per second, above 0.
     """
-    return max(params.weight_rebuffer, params.weight_quality * float(views.quality.max()), 1e-6)
+    return max(params.weight_rebuffer, params.weight_quality * float(chunks.quality.max()), 1e-6)
 
 
 @njit
-def lower(relaxed: Relaxation, scale: float, iterations: int) -> tuple[float, F8, F8]:
-    """Lower the dual bound by a subgradient descent with momentum (Adam) on the prices.
+def minimize_dual(relaxed: Relaxation, scale: float, iterations: int) -> tuple[float, F8, F8]:
+    """Minimize the dual bound by a subgradient descent with momentum (Adam) on the prices.
 
-    A step changes the price of each chunk by what the resource is short of between the chunk before and this one, and
-    is projected on prices that are nonincreasing and >= 0.
+    The gradient of a chunk's price is the slack that this chunk adds. Each step ends with a projection on prices that
+    are nonincreasing and >= 0.
 
     Args:
         relaxed: The problem.
-        scale: Return that a second of a resource may be worth.
+        scale: As `price_scale` returns it.
         iterations: How many prices to try; the first are 0.
 
     Returns:
-        (least bound; its prices [K, N]; mean of the options chosen in the later iterations [N, O], which comes near a
-        solution of the convex hull of the problem).
+        The lowest bound; its prices [K, N]; the share of each option among those chosen in the later iterations [N, O],
+        which approximates a solution of the problem's convex hull.
     """
     resources, count, options = relaxed.weight.shape
     price, best_price = np.zeros((resources, count)), np.zeros((resources, count))
     slack, mean, square = np.zeros((resources, count)), np.zeros((resources, count)), np.zeros((resources, count))
     share, chosen = np.zeros((count, options)), np.empty(count, np.int32)
-    best, warm = np.inf, iterations // 3
+    best, warm_up = np.inf, iterations // 3
     for k in range(iterations):
         value = dual(relaxed, price, slack, chosen)
         for c in range(count):
-            if k >= warm and chosen[c] < options:
-                share[c, chosen[c]] += 1.0 / (iterations - warm)
+            if k >= warm_up and chosen[c] < options:
+                share[c, chosen[c]] += 1.0 / (iterations - warm_up)
         if value < best:
             best = value
             best_price[:] = price
-        rate = scale * FIRST_RATE * (LAST_RATE / FIRST_RATE) ** (k / iterations)
+        rate = scale * FIRST_LEARNING_RATE * (LAST_LEARNING_RATE / FIRST_LEARNING_RATE) ** (k / iterations)
         for r in range(resources):
             before = 0.0
             for c in range(count):
                 gradient = slack[r, c] - before
                 before = slack[r, c]
-                mean[r, c] += (1.0 - MEMORY) * (gradient - mean[r, c])
-                square[r, c] += (1.0 - MEMORY_OF_SQUARES) * (gradient * gradient - square[r, c])
-                size = np.sqrt(square[r, c] / (1.0 - MEMORY_OF_SQUARES ** (k + 1))) + 1e-3
-                price[r, c] -= rate * mean[r, c] / (1.0 - MEMORY ** (k + 1)) / size
+                mean[r, c] += (1.0 - BETA_1) * (gradient - mean[r, c])
+                square[r, c] += (1.0 - BETA_2) * (gradient * gradient - square[r, c])
+                size = np.sqrt(square[r, c] / (1.0 - BETA_2 ** (k + 1))) + 1e-3
+                price[r, c] -= rate * mean[r, c] / (1.0 - BETA_1 ** (k + 1)) / size
             project(price[r])
     return best, best_price, share
 
@@ -232,24 +232,24 @@ def dual(relaxed: Relaxation, price: F8, slack: F8, chosen: I4) -> float:
     """
     resources, count, options = relaxed.weight.shape
     cells = relaxed.stall_s.shape[0] - 1
-    worth, follow = np.empty(options + 1), np.empty((count, options + 1), np.int32)
-    best_options(relaxed, price, worth, follow)
-    gain, later = np.empty(cells), np.empty((count, cells), np.int32)
-    best_stalls(relaxed, price, gain, later)
+    value, next_option = np.empty(options + 1), np.empty((count, options + 1), np.int32)
+    best_options(relaxed, price, value, next_option)
+    gain, next_cell = np.empty(cells), np.empty((count, cells), np.int32)
+    best_stalls(relaxed, price, gain, next_cell)
 
-    # the first chunk's option says from which cell on it can begin
+    # the option of the first chunk decides in which cell that chunk can begin at the earliest
     from_cell = np.empty(cells, np.int32)
     from_cell[cells - 1] = cells - 1
     for j in range(cells - 2, -1, -1):
         from_cell[j] = j if gain[j] >= gain[from_cell[j + 1]] else from_cell[j + 1]
     best, option, cell = -np.inf, options, 0
     for o in range(options + 1):
-        if worth[o] == -np.inf:
+        if value[o] == -np.inf:
             continue
         first = 0
         while o < options and first < cells - 1 and relaxed.stall_s[first + 1] < relaxed.startup_s[o]:
             first += 1
-        total = worth[o] + gain[from_cell[first]]
+        total = value[o] + gain[from_cell[first]]
         if total > best:
             best, option, cell = total, o, from_cell[first]
 
@@ -260,60 +260,60 @@ def dual(relaxed: Relaxation, price: F8, slack: F8, chosen: I4) -> float:
             if option < options:
                 used[r] += relaxed.weight[r, c, option]
             slack[r, c] = relaxed.room[r, c, cell] - used[r]
-        option, cell = follow[c, option], later[c, cell]
+        option, cell = next_option[c, option], next_cell[c, cell]
     return best
 
 
 @njit
-def best_options(relaxed: Relaxation, price: F8, worth: F8, follow: I4) -> None:
-    """Best path of options at given prices, from the last chunk back; option O is "skipped".
+def best_options(relaxed: Relaxation, price: F8, value: F8, next_option: I4) -> None:
+    """Best path of options at given prices, from the last chunk backward; option O is "skipped".
 
     Args:
         relaxed: The problem.
         price: [K, N] x.
-        worth: Output [O + 1]: best worth of all chunks by the first one's option.
-        follow: Output [N, O + 1]: the next chunk's best option by this one's.
+        value: Output [O + 1]: best value of all chunks by the first one's option.
+        next_option: Output [N, O + 1]: the next chunk's best option by this one's.
     """
-    views, abandon = relaxed.views, relaxed.abandon
+    chunks, abandon = relaxed.chunks, relaxed.abandon
     resources, count, options = relaxed.weight.shape
     after = np.empty(options + 1)
     for c in range(count - 1, -1, -1):
         for o in range(options + 1):
             after[o] = 0.0
-            follow[c, o] = 0
+            next_option[c, o] = 0
             if c == count - 1:
                 continue
-            follow[c, o] = options
-            same = views.video[c] == views.video[c + 1]
+            next_option[c, o] = options
+            same = chunks.video[c] == chunks.video[c + 1]
             if same and o == options:
-                after[o] = worth[options]
+                after[o] = value[options]
                 continue
-            after[o] = worth[options] - abandon
+            after[o] = value[options] - abandon
             for q in range(options):
                 switch = 0.0
                 if o < options:
-                    switch = relaxed.weight_switch * abs(views.quality[c, o] - views.quality[c + 1, q])
-                if worth[q] - switch > after[o]:
-                    after[o] = worth[q] - switch
-                    follow[c, o] = q
+                    switch = relaxed.weight_switch * abs(chunks.quality[c, o] - chunks.quality[c + 1, q])
+                if value[q] - switch > after[o]:
+                    after[o] = value[q] - switch
+                    next_option[c, o] = q
         for o in range(options):
             cost = 0.0
             for r in range(resources):
                 cost += price[r, c] * relaxed.weight[r, c, o]
-            worth[o] = views.value[c, o] - cost + after[o]
-        worth[options] = after[options] if abandon < np.inf else -np.inf
-    worth[options] -= abandon if abandon < np.inf else 0.0
+            value[o] = chunks.value[c, o] - cost + after[o]
+        value[options] = after[options] if abandon < np.inf else -np.inf
+    value[options] -= abandon if abandon < np.inf else 0.0
 
 
 @njit
-def best_stalls(relaxed: Relaxation, price: F8, gain: F8, later: I4) -> None:
-    """Best path of cumulative stall at given prices, from the last chunk back.
+def best_stalls(relaxed: Relaxation, price: F8, gain: F8, next_cell: I4) -> None:
+    """Best path of cumulative stall at given prices, from the last chunk backward.
 
     Args:
         relaxed: The problem.
         price: [K, N] x.
         gain: Output [G]: best gain by the first chunk's cell.
-        later: Output [N, G]: the next chunk's best cell by this one's.
+        next_cell: Output [N, G]: the next chunk's best cell by this one's.
     """
     resources, count = price.shape
     cells = gain.shape[0]
@@ -325,9 +325,9 @@ def best_stalls(relaxed: Relaxation, price: F8, gain: F8, later: I4) -> None:
             for j in range(cells - 1, -1, -1):
                 if gain[j] >= gain[best]:
                     best = j
-                later[c, j] = best
+                next_cell[c, j] = best
             for j in range(cells):
-                gain[j] = gain[later[c, j]]
+                gain[j] = gain[next_cell[c, j]]
         for r in range(resources):
             drop = price[r, c] - (price[r, c + 1] if c + 1 < count else 0.0)
             if drop > 0.0:

@@ -14,11 +14,11 @@ from hypothesis.strategies import DrawFn
 
 from agents import AGENTS, UNRANKED, make_agent
 from agents.clairvoyant import agent as clairvoyant
-from agents.clairvoyant.agent import Clairvoyant, clairvoyant_figures, figures
-from agents.clairvoyant.annealing import find_schedule, play, prepare, vary
-from agents.clairvoyant.initial_plans import DROPPED, Plan, drafts, round_off
+from agents.clairvoyant.agent import Clairvoyant, figures
+from agents.clairvoyant.annealing import find_schedule, perturb, play, prepare
+from agents.clairvoyant.initial_plans import DROPPED, DownloadPlan, initial_plans, round_shares
 from ppgym.benchmark.bound.bound import bound, dual, episode_bound, solve
-from ppgym.benchmark.bound.relaxation import RESOURCES, count_jobs, relax, watch
+from ppgym.benchmark.bound.relaxation import RESOURCES, count_jobs, relax, watched_chunks
 from ppgym.core.dynamics import transition
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
 from ppgym.core.state import (
@@ -55,19 +55,19 @@ def bound_of(world: Sim) -> float:
     return bound(world)
 
 
-def worth(world: Sim, state: Record) -> float:
+def return_of(world: Sim, state: Record) -> float:
     return reward_terms(world.params, totals_of(BLANK), totals_of(state), np.zeros(len(REWARD_TERMS)))
 
 
 def best_of_all(world: Sim, most_nodes: int) -> float | None:
     """The optimum by branch and bound over all sequences of legal actions; None where there are too many."""
     sim = KernelSimulator(world)
-    views = watch(world)
-    most_quality = float((views.quality.max(axis=1) * views.play_s).sum())
+    chunks = watched_chunks(world)
+    most_quality = float((chunks.quality.max(axis=1) * chunks.play_s).sum())
     best, nodes, stack = -math.inf, 0, [sim.state.copy()]
     while stack:
         state = stack.pop()
-        now = worth(world, state)
+        now = return_of(world, state)
         if state.terminated or state.truncated:
             best = max(best, now)
         elif now + world.params.weight_quality * (most_quality - state.quality) > best:
@@ -134,7 +134,7 @@ def first_legal(world: Sim) -> float:
     while not (sim.state.terminated or sim.state.truncated):
         legal = [a for a in sim.legal_actions() if a <= sim.n_options]
         sim.step(legal[-1])
-    return worth(world, sim.state)
+    return return_of(world, sim.state)
 
 
 @some.composite
@@ -184,7 +184,7 @@ def test_the_bound_is_above_whatever_is_played(play: tuple[Sim, list[Pick]]) -> 
     for number in range(MAX_STEPS):
         if sim.state.terminated or sim.state.truncated:
             most = bound_of(world)
-            assert most >= worth(world, sim.state)
+            assert most >= return_of(world, sim.state)
             assert most >= first_legal(world)
             return
         sim.step(picks[number % len(picks)].action(sim.legal_actions()))
@@ -201,37 +201,37 @@ def test_the_schedule_found_is_legal_gives_what_it_promises_and_stays_below_the_
         assert not sim.state.terminated and not sim.state.truncated
         assert not sim.step(int(action))["invalid_action"]
     assert sim.state.terminated or sim.state.truncated
-    assert worth(world, sim.state) == pytest.approx(value, abs=1e-6)
+    assert return_of(world, sim.state) == pytest.approx(value, abs=1e-6)
 
 
 @settings(max_examples=30)
 @given(world=worlds())
 def test_a_plan_played_on_from_its_change_goes_as_one_played_from_the_start(world: Sim) -> None:
-    views = watch(world)
-    search, track = prepare(world, views, open_limit=1)
+    chunks = watched_chunks(world)
+    problem, checkpoints = prepare(world, chunks, max_transfers=1)
     usable = np.flatnonzero(world.params.option_usable).astype(np.int32)
-    plan = Plan(views.video.copy(), views.chunk.copy(), np.full(len(views.video), usable[0], np.int32))
-    rng, nothing = np.random.default_rng(0), np.zeros(0, np.int64)
+    plan = DownloadPlan(chunks.video.copy(), chunks.chunk.copy(), np.full(len(chunks.video), usable[0], np.int32))
+    rng, no_actions = np.random.default_rng(0), np.zeros(0, np.int64)
     for _ in range(20):
-        _, requests, _ = play(search, plan, track, 0, 1, -np.inf, True, nothing)
-        changed, _ = vary(plan, int(rng.integers(len(views.video))), np.append(usable, np.int32(DROPPED)), rng)
-        value, *_ = play(search, plan, track, changed, requests, -np.inf, False, nothing)
-        whole, *_ = play(search, plan, track, 0, 1, -np.inf, False, nothing)
+        play(problem, plan, checkpoints, 0, -np.inf, True, no_actions)
+        changed, _ = perturb(plan, int(rng.integers(len(chunks.video))), np.append(usable, np.int32(DROPPED)), rng)
+        value, *_ = play(problem, plan, checkpoints, changed, -np.inf, False, no_actions)
+        whole, *_ = play(problem, plan, checkpoints, 0, -np.inf, False, no_actions)
         assert value == pytest.approx(whole, abs=1e-9)
 
 
 @settings(max_examples=40)
 @given(world=worlds())
-def test_every_draft_can_be_played(world: Sim) -> None:
+def test_every_initial_plan_can_be_played(world: Sim) -> None:
     solution = solve(world)
-    for plan in drafts(world, solution):
+    for plan in initial_plans(world, solution):
         assert (world.params.option_usable[plan.option[plan.option != DROPPED]] == 1).all()
 
 
 def test_what_the_relaxed_problem_leaves_takes_the_first_usable_option() -> None:
     share = np.array([[0.0, 0.3, 0.7], [0.0, 0.0, 0.0], [0.0, 0.4, 0.6]])
     usable = np.array([[False, True, True]] * 3)
-    assert round_off(share, usable).tolist() == [2, 1, 2]
+    assert round_shares(share, usable).tolist() == [2, 1, 2]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -264,9 +264,9 @@ def test_the_bound_is_tight_where_nothing_is_scarce() -> None:
 @settings(max_examples=50)
 @given(world=worlds(), prices=some.lists(some.floats(0, 3), min_size=1, max_size=7))
 def test_any_prices_give_a_bound(world: Sim, prices: list[float]) -> None:
-    views = watch(world)
-    relaxed = relax(world, views)
-    count = len(views.video)
+    chunks = watched_chunks(world)
+    relaxed = relax(world, chunks)
+    count = len(chunks.video)
     price = np.sort(np.resize(prices, (RESOURCES, count)), axis=1)[:, ::-1].copy()
     value = dual(relaxed, price, np.empty_like(price), np.empty(count, np.int32))
     if math.isinf(world.episode.patience_s) and world.episode.max_wall_s > 60:
@@ -290,12 +290,12 @@ def test_room_of_the_link_is_what_it_carries(world: Sim) -> None:
     params = world.params._replace(parallel_downloads=2)
     link = NaiveLink(params, world.episode)
     roomy = world._replace(params=params)
-    relaxed = relax(roomy, watch(roomy))
-    leeway_s = 1e-8 * (len(relaxed.views.video) + 1)
-    least_s = relaxed.views.decode_s[0].min()
+    relaxed = relax(roomy, watched_chunks(roomy))
+    tolerance_s = 1e-8 * (len(relaxed.chunks.video) + 1)
+    min_decode_s = relaxed.chunks.decode_s[0].min()
     mean_mbps = link.bytes_between(0.0, link.edges[-1]) * 8e-6 / link.edges[-1]
     for cell in (0, len(relaxed.stall_s) // 2, len(relaxed.stall_s) - 2):
-        until_s = relaxed.stall_s[cell + 1] - least_s + leeway_s
+        until_s = relaxed.stall_s[cell + 1] - min_decode_s + tolerance_s
         mbit = link.bytes_between(params.rtt_s, until_s) * 8e-6 if until_s > params.rtt_s else 0.0
         assert relaxed.room[0, 0, cell] * mean_mbps == pytest.approx(mbit, abs=1e-6)
 
@@ -364,7 +364,6 @@ def test_figures_come_back_from_the_cache(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(clairvoyant, "solve", never)
     assert figures(env, budget=1000, cache=tmp_path) == found
-    assert clairvoyant_figures(env, budget=1000, cache=tmp_path) == (found.bound, found.value)
     env.reset(seed=6)  # another episode has another entry
     with pytest.raises(AssertionError, match="in the cache"):
         figures(env, budget=1000, cache=tmp_path)

@@ -14,7 +14,7 @@ from agents.learned.checkpoints import provenance, write_checkpoint
 from agents.learned.masks import may_wait
 from agents.learned.student import ILLEGAL, StudentNetwork, StudentVectorEnv, act, play
 from agents.learned.student_features import CANDIDATE, LOOKS, REQUEST, SITUATION, SLOT, glimpse_layout, look
-from agents.mcts import PRIOR_KNOBS, MCTSAgent
+from agents.mcts import STUDENT_PRIOR, MCTSAgent
 from agents.studies import student as student_study
 from agents.training.distillation import Sheet, collate, comment_loss, fit, show
 from agents.training.finetuning import WeightedRolloutBuffer
@@ -209,7 +209,7 @@ def lesson() -> Lesson:
 
 
 @pytest.mark.parametrize(("player", "sees_all"), [("mcts", True), ("greedy", False)])
-def test_who_sees_some_of_the_decisions_alone_has_no_hindsight(
+def test_a_planner_that_does_not_make_every_decision_is_not_calibrated(
     player: str, sees_all: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[dict[str, Any]] = []
@@ -221,7 +221,7 @@ def test_who_sees_some_of_the_decisions_alone_has_no_hindsight(
     monkeypatch.setattr("agents.training.planner_labels.MCTSAgent", refuse)
     with pytest.raises(RuntimeError, match="seen enough"):
         give_lesson(TEACHER, 0.5, 0.3, Job("low/snapdragon-8-elite/typical", {}, "train", player, {}, 11))
-    assert made[0]["hindsight"] is sees_all
+    assert made[0]["bandwidth_calibration"] is sees_all
 
 
 def test_a_lesson_is_an_episode_with_comments(lesson: Lesson) -> None:
@@ -384,7 +384,7 @@ def test_a_planner_begins_with_the_students_opinion(tmp_path: Path) -> None:
     plan = planner.last_plan
     assert plan is not None
     assert mask[action]
-    assert len(plan.root_actions) == PRIOR_KNOBS["root_actions"]
+    assert len(plan.root_actions) == STUDENT_PRIOR["root_actions"]
     assert plan.root_actions[0] == student.decide(view, mask)
     opinion = student.opinion(view)
     assert (opinion[~mask] == -np.inf).all()
