@@ -5,7 +5,7 @@ quirk is named in a comment where it is reproduced. This is the one part of ppgy
 else in ppgym follows these rules.
 
     dataset = MMGCDataset.load(folder)
-    session = dataset.session("low", 0, viewer_seeds(0))
+    session = MMGCSession(dataset, "low", 0, viewer_seeds(0))
     while not session.done:
         step = session.step(session.playing_video, rung=0, sleep_ms=0)
     session.result()

@@ -39,7 +39,7 @@ from ppgym.mmgc.session import MMGCPlayer
 from ppgym.planning_view import PlanningView, make_view
 from ppgym.world.devices import DecodeRow, DeviceProfile
 from ppgym.world.ladders import default_ladder
-from ppgym.world.scenario import QOE_PRESETS, Scenario, World, make_options
+from ppgym.world.scenario import QOE_PRESETS, Scenario, World, make_options, make_params
 
 WAIT_MS = 500.0  # the sleep that stands for WAIT, as in the official policies
 LEAST_FLOW_MS = 0.5  # a delay of the round trip alone, in whole ms, hides a flow shorter than this
@@ -97,28 +97,7 @@ FEED = Episode(
     max_wall_s=math.inf,
 )
 
-_WEIGHTS = SCENARIO.qoe
-_PARAMS = Params(
-    rtt_s=SCENARIO.rtt_s,
-    link_efficiency=SCENARIO.link_efficiency,
-    wait_s=SCENARIO.wait_s,
-    decoded_buffer_bytes=SCENARIO.decoded_buffer_bytes,
-    charge_thinking_s=SCENARIO.charge_thinking_s,
-    parallel_downloads=SCENARIO.parallel_downloads,
-    cancel_on_swipe=SCENARIO.cancel_on_swipe,
-    weight_quality=_WEIGHTS.quality,
-    weight_rebuffer=_WEIGHTS.rebuffer,
-    weight_switch=_WEIGHTS.switch,
-    weight_waste=_WEIGHTS.waste,
-    weight_download=_WEIGHTS.download,
-    weight_abandon=_WEIGHTS.abandon,
-    weight_compute=np.array(_WEIGHTS.compute),
-    option_representation=np.array([option.representation for option in OPTIONS], dtype=np.int32),
-    option_unit=np.array([UNIT_NAMES.index(option.unit) for option in OPTIONS], dtype=np.int32),
-    option_usable=np.array([option.usable for option in OPTIONS], dtype=np.uint8),
-    option_decode_s=np.array([option.decode_s for option in OPTIONS]),
-    contention=DEVICE.contention_array(),
-)
+_PARAMS = make_params(SCENARIO, OPTIONS, DEVICE.contention_array())
 
 
 class Manifest(NamedTuple):

@@ -1,8 +1,6 @@
-"""The challenge's files, and the viewers drawn from them.
+"""The challenge's data, and the viewers drawn from it.
 
-Reads the official layout (`short_video_size/VIDEO/video_size_RUNG`, `user_ret/VIDEO`, `network_traces/CLASS/N`) and
-refuses what the official simulator could not run. Source of the layout: github.com/AItransCompetition/
-Short-Video-Streaming-Challenge. None of its data is part of ppgym.
+`ppgym.world.readers.mmgc2022` reads the files. This module refuses what the official simulator cannot run.
 """
 
 import functools
@@ -12,15 +10,14 @@ import os
 import random
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ppgym.files import suggest
-from ppgym.mmgc.kernel import F8, I8, NO_RUNG, RUNGS, VIDEOS
-from ppgym.mmgc.session import MMGCSession
+from ppgym.mmgc.kernel import F8, I8, RUNGS, VIDEOS
 from ppgym.world.readers.mmgc2022 import folder_entries, read_chunk_bytes, read_retention
 from ppgym.world.readers.rows import read_rows
 
@@ -37,7 +34,7 @@ def viewer_seeds(seed: int | np.random.Generator) -> list[list[int]]:
         seed: Any whole number of at least 0, or the source of randomness itself.
 
     Returns:
-        Seven pairs, for `MMGCDataset.session`.
+        Seven pairs, for `MMGCSession`.
     """
     pairs: list[list[int]] = np.random.default_rng(seed).integers(VIEWER_SEED_LIMIT, size=(VIDEOS, 2)).tolist()
     return pairs
@@ -88,9 +85,6 @@ class MMGCDataset:
     chunk_counts: I8
     retention: tuple[MMGCRetention, ...]
     traces: Mapping[str, tuple[MMGCTrace, ...]]
-    _carried_rungs: I8 = field(default_factory=lambda: np.full(VIDEOS, NO_RUNG), repr=False)
-    _legacy: np.random.RandomState = field(default_factory=np.random.RandomState, repr=False)
-    _standard: random.Random = field(default_factory=random.Random, repr=False)
 
     @functools.cached_property
     def sizes_bytes(self) -> list[list[list[float]]]:
@@ -178,43 +172,21 @@ class MMGCDataset:
             raise ValueError(f"seeds: expected {VIDEOS} pairs of whole numbers, got {seeds!r}") from error
         if len(pairs) != VIDEOS:
             raise ValueError(f"seeds: expected {VIDEOS} pairs, one per video, got {len(pairs)}")
+        # One uniform and a bisection are all that `choice` does; reseeding costs much less than a new generator.
+        legacy, standard = np.random.RandomState(0), random.Random()
         watch_ms = np.empty(VIDEOS)
         for video, ((a, b), curve) in enumerate(zip(pairs, self.retention, strict=True)):
             if not 0 <= a < 2**32:
                 raise ValueError(f"seeds: video {video}: expected a first seed from 0 to 2**32 - 1, got {a}")
-            # One uniform and a bisection are all that `choice` does; reseeding spares its checks and a new generator.
-            self._legacy.seed(a)
-            second = bisect_right(curve.leave_cdf, self._legacy.random_sample())
+            legacy.seed(a)
+            second = bisect_right(curve.leave_cdf, legacy.random_sample())
             start_ms = curve.times_ms[second]
             # Quirk: the last time but one stands for "watched to the end" and is not spread over its second.
             if second < len(curve.leave_cdf) - 1:
-                self._standard.seed(b)
-                start_ms = int(self._standard.uniform(start_ms, start_ms + 1000))
+                standard.seed(b)
+                start_ms = int(standard.uniform(start_ms, start_ms + 1000))
             watch_ms[video] = start_ms
         return watch_ms
-
-    def session(self, trace_class: str, trace_index: int, seeds: Seeds, *, carry_over: bool = False) -> MMGCSession:
-        """Start a session: one viewer, one trace, seven videos.
-
-        Args:
-            trace_class: Class, such as `"low"`.
-            trace_index: Place in the class, from 0.
-            seeds: Seven pairs (a, b), see `draw_watch_ms`.
-            carry_over: Whether the rungs remembered per video outlive the session, as they do in the official runner,
-                which never resets them: such a session starts from what the dataset's last such session left.
-
-        Returns:
-            The session, before its first step.
-
-        Raises:
-            ValueError: No such class or trace, or bad seeds.
-        """
-        return MMGCSession(
-            self,
-            self.trace(trace_class, trace_index),
-            self.draw_watch_ms(seeds),
-            self._carried_rungs if carry_over else None,
-        )
 
 
 def _read_retention(path: Path) -> MMGCRetention:

@@ -251,7 +251,7 @@ class MMGCEnv(ClientEnv):
             self.set_state(state["snapshot"])
 
     def _begin(self, trace_class: str, trace_index: int, seeds: Seeds) -> None:
-        self._session = self._dataset.session(trace_class, trace_index, seeds)
+        self._session = MMGCSession(self._dataset, trace_class, trace_index, seeds)
         self._draw = (trace_class, int(trace_index), tuple((int(a), int(b)) for a, b in seeds))
         self._actions: list[int] = []
         # Per video, quality and switch of its downloads in order, and how many of them are paid. In whole kbit/s: in

@@ -225,7 +225,7 @@ def _episode(
 ) -> tuple[MMGCResult, dict[str, Any]]:
     """One session's figures, and the record that replays it."""
     started_s = time.perf_counter()
-    session = dataset.session(trace_class, trace_index, viewer_seeds(seed))
+    session = MMGCSession(dataset, trace_class, trace_index, viewer_seeds(seed))
     scenario = f"mmgc2022/{trace_class}/{trace_index}"
     try:
         actions = play(factory(), session)
@@ -303,7 +303,7 @@ def _read_records(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _replay(dataset: MMGCDataset, record: Mapping[str, Any]) -> dict[str, float]:
     """The totals that a record's actions lead to."""
     _, trace_class, trace = record["scenario"].split("/")
-    session = dataset.session(trace_class, int(trace), viewer_seeds(record["seed"]))
+    session = MMGCSession(dataset, trace_class, int(trace), viewer_seeds(record["seed"]))
     for action in record["actions"]:
         session.step(*action)
     if not session.done:

@@ -2,8 +2,7 @@
 
 Everything here is compiled and in the units of the official simulator: milliseconds, bytes, kbit/s. The order of every
 floating-point operation is the official one, so that figures are equal and not merely close. The constants are the
-challenge's own rules and no parameters: another value would be another challenge. They live in this file because
-Numba's disk cache does not notice edits in other files.
+challenge's own rules and no parameters: another value would be another challenge.
 
 Shape legend: V = 7 videos, R = 3 rungs, C chunks of the longest video, T rows of a trace.
 """
@@ -36,7 +35,7 @@ NO_RUNG = -1
 # What a step returns first
 RUNNING = 0
 OVER = 1
-ILLEGAL = 2
+REFUSED = 2
 
 STATE_DTYPE = np.dtype(
     (
@@ -197,7 +196,7 @@ def step(
         is_sleep: Whether to sleep: a sleep of less than a millisecond still is no download.
 
     Returns:
-        `RUNNING`, `OVER`, or `ILLEGAL` where nothing has changed and the rest means nothing; and the fields of
+        `RUNNING`, `OVER`, or `REFUSED` where nothing has changed and the rest means nothing; and the fields of
         `MMGCStep` in their order.
     """
     s = state[0]
@@ -211,9 +210,9 @@ def step(
         end_of_video = s.playing_video == VIDEOS or s.chunks[s.playing_video] == chunk_counts[s.playing_video]
     else:
         if not (s.playing_video <= video < min(s.playing_video + WINDOW, VIDEOS) and 0 <= rung < RUNGS):
-            return ILLEGAL, (0, 0.0, 0, False, 0, 0, 0.0)
+            return REFUSED, (0, 0.0, 0, False, 0, 0, 0.0)
         if s.chunks[video] == chunk_counts[video]:
-            return ILLEGAL, (0, 0.0, 0, False, 0, 0, 0.0)
+            return REFUSED, (0, 0.0, 0, False, 0, 0, 0.0)
         quality_kbps, switch_kbps = _judge(state, rungs, watch_ms, video, rung)
         size_bytes = chunk_bytes[video, rung, s.chunks[video]]
         delay_ms = _download_ms(stamps_s, rates_mbps, state, float(size_bytes))

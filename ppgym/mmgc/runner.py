@@ -1,4 +1,4 @@
-"""Running official solutions through a session, as the official runner does. What comes of it is `evaluation`."""
+"""Runs official solutions through a session, as the official runner does. `evaluation` makes the table."""
 
 import importlib.util
 import os
@@ -9,10 +9,9 @@ from pathlib import Path
 
 from ppgym.files import suggest
 from ppgym.mmgc.dataset import MMGCDataset, Seeds
+from ppgym.mmgc.kernel import I8
 from ppgym.mmgc.policies import Action, Algorithm, AlgorithmFactory
 from ppgym.mmgc.session import MMGCResult, MMGCSession
-
-Solution = str | os.PathLike[str] | AlgorithmFactory | Algorithm
 
 
 def load_solution(path: str | os.PathLike[str]) -> AlgorithmFactory:
@@ -70,34 +69,32 @@ def _importable(file: Path) -> Iterator[None]:
 
 
 def run_solution(
-    solution: Solution,
+    algorithm: Algorithm,
     dataset: MMGCDataset,
     trace_class: str,
     trace_index: int,
     seeds: Seeds,
     *,
-    carry_over: bool = False,
+    carried_rungs: I8 | None = None,
 ) -> MMGCResult:
-    """Run an official solution through one session.
+    """Run an official-style algorithm through one session.
 
     Args:
-        solution: A `solution.py` or its folder, a class `Algorithm`, or an instance of one.
+        algorithm: The algorithm, such as `load_solution("solution.py")()`.
         dataset: The dataset.
         trace_class: Class, such as `"low"`.
         trace_index: Place in the class, from 0.
         seeds: Seven pairs (a, b), see `viewer_seeds`.
-        carry_over: See `MMGCDataset.session`.
+        carried_rungs: See `MMGCSession`.
 
     Returns:
         The official five figures.
 
     Raises:
-        ValueError: No such class or trace, bad seeds, or an illegal action of the solution.
+        ValueError: No such class or trace, bad seeds, or an illegal action of the algorithm.
     """
-    if isinstance(solution, str | os.PathLike):
-        solution = load_solution(solution)
-    session = dataset.session(trace_class, trace_index, seeds, carry_over=carry_over)
-    play(solution() if callable(solution) else solution, session)
+    session = MMGCSession(dataset, trace_class, trace_index, seeds, carried_rungs=carried_rungs)
+    play(algorithm, session)
     return session.result()
 
 

@@ -2,11 +2,12 @@
 
 import math
 import operator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ppgym.mmgc import kernel
+from ppgym.mmgc.dataset import MMGCDataset, Seeds
 from ppgym.mmgc.kernel import (
     ABORT_QOE,
     BANDWIDTH_WEIGHT,
@@ -14,17 +15,14 @@ from ppgym.mmgc.kernel import (
     F8,
     I1,
     I8,
-    ILLEGAL,
     OVER,
     RATES_KBPS,
+    REFUSED,
     RUNGS,
     STATE_DTYPE,
     VIDEOS,
     WINDOW,
 )
-
-if TYPE_CHECKING:
-    from ppgym.mmgc.dataset import MMGCDataset, MMGCTrace
 
 ABORT_SCORE = -1e9
 
@@ -90,7 +88,7 @@ class MMGCPlayer:
 
     __slots__ = ("_public", "_retention", "_sizes", "_video")
 
-    def __init__(self, dataset: "MMGCDataset", video: int, public: PublicState) -> None:
+    def __init__(self, dataset: MMGCDataset, video: int, public: PublicState) -> None:
         """Look at one video of a session.
 
         Args:
@@ -193,7 +191,7 @@ class MMGCPlayer:
 
 
 class MMGCSession:
-    """One viewer, one trace, seven videos; made by `MMGCDataset.session`.
+    """One viewer, one trace, seven videos.
 
     Attributes:
         playing_video: The video playing now, 7 once the viewer has left the last one.
@@ -201,16 +199,29 @@ class MMGCSession:
     """
 
     def __init__(
-        self, dataset: "MMGCDataset", trace: "MMGCTrace", watch_ms: F8, carried_rungs: I8 | None = None
+        self,
+        dataset: MMGCDataset,
+        trace_class: str,
+        trace_index: int,
+        seeds: Seeds,
+        *,
+        carried_rungs: I8 | None = None,
     ) -> None:
         """Start a session.
 
         Args:
-            dataset: Videos and retention curves.
-            trace: The link.
-            watch_ms: float64 [V], the viewer's hidden watch times in milliseconds.
-            carried_rungs: int64 [V], rungs remembered by the session before; taken over now, updated by every step.
+            dataset: Videos, retention curves and traces.
+            trace_class: Class of the trace, such as `"low"`.
+            trace_index: Place in the class, from 0.
+            seeds: Seven pairs (a, b) that draw the viewer, see `MMGCDataset.draw_watch_ms`.
+            carried_rungs: int64 [V], the rung that the session before remembers of each video (`kernel.NO_RUNG` where
+                none). The session starts with them, and every step updates them. The official runner never resets
+                these rungs from one session to the next. None starts without any.
+
+        Raises:
+            ValueError: No such class or trace, or bad seeds.
         """
+        trace, watch_ms = dataset.trace(trace_class, trace_index), dataset.draw_watch_ms(seeds)
         self.playing_video = 0
         self.done = False
         self._dataset = dataset
@@ -253,7 +264,7 @@ class MMGCSession:
         if self.done:
             raise RuntimeError(
                 f"the session is over ({'the viewer has left' if self.playing_video == VIDEOS else 'aborted'}); "
-                "start another with MMGCDataset.session"
+                "start another MMGCSession"
             )
         try:
             # Quirk: a sleep is cut to whole milliseconds, and one below a millisecond is no download either.
@@ -264,7 +275,7 @@ class MMGCSession:
         if sleep_ms < 0:
             raise self._illegal(video, rung, sleep_ms)
         status, fields = kernel.step(*self._arrays, *action, whole_ms, sleep_ms > 0)
-        if status == ILLEGAL:
+        if status == REFUSED:
             raise self._illegal(video, rung, sleep_ms)
         step = MMGCStep._make(fields)
         self.playing_video = step.playing_video

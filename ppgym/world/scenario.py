@@ -6,7 +6,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ import numpy as np
 
 from ppgym.core.episodes import EpisodeLaw, Episodes, Links, Sims, draw_episode, new_episodes, view_sim
 from ppgym.core.observation import Features, make_features
-from ppgym.core.state import MAX_TRANSFERS, MAX_VIDEOS, UNIT_NAMES, UNITS, CatalogArrays, Episode, Params
+from ppgym.core.state import F8, MAX_TRANSFERS, MAX_VIDEOS, UNIT_NAMES, UNITS, CatalogArrays, Episode, Params
 from ppgym.files import suggest
 from ppgym.world.devices import AUTO, DEVICES, DeviceProfile
 from ppgym.world.ladders import Representation
@@ -354,6 +354,41 @@ def make_options(
     return tuple(options)
 
 
+def make_params(scenario: Scenario, options: Sequence[Option], contention: F8) -> Params:
+    """The kernel's constants.
+
+    Args:
+        scenario: The scenario.
+        options: [O] of the action space.
+        contention: float64 [U, U + 1], as `DeviceProfile.contention_array` gives it.
+
+    Returns:
+        The constants.
+    """
+    weights = scenario.qoe
+    return Params(
+        rtt_s=float(scenario.rtt_s),
+        link_efficiency=float(scenario.link_efficiency),
+        wait_s=float(scenario.wait_s),
+        decoded_buffer_bytes=float(scenario.decoded_buffer_bytes),
+        charge_thinking_s=float(scenario.charge_thinking_s),
+        parallel_downloads=scenario.parallel_downloads,
+        cancel_on_swipe=scenario.cancel_on_swipe,
+        weight_quality=float(weights.quality),
+        weight_rebuffer=float(weights.rebuffer),
+        weight_switch=float(weights.switch),
+        weight_waste=float(weights.waste),
+        weight_download=float(weights.download),
+        weight_abandon=float(weights.abandon),
+        weight_compute=np.array(weights.compute, dtype=np.float64),
+        option_representation=np.array([option.representation for option in options], dtype=np.int32),
+        option_unit=np.array([UNIT_NAMES.index(option.unit) for option in options], dtype=np.int32),
+        option_usable=np.array([option.usable for option in options], dtype=np.uint8),
+        option_decode_s=np.array([option.decode_s for option in options]),
+        contention=contention,
+    )
+
+
 def _read_catalog(scenario: Scenario, split: str, viewer: ViewerProfile) -> tuple[Catalog, list[RetentionCurve]]:
     if scenario.videos is None:
         if scenario.viewers is not None:
@@ -391,29 +426,8 @@ def make_world(scenario: Scenario, split: str = "train") -> World:
     traces = load_traces(scenario.network, split)
     options = make_options(catalog.representations, profile, scenario.max_decode_s)
 
-    weights = scenario.qoe
     contention = np.array(scenario.contention) if scenario.contention else profile.contention_array()
-    params = Params(
-        rtt_s=float(scenario.rtt_s),
-        link_efficiency=float(scenario.link_efficiency),
-        wait_s=float(scenario.wait_s),
-        decoded_buffer_bytes=float(scenario.decoded_buffer_bytes),
-        charge_thinking_s=float(scenario.charge_thinking_s),
-        parallel_downloads=scenario.parallel_downloads,
-        cancel_on_swipe=scenario.cancel_on_swipe,
-        weight_quality=float(weights.quality),
-        weight_rebuffer=float(weights.rebuffer),
-        weight_switch=float(weights.switch),
-        weight_waste=float(weights.waste),
-        weight_download=float(weights.download),
-        weight_abandon=float(weights.abandon),
-        weight_compute=np.array(weights.compute, dtype=np.float64),
-        option_representation=np.array([option.representation for option in options], dtype=np.int32),
-        option_unit=np.array([UNIT_NAMES.index(option.unit) for option in options], dtype=np.int32),
-        option_usable=np.array([option.usable for option in options], dtype=np.uint8),
-        option_decode_s=np.array([option.decode_s for option in options]),
-        contention=contention,
-    )
+    params = make_params(scenario, options, contention)
     # Numba compiles anew for read-only arrays, and pickling forgets that they were
     arrays = CatalogArrays(*[array.copy() for array in catalog.arrays(curves)])  # type: ignore[arg-type]
     low_s, high_s = scenario.patience_range_s

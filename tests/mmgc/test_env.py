@@ -3,7 +3,6 @@
 import dataclasses
 import gzip
 import json
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from ppgym.mmgc import (
     MMGCDataset,
     MMGCEnv,
     MMGCPlayer,
+    MMGCSession,
     as_solution,
     load_solution,
     play,
@@ -32,6 +32,7 @@ from ppgym.mmgc import (
 )
 from ppgym.planning_view import PlanningView
 from tests.mmgc.oracle import write_dataset
+from tests.mmgc.small import needs_golden
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "mmgc" / "solution.py"
 RULES = ["on_demand", "next_one", "douyin", "static", "fixed_preload", "no_save", "pdas", "dashlet"]
@@ -152,7 +153,7 @@ def test_equals_the_session_under_random_actions(dataset: MMGCDataset, trace_cla
     env = MMGCEnv(dataset, trace_class)
     rng = np.random.default_rng(seed)
     _, info = env.reset(seed=seed)
-    session = dataset.session(*env._draw)
+    session = MMGCSession(dataset, *env._draw)
     total, terms, stall_s, ended = 0.0, np.zeros(5), 0.0, False
     while not ended:
         # Legal is look-ahead 0 of every video with chunks left, in three options.
@@ -397,7 +398,7 @@ def assert_same_as_solution(data: MMGCDataset, name: str, trace_class: str, trac
     algorithm = as_solution(lambda env: Witness(env, name, told))()
     run = algorithm.run
     algorithm.run = lambda *arguments: run(*arguments[:5], [Bare(player) for player in arguments[5]], arguments[6])
-    session = data.session(trace_class, trace, seeds)
+    session = MMGCSession(data, trace_class, trace, seeds)
     assert play(algorithm, session) == actions
     assert session.result() == env.result()
     assert same(seen, told)
@@ -429,7 +430,7 @@ def test_a_solutions_environment_is_to_look_at_only(dataset: MMGCDataset) -> Non
                     move()
             return 10**6, None  # illegal: a sleep
 
-    session = dataset.session("low", 0, viewer_seeds(0))
+    session = MMGCSession(dataset, "low", 0, viewer_seeds(0))
     algorithm = as_solution(Cheat)()
     assert algorithm.run(0, 0, 0, False, 0, session.players(), True) == (0, 0, 500.0)
 
@@ -438,7 +439,7 @@ def test_the_example_is_a_solution(dataset: MMGCDataset) -> None:
     algorithm = load_solution(EXAMPLE)
     expected = as_solution(lambda env: make_agent("greedy", env))
     for trace in range(2):
-        results = [run_solution(one, dataset, "high", trace, viewer_seeds(0)) for one in (algorithm, expected)]
+        results = [run_solution(one(), dataset, "high", trace, viewer_seeds(0)) for one in (algorithm, expected)]
         assert results[0] == results[1]
 
 
@@ -500,21 +501,10 @@ def test_evaluation_refuses(dataset: MMGCDataset, tmp_path: Path) -> None:
 
 # --- on the official data ---------------------------------------------------------------------------------------------
 
-GOLDEN = os.environ.get("PPGYM_MMGC2022")
-needs_golden = pytest.mark.skipif(
-    GOLDEN is None, reason="PPGYM_MMGC2022 does not name a folder with the challenge's data and golden.json.gz"
-)
-
-
-@pytest.fixture(scope="module")
-def golden() -> list[dict[str, Any]]:
-    with gzip.open(Path(GOLDEN) / "golden.json.gz", "rt") as file:
-        return json.load(file)
-
 
 @needs_golden
-def test_recorded_sessions_have_their_score(golden: list[dict[str, Any]]) -> None:
-    env = MMGCEnv(GOLDEN)
+def test_recorded_sessions_have_their_score(official_data: MMGCDataset, golden: list[dict[str, Any]]) -> None:
+    env = MMGCEnv(official_data)
     for episode in golden:
         if any(sleep_ms not in (0, 500) for _, _, sleep_ms, *_ in episode["steps"]):
             continue
@@ -532,7 +522,8 @@ def test_recorded_sessions_have_their_score(golden: list[dict[str, Any]]) -> Non
 
 @needs_golden
 @pytest.mark.parametrize("name", AGENTS)
-def test_agents_act_alike_on_the_official_data(golden: list[dict[str, Any]], name: str) -> None:
-    data = MMGCDataset.load(GOLDEN)
+def test_agents_act_alike_on_the_official_data(
+    official_data: MMGCDataset, golden: list[dict[str, Any]], name: str
+) -> None:
     for episode in golden[::13]:
-        assert_same_as_solution(data, name, episode["class"], episode["trace"], episode["seeds"])
+        assert_same_as_solution(official_data, name, episode["class"], episode["trace"], episode["seeds"])

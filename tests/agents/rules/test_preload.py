@@ -20,7 +20,7 @@ from agents.rules.preload import (
 from ppgym.core.actions import WAIT
 from ppgym.core.state import LOOKAHEAD, NO_ENTRY, SLOTS
 from ppgym.env import PromptPreamEnv
-from ppgym.mmgc import OFFICIAL_POLICIES, MMGCDataset, as_solution, play, viewer_seeds
+from ppgym.mmgc import OFFICIAL_POLICIES, MMGCDataset, MMGCSession, as_solution, play, viewer_seeds
 from tests.mmgc.oracle import write_dataset
 
 MBIT = 1e6
@@ -190,7 +190,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> MMGCDataset:
 @pytest.mark.parametrize("seed", range(6))
 def test_fixed_preload_is_the_official_one(dataset: MMGCDataset, seed: int) -> None:
     """In the 2022 simulator, where the official policy is at hand, both take the same actions."""
-    sessions = [dataset.session("low", 0, viewer_seeds(seed)) for _ in "ab"]
+    sessions = [MMGCSession(dataset, "low", 0, viewer_seeds(seed)) for _ in "ab"]
     official = play(OFFICIAL_POLICIES["fixed_preload"](), sessions[0])
     ours = play(as_solution(FixedPreload)(), sessions[1])
     assert [action[2] or action for action in ours] == [action[2] or action for action in official]
