@@ -29,7 +29,6 @@ from ppgym.core.state import (
     UNIT_NAMES,
     CatalogArrays,
     Episode,
-    Params,
     Sim,
     new_states,
 )
