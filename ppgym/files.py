@@ -1,16 +1,20 @@
-"""Where the data files lie, and how text files are read and written whole or not at all.
+"""Where the data files lie, how files are read, checked and compared, and how they are written whole or not at all.
 
-Helpers shared by the readers of traces, curves, catalogs and device profiles; what a file *means* is
-decided by the module that owns its format, not here.
+What a file *means* is decided by the module that owns its format, not here.
 """
 
+import contextlib
 import difflib
+import gzip
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+TOLERANCE = 1e-9  # relative, and absolute below 1: another version of NumPy may add up in another order
 
 
 def data_root() -> Path:
@@ -58,22 +62,35 @@ def read_text(path: Path) -> str:
     return text
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file as a whole: a reader sees the old content or the new, never a part."""
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file as a whole: a reader sees the old content or the new one, never a part.
+
+    Args:
+        path: The file; its folder is made where it is missing.
+
+    Yields:
+        The path to write to. That file takes the place of `path` at the end, or is deleted where an error is raised.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes as `replacing` does."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a text as `write_bytes` does, in UTF-8."""
+    """Write a text as `replacing` does, in UTF-8."""
     write_bytes(path, text.encode())
 
 
@@ -92,6 +109,70 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}")
     return content
+
+
+def write_json_lines(path: Path, objects: Iterable[Mapping[str, Any]], packed: bool = False) -> None:
+    """Write one JSON object a line; the same objects give the same bytes.
+
+    Args:
+        path: ``.../NAME.jsonl``.
+        objects: The objects.
+        packed: Whether to write ``NAME.jsonl.gz`` instead. The other of the two files is deleted.
+    """
+    data = "".join(f"{json.dumps(one)}\n" for one in objects).encode()
+    packed_path = path.with_name(f"{path.name}.gz")
+    if packed:
+        write_bytes(packed_path, gzip.compress(data, mtime=0))
+        path.unlink(missing_ok=True)
+    else:
+        write_bytes(path, data)
+        packed_path.unlink(missing_ok=True)
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The JSON objects of a file that holds one a line.
+
+    Args:
+        path: ``.../NAME.jsonl``; ``NAME.jsonl.gz`` beside it is read where it is the only one of the two.
+
+    Yields:
+        Where an object is, as ``FILE, line N``, and the object.
+
+    Raises:
+        FileNotFoundError: Neither file exists.
+        ValueError: Both exist, a file that cannot be unpacked, or a line that is no JSON object.
+    """
+    names = path.name, f"{path.name}.gz"
+    found = [each for each in map(path.with_name, names) if each.is_file()]
+    if not found:
+        raise FileNotFoundError(f"{path.parent}: expected a file {' or '.join(names)} in this folder")
+    if len(found) > 1:
+        raise ValueError(f"{path.parent}: holds both {' and '.join(names)}; expected one of them")
+    opener = gzip.open if found[0].suffix == ".gz" else open
+    try:
+        with opener(found[0], "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                where = f"{found[0]}, line {number}"
+                try:
+                    content = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise ValueError(f"{where}: expected a JSON object: {error.msg}") from error
+                if not isinstance(content, dict):
+                    raise ValueError(f"{where}: expected a JSON object, got {type(content).__name__}")
+                yield where, content
+    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError, zlib.error) as error:
+        raise ValueError(f"{found[0]}: expected lines of JSON: {error}") from error
+
+
+def agree(one: Any, other: Any) -> bool:
+    """Whether two JSON values are the same, numbers up to `TOLERANCE`."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(agree(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(agree, one, other))
+    if type(one) in (int, float) and type(other) in (int, float):
+        return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return bool(one == other)
 
 
 def check_keys(where: str, content: Mapping[str, Any], expected: Iterable[str], schema: str | None = None) -> None:

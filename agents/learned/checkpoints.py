@@ -6,7 +6,6 @@ state and the generators of random numbers) is beside them in ``NAME-training.sa
 
 import hashlib
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 import ppgym
-from ppgym.files import check_keys, read_json, write_text
+from ppgym.files import check_keys, read_json, write_bytes, write_text
 
 SCHEMA = "ppgym-checkpoint/1"
 CARD = ("config", "timesteps", "scores", "git_commit", "versions")  # what the writer of a checkpoint says of it
@@ -55,7 +54,7 @@ def write_checkpoint(path: Path, weights: Mapping[str, Tensor], card: Mapping[st
         card: The keys of `CARD`; schema and the weights' hash are added.
     """
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
-    _replace(path, content)
+    write_bytes(path, content)
     full = {"schema": SCHEMA, "sha256": hashlib.sha256(content).hexdigest(), **card}
     write_text(path.with_suffix(".json"), f"{json.dumps(full, indent=2)}\n")
 
@@ -114,7 +113,7 @@ def write_training_state(path: Path, optimizer: torch.optim.Optimizer) -> None:
     }
     for index, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value.cpu().contiguous() for key, value in values.items()}
-    _replace(_training_path(path), save(tensors))
+    write_bytes(_training_path(path), save(tensors))
 
 
 def restore_training_state(path: Path, optimizer: torch.optim.Optimizer) -> None:
@@ -159,10 +158,3 @@ def _tensors(path: Path, content: bytes) -> Tensors:
     except SafetensorError as error:
         raise ValueError(f"{path}: expected a safetensors file: {error}") from error
     return tensors
-
-
-def _replace(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.draft")
-    draft.write_bytes(content)
-    os.replace(draft, path)

@@ -3,7 +3,6 @@
 A record says scenario, seed, agent with all parameters and every action; nothing is played here.
 """
 
-import gzip
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -13,10 +12,11 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
-from ppgym.files import write_bytes, write_text
+from ppgym.files import read_json_lines, write_json_lines
 
 Record = dict[str, Any]  # an episode as records.jsonl holds it
 
+NAME = "records.jsonl"  # or, packed, "records.jsonl.gz"
 REQUIRED = ("scenario", "seed", "agent", "split", "actions", "totals")
 
 
@@ -24,18 +24,11 @@ def write_records(folder: Path, records: Sequence[Record], packed: bool = False)
     """Write records.jsonl as a whole; the same records give the same bytes.
 
     Args:
-        folder: Made where missing.
+        folder: Made where it is missing.
         records: One a line.
-        packed: Whether it is to be records.jsonl.gz.
+        packed: Whether to write records.jsonl.gz instead.
     """
-    text = "".join(f"{json.dumps(record)}\n" for record in records)
-    plain, gz = folder / "records.jsonl", folder / "records.jsonl.gz"
-    if packed:
-        write_bytes(gz, gzip.compress(text.encode(), mtime=0))
-        plain.unlink(missing_ok=True)
-    else:
-        write_text(plain, text)
-        gz.unlink(missing_ok=True)
+    write_json_lines(folder / NAME, records, packed)
 
 
 def read_records(folder: Path) -> Iterator[Record]:
@@ -51,28 +44,14 @@ def read_records(folder: Path) -> Iterator[Record]:
         FileNotFoundError: The folder holds neither.
         ValueError: A line that is no record, or a file that cannot be unpacked.
     """
-    paths = [path for path in (folder / "records.jsonl", folder / "records.jsonl.gz") if path.is_file()]
-    if not paths:
-        raise FileNotFoundError(f"{folder}: expected a file records.jsonl or records.jsonl.gz in this folder")
-    if len(paths) > 1:
-        raise ValueError(f"{folder}: holds both records.jsonl and records.jsonl.gz; expected one of them")
-    path = paths[0]
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                yield _parse(line, f"{path}, line {number}")
-    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected lines of JSON: {error}") from error
+    for where, record in read_json_lines(folder / NAME):
+        _check_record(where, record)
+        yield record
 
 
-def _parse(line: str, where: str) -> Record:
-    try:
-        record: Record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: expected a JSON object: {error.msg}") from error
+def _check_record(where: str, record: Record) -> None:
     for key in REQUIRED:
-        if not isinstance(record, dict) or key not in record:
+        if key not in record:
             raise ValueError(f"{where}: expected a record with a key {key!r}")
     actions, totals = record["actions"], record["totals"]
     if not isinstance(actions, list) or not all(type(action) is int for action in actions):
@@ -81,7 +60,6 @@ def _parse(line: str, where: str) -> Record:
         raise ValueError(f"{where}: key 'totals': expected a mapping from names to numbers")
     if type(record["seed"]) is not int or record["seed"] < 0:
         raise ValueError(f"{where}: key 'seed': expected a whole number >= 0, got {record['seed']!r}")
-    return record
 
 
 def qoe_of(records: Sequence[Record]) -> npt.NDArray[np.float64]:

@@ -25,9 +25,7 @@ from ppgym.benchmark.episodes import (
 from ppgym.benchmark.records import Journal, Record, read_records, write_records
 from ppgym.benchmark.summary import MISMATCHES_SHOWN, REFERENCE, Board, replayed, summarize
 from ppgym.benchmark.workers import check_engine
-from ppgym.files import read_json, write_text
-
-TOLERANCE = 1e-9  # relative, of figures that another version of NumPy may add up in another order
+from ppgym.files import agree, read_json, write_text
 
 
 def run(
@@ -168,7 +166,7 @@ def _check_rows(path: Path, records: Sequence[Record], bound: Bound | None) -> N
         found = rows.pop((row.scenario, row.agent), {})
         for key, value in json.loads(json.dumps(asdict(row))).items():
             unknown = value is None and ((key.startswith(("bound", "share")) and bounds is None) or "decision" in key)
-            if key in found and not unknown and not _equal(found[key], value):
+            if key in found and not unknown and not agree(found[key], value):
                 mismatches.append(f"{row.agent} on {row.scenario}: {key} {found[key]!r}, from its records {value!r}")
     mismatches += [f"{agent} on {scenario}: a row without records" for scenario, agent in rows]
     if mismatches:
@@ -178,14 +176,3 @@ def _check_rows(path: Path, records: Sequence[Record], bound: Bound | None) -> N
 
 def _job_of(record: Record) -> Job:
     return Job(record["scenario"], record.get("overrides", {}), record["split"], "", {}, record["seed"])
-
-
-def _equal(one: Any, other: Any) -> bool:
-    """Whether two JSON values are the same, numbers up to `TOLERANCE`."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_equal, one, other))
-    if type(one) in (int, float) and type(other) in (int, float):
-        return bool(abs(one - other) <= TOLERANCE * max(abs(one), abs(other), 1.0))
-    return bool(one == other)

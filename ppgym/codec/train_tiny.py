@@ -10,7 +10,6 @@ embeddings are interpolated between them, and what is drawn there is held agains
 motion of the clips becomes linear in the embeddings.
 """
 
-import os
 import time
 from pathlib import Path
 from typing import Annotated, Final
@@ -27,6 +26,7 @@ from torch.nn import functional
 from ppgym.codec.clips import FPS, draw_frames
 from ppgym.codec.prompt import structural_similarity
 from ppgym.codec.tiny import TinyModel
+from ppgym.files import replacing
 
 RANKS: Final = (4, 8, 12, 16)
 PEAK_RATE: Final = 1e-3
@@ -148,15 +148,8 @@ def save_checkpoint(path: Path, model: TinyModel, optimizer: torch.optim.Optimiz
     tensors = {f"model.{name}": tensor.contiguous() for name, tensor in model.state_dict().items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{index}.{name}": tensor.contiguous() for name, tensor in moments.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={"step": str(step), "seconds": f"{seconds:.0f}"})
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, model: TinyModel, optimizer: torch.optim.Optimizer) -> tuple[int, float]:

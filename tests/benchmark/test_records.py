@@ -32,7 +32,8 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ("{", "line 1: expected a JSON object"),
-        ("3", "expected a record with a key 'scenario'"),
+        ("3", "line 1: expected a JSON object, got int"),
+        ("{}", "expected a record with a key 'scenario'"),
         (json.dumps(RECORD | {"actions": [0.5]}), "key 'actions': expected a list of whole numbers"),
         (json.dumps(RECORD | {"actions": "no"}), "key 'actions'"),
         (json.dumps(RECORD | {"totals": {"return": "1"}}), "key 'totals'"),

@@ -1,0 +1,65 @@
+"""Files are written whole or not at all, JSON lines come back, and values agree up to a tolerance."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ppgym.files import agree, read_json_lines, replacing, write_json_lines, write_text
+
+
+def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "file.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("new, in pa")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert [each.name for each in path.parent.iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_json_lines_come_back_with_their_places(tmp_path: Path, packed: bool) -> None:
+    path = tmp_path / "some.jsonl"
+    write_json_lines(path, [{"a": 1}], packed=not packed)
+    write_json_lines(path, [{"a": 1}, {"b": [0.5, None]}], packed)
+    name = "some.jsonl.gz" if packed else "some.jsonl"
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+    found = list(read_json_lines(path))
+    assert found == [(f"{tmp_path / name}, line 1", {"a": 1}), (f"{tmp_path / name}, line 2", {"b": [0.5, None]})]
+
+
+def test_lines_that_are_no_objects_are_refused_by_place(tmp_path: Path) -> None:
+    path = tmp_path / "some.jsonl"
+    with pytest.raises(FileNotFoundError, match=r"expected a file some\.jsonl or some\.jsonl\.gz"):
+        list(read_json_lines(path))
+    for line, message in (("[1]", "line 2: expected a JSON object, got list"), ("{", "line 2: expected a JSON object")):
+        path.write_text(f"{{}}\n{line}\n")
+        with pytest.raises(ValueError, match=message):
+            list(read_json_lines(path))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (1e6, 1e6 + 1e-4, True),
+        (1e6, 1e6 + 1e-2, False),
+        (0.0, 1e-10, True),
+        (0.0, 1e-8, False),
+        (1, 1.0, True),
+        (True, 1, True),
+        (None, 0.0, False),
+        ("a", "a", True),
+        ({"a": [1.0, {"b": 2.0}]}, {"a": [1.0 + 1e-12, {"b": 2.0}]}, True),
+        ({"a": [1.0, {"b": 2.0}]}, {"a": [1.0, {"b": 2.1}]}, False),
+        ({"a": 1}, {"a": 1, "b": 2}, False),
+        ([1, 2], [1, 2, 3], False),
+        (float("inf"), float("inf"), True),
+    ],
+)
+def test_values_agree_up_to_the_tolerance(one: Any, other: Any, same: bool) -> None:
+    assert agree(one, other) == agree(other, one) == same
