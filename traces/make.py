@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from ppgym.files import write_text
-from ppgym.world.devices import DecodeRow, DeviceProfile
-from ppgym.world.ladders import default_ladder
+from ppgym.world.devices import NO_CONTENTION, DecodeRow, DeviceProfile
+from ppgym.world.ladders import MeasuredLadder, default_ladder
 from ppgym.world.networks import NETWORKS, generate_trace
-from ppgym.world.videos import SCHEMA as CATALOG_SCHEMA
-from ppgym.world.videos import generate_feed_videos
-from ppgym.world.viewers import SCHEMA as VIEWER_SCHEMA
+from ppgym.world.videos import CatalogFile, generate_feed_videos
+from ppgym.world.viewers import ViewerFile, ViewerProvenance
 
 # split: seeds of its traces, the same for every network; their starts are picked so that the class means of every
 # split lie within 5 % of their targets
@@ -54,7 +53,7 @@ def make_videos(output: Path) -> None:
     """Write the catalogs, a video a line."""
     for split, (seed, count) in VIDEO_SEEDS.items():
         head = {
-            "schema": CATALOG_SCHEMA,
+            "schema": CatalogFile.SCHEMA,
             "provenance": f"generated: ppgym.world.videos.generate_feed_videos(seed={seed}, count={count})",
             "representations": [r.name for r in default_ladder() if not r.is_prompt],
         }
@@ -110,14 +109,12 @@ def make_viewers(output: Path) -> None:
     )
     for (name, description), *numbers in profiles:
         keyed = dict(zip(("leave_p", "completion", "shape", "scale"), numbers, strict=True))
-        content = {
-            "schema": VIEWER_SCHEMA,
-            "name": name,
-            "description": description,
+        ViewerFile(
+            name=name,
+            description=description,
+            provenance=ViewerProvenance(**{key: source for key, (_, source) in keyed.items()}),
             **{key: value for key, (value, _) in keyed.items()},
-            "provenance": {key: source for key, (_, source) in keyed.items()},
-        }
-        write_text(output / f"{name}.json", json.dumps(content, indent=2) + "\n")
+        ).write(output / f"{name}.json")
 
 
 def _prompt_row(unit: str, unet_ms: float, source: str, per_pass: str = "") -> DecodeRow:
@@ -206,7 +203,15 @@ def make_devices(output: Path) -> None:
             jitter_sigma=sigma,
             jitter_provenance="assumption",
             jitter_source="No spread of decode times is published.",
+            **NO_CONTENTION,
         ).write(output / f"{name}.json")
+
+
+def make_schemas(output: Path) -> None:
+    """Write the JSON Schemas of the JSON files, for editors."""
+    formats = {"devices": DeviceProfile, "ladders": MeasuredLadder, "videos": CatalogFile, "viewers": ViewerFile}
+    for name, cls in formats.items():
+        write_text(output / f"{name}.schema.json", json.dumps(cls.json_schema(), indent=2) + "\n")
 
 
 def main() -> None:
@@ -218,6 +223,7 @@ def main() -> None:
     make_videos(output / "videos")
     make_viewers(output / "viewers")
     make_devices(output / "devices")
+    make_schemas(output / "schemas")
 
 
 if __name__ == "__main__":

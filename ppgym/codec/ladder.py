@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ppgym.codec.bitstream import PromptChunk
 from ppgym.codec.metrics import lpips, psnr_db, ssim
 from ppgym.codec.pixel import CHUNK_S, ENCODERS, decode_pixels, encode_at_crf, encode_chunks, fit_frames
-from ppgym.world.ladders import PIXEL_BPS, PROMPT_RANKS, SCHEMA
+from ppgym.world.ladders import PIXEL_BPS, PROMPT_RANKS, MeasuredLadder
 
 U1 = npt.NDArray[np.uint8]
 
@@ -246,7 +246,7 @@ def measure_ladder(
         encode_s = (time.perf_counter() - start) / len(coded)
         rows.append(row("prompt", rank, encode_s, coded, lambda data: generator.decode(PromptChunk.from_bytes(data))))
     return {
-        "schema": SCHEMA,
+        "schema": MeasuredLadder.SCHEMA,
         "provenance": f"measured: {command}; {platform.machine()}, PyAV {av.__version__}, {time.strftime('%Y-%m-%d')}",
         "clip": {
             "name": clip,

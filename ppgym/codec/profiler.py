@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from ppgym.core.state import UNIT_NAMES, UNITS
 from ppgym.files import read_json
-from ppgym.world.devices import SCHEMA, DecodeRow, DeviceProfile
+from ppgym.world.devices import DecodeRow, DeviceProfile
 from ppgym.world.this_machine import Machine, digest, profile_folder, software, this_machine
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def cache_entry(request: Request) -> Path:
         "model": model_files(request.model),
         "software": software(),
         "threads": os.environ.get("OMP_NUM_THREADS"),
-        "schema": SCHEMA,
+        "schema": DeviceProfile.SCHEMA,
     }
     return profile_folder() / f"{digest(key)}.json"
 

@@ -36,9 +36,9 @@ from ppgym.mmgc.kernel import CHUNK_MS, F8, PAYLOAD_SHARE, RATES_KBPS, RTT_MS, R
 from ppgym.mmgc.policies import Action
 from ppgym.mmgc.session import MMGCPlayer
 from ppgym.planning_view import PlanningView, make_view
-from ppgym.world.devices import DecodeRow, DeviceProfile
+from ppgym.world.devices import NO_CONTENTION, DecodeRow, DeviceProfile
 from ppgym.world.ladders import default_ladder
-from ppgym.world.scenario import QOE_PRESETS, Scenario, World, make_options, make_params
+from ppgym.world.scenario import QoEWeights, Scenario, World, make_options, make_params
 
 WAIT_MS = 500.0  # the sleep that stands for WAIT, as in the official policies
 LEAST_FLOW_MS = 0.5  # a delay of the round trip alone, in whole ms, hides a flow shorter than this
@@ -60,6 +60,7 @@ DEVICE = DeviceProfile(
     jitter_sigma=0.0,
     jitter_provenance="assumption",
     jitter_source="The official simulator knows no decoding.",
+    **NO_CONTENTION,
 )
 SCENARIO = Scenario(
     network="mmgc2022",
@@ -70,7 +71,7 @@ SCENARIO = Scenario(
     link_efficiency=PAYLOAD_SHARE,
     decoded_buffer_bytes=2.0**50,  # the official simulator knows no memory: as good as without limit
     wait_s=WAIT_MS / 1000,
-    qoe=QOE_PRESETS["mmgc2022"],
+    qoe=QoEWeights.of("mmgc2022"),
     leave_p=0.0,
     jitter_sigma=0.0,
 )

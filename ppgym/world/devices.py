@@ -6,18 +6,18 @@ profile lies says `ppgym.world.this_machine`.
 """
 
 import dataclasses
-import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Len, MinLen
 
 from ppgym.core.state import UNIT_NAMES, UNITS
-from ppgym.files import check_keys, check_number, check_text, data_root, read_json, suggest, write_text
+from ppgym.files import suggest
 from ppgym.world.ladders import CODECS, Representation
+from ppgym.world.schemas import Count, JsonFile, NotNegative, Positive, Text, checked, one_of, shipped_or_path
 from ppgym.world.this_machine import find_profile
 
 F8 = npt.NDArray[np.float64]
@@ -33,13 +33,19 @@ DEVICES = (
     "epyc-2-core-256px",
 )
 AUTO = "auto"  # this machine, as `python -m ppgym.codec profile` measured it last
-SCHEMA = "ppgym-device/1"
 PROVENANCES = ("measured", "published", "derived", "assumption")
 
-_NO_CONTENTION = ((1.0,) * (UNITS + 1),) * UNITS
+Provenance = Annotated[str, one_of(PROVENANCES)]
+# [U][U + 1] factor on a unit's seconds by the number of busy units, itself included
+Contention = Annotated[tuple[Annotated[tuple[Positive, ...], Len(UNITS + 1, UNITS + 1)], ...], Len(UNITS, UNITS)]
+NO_CONTENTION: dict[str, Any] = {  # of a profile
+    "contention": ((1.0,) * (UNITS + 1),) * UNITS,
+    "contention_provenance": "assumption",
+    "contention_source": "No slowdown between busy units: no figures are published.",
+}
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class DecodeRow:
     """Decode time of one codec on one compute unit.
 
@@ -61,33 +67,21 @@ class DecodeRow:
         ValueError: A field is out of range or unknown; names it and what was expected.
     """
 
-    codec: str
-    unit: str
-    seconds: float
-    provenance: str
-    source: str
-    formula: str
-    width: int = 512
-    height: int = 512
-    fps: float = 30.0
-    flops: tuple[float, float, float] = (0.0, 1.0, 0.0)
+    codec: Annotated[str, one_of(CODECS)]
+    unit: Annotated[str, one_of(UNIT_NAMES)]
+    seconds: Positive
+    provenance: Provenance
+    source: Text
+    formula: Text
+    width: Count = 512
+    height: Count = 512
+    fps: Positive = 30.0
+    flops: tuple[NotNegative, NotNegative, NotNegative] = (0.0, 1.0, 0.0)
 
     def __post_init__(self) -> None:
-        """Check the fields."""
-        where = f"row {self.codec!r} on {self.unit!r}"
-        for key, known in (("codec", CODECS), ("unit", UNIT_NAMES), ("provenance", PROVENANCES)):
-            value = getattr(self, key)
-            if value not in known:
-                raise ValueError(f"{where}: key {key!r}: got {value!r}; {suggest(str(value), known)}")
-        for key in ("source", "formula"):
-            check_text(where, key, getattr(self, key))
-        for key in ("seconds", "width", "height", "fps"):
-            check_number(where, key, getattr(self, key), 0.0, above=True)
-        if not isinstance(self.flops, tuple) or len(self.flops) != 3:
-            raise ValueError(f"{where}: key 'flops': expected three coefficients, got {self.flops!r}")
-        for coefficient in self.flops:
-            check_number(where, "flops", coefficient, 0.0)
-        check_number(where, "flops", sum(self.flops), 0.0, above=True)
+        """Check the rule between the coefficients."""
+        if sum(self.flops) == 0:
+            raise ValueError("flops: expected a coefficient above 0, got only 0")
 
     def seconds_at(self, width: int, height: int, fps: float) -> float:
         """Seconds to decode one chunk of 1 s of another format.
@@ -112,8 +106,8 @@ class DecodeRow:
         return fps * (constant + per_pixel * pixels + per_pixel_squared * pixels**2)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DeviceProfile:
+@checked
+class DeviceProfile(JsonFile):
     """What a client's hardware can decode, and how fast.
 
     Attributes:
@@ -134,43 +128,26 @@ class DeviceProfile:
         ValueError: A field is out of range or unknown, or no unit is usable; names it and what was expected.
     """
 
-    name: str
-    description: str
-    provenance: str
-    rows: tuple[DecodeRow, ...]
-    jitter_sigma: float
-    jitter_provenance: str
-    jitter_source: str
-    contention: tuple[tuple[float, ...], ...] = _NO_CONTENTION
-    contention_provenance: str = "assumption"
-    contention_source: str = "No slowdown between busy units: no figures are published."
+    SCHEMA: ClassVar[str] = "ppgym-device/1"
+
+    name: Text
+    description: Text
+    provenance: Text
+    rows: Annotated[tuple[DecodeRow, ...], MinLen(1)]
+    jitter_sigma: NotNegative
+    jitter_provenance: Provenance
+    jitter_source: Text
+    contention: Contention
+    contention_provenance: Provenance
+    contention_source: Text
     measurement: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        """Check the fields."""
-        where = f"device {self.name!r}"
-        for key in ("name", "description", "provenance", "jitter_source", "contention_source"):
-            check_text(where, key, getattr(self, key))
-        for key in ("jitter_provenance", "contention_provenance"):
-            value = getattr(self, key)
-            if value not in PROVENANCES:
-                raise ValueError(f"{where}: key {key!r}: got {value!r}; {suggest(str(value), PROVENANCES)}")
-        check_number(where, "jitter_sigma", self.jitter_sigma, 0.0)
-        if not self.rows:
-            raise ValueError(f"{where}: key 'rows': expected at least one usable pair of codec and unit, got none")
+        """Check the rule between the rows."""
         pairs = [(row.codec, row.unit) for row in self.rows]
-        for pair in pairs:
-            if pairs.count(pair) > 1:
-                raise ValueError(f"{where}: key 'rows': expected {pair[0]!r} on {pair[1]!r} once, got it again")
-        if len(self.contention) != UNITS or any(len(factors) != UNITS + 1 for factors in self.contention):
-            raise ValueError(
-                f"{where}: key 'contention': expected {UNITS} rows ({', '.join(UNIT_NAMES)}) of {UNITS + 1} factors"
-            )
-        for factors in self.contention:
-            for factor in factors:
-                check_number(where, "contention", factor, 0.0, above=True)
-        if self.measurement is not None and not isinstance(self.measurement, dict):
-            raise ValueError(f"{where}: key 'measurement': expected an object or null, got {self.measurement!r}")
+        for index, (codec, unit) in enumerate(pairs):
+            if (codec, unit) in pairs[:index]:
+                raise ValueError(f"rows[{index}]: expected {codec!r} on {unit!r} once, got it again")
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -255,63 +232,8 @@ class DeviceProfile:
             FileNotFoundError: No such name or file, or this machine was not measured.
             ValueError: Not such a file; names file, key, value and what was expected.
         """
-        if name_or_path == AUTO:
-            path = find_profile()
-        elif name_or_path in DEVICES:
-            path = data_root() / "devices" / f"{name_or_path}.json"
-        else:
-            path = Path(name_or_path)
-        if not path.is_file():
-            known = suggest(str(name_or_path), (*DEVICES, AUTO))
-            raise FileNotFoundError(f"no device and no file {str(name_or_path)!r}; {known}")
-        content = read_json(path)
-        try:
-            return cls.from_json(content)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "DeviceProfile":
-        """The profile that a JSON object describes; every key is required, none may be added.
-
-        Args:
-            content: As `to_json` makes it: `schema`, then the attributes of `DeviceProfile`, `rows` as objects with the
-                attributes of `DecodeRow`.
-
-        Raises:
-            ValueError: Another schema, a missing or unknown key, or a value out of range.
-        """
-        check_keys("device", content, (field.name for field in dataclasses.fields(cls)), SCHEMA)
-        fields = {key: value for key, value in content.items() if key != "schema"}
-        for key in ("rows", "contention"):
-            if not isinstance(fields[key], list):
-                raise ValueError(f"device: key {key!r}: expected a list, got {fields[key]!r}")
-        rows = []
-        for position, row in enumerate(fields["rows"]):
-            if not isinstance(row, dict):
-                raise ValueError(f"device: rows[{position}]: expected an object, got {row!r}")
-            check_keys(f"device: rows[{position}]", row, (field.name for field in dataclasses.fields(DecodeRow)))
-            if not isinstance(row["flops"], list):
-                raise ValueError(f"device: rows[{position}]: key 'flops': expected a list, got {row['flops']!r}")
-            rows.append(DecodeRow(**row | {"flops": tuple(row["flops"])}))
-        for position, factors in enumerate(fields["contention"]):
-            if not isinstance(factors, list):
-                raise ValueError(f"device: contention[{position}]: expected a list, got {factors!r}")
-        return cls(**fields | {"rows": tuple(rows), "contention": tuple(map(tuple, fields["contention"]))})
-
-    def to_json(self) -> dict[str, Any]:
-        """The profile as a JSON object, which `from_json` reads."""
-        rows = [dataclasses.asdict(row) | {"flops": list(row.flops)} for row in self.rows]
-        lists = {"rows": rows, "contention": list(map(list, self.contention))}
-        return {"schema": SCHEMA} | dataclasses.asdict(self) | lists
-
-    def write(self, path: str | Path) -> None:
-        """Write `to_json` to a file, which appears whole or not at all.
-
-        Args:
-            path: JSON file; missing folders are made.
-        """
-        write_text(Path(path), json.dumps(self.to_json(), indent=2) + "\n")
+        path = find_profile() if name_or_path == AUTO else shipped_or_path("devices", name_or_path, (*DEVICES, AUTO))
+        return cls.read(path)
 
 
 def _row_at(row: DecodeRow, width: int, height: int, fps: float) -> DecodeRow:

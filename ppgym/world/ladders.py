@@ -3,15 +3,16 @@
 The published ladder, and the reader of measured ones, which `python -m ppgym.codec ladder` writes.
 """
 
-from dataclasses import dataclass
+import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Ge
 
 from ppgym.core.state import CHUNK_S
-from ppgym.files import check_keys, check_number, check_text, read_json, suggest
+from ppgym.world.schemas import Count, JsonFile, NotNegative, Positive, Text, checked, one_of
 
 CODECS = ("h264", "hevc", "av1", "prompt")
-SCHEMA = "ppgym-ladder/1"
 
 PIXEL_BPS = (750e3, 1200e3, 1850e3)  # the H.264 rungs of the MMGC 2022 challenge
 PROMPT_RANKS = (4, 8, 16)
@@ -24,14 +25,13 @@ PROMPTS_PER_S = 3
 PROMPTS_PER_CHUNK = 4
 
 
-@dataclass(frozen=True, kw_only=True)
-class Representation:
-    """One way in which every chunk of a catalog exists.
+@checked
+class Format:
+    """How every chunk is coded.
 
     Attributes:
         codec: "h264", "hevc", "av1" (pixels), or "prompt" (token embeddings for a diffusion model).
         bitrate_bps: Nominal bits per second of content.
-        quality: Mbit/s of H.264 of equal perceptual quality.
         rank: Rank of the prompt; 0 for pixels.
         width: Pixels.
         height: Pixels.
@@ -41,23 +41,35 @@ class Representation:
         ValueError: Unknown codec or a number out of range.
     """
 
-    codec: str
-    bitrate_bps: float
-    quality: float
-    rank: int = 0
-    width: int = 512
-    height: int = 512
-    fps: float = 30.0
+    codec: Annotated[str, one_of(CODECS)]
+    bitrate_bps: Positive
+    rank: Annotated[int, Ge(0)]
+    width: Count
+    height: Count
+    fps: Positive
 
     def __post_init__(self) -> None:
-        """Check the fields."""
-        if self.codec not in CODECS:
-            raise ValueError(f"unknown codec {self.codec!r}; {suggest(self.codec, CODECS)}")
-        for key in ("bitrate_bps", "width", "height", "fps"):
-            check_number("representation", key, getattr(self, key), 0.0, above=True)
-        check_number("representation", "quality", self.quality, 0.0)
-        if (self.rank > 0) != self.is_prompt or self.rank < 0:
-            raise ValueError(f"representation: expected a rank above 0 for prompts, 0 for pixels, got {self.rank}")
+        """Check the rule between codec and rank."""
+        if (self.rank > 0) != (self.codec == "prompt"):
+            raise ValueError(f"rank: expected a rank above 0 for prompts, 0 for pixels, got {self.rank}")
+
+
+@checked
+class Representation(Format):
+    """One way in which every chunk of a video exists.
+
+    Attributes:
+        quality: Mbit/s of H.264 of equal perceptual quality.
+
+    Raises:
+        ValueError: As `Format`.
+    """
+
+    quality: NotNegative
+    rank: Annotated[int, Ge(0)] = 0
+    width: Count = 512
+    height: Count = 512
+    fps: Positive = 30.0
 
     @property
     def name(self) -> str:
@@ -98,7 +110,8 @@ def default_ladder(prompt_quality_scale: float = 1.0) -> tuple[Representation, .
     Raises:
         ValueError: A scale that is negative or not finite.
     """
-    check_number("ladder", "prompt_quality_scale", prompt_quality_scale, 0.0)
+    if not 0 <= prompt_quality_scale < math.inf:
+        raise ValueError(f"prompt_quality_scale: expected a number of at least 0, got {prompt_quality_scale!r}")
     pixels = [Representation(codec="h264", bitrate_bps=bps, quality=bps / 1e6) for bps in PIXEL_BPS]
     prompts = []
     for rank in PROMPT_RANKS:
@@ -114,11 +127,61 @@ def default_ladder(prompt_quality_scale: float = 1.0) -> tuple[Representation, .
     return (*pixels, *prompts)
 
 
-LADDER_KEYS = ("provenance", "clip", "generator", "representations", "h264_curve")
-RUNG_KEYS = (
-    *("codec", "rank", "width", "height", "fps", "bitrate_bps", "chunk_bytes", "psnr_db", "ssim", "lpips"),
-    *("encode_s", "decode_s", "h264_equivalent_bps", "flag"),
-)
+@checked
+class MeasuredRepresentation(Format):
+    """A row of a measured ladder.
+
+    Attributes:
+        chunk_bytes: Of each chunk of the clip.
+        psnr_db: Of the decoded clip.
+        ssim: Of the decoded clip.
+        lpips: Of the decoded clip; None where it was not measured.
+        encode_s: Median seconds to encode a chunk.
+        decode_s: Median seconds to decode a chunk.
+        h264_equivalent_bps: The bitrate at which H.264 reaches the same SSIM.
+        flag: How the equivalent was found.
+    """
+
+    chunk_bytes: tuple[Positive, ...]
+    psnr_db: float
+    ssim: float
+    lpips: float | None
+    encode_s: NotNegative
+    decode_s: NotNegative
+    h264_equivalent_bps: NotNegative
+    flag: Text
+
+
+@checked
+class MeasuredLadder(JsonFile):
+    """The file that `python -m ppgym.codec ladder` writes.
+
+    Attributes:
+        provenance: Command, software and date of the measurement.
+        clip: Name, frames and SHA-256 of the clip.
+        generator: Name and identity of the generator that decodes the prompts.
+        representations: Pixels by ascending bitrate, then prompts of rank 4, 8 and 16.
+        h264_curve: Rate and distortion of H.264 on the clip.
+    """
+
+    SCHEMA: ClassVar[str] = "ppgym-ladder/1"
+
+    provenance: Text
+    clip: dict[str, Any]
+    generator: dict[str, Any]
+    representations: tuple[MeasuredRepresentation, ...]
+    h264_curve: tuple[dict[str, Any], ...]
+
+    def __post_init__(self) -> None:
+        """Check the order of the representations."""
+        ranks = tuple(row.rank for row in self.representations)
+        pixels_bps = [row.bitrate_bps for row in self.representations if row.rank == 0]
+        if ranks != (0,) * len(PIXEL_BPS) + PROMPT_RANKS or pixels_bps != sorted(pixels_bps):
+            got = ", ".join(f"{row.codec} at {row.bitrate_bps:g} bit/s" for row in self.representations)
+            raise ValueError(
+                f"representations: expected {len(PIXEL_BPS)} of pixels by ascending bitrate and then prompts of rank "
+                f"{', '.join(map(str, PROMPT_RANKS))}, got {got}"
+            )
 
 
 def load_ladder(path: str | Path) -> tuple[Representation, ...]:
@@ -137,32 +200,15 @@ def load_ladder(path: str | Path) -> tuple[Representation, ...]:
         FileNotFoundError: No such file.
         ValueError: Not such a table; names file, row, value and what was expected.
     """
-    path = Path(path)
-    content = read_json(path)
-    check_keys(str(path), content, LADDER_KEYS, SCHEMA)
-    check_text(str(path), "provenance", content["provenance"])
-    rows = content["representations"]
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"{path}: key 'representations': expected a list of objects")
-    ladder = tuple(_parse_rung(f"{path}, representation {index}", row) for index, row in enumerate(rows))
-    pixels = [rung.bitrate_bps for rung in ladder if not rung.is_prompt]
-    ranks = tuple(rung.rank for rung in ladder)
-    if ranks != (0,) * len(PIXEL_BPS) + PROMPT_RANKS or pixels != sorted(pixels):
-        raise ValueError(
-            f"{path}: expected {len(PIXEL_BPS)} pixel representations by ascending bitrate and then prompts of rank "
-            f"{', '.join(map(str, PROMPT_RANKS))}, got {', '.join(rung.name for rung in ladder)}"
+    return tuple(
+        Representation(
+            codec=row.codec,
+            bitrate_bps=row.bitrate_bps,
+            quality=row.h264_equivalent_bps / 1e6,
+            rank=row.rank,
+            width=row.width,
+            height=row.height,
+            fps=row.fps,
         )
-    return ladder
-
-
-def _parse_rung(where: str, row: dict[str, Any]) -> Representation:
-    check_keys(where, row, RUNG_KEYS)
-    for key in ("rank", "width", "height"):
-        if not isinstance(row[key], int) or isinstance(row[key], bool):
-            raise ValueError(f"{where}: key {key!r}: expected a whole number, got {row[key]!r}")
-    equivalent_bps = check_number(where, "h264_equivalent_bps", row["h264_equivalent_bps"], 0.0)
-    fields = {key: row[key] for key in ("codec", "bitrate_bps", "rank", "width", "height", "fps")}
-    try:
-        return Representation(**fields, quality=equivalent_bps / 1e6)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        for row in MeasuredLadder.read(path).representations
+    )

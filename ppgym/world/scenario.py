@@ -3,23 +3,24 @@
 `Scenario` is the set-up as a person writes it down; `World` is the same on one split, as arrays for the kernel.
 """
 
-import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from annotated_types import Ge, Le, Len
 
 from ppgym.core.episodes import EpisodeLaw, Episodes, Links, Sims, draw_episode, new_episodes, view_sim
 from ppgym.core.observation import Features, make_features
 from ppgym.core.state import F8, MAX_TRANSFERS, MAX_VIDEOS, UNIT_NAMES, UNITS, CatalogArrays, Episode, Params
 from ppgym.files import suggest
-from ppgym.world.devices import AUTO, DEVICES, DeviceProfile
+from ppgym.world.devices import AUTO, DEVICES, Contention, DeviceProfile
 from ppgym.world.ladders import Representation
 from ppgym.world.networks import NETWORKS, SPLITS, load_traces
+from ppgym.world.schemas import NotNegative, Positive, Share, checked
 from ppgym.world.videos import Catalog, load_catalog
 from ppgym.world.viewers import VIEWERS, RetentionCurve, ViewerProfile
 
@@ -29,7 +30,7 @@ PIXEL_UNITS = ("cpu", "vdec")  # where pixels can be decoded, whatever the devic
 PROMPT_UNITS = ("cpu", "gpu", "npu")
 
 
-@dataclass(frozen=True)
+@checked
 class QoEWeights:
     """Weights of the reward.
 
@@ -45,20 +46,13 @@ class QoEWeights:
         compute: Per busy second, by compute unit.
     """
 
-    quality: float = 1.0
-    rebuffer: float = 1.85
-    switch: float = 1.0
-    waste: float = 1.0
-    download: float = 0.0
-    abandon: float = 18.5
-    compute: tuple[float, ...] = (0.0,) * UNITS
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        for name, weight in dataclasses.asdict(self).items():
-            weights = weight if name == "compute" else (weight,)
-            if not all(isinstance(w, int | float) and 0 <= w < math.inf for w in weights):
-                raise ValueError(f"QoE weight {name!r}: expected a number >= 0, got {weight!r}")
+    quality: NotNegative = 1.0
+    rebuffer: NotNegative = 1.85
+    switch: NotNegative = 1.0
+    waste: NotNegative = 1.0
+    download: NotNegative = 0.0
+    abandon: NotNegative = 18.5
+    compute: Annotated[tuple[NotNegative, ...], Len(UNITS, UNITS)] = (0.0,) * UNITS
 
     @classmethod
     def of(cls, weights: "QoEWeights | str | Mapping[str, Any]") -> "QoEWeights":
@@ -79,12 +73,8 @@ class QoEWeights:
         if isinstance(weights, str):
             if weights not in QOE_PRESETS:
                 raise ValueError(f"unknown QoE preset {weights!r}; {suggest(weights, QOE_PRESETS)}")
-            return QOE_PRESETS[weights]
+            return cls(**QOE_PRESETS[weights])
         fields = dict(weights)
-        known = [f.name for f in dataclasses.fields(cls)]
-        for name in fields:
-            if name not in known:
-                raise ValueError(f"unknown QoE weight {name!r}; {suggest(name, known)}")
         if "compute" in fields:
             compute = fields["compute"]
             if isinstance(compute, Mapping):
@@ -96,10 +86,10 @@ class QoEWeights:
         return cls(**fields)
 
 
-QOE_PRESETS = {
-    "default": QoEWeights(),
+QOE_PRESETS: dict[str, dict[str, Any]] = {  # what differs from the default
+    "default": {},
     # The score of the ACM MM 2022 Grand Challenge: every byte fetched costs, wasted or not
-    "mmgc2022": QoEWeights(waste=0.0, download=0.5),
+    "mmgc2022": {"waste": 0.0, "download": 0.5},
 }
 
 
@@ -114,14 +104,7 @@ class Option(NamedTuple):
     usable: bool  # legal on this device
 
 
-def _checked(name: str, value: Any, low: float, high: float, whole: bool = False) -> None:
-    good = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    if not good or not low <= value <= high:
-        kind = "a whole number" if whole else "a number"
-        raise ValueError(f"{name}: expected {kind} from {low:g} to {high:g}, got {value!r}")
-
-
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Scenario:
     """What is public about a world. `Scenario.parse` makes one from a name and overrides.
 
@@ -164,55 +147,30 @@ class Scenario:
     videos: str | None = None
     viewers: str | None = None
     ladder: str | None = None
-    n_videos: int = MAX_VIDEOS
-    bandwidth_scale: float = 1.0
-    rtt_s: float = 0.08
-    link_efficiency: float = 0.95
-    parallel_downloads: int = 1
+    n_videos: Annotated[int, Ge(1), Le(MAX_VIDEOS)] = MAX_VIDEOS
+    bandwidth_scale: Annotated[float, Ge(1e-3), Le(1e3)] = 1.0
+    rtt_s: Annotated[float, Ge(0), Le(60)] = 0.08
+    link_efficiency: Annotated[float, Ge(0.01), Le(1)] = 0.95
+    parallel_downloads: Annotated[int, Ge(1), Le(MAX_TRANSFERS)] = 1
     cancel_on_swipe: bool = False
-    decoded_buffer_bytes: float = 512 * 2**20
-    wait_s: float = 0.5
-    max_decode_s: float = 10.0
-    charge_thinking_s: float = 0.0
-    prompt_quality_scale: float = 1.0
-    prompt_speed_scale: float = 1.0
+    decoded_buffer_bytes: Annotated[float, Ge(0), Le(2**50)] = 512 * 2**20
+    wait_s: Annotated[float, Ge(1e-3), Le(3600)] = 0.5
+    max_decode_s: Annotated[float, Ge(1e-6), Le(3600)] = 10.0
+    charge_thinking_s: Annotated[float, Ge(0), Le(60)] = 0.0
+    prompt_quality_scale: Annotated[float, Ge(1e-3), Le(1)] = 1.0
+    prompt_speed_scale: Annotated[float, Ge(1e-3), Le(1e3)] = 1.0
     qoe: QoEWeights = field(default_factory=QoEWeights)
-    leave_p: float | None = None
-    patience_s: float | tuple[float, float] | None = None
-    jitter_sigma: float | None = None
-    contention: tuple[tuple[float, ...], ...] | None = None
-    max_wall_s: float | None = None
+    leave_p: Share | None = None
+    patience_s: Positive | tuple[Positive, Positive] | None = None
+    jitter_sigma: Annotated[float, Ge(0), Le(3)] | None = None
+    contention: Contention | None = None
+    max_wall_s: Annotated[float, Ge(1e-3), Le(1e6)] | None = None
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
-        _checked("n_videos", self.n_videos, 1, MAX_VIDEOS, whole=True)
-        _checked("parallel_downloads", self.parallel_downloads, 1, MAX_TRANSFERS, whole=True)
-        _checked("bandwidth_scale", self.bandwidth_scale, 1e-3, 1e3)
-        _checked("rtt_s", self.rtt_s, 0.0, 60.0)
-        _checked("link_efficiency", self.link_efficiency, 0.01, 1.0)
-        _checked("decoded_buffer_bytes", self.decoded_buffer_bytes, 0.0, 2.0**50)
-        _checked("wait_s", self.wait_s, 1e-3, 3600.0)
-        _checked("max_decode_s", self.max_decode_s, 1e-6, 3600.0)
-        _checked("charge_thinking_s", self.charge_thinking_s, 0.0, 60.0)
-        _checked("prompt_quality_scale", self.prompt_quality_scale, 1e-3, 1.0)
-        _checked("prompt_speed_scale", self.prompt_speed_scale, 1e-3, 1e3)
-        if not isinstance(self.cancel_on_swipe, bool):
-            raise ValueError(f"cancel_on_swipe: expected true or false, got {self.cancel_on_swipe!r}")
-        if self.leave_p is not None:
-            _checked("leave_p", self.leave_p, 0.0, 1.0)
-        if self.jitter_sigma is not None:
-            _checked("jitter_sigma", self.jitter_sigma, 0.0, 3.0)
-        if self.max_wall_s is not None:
-            _checked("max_wall_s", self.max_wall_s, 1e-3, 1e6)
+        """Check the order of the patience."""
         low_s, high_s = self.patience_range_s
-        if not 0.0 < low_s <= high_s:
-            raise ValueError(f"patience_s: expected a number above 0, or two in order, got {self.patience_s!r}")
-        if self.contention is not None and (
-            len(self.contention) != UNITS
-            or any(len(row) != UNITS + 1 for row in self.contention)
-            or not all(0.0 < factor < math.inf for row in self.contention for factor in row)
-        ):
-            raise ValueError(f"contention: expected {UNITS} rows of {UNITS + 1} factors above 0")
+        if low_s > high_s:
+            raise ValueError(f"patience_s: expected two numbers in order, got {self.patience_s!r}")
 
     @property
     def patience_range_s(self) -> tuple[float, float]:
@@ -250,21 +208,17 @@ class Scenario:
         for kind, part, known in zip(("network", "device", "viewer"), parts, shipped, strict=True):
             if part not in known:
                 raise ValueError(f"scenario {name!r}: unknown {kind} {part!r}; {suggest(part, known)}")
-        names = [f.name for f in dataclasses.fields(cls)]
-        for key in overrides:
-            if key not in names:
-                raise ValueError(f"scenario {name!r}: unknown override {key!r}; {suggest(key, names)}")
         fields = dict(zip(("network", "device", "viewer"), parts, strict=True)) | overrides
-        for key in ("network", "device", "viewer", "videos", "viewers", "ladder"):
-            if isinstance(fields.get(key), Path):
-                fields[key] = str(fields[key])
         if "qoe" in fields:
             fields["qoe"] = QoEWeights.of(fields["qoe"])
-        if isinstance(fields.get("patience_s"), list):
-            fields["patience_s"] = tuple(fields["patience_s"])
-        if fields.get("contention") is not None:
-            fields["contention"] = tuple(tuple(row) for row in fields["contention"])
-        return cls(**fields)
+        return cls(**{key: _hashable(value) for key, value in fields.items()})
+
+
+def _hashable(value: Any) -> Any:
+    """A list as a tuple, a path as its text."""
+    if isinstance(value, Path):
+        return str(value)
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True, eq=False)

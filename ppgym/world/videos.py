@@ -9,21 +9,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import MinLen
 
 from ppgym.core.state import CHUNK_S, CatalogArrays
-from ppgym.files import check_keys, check_number, check_text, data_root, read_json, suggest
 from ppgym.world.ladders import PIXEL_BPS, Representation, default_ladder, load_ladder
 from ppgym.world.networks import SPLITS
 from ppgym.world.readers.mmgc2022 import folder_entries, read_chunk_bytes
+from ppgym.world.schemas import JsonFile, Positive, Text, checked, shipped_or_path
 from ppgym.world.viewers import RetentionCurve
 
 F8 = npt.NDArray[np.float64]
-
-SCHEMA = "ppgym-catalog/1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,6 +238,35 @@ def _generate_video(name: str, rng: np.random.Generator) -> Video:
     return Video(name, np.round(np.array(PIXEL_BPS) * CHUNK_S / 8 * factor))
 
 
+Sizes = Annotated[tuple[Positive, ...], MinLen(1)]
+
+
+@checked
+class CatalogFile(JsonFile):
+    """A file of videos.
+
+    Attributes:
+        provenance: Where the sizes come from.
+        representations: The pixel representations of the default ladder.
+        videos: For each name a list of bytes per representation, a number for each chunk of 1 s.
+    """
+
+    SCHEMA: ClassVar[str] = "ppgym-catalog/1"
+
+    provenance: Text
+    representations: tuple[Literal["h264-750k"], Literal["h264-1200k"], Literal["h264-1850k"]]
+    videos: Annotated[dict[str, tuple[Sizes, Sizes, Sizes]], MinLen(1)]
+
+    def __post_init__(self) -> None:
+        """Check that the lists of a video are equally long."""
+        for name, rungs in self.videos.items():
+            lengths = [len(sizes) for sizes in rungs]
+            if len(set(lengths)) > 1:
+                raise ValueError(
+                    f"videos.{name}: expected as many chunks in every list, got {', '.join(map(str, lengths))}"
+                )
+
+
 def load_catalog(split_or_path: str | Path, prompt_quality_scale: float = 1.0, ladder: str | None = None) -> Catalog:
     """A shipped catalog, or one from a file (format: traces/videos/README.md); results are cached.
 
@@ -260,19 +288,8 @@ def load_catalog(split_or_path: str | Path, prompt_quality_scale: float = 1.0, l
 
 @functools.lru_cache(maxsize=16)
 def _load(split_or_path: str, prompt_quality_scale: float, ladder: str | None) -> Catalog:
-    shipped = split_or_path in SPLITS
-    path = data_root() / "videos" / f"{split_or_path}.json" if shipped else Path(split_or_path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no catalog and no file {split_or_path!r}; {suggest(split_or_path, SPLITS)}")
-    pixels = [representation.name for representation in default_ladder() if not representation.is_prompt]
-    content = read_json(path)
-    check_keys(str(path), content, ("provenance", "representations", "videos"), SCHEMA)
-    check_text(str(path), "provenance", content["provenance"])
-    if content["representations"] != pixels:
-        raise ValueError(f"{path}: key 'representations': expected {pixels}, got {content['representations']!r}")
-    if not isinstance(content["videos"], dict) or not content["videos"]:
-        raise ValueError(f"{path}: key 'videos': expected an object of one video or more")
-    videos = tuple(_parse_video(path, name, rungs, len(pixels)) for name, rungs in content["videos"].items())
+    content = CatalogFile.read(shipped_or_path("videos", split_or_path, SPLITS))
+    videos = tuple(Video(name, np.array(rungs).T) for name, rungs in content.videos.items())
     return _on_ladder(videos, prompt_quality_scale, ladder)
 
 
@@ -287,15 +304,3 @@ def _on_ladder(videos: tuple[Video, ...], prompt_quality_scale: float, ladder: s
     representations = load_ladder(ladder)
     scale = np.array([rung.bitrate_bps for rung in representations if not rung.is_prompt]) / np.array(PIXEL_BPS)
     return Catalog(tuple(Video(video.name, video.chunk_bytes * scale) for video in videos), representations)
-
-
-def _parse_video(path: Path, name: str, rungs: Any, count: int) -> Video:
-    where = f"{path}, video {name!r}"
-    if not isinstance(rungs, list) or len(rungs) != count or not all(isinstance(rung, list) for rung in rungs):
-        raise ValueError(f"{where}: expected {count} lists of chunk sizes, one a representation")
-    if len({len(rung) for rung in rungs}) != 1 or not rungs[0]:
-        raise ValueError(f"{where}: expected as many chunks in every list, got {', '.join(str(len(r)) for r in rungs)}")
-    for rung in rungs:
-        for size in rung:
-            check_number(where, "bytes", size, 0.0, above=True)
-    return Video(name, np.array(rungs, dtype=np.float64).T)

@@ -5,21 +5,20 @@ about a viewer is `planning`.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge, Le
 
-from ppgym.files import check_keys, check_number, check_text, data_root, read_json, suggest
 from ppgym.world.readers.mmgc2022 import read_retention
+from ppgym.world.schemas import JsonFile, Share, Text, checked, shipped_or_path
 
 F8 = npt.NDArray[np.float64]
 
 VIEWERS = ("skimmer", "typical", "sticky")
-SCHEMA = "ppgym-viewer/1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,15 +153,7 @@ class RetentionCurve:
         return cls(np.array(survival))
 
 
-_BOUNDS = {"leave_p": (0.0, 1.0), "completion": (0.0, 1.0), "shape": (0.1, 10.0), "scale": (0.01, 10.0)}
-
-
-def _check_numbers(where: str, numbers: Mapping[str, Any]) -> None:
-    for key, (low, high) in _BOUNDS.items():
-        check_number(where, key, numbers[key], low, high)
-
-
-@dataclass(frozen=True)
+@checked
 class ViewerProfile:
     """A kind of viewer: one retention curve for every duration, and a chance to leave the session.
 
@@ -182,15 +173,11 @@ class ViewerProfile:
         ValueError: A number is out of range.
     """
 
-    name: str
-    leave_p: float
-    completion: float
-    shape: float
-    scale: float
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        _check_numbers(f"viewer {self.name!r}", vars(self))
+    name: Text
+    leave_p: Share
+    completion: Share
+    shape: Annotated[float, Ge(0.1), Le(10)]
+    scale: Annotated[float, Ge(0.01), Le(10)]
 
     def curve(self, duration_s: int) -> RetentionCurve:
         """The retention curve of a video.
@@ -221,18 +208,29 @@ class ViewerProfile:
             FileNotFoundError: No such name or file.
             ValueError: Not such a file; names file, key, value and what was expected.
         """
-        path = data_root() / "viewers" / f"{name_or_path}.json" if name_or_path in VIEWERS else Path(name_or_path)
-        if not path.is_file():
-            known = suggest(str(name_or_path), VIEWERS)
-            raise FileNotFoundError(f"no viewer and no file {str(name_or_path)!r}; {known}")
-        content = read_json(path)
-        check_keys(str(path), content, ("name", "description", *_BOUNDS, "provenance"), SCHEMA)
-        name = check_text(str(path), "name", content["name"])
-        check_text(str(path), "description", content["description"])
-        if not isinstance(content["provenance"], dict):
-            raise ValueError(f"{path}: key 'provenance': expected an object, got {content['provenance']!r}")
-        check_keys(f"{path}: provenance", content["provenance"], _BOUNDS)
-        for key in _BOUNDS:
-            check_text(f"{path}: provenance", key, content["provenance"][key])
-        _check_numbers(str(path), content)
-        return cls(name, **{key: float(content[key]) for key in _BOUNDS})
+        return ViewerFile.read(shipped_or_path("viewers", name_or_path, VIEWERS))
+
+
+@checked
+class ViewerProvenance:
+    """Where each number of a viewer's file comes from."""
+
+    leave_p: Text
+    completion: Text
+    shape: Text
+    scale: Text
+
+
+@checked
+class ViewerFile(ViewerProfile, JsonFile):
+    """What a viewer's file holds besides.
+
+    Attributes:
+        description: For whom reads it.
+        provenance: Where each number comes from.
+    """
+
+    SCHEMA: ClassVar[str] = "ppgym-viewer/1"
+
+    description: Text
+    provenance: ViewerProvenance

@@ -178,7 +178,7 @@ def test_a_damaged_entry_is_set_aside_and_measured_anew(damage: str) -> None:
     measure = Measurer()
     _, path, _ = machine_profile(REQUEST, measure=measure)
     path.write_text(damage)
-    with pytest.warns(UserWarning, match=f"{path.name}.*set aside as {path.stem}.damaged"):
+    with pytest.warns(UserWarning, match=f"(?s){path.name}.*set aside as {path.stem}.damaged"):
         found, _, cached = machine_profile(REQUEST, measure=measure)
     assert (found.description, cached) == ("measurement 2", False)
     assert path.with_suffix(".damaged").read_text() == damage

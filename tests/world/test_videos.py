@@ -49,11 +49,12 @@ def test_a_scale_must_be_a_number(scale: float) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"codec": "h265"}, "unknown codec 'h265'; did you mean 'h264'"),
-        ({"bitrate_bps": 0}, "'bitrate_bps': expected a number above 0, got 0"),
-        ({"quality": float("nan")}, "'quality'"),
-        ({"fps": -1}, "'fps'"),
+        ({"codec": "h265"}, "codec: unknown 'h265'; did you mean 'h264'"),
+        ({"bitrate_bps": 0}, "bitrate_bps: expected greater than 0, got 0"),
+        ({"quality": float("nan")}, "quality: expected a finite number, got nan"),
+        ({"fps": -1}, "fps: expected greater than 0, got -1"),
         ({"rank": 4}, "expected a rank above 0 for prompts, 0 for pixels, got 4"),
+        ({"rank": -1}, "rank: expected greater than or equal to 0, got -1"),
         ({"codec": "prompt"}, "expected a rank above 0 for prompts, 0 for pixels, got 0"),
     ],
 )
@@ -168,23 +169,24 @@ def test_a_catalog_can_come_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "catalog.json"
     path.write_bytes((data_root() / "videos" / "validation.json").read_bytes())
     assert load_catalog(path).n_chunks == load_catalog("validation").n_chunks
-    with pytest.raises(FileNotFoundError, match="no catalog and no file 'trian'; did you mean 'train'"):
+    with pytest.raises(FileNotFoundError, match="no video and no file 'trian'; did you mean 'train'"):
         load_catalog("trian")
 
 
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"schema": "other"}, "key 'schema': expected 'ppgym-catalog/1', got 'other'"),
-        ({"representations": ["h264-750k"]}, "key 'representations': expected"),
-        ({"videos": {}}, "key 'videos': expected an object of one video or more"),
-        ({"videos": {"a": [[1], [2]]}}, "video 'a': expected 3 lists of chunk sizes"),
-        ({"videos": {"a": [[1, 2], [2, 3], [3]]}}, "video 'a': expected as many chunks in every list, got 2, 2, 1"),
-        ({"videos": {"a": [[], [], []]}}, "video 'a': expected as many chunks"),
-        ({"videos": {"a": [[1], [2], [0]]}}, "video 'a': key 'bytes': expected a number above 0, got 0"),
-        ({"videos": {"a": [[1], [2], ["3"]]}}, "video 'a': key 'bytes'.*got '3'"),
-        ({"provenance": ""}, "key 'provenance': expected a text"),
-        ({"extra": 1}, "unknown key 'extra'"),
+        ({"schema": "other"}, "schema: expected 'ppgym-catalog/1', got 'other'"),
+        ({"representations": ["h264-750k"]}, r"2 problems\n  representations\[1\]: is missing"),
+        ({"representations": ["h264-1200k"] * 3}, r"representations\[0\]: unknown 'h264-1200k'; .*known: h264-750k"),
+        ({"videos": {}}, "videos: expected at least 1 item"),
+        ({"videos": {"a": [[1], [2]]}}, r"videos\.a\[2\]: is missing"),
+        ({"videos": {"a": [[1, 2], [2, 3], [3]]}}, r"videos\.a: expected as many chunks in every list, got 2, 2, 1"),
+        ({"videos": {"a": [[], [], []]}}, r"videos\.a\[0\]: expected at least 1 item"),
+        ({"videos": {"a": [[1], [2], [0]]}}, r"videos\.a\[2\]\[0\]: expected greater than 0, got 0"),
+        ({"videos": {"a": [[1], [2], ["3"]]}}, r"videos\.a\[2\]\[0\]: .*got '3'"),
+        ({"provenance": ""}, "provenance: expected a text"),
+        ({"extra": 1}, "extra: unknown key"),
     ],
 )
 def test_a_broken_catalog_is_refused_by_file_and_video(tmp_path: Path, edit: dict[str, object], message: str) -> None:

@@ -148,7 +148,7 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
 
 def test_a_profile_by_hand() -> None:
     """Shape 1 is a truncated exponential law."""
-    curve = ViewerProfile("v", leave_p=0.1, completion=0.5, shape=1.0, scale=1.0).curve(2)
+    curve = ViewerProfile(name="v", leave_p=0.1, completion=0.5, shape=1.0, scale=1.0).curve(2)
     left_at_half = (1 - np.exp(-0.5)) / (1 - np.exp(-1.0))
     np.testing.assert_allclose(curve.survival, [1, 1 - 0.5 * left_at_half, 0.5])
 
@@ -181,7 +181,7 @@ def test_shipped_viewers_watch_as_much_as_they_should(name: str, fraction: float
     st.floats(0.01, 10),
 )
 def test_every_profile_makes_valid_curves(duration_s: int, completion: float, shape: float, scale: float) -> None:
-    curve = ViewerProfile("v", 0.1, completion, shape, scale).curve(duration_s)
+    curve = ViewerProfile(name="v", leave_p=0.1, completion=completion, shape=shape, scale=scale).curve(duration_s)
     assert curve.duration_s == duration_s
     assert curve.survival[-1] == pytest.approx(completion)
 
@@ -192,25 +192,23 @@ def test_a_curve_needs_a_second() -> None:
 
 
 def test_a_profile_refuses_numbers_out_of_range() -> None:
-    with pytest.raises(
-        ValueError, match=r"viewer 'v': key 'leave_p': expected a number at least 0 and at most 1, got 2"
-    ):
-        ViewerProfile("v", 2, 0.5, 1, 1)
+    with pytest.raises(ValueError, match="ViewerProfile: leave_p: expected less than or equal to 1, got 2"):
+        ViewerProfile(name="v", leave_p=2, completion=0.5, shape=1, scale=1)
 
 
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"schema": "ppgym-viewer/2"}, "key 'schema': expected 'ppgym-viewer/1', got 'ppgym-viewer/2'"),
-        ({"leave_p": 1.5}, r"key 'leave_p': expected a number at least 0 and at most 1, got 1\.5"),
-        ({"completion": float("nan")}, "key 'completion'.*got nan"),
-        ({"shape": "1"}, "key 'shape'.*got '1'"),
-        ({"scale": True}, "key 'scale'.*got True"),
-        ({"name": ""}, "key 'name': expected a text"),
-        ({"leave": 1}, "unknown key 'leave'; did you mean 'leave_p'"),
-        ({"scale": None}, "key 'scale'"),
-        ({"provenance": {}}, "provenance: key 'leave_p' is missing"),
-        ({"provenance": "mine"}, "key 'provenance': expected an object"),
+        ({"schema": "ppgym-viewer/2"}, "schema: expected 'ppgym-viewer/1', got 'ppgym-viewer/2'"),
+        ({"leave_p": 1.5}, r"leave_p: expected less than or equal to 1, got 1\.5"),
+        ({"completion": float("nan")}, "completion: .*got nan"),
+        ({"shape": "1"}, "shape: .*got '1'"),
+        ({"scale": True}, "scale: .*got True"),
+        ({"name": ""}, "name: expected a text"),
+        ({"leave": 1}, "leave: unknown key; did you mean 'leave_p'"),
+        ({"scale": None}, "scale: expected a valid number, got None"),
+        ({"provenance": {}}, r"provenance\.leave_p: is missing"),
+        ({"provenance": "mine"}, "provenance: expected an object, got 'mine'"),
     ],
 )
 def test_a_broken_profile_is_refused_by_file_and_key(tmp_path: Path, edit: dict[str, object], message: str) -> None:

@@ -14,7 +14,7 @@ from agents.rules.preload import PromptStatic, Static
 from agents.studies.tuning import SCENARIOS, SPLIT, tune
 from ppgym.benchmark import run as leaderboard
 from ppgym.env import PromptPreamEnv
-from ppgym.world.scenario import QOE_PRESETS, QoEWeights
+from ppgym.world.scenario import QoEWeights
 
 
 def test_ranges_draw_within_themselves() -> None:
@@ -88,7 +88,7 @@ def test_a_prompt_aware_variant_begins_with_what_the_rule_over_pixels_has(
 
 def test_who_gets_what_was_found(tmp_path: Path) -> None:
     (tmp_path / "static.yml").write_text("params: {current: 2, each: 1}\n")
-    default, other = QoEWeights(), QOE_PRESETS["mmgc2022"]
+    default, other = QoEWeights(), QoEWeights.of("mmgc2022")
     assert tuned_params("static", default, tmp_path) == {"current": 2, "each": 1}
     assert tuned_params("static+prompt", default, tmp_path) == {"current": 2, "each": 1}
     assert tuned_params("static", other, tmp_path) == {}
