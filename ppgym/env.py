@@ -14,8 +14,9 @@ from gymnasium import spaces
 
 from ppgym.core.actions import action_count
 from ppgym.core.episodes import Episodes, drawn_watch_s, view_sim
+from ppgym.core.events import EventLog, new_log
 from ppgym.core.observation import describe_observation, observation_fields
-from ppgym.core.state import EVENT_DTYPE, UNIT_NAMES, EventLog, new_states
+from ppgym.core.state import UNIT_NAMES, new_states
 from ppgym.core.step import INFO_COLUMNS, RESTART, STEP, new_results, step_many
 from ppgym.planning_view import PlanningView, make_view
 from ppgym.rendering import Timeline, render_ansi, render_rgb
@@ -226,7 +227,7 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
         self._running = True
         self._return = 0.0
         if self.render_mode is not None:
-            self._log = EventLog(np.zeros(EVENTS_A_STEP, EVENT_DTYPE), np.zeros(1, np.int32))
+            self._log = new_log(EVENTS_A_STEP)
             self._timeline = self._new_timeline()
         self._move(RESTART, 0)
         return self._results.observation[0].copy(), self._info()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ppgym.core.state import (
+from ppgym.core.events import (
     EVENT_ARRIVAL,
     EVENT_CANCEL,
     EVENT_JOB_ABORT,
@@ -27,9 +27,8 @@ from ppgym.core.state import (
     EVENT_STALL,
     EVENT_STALL_END,
     EVENT_SWIPE,
-    NO_ENTRY,
-    SIMULTANEOUS_S,
 )
+from ppgym.core.state import NO_ENTRY, SIMULTANEOUS_S
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from ppgym.core.state import (
+from ppgym.core.events import (
     EVENT_ARRIVAL,
     EVENT_CANCEL,
     EVENT_DTYPE,
@@ -24,10 +24,8 @@ from ppgym.core.state import (
     EVENT_STALL,
     EVENT_STALL_END,
     EVENT_SWIPE,
-    NO_ENTRY,
-    UNIT_NAMES,
-    Sim,
 )
+from ppgym.core.state import NO_ENTRY, UNIT_NAMES, Sim
 from ppgym.rendering import Span, Timeline, headline, render_ansi, render_rgb, representation_colours
 from tests.core.kernel import KernelSimulator
 from tests.core.worlds import worlds

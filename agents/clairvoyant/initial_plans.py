@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from ppgym.benchmark.bound.bound import Solution
 from ppgym.benchmark.bound.relaxation import WatchedChunks
-from ppgym.core.dynamics import transfer_end
 from ppgym.core.jit import njit
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.core.state import F8, I4, UNITS, Params, Sim
+from ppgym.core.transfers import transfer_end
 
 DROPPED = -1  # the option of a chunk that is never fetched
 # Prices that greedy plans charge; all combinations are tried

@@ -172,15 +172,7 @@ def show_slots(sim: Sim, state: Record, leave_p: float, out: F4) -> None:
 
 
 @kernel
-def show_requests(
-    sim: Sim,
-    state: Record,
-    policy: RolloutPolicy,
-    lookahead: int,
-    pad: F8,
-    values: F8,
-    out: F4,
-) -> None:
+def show_requests(sim: Sim, state: Record, policy: RolloutPolicy, lookahead: int, pad: F8, values: F8, out: F4) -> None:
     """Fill the candidates and requests of a look-ahead that the rollout policy has just valued; see `glimpse`."""
     params, catalog = sim.params, sim.catalog
     options = params.option_unit.shape[0]
@@ -226,15 +218,7 @@ def show_requests(
 
 
 @kernel
-def glimpse(
-    sim: Sim,
-    state: Record,
-    leave_p: float,
-    policy: RolloutPolicy,
-    pad: F8,
-    values: F8,
-    out: F4,
-) -> None:
+def glimpse(sim: Sim, state: Record, leave_p: float, policy: RolloutPolicy, pad: F8, values: F8, out: F4) -> None:
     """Fill the picture of a state.
 
     Args:

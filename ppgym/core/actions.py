@@ -11,17 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ppgym.core.jit import kernel, njit
-from ppgym.core.state import (
-    ABSENT,
-    I4,
-    LOOKAHEAD,
-    NO_ENTRY,
-    RING,
-    SLOTS,
-    U1,
-    Record,
-    Sim,
-)
+from ppgym.core.state import ABSENT, I4, LOOKAHEAD, NO_ENTRY, RING, SLOTS, U1, Record, Sim
 
 WAIT = 0
 

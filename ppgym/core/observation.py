@@ -260,13 +260,7 @@ def unit_interval(value: float) -> float:
 
 
 @kernel
-def observe(
-    sim: Sim,
-    state: Record,
-    features: Features,
-    candidates: I4,
-    observation: F4,
-) -> None:
+def observe(sim: Sim, state: Record, features: Features, candidates: I4, observation: F4) -> None:
     """Fill the observation of a state.
 
     Args:
@@ -312,14 +306,7 @@ def observe(
 
 
 @kernel
-def observe_slot(
-    sim: Sim,
-    state: Record,
-    features: Features,
-    candidates: I4,
-    slot: int,
-    observation: F4,
-) -> None:
+def observe_slot(sim: Sim, state: Record, features: Features, candidates: I4, slot: int, observation: F4) -> None:
     """Fill the fields of one slot that shows a video.
 
     Args:

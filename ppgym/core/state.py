@@ -108,41 +108,6 @@ assert STATE_DTYPE.itemsize == sum(STATE_DTYPE[name].itemsize for name in STATE_
 )
 
 
-# Kinds of rows in an event log, which `transition` fills when it is given one
-EVENT_REQUEST = 0  # a download begins (unit: where it will be decoded)
-EVENT_ARRIVAL = 1  # its last byte is in
-EVENT_CANCEL = 2  # it ends early: cancelled on a swipe, or the session is over
-EVENT_JOB_START = 3
-EVENT_JOB_END = 4
-EVENT_JOB_ABORT = 5  # a swipe, or the end of the session, stops a running job
-EVENT_PLAY = 6  # a chunk begins to play
-EVENT_PLAY_END = 7  # it has played to its end, or to the viewer's leaving
-EVENT_STALL = 8  # playback waits for this chunk (start-up included)
-EVENT_STALL_END = 9
-EVENT_SWIPE = 10  # the viewer has left the video
-EVENT_SESSION_END = 11
-
-_EVENT_FIELDS = np.dtype(
-    [
-        ("time_s", "f8"),
-        ("kind", "i4"),
-        ("video", "i4"),  # feed position
-        ("chunk", "i4"),  # NO_ENTRY where the event concerns no chunk
-        ("option", "i4"),  # NO_ENTRY where the event concerns no option
-        ("value", "f8"),  # ARRIVAL, CANCEL: bytes received; SWIPE: 1 if out of impatience
-    ],
-    align=True,
-)
-EVENT_DTYPE = np.dtype((np.record, _EVENT_FIELDS))
-
-
-class EventLog(NamedTuple):
-    """Room for the events of one or more transitions; events past its end are counted, not kept."""
-
-    rows: np.ndarray  # [capacity] of EVENT_DTYPE
-    used: I4  # [1] events so far
-
-
 class Params(NamedTuple):
     """Constants of a scenario that the kernel needs; public."""
 

@@ -11,10 +11,11 @@ import numpy.typing as npt
 from ppgym.core.actions import Mask, fill_mask, find_candidates
 from ppgym.core.dynamics import reset_state, transition
 from ppgym.core.episodes import Sims, take_sim
+from ppgym.core.events import EventLog
 from ppgym.core.jit import kernel
 from ppgym.core.observation import F4, Features, observe
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
-from ppgym.core.state import F8, I4, LOOKAHEAD, SLOTS, U1, UNITS, EventLog, Record
+from ppgym.core.state import F8, I4, LOOKAHEAD, SLOTS, U1, UNITS, Record
 
 # What a call does with each state
 SKIP = 0

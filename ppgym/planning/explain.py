@@ -5,14 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppgym.core.actions import WAIT
-from ppgym.core.state import (
-    EVENT_ARRIVAL,
-    EVENT_DTYPE,
-    EVENT_JOB_END,
-    EVENT_PLAY,
-    EVENT_REQUEST,
-    EventLog,
-)
+from ppgym.core.events import EVENT_ARRIVAL, EVENT_JOB_END, EVENT_PLAY, EVENT_REQUEST, new_log
 from ppgym.planning.planner import Plan
 from ppgym.planning.search import log_rollout, new_scratch
 
@@ -96,7 +89,7 @@ def explain(plan: Plan) -> Explanation:
     rollouts = min(ROLLOUTS, len(futures.states))
     times: dict[tuple[int, int, int], list[dict[int, float]]] = {}
     for future in range(rollouts):
-        log = EventLog(np.zeros(LOG_ROWS, EVENT_DTYPE), np.zeros(1, np.int32))
+        log = new_log(LOG_ROWS)
         log_rollout(futures, plan.task, scratch, future, plan.action, HORIZON_S, log)
         requested: dict[tuple[int, int], dict[int, float]] = {}
         for row in log.rows[: log.used[0]]:

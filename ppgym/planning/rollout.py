@@ -249,15 +249,7 @@ def stall_s(pad: F8, slot: int, ready_s: float) -> float:
 
 
 @kernel
-def survey(
-    sim: Sim,
-    state: Record,
-    leave_p: float,
-    knobs: RolloutKnobs,
-    lookahead: int,
-    bps: float,
-    pad: F8,
-) -> None:
+def survey(sim: Sim, state: Record, leave_p: float, knobs: RolloutKnobs, lookahead: int, bps: float, pad: F8) -> None:
     """Find a chunk of each slot, when it is due, how likely it plays, and how soon it can be ready.
 
     Args:
@@ -341,13 +333,7 @@ def value_actions(
 
 
 @kernel
-def choose_action(
-    sim: Sim,
-    state: Record,
-    leave_p: float,
-    policy: RolloutPolicy,
-    pad: F8,
-) -> int:
+def choose_action(sim: Sim, state: Record, leave_p: float, policy: RolloutPolicy, pad: F8) -> int:
     """The action of the highest value among WAIT and the next chunks' requests, as `value_actions` would return it.
 
     A request whose value cannot be the highest is not worked out, which spares much of the time.

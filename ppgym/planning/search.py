@@ -11,6 +11,7 @@ import numpy as np
 from ppgym.core.actions import WAIT, first_chunk, resolve_action
 from ppgym.core.dynamics import transition
 from ppgym.core.episodes import take_sim
+from ppgym.core.events import EventLog
 from ppgym.core.jit import kernel, noinline
 from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS, reward_terms, totals_of
 from ppgym.core.state import (
@@ -23,7 +24,6 @@ from ppgym.core.state import (
     QUEUED,
     RING,
     SLOTS,
-    EventLog,
     Record,
     Sim,
     new_states,

@@ -8,8 +8,9 @@ import numpy as np
 from ppgym.core import state as st
 from ppgym.core.actions import legal_mask
 from ppgym.core.dynamics import reset_state, transition
+from ppgym.core.events import new_log
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
-from ppgym.core.state import EVENT_DTYPE, EventLog, Sim, new_states
+from ppgym.core.state import Sim, new_states
 from tests.core.naive import Event
 
 LOG_ROWS = 4096
@@ -32,7 +33,7 @@ class KernelSimulator:
     def reset(self) -> dict[str, Any]:
         self.state = new_states(1)[0]
         self.events: list[Event] = []
-        self._log = EventLog(np.zeros(LOG_ROWS, dtype=EVENT_DTYPE), np.zeros(1, dtype=np.int32))
+        self._log = new_log(LOG_ROWS)
         reset_state(self.sim, self.state, self._log)
         self._read_log()
         return self.observe()

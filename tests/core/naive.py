@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ppgym.core import events
 from ppgym.core import state as st
 from ppgym.core.state import Episode, Params, Sim
 
@@ -405,7 +406,7 @@ class NaiveSimulator:
             flow_s = self.time_s - transfer.request_s - self.params.rtt_s
             self.throughputs.append((self.time_s, transfer.size_bytes * 8 / flow_s))
             key = (transfer.video, transfer.chunk)
-            self._log(st.EVENT_ARRIVAL, *key, transfer.option, transfer.size_bytes)
+            self._log(events.EVENT_ARRIVAL, *key, transfer.option, transfer.size_bytes)
             if transfer.video >= self.video:
                 self.chunks[key].status = st.QUEUED
                 self.queues[self.params.option_unit[transfer.option]].append(key)
@@ -418,7 +419,7 @@ class NaiveSimulator:
                 chunk = self.chunks[job.video, job.chunk]
                 chunk.status = st.DECODED
                 self.jobs[unit] = None
-                self._log(st.EVENT_JOB_END, job.video, job.chunk, chunk.option)
+                self._log(events.EVENT_JOB_END, job.video, job.chunk, chunk.option)
                 ended = True
         return ended
 
@@ -434,7 +435,7 @@ class NaiveSimulator:
             )
             seconds = expected_s * float(self.episode.jitter[chunk.video, chunk.chunk])
             self.jobs[unit] = Job(chunk.video, chunk.chunk, self.time_s, expected_s, self.time_s + seconds)
-            self._log(st.EVENT_JOB_START, chunk.video, chunk.chunk, chunk.option)
+            self._log(events.EVENT_JOB_START, chunk.video, chunk.chunk, chunk.option)
 
     def _playback(self, due_s: float) -> bool:
         """Chunk boundary, end of a stall, swipe."""
@@ -442,7 +443,7 @@ class NaiveSimulator:
             if self.playback_end_s > due_s:
                 return False
             chunk = self.chunks.pop((self.video, self.playhead))
-            self._log(st.EVENT_PLAY_END, chunk.video, chunk.chunk, chunk.option)
+            self._log(events.EVENT_PLAY_END, chunk.video, chunk.chunk, chunk.option)
             if self._watch_left_s(self.playhead + 1) > st.SIMULTANEOUS_S:
                 self.playhead += 1
                 self._play_or_stall()
@@ -451,11 +452,11 @@ class NaiveSimulator:
             return True
         waited_for = self.chunks.get((self.video, self.playhead))
         if waited_for is not None and waited_for.status == st.DECODED:
-            self._log(st.EVENT_STALL_END, self.video, self.playhead)
+            self._log(events.EVENT_STALL_END, self.video, self.playhead)
             self._play_or_stall()
             return True
         if self.playback_end_s <= due_s:
-            self._log(st.EVENT_STALL_END, self.video, self.playhead)
+            self._log(events.EVENT_STALL_END, self.video, self.playhead)
             self._swipe(impatient=True)
             return True
         return False
@@ -477,14 +478,14 @@ class NaiveSimulator:
             self.chunks_begun += 1
             chunk.status = st.BEGUN
             self.playback_end_s = self.time_s + min(st.CHUNK_S, self._watch_left_s(self.playhead))
-            self._log(st.EVENT_PLAY, chunk.video, chunk.chunk, chunk.option)
+            self._log(events.EVENT_PLAY, chunk.video, chunk.chunk, chunk.option)
         else:
             self.playback_end_s = self.time_s + self.episode.patience_s
-            self._log(st.EVENT_STALL, self.video, self.playhead)
+            self._log(events.EVENT_STALL, self.video, self.playhead)
 
     def _swipe(self, impatient: bool) -> None:
         left = self.video
-        self._log(st.EVENT_SWIPE, left, value=float(impatient))
+        self._log(events.EVENT_SWIPE, left, value=float(impatient))
         self.abandoned += impatient
         self._drop(lambda video: video == left, cancel=self.params.cancel_on_swipe)
         self.video += 1
@@ -495,7 +496,7 @@ class NaiveSimulator:
             self.playback_since_s = self.time_s
             self.playback_end_s = math.inf
             self.terminated = True
-            self._log(st.EVENT_SESSION_END, left)
+            self._log(events.EVENT_SESSION_END, left)
         else:
             self._start_jobs()
             self._play_or_stall()
@@ -507,7 +508,7 @@ class NaiveSimulator:
             job = self.jobs[unit]
             if job is not None and which(job.video):
                 self.jobs[unit] = None
-                self._log(st.EVENT_JOB_ABORT, job.video, job.chunk, self.chunks[job.video, job.chunk].option)
+                self._log(events.EVENT_JOB_ABORT, job.video, job.chunk, self.chunks[job.video, job.chunk].option)
         for key, chunk in list(self.chunks.items()):
             if which(chunk.video):
                 del self.chunks[key]
@@ -520,12 +521,12 @@ class NaiveSimulator:
                 if cancel:
                     self.transfers.remove(transfer)
                     received = transfer.received_bytes
-                    self._log(st.EVENT_CANCEL, transfer.video, transfer.chunk, transfer.option, received)
+                    self._log(events.EVENT_CANCEL, transfer.video, transfer.chunk, transfer.option, received)
 
     # The link
 
     def _request(self, video: int, chunk: int, option: int) -> None:
-        self._log(st.EVENT_REQUEST, video, chunk, option)
+        self._log(events.EVENT_REQUEST, video, chunk, option)
         self.chunks[video, chunk] = Chunk(video, chunk, option, st.IN_FLIGHT)
         size_bytes = self._size_bytes(video, chunk, option)
         flow_s = self.time_s + self.params.rtt_s

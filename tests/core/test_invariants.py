@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
+from ppgym.core import events
 from ppgym.core import state as st
 from ppgym.core.state import Sim
 from tests.core.kernel import KernelSimulator
@@ -56,7 +57,7 @@ def test_fetched_bytes_are_played_wasted_buffered_or_in_flight(
     sim = start(simulator, world)
 
     def check(before: dict[str, Any], seen: dict[str, Any]) -> None:
-        played = sum(size_bytes(world, e.video, e.chunk, e.option) for e in sim.events if e.kind == st.EVENT_PLAY)
+        played = sum(size_bytes(world, e.video, e.chunk, e.option) for e in sim.events if e.kind == events.EVENT_PLAY)
         buffered = sum(
             size_bytes(world, video, chunk, option)
             for (video, chunk), (status, option) in seen["chunks"].items()
@@ -68,7 +69,7 @@ def test_fetched_bytes_are_played_wasted_buffered_or_in_flight(
             if video >= seen["video"]
         )
         assert close(seen["downloaded_bytes"], played + seen["wasted_bytes"] + buffered + in_flight, BYTES)
-        ended = sum(e.value for e in sim.events if e.kind in (st.EVENT_ARRIVAL, st.EVENT_CANCEL))
+        ended = sum(e.value for e in sim.events if e.kind in (events.EVENT_ARRIVAL, events.EVENT_CANCEL))
         assert close(seen["downloaded_bytes"], ended + sum(seen["received_bytes"]), BYTES)
         for name in ("downloaded_bytes", "wasted_bytes"):
             assert before[name] <= seen[name]
@@ -166,28 +167,28 @@ def test_units_do_one_job_at_a_time_in_order_and_never_before_its_bytes(
     for event in sim.events:
         key = (event.video, event.chunk)
         unit = int(world.params.option_unit[event.option])
-        if event.kind == st.EVENT_REQUEST:
+        if event.kind == events.EVENT_REQUEST:
             assert key not in requested, "a chunk is requested once"
             assert world.params.option_usable[event.option]
             requested.append(key)
-        elif event.kind == st.EVENT_ARRIVAL and event.video >= left:
+        elif event.kind == events.EVENT_ARRIVAL and event.video >= left:
             waiting[unit].append(key)
-        elif event.kind == st.EVENT_JOB_START:
+        elif event.kind == events.EVENT_JOB_START:
             assert running[unit] is None, "two jobs"
             assert waiting[unit].pop(0) == key, "first in, first out, and not before the last byte"
             running[unit] = event
-        elif event.kind in (st.EVENT_JOB_END, st.EVENT_JOB_ABORT):
+        elif event.kind in (events.EVENT_JOB_END, events.EVENT_JOB_ABORT):
             job = running[unit]
             assert job is not None and (job.video, job.chunk) == key
             busy_s[unit] += event.time_s - job.time_s
             running[unit] = None
-            if event.kind == st.EVENT_JOB_END:
+            if event.kind == events.EVENT_JOB_END:
                 decoded.add(key)
-        elif event.kind == st.EVENT_PLAY:
+        elif event.kind == events.EVENT_PLAY:
             assert key in decoded and event.video == left
             assert event.chunk == sum(video == left for video, _ in played), "chunks play in order"
             played.append(key)
-        elif event.kind == st.EVENT_SWIPE:
+        elif event.kind == events.EVENT_SWIPE:
             assert event.video == left
             left += 1
             waiting = [[(video, chunk) for video, chunk in queue if video >= left] for queue in waiting]

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ppgym.core.dynamics import transfer_end
 from ppgym.core.jit import njit
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.core.state import CHUNK_S, F8, I4, SIMULTANEOUS_S, UNITS, Sim
+from ppgym.core.transfers import transfer_end
 
 STALL_STEP_S = 0.02  # least width of a cell of cumulative stall
 STALL_GROWTH = 0.015  # width of a cell as a share of the stall

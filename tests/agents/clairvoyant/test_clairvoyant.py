@@ -20,18 +20,9 @@ from agents.clairvoyant.initial_plans import DROPPED, DownloadPlan, initial_plan
 from ppgym.benchmark.bound.bound import bound, dual, episode_bound, solve
 from ppgym.benchmark.bound.relaxation import RESOURCES, count_jobs, relax, watched_chunks
 from ppgym.core.dynamics import transition
+from ppgym.core.events import new_log
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
-from ppgym.core.state import (
-    EVENT_DTYPE,
-    UNITS,
-    CatalogArrays,
-    Episode,
-    EventLog,
-    Params,
-    Record,
-    Sim,
-    new_states,
-)
+from ppgym.core.state import UNITS, CatalogArrays, Episode, Params, Record, Sim, new_states
 from ppgym.env import PromptPreamEnv
 from tests.core.kernel import KernelSimulator
 from tests.core.naive import NaiveLink
@@ -39,7 +30,7 @@ from tests.core.worlds import Pick, plays, worlds
 
 MAX_STEPS = 300
 BLANK = new_states(1)[0]
-NO_LOG = EventLog(np.zeros(0, EVENT_DTYPE), np.zeros(1, np.int32))
+NO_LOG = new_log(0)
 STANDARD = (
     *itertools.product(
         ("low", "medium", "high", "mixed"),
