@@ -22,8 +22,8 @@ test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m kernel $(PYTEST_ARGS)
 
-docs: $(INSTALLED)
-	$(BIN)/mkdocs build --strict
+docs: .venv/installed-docs
+	$(BIN)/properdocs build --strict
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -1,0 +1,365 @@
+"""Draw the figures of the site: `python docs/figures.py`, or `python docs/figures.py NAME...` for some of them.
+
+Each function draws one figure into docs/figures/. What comes from committed results is read from docs/results; the rest
+is played or read from traces/.
+"""
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+import ppgym  # noqa: F401  registers the environment
+from agents import make_agent
+from agents.studies.paper_claims import ONE_KNOB
+from examples.my_agent import MyAgent
+from ppgym.benchmark.records import qoe_of, read_records
+from ppgym.rendering import CODEC_COLOURS, INK
+from ppgym.world.devices import DEVICES, DeviceProfile
+from ppgym.world.networks import NETWORKS, load_traces
+from ppgym.world.viewers import VIEWERS, ViewerProfile
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "docs" / "figures"
+BLUE, AMBER, RED, TEAL, VIOLET, GREY = "#1f5fa8", "#e07b12", "#c8232c", "#0c7c74", "#6a44a8", "#8a919c"
+SEED = 3  # of the episode on the front page
+UNTIL_S = 28.0
+
+mpl.rcParams |= {
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.dpi": 110,
+    "font.size": 9.5,
+    "grid.color": "#e3e5e9",
+    "legend.frameon": False,
+    "svg.hashsalt": "ppgym",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+def new_figure(width: float, height: float, **subplots: Any) -> tuple[Figure, Any]:
+    """A figure and its axes, in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(**subplots)
+
+
+def read(name: str) -> Any:
+    """A committed result, by its path below docs/results."""
+    return json.loads((ROOT / "docs" / "results" / name).read_text(encoding="utf-8"))
+
+
+def play(make: Callable[[Any], Any], until_s: float = UNTIL_S, **world: Any) -> tuple[Any, list[dict[str, Any]]]:
+    """Play an episode until a time; the environment and the info of each step."""
+    env = gymnasium.make("PromptPream-v0", split="test", render_mode="rgb_array", **world)
+    observation, info = env.reset(seed=SEED)
+    agent, infos, ended = make(env), [info], False
+    while not ended and info["time_s"] < until_s:
+        action, _ = agent.predict(observation)
+        observation, _, terminated, truncated, info = env.step(action)
+        infos.append(info)
+        ended = terminated or truncated
+    return env, infos
+
+
+def greedy(env: Any) -> Any:
+    """The greedy agent."""
+    return make_agent("greedy", env)
+
+
+def shown(pictures: Sequence[Any], titles: Sequence[str] = ()) -> Figure:
+    """Rendered timelines, one below the other."""
+    height, width = pictures[0].shape[:2]
+    figure = Figure(figsize=(width / 110, len(pictures) * (height / 110 + 0.3 * bool(titles))), layout="constrained")
+    for place, axes in enumerate(np.ravel(figure.subplots(len(pictures)))):
+        axes.imshow(pictures[place], interpolation="none")
+        axes.axis("off")
+        if titles:
+            axes.set_title(titles[place], loc="left", fontweight="bold")
+    return figure
+
+
+def episode() -> Figure:
+    """Half a minute of the greedy agent."""
+    return shown([play(greedy)[0].render()])
+
+
+def my_agent() -> Figure:
+    """The same half minute, played by the agent of examples/."""
+    return shown([play(MyAgent)[0].render()])
+
+
+def two_worlds() -> Figure:
+    """One episode in two worlds."""
+    worlds = ({}, {"prompt_speed_scale": 0.5})
+    return shown([play(greedy, **world)[0].render() for world in worlds], ["as it is", "prompt_speed_scale = 0.5"])
+
+
+def reward() -> Figure:
+    """The terms of the return of two agents over an episode."""
+    figure, panels = new_figure(9, 3.4, ncols=2, sharey=True)
+    terms = {"quality": BLUE, "rebuffer": RED, "switch": VIOLET, "waste": AMBER}
+    for axes, name in zip(panels, ("greedy", "on_demand"), strict=True):
+        _, infos = play(functools.partial(make_agent, name), until_s=np.inf)
+        time_s = [info["time_s"] for info in infos]
+        total = np.zeros(len(infos))
+        for term, colour in terms.items():
+            sums = np.cumsum([info[f"reward_{term}"] for info in infos])
+            total += sums
+            axes.plot(time_s, sums, color=colour, label=term)
+        axes.plot(time_s, total, color=INK, linewidth=2.2, label="return")
+        axes.set_title(name, loc="left", fontweight="bold")
+        axes.set_xlabel("seconds since reset")
+    panels[0].set_ylabel("accumulated, points")
+    panels[0].legend()
+    return figure
+
+
+def options() -> Figure:
+    """Bytes and decode seconds of a chunk, by representation and device."""
+    names = ("snapdragon-8-gen-3", "snapdragon-8-elite", "rtx-4090")
+    figure, panels = new_figure(9, 3.3, ncols=3, sharey=True)
+    for axes, name in zip(panels, names, strict=True):
+        world = gymnasium.make("PromptPream-v0", scenario=f"low/{name}/typical", split="train").unwrapped.world
+        chunk_kb = world.catalog.chunk_bytes.mean(axis=(0, 1), where=world.catalog.chunk_bytes > 0) / 1e3
+        for option in world.options:
+            if np.isfinite(option.decode_s):
+                prompt = option.codec == "prompt"
+                colour = CODEC_COLOURS[option.codec][1]
+                marker = {"cpu": "s", "gpu": "^", "npu": "o", "vdec": "D"}[option.unit]
+                label = f"{'prompt' if prompt else 'pixels'} on {option.unit}"
+                axes.scatter(chunk_kb[option.representation], option.decode_s, 34, [colour], marker=marker, label=label)
+        axes.axhline(1.0, color=GREY, linestyle="--", linewidth=1)
+        axes.set(xscale="log", yscale="log", xlabel="kilobytes a chunk")
+        axes.set_xticks([20, 50, 100, 200], ["20", "50", "100", "200"])
+        axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+        axes.set_title(name, loc="left", fontweight="bold")
+        found = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+        axes.legend(found.values(), found.keys(), fontsize=7.5)
+    panels[0].set_ylabel("seconds to decode a second")
+    return figure
+
+
+def networks() -> Figure:
+    """Two minutes of a trace of each network class."""
+    figure, panels = new_figure(9, 4.6, nrows=len(NETWORKS), sharex=True)
+    for axes, name in zip(panels, NETWORKS, strict=True):
+        trace = load_traces(name, "train")[0]
+        first = trace.edges_s < 120.0
+        axes.step(trace.edges_s[:-1][first[:-1]], trace.rates_bps[first[:-1]] / 1e6, where="post", color=BLUE)
+        axes.set_ylim(0, None)
+        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontweight="bold")
+        axes.margins(x=0)
+    panels[-1].set_xlabel("seconds (rates in Mbit/s)")
+    return figure
+
+
+def retention() -> Figure:
+    """Retention curves of a video of 15 s."""
+    figure, axes = new_figure(6.5, 3.2)
+    for name, colour in zip(VIEWERS, (RED, BLUE, TEAL), strict=True):
+        survival = np.asarray(ViewerProfile.load(name).curve(15).survival)
+        axes.plot(np.arange(len(survival)), survival, color=colour, marker="o", markersize=3, label=name)
+    axes.set(xlabel="seconds of a video of 15 s", ylabel="share that still watches", ylim=(0, 1.03))
+    axes.legend()
+    return figure
+
+
+def devices() -> Figure:
+    """Decode seconds of a chunk by device and unit."""
+    rows = [(name, row) for name in DEVICES for row in DeviceProfile.load(name).rows]
+    kinds = {"prompt": AMBER, "h264": BLUE}
+    bars = [(f"{name} {row.unit}", row) for name, row in rows if row.codec in kinds]
+    labels = list(dict.fromkeys(label for label, _ in bars))
+    figure, axes = new_figure(8, 0.26 * len(labels) + 1)
+    for label, row in bars:
+        axes.scatter(row.seconds, labels.index(label), 42, kinds[row.codec], zorder=3)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.invert_yaxis()
+    axes.axvline(1.0, color=GREY, linestyle="--")
+    axes.set(xscale="log", xlabel="seconds to decode a second (left of the line: in time)")
+    for codec, colour in kinds.items():
+        axes.scatter([], [], 42, colour, label=codec)
+    axes.legend(loc="upper right")
+    return figure
+
+
+def plan() -> Figure:
+    """What the planner looks at in a decision, and what it plans to do next."""
+    env = gymnasium.make("PromptPream-v0", split="test")
+    observation, _ = env.reset(seed=SEED)
+    agent = make_agent("mcts", env, seed=0)
+    for _ in range(12):
+        action, _ = agent.predict(observation)
+        observation, *_ = env.step(action)
+    found = agent.explain()
+    figure, (left, right) = new_figure(10, 3.8, ncols=2, width_ratios=(1, 1.4))
+    looked = [one for one in found.considered if one[1] > 0][:8]
+    left.barh(range(len(looked)), [share for _, share, _ in looked], color=[AMBER, *[GREY] * (len(looked) - 1)])
+    left.set_yticks(range(len(looked)), [name for name, _, _ in looked], fontsize=8)
+    left.invert_yaxis()
+    left.xaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0))
+    left.set_title("what it looked at: share of the simulations", loc="left", fontsize=9.5)
+    schedule = [one for one in found.schedule if np.isfinite(one.play_s) and one.share > 0.3][:10]
+    for place, one in enumerate(schedule):
+        colour = CODEC_COLOURS[one.representation.split("-")[0]][1]
+        right.barh(place, one.arrival_s - one.request_s, left=one.request_s, color=colour, alpha=0.45, height=0.6)
+        right.barh(place, one.ready_s - one.arrival_s, left=one.arrival_s, color=colour, height=0.6)
+        right.plot(one.play_s, place, marker=">", color=INK, markersize=6)
+    labels = [f"{one.video}.{one.chunk} {one.representation}@{one.unit}" for one in schedule]
+    right.set_yticks(range(len(schedule)), labels, fontsize=8)
+    right.invert_yaxis()
+    right.set_xlabel("seconds from now")
+    right.set_title("what follows: link (light), decoding (dark), play (arrow)", loc="left", fontsize=9.5)
+    return figure
+
+
+def learning() -> Figure:
+    """Validation QoE while agents learn, seed by seed."""
+    figure, axes = new_figure(7.5, 3.4)
+    colours = {"CandidatePolicy": BLUE, "MlpPolicy": GREY, "CandidateQPolicy": AMBER}
+    for curve in read("seeds/seeds.json")["curves"]:
+        steps, qoe = np.array(curve["validation"]).T
+        label = f"{curve['agent']}, {curve['policy']}"
+        axes.plot(steps / 1e3, qoe, color=colours[curve["policy"]], alpha=0.8, label=label)
+    found = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    axes.legend(found.values(), found.keys())
+    axes.set(xlabel="thousand environment steps", ylabel="QoE a minute, validation split")
+    return figure
+
+
+def forest(rows: Sequence[tuple[str, float, Sequence[float], str]], label: str) -> Figure:
+    """Means with intervals, one a row."""
+    figure, axes = new_figure(7.5, 0.27 * len(rows) + 0.8)
+    for place, (_, mean, (low, high), colour) in enumerate(rows):
+        axes.plot([low, high], [place, place], color=colour, linewidth=2)
+        axes.plot(mean, place, marker="o", color=colour)
+    axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+    return figure
+
+
+def default() -> Figure:
+    """All agents on the default scenario but the random one, which is far off."""
+    rows = sorted(read("default/results.json")["rows"], key=lambda row: -row["qoe_mean"])
+    colours = {True: BLUE, False: GREY}
+    shown_rows = [
+        (row["agent"], row["qoe_mean"], row["qoe_ci95"], colours[row["ranked"]])
+        for row in rows
+        if row["agent"] != "random"
+    ]
+    first = rows[0]
+    bound = ("bound", first["bound_mean"], first["bound_ci95"], GREY)
+    return forest([bound, *shown_rows], "QoE a minute, 95 % interval (grey: not ranked)")
+
+
+def ablations() -> Figure:
+    """The planner without each of its parts; the largest loss is cut."""
+    rows = read("claims/claims.json")["ablations"]
+    bars = [(row["ablation"], row["difference"], row["ci95"], RED if row["ci95"][1] < 0 else GREY) for row in rows]
+    figure = forest(bars, "QoE a minute, difference to the whole planner")
+    axes = figure.axes[0]
+    axes.axvline(0.0, color=INK, linewidth=1)
+    axes.set_xlim(-30, 10)
+    for place, (_, mean, _, _) in enumerate(bars):
+        if mean < -30:
+            axes.annotate(f"{mean:.0f}", (-30, place), (-28, place), arrowprops={"arrowstyle": "->"}, va="center")
+    return figure
+
+
+def claims() -> Figure:
+    """QoE, stalls and waste against the best pixel policy, as the planner's knob is turned."""
+    points = read("claims/claims.json")["points"]
+    names = list(dict.fromkeys(point["scenario"] for point in points))
+    figure, panels = new_figure(9, 3.2, ncols=len(names), sharey=True)
+    measures = {"QoE": ("qoe_mean", BLUE), "stalls": ("stall_s_per_min", RED), "waste": ("wasted_mbit_per_min", AMBER)}
+    for axes, name in zip(panels, names, strict=True):
+        there = [point for point in points if point["scenario"] == name]
+        best = max((point for point in there if point["agent"] != "mcts"), key=lambda point: point["qoe_mean"])
+        turned = [point for point in there if point["agent"] == "mcts" and point["params"] in ONE_KNOB]
+        weights = [point["params"].get("waste_weight", 1.0) for point in turned]
+        for label, (key, colour) in measures.items():
+            axes.plot(weights, [point[key] / best[key] - 1 for point in turned], "o-", color=colour, label=label)
+        axes.axhline(0.0, color=INK, linewidth=1)
+        axes.set(xscale="log", xlabel="weight of waste")
+        axes.set_xticks(weights, [f"{weight:g}" for weight in weights])
+        axes.minorticks_off()
+        axes.set_title(name.split("/")[0], loc="left", fontweight="bold")
+    panels[0].yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0))
+    panels[0].set_ylabel("against the best pixel policy")
+    panels[0].legend()
+    return figure
+
+
+def intervals() -> Figure:
+    """How an interval narrows with the number of episodes, of a mean and of a paired difference."""
+    played: dict[str, list[Any]] = {"mcts": [], "greedy": []}
+    for record in read_records(ROOT / "docs" / "results" / "default"):
+        if record["agent"] in played:
+            played[record["agent"]].append(record)
+    mcts, greedy_qoe = (qoe_of(sorted(records, key=lambda record: record["seed"])) for records in played.values())
+    counts = np.arange(8, 257)
+    figure, axes = new_figure(7, 3)
+    for values, label, colour in (
+        (mcts, "mean of mcts", GREY),
+        (mcts - greedy_qoe, "mcts less greedy, paired", BLUE),
+        (None, "mcts less greedy, if episodes differed", RED),
+    ):
+        spread = np.hypot(mcts.std(ddof=1), greedy_qoe.std(ddof=1)) if values is None else values.std(ddof=1)
+        axes.plot(counts, 1.96 * spread / np.sqrt(counts), color=colour, label=label)
+    axes.set(xscale="log", xlabel="episodes", ylabel="half width, 95 %, QoE a minute", ylim=(0, None))
+    axes.set_xticks([8, 16, 32, 64, 128, 256], ["8", "16", "32", "64", "128", "256"])
+    axes.minorticks_off()
+    axes.legend()
+    return figure
+
+
+def layers() -> Figure:
+    """The layers of the packages, top first."""
+    rows = [
+        (["agents: policies, training, studies"], AMBER),
+        (["codec", "report"], VIOLET),
+        (["benchmark"], TEAL),
+        (["vector_env"], BLUE),
+        (["env"], BLUE),
+        (["rendering", "planning", "mmgc"], BLUE),
+        (["planning_view"], BLUE),
+        (["world: networks, videos, viewers, devices, scenarios"], TEAL),
+        (["core: the compiled kernel"], RED),
+        (["files"], GREY),
+    ]
+    figure, axes = new_figure(7, 4.2)
+    for place, (names, colour) in enumerate(rows):
+        width = 1.0 / len(names)
+        for i, name in enumerate(names):
+            axes.barh(place, width - 0.012, left=i * width, height=0.8, color=colour, alpha=0.85)
+            axes.text((i + 0.5) * width, place, name, ha="center", va="center", color="white", fontweight="bold")
+    axes.invert_yaxis()
+    axes.axis("off")
+    return figure
+
+
+FIGURES: dict[str, Callable[[], Figure]] = {
+    draw.__name__: draw
+    for draw in (
+        *(episode, my_agent, two_worlds, reward, options, networks, retention, devices, plan),
+        *(learning, default, ablations, claims, intervals, layers),
+    )
+}
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or FIGURES:
+        FIGURES[name]().savefig(FOLDER / f"{name}.png", metadata={"Software": None})
+        print(FOLDER.relative_to(ROOT) / f"{name}.png")

@@ -1,0 +1,77 @@
+"""Do prompts pay on my phone?
+
+Prompts save bytes and cost computation. Whether that pays depends on how fast your phone decodes them, on the
+link, and on how good the pictures are. This tutorial asks the simulator, for a phone of your choice.
+"""
+
+# %% Describe the phone
+# How many seconds does its NPU take for one second of prompts? `python -m ppgym.codec profile` measures a
+# machine; here we assume 1.5 s. The shipped profile of a Snapdragon 8 Elite is the starting point, and
+# `prompt_speed_scale` makes it faster or slower.
+
+from ppgym.world.devices import DeviceProfile
+
+MY_NPU_S = 1.5
+
+elite = DeviceProfile.load("snapdragon-8-elite")
+npu_s = next(row.seconds for row in elite.rows if (row.codec, row.unit) == ("prompt", "npu"))
+speed = npu_s / MY_NPU_S
+print(f"8 Elite: {npu_s:.2f} s; my phone: {MY_NPU_S} s, {speed:.2f} times as fast")
+
+# %% Play with prompts and without
+# `pixels-only` is the same phone without any unit that decodes prompts. The same seeds give the same viewers,
+# videos and links, so that the difference between the two is paired. The planner plays both, with a small
+# budget.
+
+import gymnasium
+import numpy as np
+
+import ppgym  # noqa: F401  registers the environment
+from agents import make_agent
+
+EPISODES = 12
+
+
+def qoe(network, device, **overrides):
+    """QoE of each episode: the return per minute that the viewer would watch if nothing froze."""
+    env = gymnasium.make("PromptPream-v0", scenario=f"{network}/{device}/typical", split="test", **overrides)
+    found = []
+    for seed in range(EPISODES):
+        observation, _ = env.reset(seed=seed)
+        agent = make_agent("mcts", env, seed=seed, simulations=48)
+        total, ended = 0.0, False
+        while not ended:
+            action, _ = agent.predict(observation)
+            observation, reward, terminated, truncated, _ = env.step(action)
+            total += reward
+            ended = terminated or truncated
+        found.append(total / (env.unwrapped.drawn_watch_s() / 60.0))
+    return np.array(found)
+
+
+def show(label, with_prompts, without):
+    """Print the mean of the paired differences, with its 95 % interval."""
+    gained = with_prompts - without
+    half = 1.96 * gained.std(ddof=1) / np.sqrt(len(gained))
+    verdict = "they pay" if gained.mean() > half else "they cost" if gained.mean() < -half else "not told apart"
+    print(f"{label:28} {gained.mean():+6.1f} (+-{half:4.1f}) QoE a minute: {verdict}")
+
+
+pixels = {network: qoe(network, "pixels-only") for network in ("low", "high")}
+for network in pixels:
+    mine = qoe(network, "snapdragon-8-elite", prompt_speed_scale=speed)
+    show(f"my phone on {network}", mine, pixels[network])
+
+# %% What if prompts look worse than assumed?
+# The quality of prompts is an assumption of the simulator, from published ratios. `prompt_quality_scale` is its
+# knob.
+
+worse = qoe("low", "snapdragon-8-elite", prompt_speed_scale=speed, prompt_quality_scale=0.6)
+show("low, 0.6 of the quality", worse, pixels["low"])
+
+# %%
+# With a dozen episodes an interval is wide. Take `EPISODES = 100` before you decide.
+#
+# ![Gain in QoE of prompts over pixels](../results/breakeven/breakeven.png)
+#
+# [Where prompts pay](../results/breakeven.md) has the whole map.
