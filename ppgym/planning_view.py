@@ -18,7 +18,7 @@ from ppgym.core.state import (
     CatalogArrays,
     Episode,
     Params,
-    Record,
+    StateRecord,
     new_states,
 )
 from ppgym.world.devices import DeviceProfile
@@ -52,7 +52,7 @@ class PlanningView:
         videos_left: Videos of the feed after the current one.
     """
 
-    state: Record
+    state: StateRecord
     params: Params
     catalog: CatalogArrays
     law: EpisodeLaw
@@ -72,7 +72,7 @@ class PlanningView:
         return float(self.state.time_s)
 
 
-def public_state(state: Record) -> Record:
+def public_state(state: StateRecord) -> StateRecord:
     """A copy of a state without what its client cannot know.
 
     Args:
@@ -113,7 +113,7 @@ def visible_catalog(catalog: CatalogArrays, playlist: npt.NDArray[np.int32], vid
     )
 
 
-def make_view(world: World, episode: Episode, state: Record, candidates: I4, mask: Mask) -> PlanningView:
+def make_view(world: World, episode: Episode, state: StateRecord, candidates: I4, mask: Mask) -> PlanningView:
     """The planning view of a state.
 
     Args:

@@ -23,8 +23,8 @@ from ppgym.core.state import (
     LOOKAHEAD,
     RING,
     SLOTS,
-    Record,
     Sim,
+    StateRecord,
     new_states,
 )
 
@@ -212,7 +212,7 @@ def play(
 
 
 @njit
-def skip_requested(state: Record, plan: DownloadPlan, place: int) -> int:
+def skip_requested(state: StateRecord, plan: DownloadPlan, place: int) -> int:
     """The first place of a plan, from a given one on, whose chunk is still to be requested.
 
     Args:
@@ -229,7 +229,7 @@ def skip_requested(state: Record, plan: DownloadPlan, place: int) -> int:
 
 
 @njit
-def is_wanted(state: Record, plan: DownloadPlan, place: int) -> bool:
+def is_wanted(state: StateRecord, plan: DownloadPlan, place: int) -> bool:
     """Whether a place of a plan holds a chunk to fetch that is not yet requested and not yet due.
 
     Args:
@@ -249,7 +249,7 @@ def is_wanted(state: Record, plan: DownloadPlan, place: int) -> bool:
 
 
 @njit
-def next_request(sim: Sim, state: Record, plan: DownloadPlan, begin: int) -> tuple[int, int]:
+def next_request(sim: Sim, state: StateRecord, plan: DownloadPlan, begin: int) -> tuple[int, int]:
     """The first legal request of a plan within `WINDOW` places.
 
     Args:
@@ -279,7 +279,7 @@ def next_request(sim: Sim, state: Record, plan: DownloadPlan, begin: int) -> tup
 
 
 @njit
-def begun_chunks(state: Record, play_order: I4) -> int:
+def begun_chunks(state: StateRecord, play_order: I4) -> int:
     """The place, in the order of playing, of the next chunk to begin.
 
     Args:

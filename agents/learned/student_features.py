@@ -28,8 +28,8 @@ from ppgym.core.state import (
     RING,
     SLOTS,
     UNITS,
-    Record,
     Sim,
+    StateRecord,
 )
 from ppgym.planning.rollout import (
     BACKLOG,
@@ -101,7 +101,7 @@ def fade(seconds: float) -> float:
 
 
 @kernel
-def show_situation(sim: Sim, state: Record, leave_p: float, pad: F8, wait_value: float, out: F4) -> None:
+def show_situation(sim: Sim, state: StateRecord, leave_p: float, pad: F8, wait_value: float, out: F4) -> None:
     """Fill the situation as a whole; see `glimpse` for the arguments."""
     params = sim.params
     seen = min(int(state.throughputs), HISTORY)
@@ -133,7 +133,7 @@ def show_situation(sim: Sim, state: Record, leave_p: float, pad: F8, wait_value:
 
 
 @kernel
-def show_slots(sim: Sim, state: Record, leave_p: float, out: F4) -> None:
+def show_slots(sim: Sim, state: StateRecord, leave_p: float, out: F4) -> None:
     """Fill the slots; see `glimpse` for the arguments."""
     catalog = sim.catalog
     reach, ahead_s = 1.0, 0.0
@@ -172,7 +172,9 @@ def show_slots(sim: Sim, state: Record, leave_p: float, out: F4) -> None:
 
 
 @kernel
-def show_requests(sim: Sim, state: Record, policy: RolloutPolicy, lookahead: int, pad: F8, values: F8, out: F4) -> None:
+def show_requests(
+    sim: Sim, state: StateRecord, policy: RolloutPolicy, lookahead: int, pad: F8, values: F8, out: F4
+) -> None:
     """Fill the candidates and requests of a look-ahead that the rollout policy has just valued; see `glimpse`."""
     params, catalog = sim.params, sim.catalog
     options = params.option_unit.shape[0]
@@ -218,7 +220,7 @@ def show_requests(sim: Sim, state: Record, policy: RolloutPolicy, lookahead: int
 
 
 @kernel
-def glimpse(sim: Sim, state: Record, leave_p: float, policy: RolloutPolicy, pad: F8, values: F8, out: F4) -> None:
+def glimpse(sim: Sim, state: StateRecord, leave_p: float, policy: RolloutPolicy, pad: F8, values: F8, out: F4) -> None:
     """Fill the picture of a state.
 
     Args:

@@ -19,7 +19,7 @@ from agents.rules.forecast import (
 from agents.rules.parameters import Between, Space
 from ppgym.core.actions import WAIT
 from ppgym.core.jit import njit
-from ppgym.core.state import F8, I4, LOOKAHEAD, NO_ENTRY, RING, SLOTS, CatalogArrays, Params, Record
+from ppgym.core.state import F8, I4, LOOKAHEAD, NO_ENTRY, RING, SLOTS, CatalogArrays, Params, StateRecord
 from ppgym.planning_view import PlanningView
 
 
@@ -155,7 +155,7 @@ def expected_stall_s(forecast: Forecast, slot: int, chunk: int, absent_s: float)
 def decide(
     params: Params,
     catalog: CatalogArrays,
-    state: Record,
+    state: StateRecord,
     candidates: I4,
     legal: Legal,
     is_prompt: npt.NDArray[np.bool_],
@@ -215,7 +215,7 @@ def decide(
 def choose_rate(
     params: Params,
     catalog: CatalogArrays,
-    state: Record,
+    state: StateRecord,
     outlook: Outlook,
     forecast: Forecast,
     slot: int,

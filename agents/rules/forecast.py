@@ -23,7 +23,7 @@ from ppgym.core.state import (
     UNITS,
     CatalogArrays,
     Params,
-    Record,
+    StateRecord,
 )
 from ppgym.planning_view import PlanningView
 from ppgym.world.scenario import Option
@@ -84,7 +84,7 @@ def legal_options(view: PlanningView, mask: npt.NDArray[np.generic], representat
 
 
 @njit
-def foresee(params: Params, catalog: CatalogArrays, state: Record, candidates: I4, bps: float) -> Outlook:
+def foresee(params: Params, catalog: CatalogArrays, state: StateRecord, candidates: I4, bps: float) -> Outlook:
     """Foresee when units are free and when chunks are needed.
 
     Args:
@@ -124,7 +124,7 @@ def foresee(params: Params, catalog: CatalogArrays, state: Record, candidates: I
 
 
 @njit
-def foresee_decoding(params: Params, catalog: CatalogArrays, state: Record, bps: float) -> tuple[F8, F8]:
+def foresee_decoding(params: Params, catalog: CatalogArrays, state: StateRecord, bps: float) -> tuple[F8, F8]:
     """Foresee when what has been requested is decoded: jobs, then queues, then transfers, each at its expected pace.
 
     Args:

@@ -26,7 +26,7 @@ from ppgym.core.state import (
     SLOTS,
     CatalogArrays,
     Params,
-    Record,
+    StateRecord,
 )
 from ppgym.planning_view import PlanningView
 
@@ -116,7 +116,7 @@ def expected_stall_s(outlook: Outlook, slot: int, look: int, chunk: int, ready_s
 
 @njit
 def look_out(
-    params: Params, catalog: CatalogArrays, state: Record, leave_p: float, bps: float, ready_s: F8, free_s: F8
+    params: Params, catalog: CatalogArrays, state: StateRecord, leave_p: float, bps: float, ready_s: F8, free_s: F8
 ) -> Outlook:
     """Work out what is expected of the candidates.
 
@@ -188,7 +188,7 @@ def look_out(
 def choose(
     params: Params,
     catalog: CatalogArrays,
-    state: Record,
+    state: StateRecord,
     candidates: I4,
     mask: npt.NDArray[np.bool_],
     leave_p: float,

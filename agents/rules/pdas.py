@@ -24,7 +24,7 @@ from agents.rules.parameters import Between, OneOf, Space
 from ppgym.core.actions import WAIT
 from ppgym.core.jit import njit
 from ppgym.core.qoe import MBIT_PER_BYTE
-from ppgym.core.state import CHUNK_S, F8, I4, LOOKAHEAD, NO_ENTRY, SLOTS, CatalogArrays, Params, Record
+from ppgym.core.state import CHUNK_S, F8, I4, LOOKAHEAD, NO_ENTRY, SLOTS, CatalogArrays, Params, StateRecord
 from ppgym.planning_view import PlanningView
 
 
@@ -218,7 +218,7 @@ def most_buffer_s(params: Params, window: Window, start: Start, knobs: Knobs) ->
 def decide(
     params: Params,
     catalog: CatalogArrays,
-    state: Record,
+    state: StateRecord,
     candidates: I4,
     legal: npt.NDArray[np.bool_],
     stay_p: float,

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ppgym.core.jit import kernel, njit
-from ppgym.core.state import ABSENT, I4, LOOKAHEAD, NO_ENTRY, RING, SLOTS, U1, Record, Sim
+from ppgym.core.state import ABSENT, I4, LOOKAHEAD, NO_ENTRY, RING, SLOTS, U1, Sim, StateRecord
 
 WAIT = 0
 
@@ -31,7 +31,7 @@ def action_count(options: int) -> int:
 
 
 @kernel
-def first_chunk(state: Record, video: int) -> int:
+def first_chunk(state: StateRecord, video: int) -> int:
     """The chunk at which a visible video's candidates begin: the playhead, or 0 in a video still to come.
 
     Args:
@@ -45,7 +45,7 @@ def first_chunk(state: Record, video: int) -> int:
 
 
 @kernel
-def find_candidate(sim: Sim, state: Record, slot: int, lookahead: int) -> int:
+def find_candidate(sim: Sim, state: StateRecord, slot: int, lookahead: int) -> int:
     """The `lookahead`-th chunk of a slot that can be requested.
 
     Args:
@@ -72,7 +72,7 @@ def find_candidate(sim: Sim, state: Record, slot: int, lookahead: int) -> int:
 
 
 @kernel
-def find_candidates(sim: Sim, state: Record, candidates: I4) -> None:
+def find_candidates(sim: Sim, state: StateRecord, candidates: I4) -> None:
     """All candidates of all slots.
 
     Args:
@@ -99,7 +99,7 @@ def find_candidates(sim: Sim, state: Record, candidates: I4) -> None:
 
 
 @kernel
-def fits_in_memory(sim: Sim, state: Record, slot: int, chunk: int, representation: int) -> bool:
+def fits_in_memory(sim: Sim, state: StateRecord, slot: int, chunk: int, representation: int) -> bool:
     """Whether a chunk's reservation fits; the playhead's chunk is exempt, so that playback never deadlocks.
 
     Args:
@@ -118,7 +118,7 @@ def fits_in_memory(sim: Sim, state: Record, slot: int, chunk: int, representatio
 
 
 @kernel
-def resolve_action(sim: Sim, state: Record, action: int) -> tuple[int, int, int]:
+def resolve_action(sim: Sim, state: StateRecord, action: int) -> tuple[int, int, int]:
     """What a download action means now.
 
     Args:
@@ -142,7 +142,7 @@ def resolve_action(sim: Sim, state: Record, action: int) -> tuple[int, int, int]
 
 
 @kernel
-def fill_mask(sim: Sim, state: Record, candidates: I4, mask: Mask) -> None:
+def fill_mask(sim: Sim, state: StateRecord, candidates: I4, mask: Mask) -> None:
     """The legality mask, from the candidates at hand.
 
     Args:
@@ -177,7 +177,7 @@ def fill_mask(sim: Sim, state: Record, candidates: I4, mask: Mask) -> None:
 
 
 @njit
-def legal_mask(sim: Sim, state: Record, mask: Mask) -> None:
+def legal_mask(sim: Sim, state: StateRecord, mask: Mask) -> None:
     """The legality mask of a state.
 
     Args:

@@ -7,11 +7,11 @@ elsewhere: an arrival (`transfers`) puts a chunk into a queue, and leaving a vid
 from ppgym.core.actions import first_chunk
 from ppgym.core.events import EVENT_JOB_ABORT, EVENT_JOB_END, EVENT_JOB_START, EventLog, write_event
 from ppgym.core.jit import kernel
-from ppgym.core.state import DECODED, DECODING, NEVER_S, NO_ENTRY, QUEUED, RING, SLOTS, UNITS, Record, Sim
+from ppgym.core.state import DECODED, DECODING, NEVER_S, NO_ENTRY, QUEUED, RING, SLOTS, UNITS, Sim, StateRecord
 
 
 @kernel
-def enqueue(sim: Sim, state: Record, video: int, chunk: int, option: int) -> None:
+def enqueue(sim: Sim, state: StateRecord, video: int, chunk: int, option: int) -> None:
     """Put an arrived chunk at the end of its unit's queue.
 
     Args:
@@ -35,7 +35,7 @@ def enqueue(sim: Sim, state: Record, video: int, chunk: int, option: int) -> Non
 
 
 @kernel
-def start_jobs(sim: Sim, state: Record, log: EventLog | None) -> None:
+def start_jobs(sim: Sim, state: StateRecord, log: EventLog | None) -> None:
     """Start a job on every free unit that has a queue, in unit index order.
 
     Args:
@@ -78,7 +78,7 @@ def start_jobs(sim: Sim, state: Record, log: EventLog | None) -> None:
 
 
 @kernel
-def settle_decodes(state: Record, horizon_s: float, log: EventLog | None) -> bool:
+def settle_decodes(state: StateRecord, horizon_s: float, log: EventLog | None) -> bool:
     """Take in the jobs that end now.
 
     Args:
@@ -103,7 +103,7 @@ def settle_decodes(state: Record, horizon_s: float, log: EventLog | None) -> boo
 
 
 @kernel
-def free_unit(state: Record, unit: int) -> None:
+def free_unit(state: StateRecord, unit: int) -> None:
     """Leave a unit without a job.
 
     Args:
@@ -118,7 +118,7 @@ def free_unit(state: Record, unit: int) -> None:
 
 
 @kernel
-def drop_jobs(sim: Sim, state: Record, video: int, log: EventLog | None) -> None:
+def drop_jobs(sim: Sim, state: StateRecord, video: int, log: EventLog | None) -> None:
     """Abort the running jobs of a video and drop its queued ones.
 
     Args:

@@ -14,7 +14,7 @@ from ppgym.core.decoders import free_unit, settle_decodes, start_jobs
 from ppgym.core.events import EVENT_STALL, EventLog, write_event
 from ppgym.core.jit import kernel, noinline
 from ppgym.core.playback import begin_stall, leave_video, settle_playback
-from ppgym.core.state import ABSENT, CHUNK_S, NEVER_S, NO_ENTRY, SIMULTANEOUS_S, UNITS, Record, Sim
+from ppgym.core.state import ABSENT, CHUNK_S, NEVER_S, NO_ENTRY, SIMULTANEOUS_S, UNITS, Sim, StateRecord
 from ppgym.core.transfers import (
     is_flowing,
     request,
@@ -32,7 +32,7 @@ STOP_AT_FREE_SLOT = 2
 
 
 @kernel
-def transition(sim: Sim, state: Record, action: int, log: EventLog | None = None) -> None:
+def transition(sim: Sim, state: StateRecord, action: int, log: EventLog | None = None) -> None:
     """Move a state from one decision point to the next.
 
     Everything that happens is a function of the arguments. A state that has ended does not move.
@@ -71,7 +71,7 @@ def transition(sim: Sim, state: Record, action: int, log: EventLog | None = None
 
 
 @noinline
-def reset_state(sim: Sim, state: Record, log: EventLog | None = None) -> None:
+def reset_state(sim: Sim, state: StateRecord, log: EventLog | None = None) -> None:
     """Put a state at the start of an episode: nothing requested, the first video waiting for its first chunk.
 
     Args:
@@ -122,7 +122,7 @@ def reset_state(sim: Sim, state: Record, log: EventLog | None = None) -> None:
 
 
 @noinline
-def reschedule(sim: Sim, state: Record) -> None:
+def reschedule(sim: Sim, state: StateRecord) -> None:
     """Compute the ends of all that is under way anew, as another draw would have them.
 
     This is how a planner puts a future that it has sampled under a public state, whose ends are hidden. The draw must
@@ -152,7 +152,7 @@ def reschedule(sim: Sim, state: Record) -> None:
 
 
 @kernel
-def advance(sim: Sim, state: Record, limit_s: float, stop: int, log: EventLog | None) -> None:
+def advance(sim: Sim, state: StateRecord, limit_s: float, stop: int, log: EventLog | None) -> None:
     """Let time pass, instant by instant, to a time limit or to what the caller waits for, and never past the session.
 
     Args:
@@ -185,7 +185,7 @@ def advance(sim: Sim, state: Record, limit_s: float, stop: int, log: EventLog | 
 
 
 @kernel
-def pass_time(state: Record, time_s: float) -> None:
+def pass_time(state: StateRecord, time_s: float) -> None:
     """Account for a stretch in which nothing begins or ends.
 
     Args:
@@ -205,7 +205,7 @@ def pass_time(state: Record, time_s: float) -> None:
 
 
 @kernel
-def settle_instant(sim: Sim, state: Record, log: EventLog | None) -> bool:
+def settle_instant(sim: Sim, state: StateRecord, log: EventLog | None) -> bool:
     """Settle all that happens now, in order, until nothing changes.
 
     Args:

@@ -26,8 +26,8 @@ from ppgym.core.state import (
     UNITS,
     CatalogArrays,
     Params,
-    Record,
     Sim,
+    StateRecord,
 )
 
 F4 = npt.NDArray[np.float32]
@@ -215,7 +215,7 @@ def survival_at(catalog: CatalogArrays, index: int, seconds: float) -> float:
 
 
 @kernel
-def position_s(state: Record) -> float:
+def position_s(state: StateRecord) -> float:
     """Content seconds of the current video that have played.
 
     Args:
@@ -230,7 +230,7 @@ def position_s(state: Record) -> float:
 
 
 @kernel
-def unit_backlog_s(state: Record, unit: int) -> float:
+def unit_backlog_s(state: StateRecord, unit: int) -> float:
     """Expected seconds until a unit has finished its job and its queue, as far as a client can know.
 
     Args:
@@ -260,7 +260,7 @@ def unit_interval(value: float) -> float:
 
 
 @kernel
-def observe(sim: Sim, state: Record, features: Features, candidates: I4, observation: F4) -> None:
+def observe(sim: Sim, state: StateRecord, features: Features, candidates: I4, observation: F4) -> None:
     """Fill the observation of a state.
 
     Args:
@@ -306,7 +306,7 @@ def observe(sim: Sim, state: Record, features: Features, candidates: I4, observa
 
 
 @kernel
-def observe_slot(sim: Sim, state: Record, features: Features, candidates: I4, slot: int, observation: F4) -> None:
+def observe_slot(sim: Sim, state: StateRecord, features: Features, candidates: I4, slot: int, observation: F4) -> None:
     """Fill the fields of one slot that shows a video.
 
     Args:

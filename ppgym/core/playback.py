@@ -27,14 +27,14 @@ from ppgym.core.state import (
     RING,
     SIMULTANEOUS_S,
     SLOTS,
-    Record,
     Sim,
+    StateRecord,
 )
 from ppgym.core.transfers import cancel_transfer, settle_link, share_link
 
 
 @kernel
-def settle_playback(sim: Sim, state: Record, horizon_s: float, log: EventLog | None) -> tuple[bool, bool]:
+def settle_playback(sim: Sim, state: StateRecord, horizon_s: float, log: EventLog | None) -> tuple[bool, bool]:
     """End the chunk that ends now; begin or await the next one; give up when patience ends.
 
     Args:
@@ -64,7 +64,7 @@ def settle_playback(sim: Sim, state: Record, horizon_s: float, log: EventLog | N
 
 
 @kernel
-def begin_chunk(sim: Sim, state: Record, log: EventLog | None) -> None:
+def begin_chunk(sim: Sim, state: StateRecord, log: EventLog | None) -> None:
     """Begin to play the playhead's chunk.
 
     Args:
@@ -91,7 +91,7 @@ def begin_chunk(sim: Sim, state: Record, log: EventLog | None) -> None:
 
 
 @kernel
-def end_chunk(sim: Sim, state: Record, log: EventLog | None) -> None:
+def end_chunk(sim: Sim, state: StateRecord, log: EventLog | None) -> None:
     """End the playing of the playhead's chunk and move the playhead on.
 
     Args:
@@ -109,7 +109,7 @@ def end_chunk(sim: Sim, state: Record, log: EventLog | None) -> None:
 
 
 @kernel
-def begin_stall(sim: Sim, state: Record) -> None:
+def begin_stall(sim: Sim, state: StateRecord) -> None:
     """Wait for the playhead's chunk from now on; a stall that ends in the same instant has no length and is none.
 
     Args:
@@ -122,7 +122,7 @@ def begin_stall(sim: Sim, state: Record) -> None:
 
 
 @kernel
-def leave_video(sim: Sim, state: Record, log: EventLog | None) -> None:
+def leave_video(sim: Sim, state: StateRecord, log: EventLog | None) -> None:
     """The viewer swipes, or gives up: drop what was fetched for this video and turn to the next, or end the session.
 
     Args:
@@ -150,7 +150,7 @@ def leave_video(sim: Sim, state: Record, log: EventLog | None) -> None:
 
 
 @kernel
-def drop_chunks(sim: Sim, state: Record, video: int, log: EventLog | None) -> None:
+def drop_chunks(sim: Sim, state: StateRecord, video: int, log: EventLog | None) -> None:
     """Count the fetched chunks of the current video, or of a later one, as waste and free their memory.
 
     Received bytes of open transfers are waste too; with `cancel_on_swipe` those transfers end.
@@ -189,7 +189,7 @@ def drop_chunks(sim: Sim, state: Record, video: int, log: EventLog | None) -> No
 
 
 @kernel
-def release(sim: Sim, state: Record, row: int, column: int) -> None:
+def release(sim: Sim, state: StateRecord, row: int, column: int) -> None:
     """Forget a chunk and give its memory back.
 
     Args:
@@ -205,7 +205,7 @@ def release(sim: Sim, state: Record, row: int, column: int) -> None:
 
 
 @kernel
-def end_session(sim: Sim, state: Record, log: EventLog | None) -> None:
+def end_session(sim: Sim, state: StateRecord, log: EventLog | None) -> None:
     """Stop everything: open transfers and jobs end, and all that was received and not begun is waste.
 
     Args:

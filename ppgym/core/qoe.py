@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from ppgym.core.jit import kernel
-from ppgym.core.state import F8, UNITS, Params, Record
+from ppgym.core.state import F8, UNITS, Params, StateRecord
 
 MBIT_PER_BYTE = 8e-6
 
@@ -23,7 +23,7 @@ class Totals(NamedTuple):
 
 
 @kernel
-def totals_of(state: Record) -> Totals:
+def totals_of(state: StateRecord) -> Totals:
     """Read the totals of a state.
 
     Args:

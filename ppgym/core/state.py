@@ -20,7 +20,7 @@ import numpy.typing as npt
 F8 = npt.NDArray[np.float64]
 I4 = npt.NDArray[np.int32]
 U1 = npt.NDArray[np.uint8]
-Record = Any  # an np.record of STATE_DTYPE, whose fields are attributes; typed records are beyond mypy
+StateRecord = Any  # an np.record of STATE_DTYPE, whose fields are attributes; typed records are beyond mypy
 
 MAX_VIDEOS = 20  # V: videos of a feed, at most
 SLOTS = 5  # S: the current video and the four after it

@@ -15,7 +15,7 @@ from ppgym.core.events import EventLog
 from ppgym.core.jit import kernel
 from ppgym.core.observation import F4, Features, observe
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
-from ppgym.core.state import F8, I4, LOOKAHEAD, SLOTS, U1, UNITS, Record
+from ppgym.core.state import F8, I4, LOOKAHEAD, SLOTS, U1, UNITS, StateRecord
 
 # What a call does with each state
 SKIP = 0
@@ -74,7 +74,7 @@ def new_results(count: int, observation_size: int, actions: int) -> StepResults:
 
 
 @kernel
-def write_totals(state: Record, info: F8) -> None:
+def write_totals(state: StateRecord, info: F8) -> None:
     """Write the totals of an episode.
 
     Args:

@@ -7,11 +7,11 @@ from ppgym.core.decoders import enqueue
 from ppgym.core.events import EVENT_ARRIVAL, EVENT_CANCEL, EVENT_REQUEST, EventLog, write_event
 from ppgym.core.jit import kernel, noinline
 from ppgym.core.link import bits_at, place_after
-from ppgym.core.state import HISTORY, IN_FLIGHT, NEVER_S, NO_ENTRY, RING, SIMULTANEOUS_S, SLOTS, Record, Sim
+from ppgym.core.state import HISTORY, IN_FLIGHT, NEVER_S, NO_ENTRY, RING, SIMULTANEOUS_S, SLOTS, Sim, StateRecord
 
 
 @kernel
-def request(sim: Sim, state: Record, video: int, chunk: int, option: int, log: EventLog | None) -> None:
+def request(sim: Sim, state: StateRecord, video: int, chunk: int, option: int, log: EventLog | None) -> None:
     """Open a transfer.
 
     Args:
@@ -53,7 +53,7 @@ def request(sim: Sim, state: Record, video: int, chunk: int, option: int, log: E
 
 
 @kernel
-def settle_arrivals(sim: Sim, state: Record, horizon_s: float, log: EventLog | None) -> bool:
+def settle_arrivals(sim: Sim, state: StateRecord, horizon_s: float, log: EventLog | None) -> bool:
     """Take in the transfers that end now, in the order of their requests.
 
     Args:
@@ -90,7 +90,7 @@ def settle_arrivals(sim: Sim, state: Record, horizon_s: float, log: EventLog | N
 
 
 @kernel
-def cancel_transfer(state: Record, i: int, log: EventLog | None) -> None:
+def cancel_transfer(state: StateRecord, i: int, log: EventLog | None) -> None:
     """End a transfer before its last byte.
 
     Args:
@@ -112,7 +112,7 @@ def cancel_transfer(state: Record, i: int, log: EventLog | None) -> None:
 
 
 @noinline
-def settle_link(sim: Sim, state: Record) -> None:
+def settle_link(sim: Sim, state: StateRecord) -> None:
     """Account for the bytes that flowed since the link was settled last; the flowing transfers shared them equally.
 
     Between two settlements the set of flowing transfers does not change, but that a sole transfer's RTT may end.
@@ -143,7 +143,7 @@ def settle_link(sim: Sim, state: Record) -> None:
 
 
 @noinline
-def share_link(sim: Sim, state: Record) -> None:
+def share_link(sim: Sim, state: StateRecord) -> None:
     """Compute the ends of the flowing transfers anew, for the equal share that they have from now on.
 
     Args:
@@ -185,7 +185,7 @@ def transfer_end(sim: Sim, start_s: float, amount_bytes: float) -> float:
 
 
 @kernel
-def transfer_size(sim: Sim, state: Record, i: int) -> float:
+def transfer_size(sim: Sim, state: StateRecord, i: int) -> float:
     """Bytes of an open transfer.
 
     Args:
@@ -203,7 +203,7 @@ def transfer_size(sim: Sim, state: Record, i: int) -> float:
 
 
 @kernel
-def is_flowing(sim: Sim, state: Record, i: int, time_s: float) -> bool:
+def is_flowing(sim: Sim, state: StateRecord, i: int, time_s: float) -> bool:
     """Whether a transfer's RTT has passed.
 
     Args:
@@ -219,7 +219,7 @@ def is_flowing(sim: Sim, state: Record, i: int, time_s: float) -> bool:
 
 
 @kernel
-def receive(state: Record, i: int, amount_bytes: float) -> None:
+def receive(state: StateRecord, i: int, amount_bytes: float) -> None:
     """Account for bytes of one transfer; those of a video that was left are waste as they flow.
 
     Args:
@@ -234,7 +234,7 @@ def receive(state: Record, i: int, amount_bytes: float) -> None:
 
 
 @kernel
-def earliest_arrival(state: Record) -> float:
+def earliest_arrival(state: StateRecord) -> float:
     """The earliest end of an open transfer.
 
     Args:
@@ -250,7 +250,7 @@ def earliest_arrival(state: Record) -> float:
 
 
 @kernel
-def remember_throughput(sim: Sim, state: Record, i: int, size_bytes: float) -> None:
+def remember_throughput(sim: Sim, state: StateRecord, i: int, size_bytes: float) -> None:
     """Note what a completed transfer tells of the link: its bits over the time since its RTT ended.
 
     Args:
@@ -267,7 +267,7 @@ def remember_throughput(sim: Sim, state: Record, i: int, size_bytes: float) -> N
 
 
 @kernel
-def close_transfer(state: Record, i: int) -> None:
+def close_transfer(state: StateRecord, i: int) -> None:
     """Remove a transfer and keep the others in the order of their requests.
 
     Args:

@@ -15,7 +15,7 @@ from ppgym.core.dynamics import reschedule
 from ppgym.core.episodes import SHORTEST_WATCH_S, Episodes, Links, Sims, take_sim
 from ppgym.core.jit import kernel
 from ppgym.core.observation import position_s
-from ppgym.core.state import F8, NO_ENTRY, SLOTS, CatalogArrays, Episode, Record
+from ppgym.core.state import F8, NO_ENTRY, SLOTS, CatalogArrays, Episode, StateRecord
 from ppgym.planning_view import PlanningView
 
 LINK_STEP_S = 0.5  # step of a sampled link
@@ -306,7 +306,7 @@ def expected_discount(view: PlanningView, horizon_s: float) -> RewardDiscount:
 
 
 @kernel
-def discount_after(discount: RewardDiscount, episode: Episode, state: Record, watched_s: float) -> float:
+def discount_after(discount: RewardDiscount, episode: Episode, state: StateRecord, watched_s: float) -> float:
     """Weight of the reward of the step to a state.
 
     A future holds the visible videos only: if it ends after the last of them, the session may go on.

@@ -22,8 +22,8 @@ from ppgym.core.state import (
     SLOTS,
     UNITS,
     CatalogArrays,
-    Record,
     Sim,
+    StateRecord,
 )
 
 GUESS_BPS = 1.2e6  # before the first transfer has ended: the mean of the class `low`, an assumption
@@ -182,7 +182,7 @@ assert UNITS <= SLOTS, "the row BACKLOG is by unit"
 
 
 @kernel
-def estimate_bps(state: Record, samples: int) -> float:
+def estimate_bps(state: StateRecord, samples: int) -> float:
     """Harmonic mean of the last throughputs.
 
     Args:
@@ -249,7 +249,9 @@ def stall_s(pad: F8, slot: int, ready_s: float) -> float:
 
 
 @kernel
-def survey(sim: Sim, state: Record, leave_p: float, knobs: RolloutKnobs, lookahead: int, bps: float, pad: F8) -> None:
+def survey(
+    sim: Sim, state: StateRecord, leave_p: float, knobs: RolloutKnobs, lookahead: int, bps: float, pad: F8
+) -> None:
     """Find a chunk of each slot, when it is due, how likely it plays, and how soon it can be ready.
 
     Args:
@@ -307,7 +309,7 @@ def survey(sim: Sim, state: Record, leave_p: float, knobs: RolloutKnobs, lookahe
 @kernel
 def value_actions(
     sim: Sim,
-    state: Record,
+    state: StateRecord,
     leave_p: float,
     policy: RolloutPolicy,
     lookahead: int,
@@ -333,7 +335,7 @@ def value_actions(
 
 
 @kernel
-def choose_action(sim: Sim, state: Record, leave_p: float, policy: RolloutPolicy, pad: F8) -> int:
+def choose_action(sim: Sim, state: StateRecord, leave_p: float, policy: RolloutPolicy, pad: F8) -> int:
     """The action of the highest value among WAIT and the next chunks' requests, as `value_actions` would return it.
 
     A request whose value cannot be the highest is not worked out, which spares much of the time.
@@ -355,7 +357,7 @@ def choose_action(sim: Sim, state: Record, leave_p: float, policy: RolloutPolicy
 @kernel
 def _weigh(
     sim: Sim,
-    state: Record,
+    state: StateRecord,
     leave_p: float,
     policy: RolloutPolicy,
     lookahead: int,

@@ -24,8 +24,8 @@ from ppgym.core.state import (
     QUEUED,
     RING,
     SLOTS,
-    Record,
     Sim,
+    StateRecord,
     new_states,
 )
 from ppgym.planning.belief import Futures, RewardDiscount, discount_after
@@ -87,7 +87,7 @@ def new_scratch(actions: int, depth: int) -> Scratch:
 
 
 @kernel
-def terminal_value(sim: Sim, state: Record, kept_share: float) -> float:
+def terminal_value(sim: Sim, state: StateRecord, kept_share: float) -> float:
     """Value of the received chunks at the horizon, given the sampled future.
 
     A chunk that will play counts for a share of its quality and for the price of its download, which is not paid again.
@@ -200,7 +200,7 @@ def select(tree: Tree, node: int, parameters: SearchParameters) -> int:
 
 
 @kernel
-def is_legal(sim: Sim, state: Record, action: int) -> bool:
+def is_legal(sim: Sim, state: StateRecord, action: int) -> bool:
     """Whether an action can be taken in a state.
 
     Args:

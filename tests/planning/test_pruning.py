@@ -9,7 +9,7 @@ from ppgym.benchmark.bound.relaxation import watched_chunks
 from ppgym.core.actions import WAIT
 from ppgym.core.dynamics import transition
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
-from ppgym.core.state import LOOKAHEAD, Record, Sim, new_states
+from ppgym.core.state import LOOKAHEAD, Sim, StateRecord, new_states
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.pruning import RULES, Requests, Rule, expect_requests, prune
 from ppgym.planning.rollout import MOMENT, estimate_bps
@@ -203,7 +203,7 @@ def test_who_starves_can_always_ask_for_the_chunk(kwargs: dict) -> None:
 # --- against exhaustive search ----------------------------------------------------------------------------------------
 
 
-def return_of(world: Sim, state: Record) -> float:
+def return_of(world: Sim, state: StateRecord) -> float:
     return reward_terms(world.params, BLANK, totals_of(state), np.zeros(len(REWARD_TERMS)))
 
 

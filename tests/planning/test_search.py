@@ -11,7 +11,7 @@ from ppgym.core.actions import WAIT, legal_mask
 from ppgym.core.dynamics import transition
 from ppgym.core.episodes import view_sim
 from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS, reward_terms, totals_of
-from ppgym.core.state import DECODED, DECODING, LOOKAHEAD, QUEUED, RING, SLOTS, Episode, Record, Sim
+from ppgym.core.state import DECODED, DECODING, LOOKAHEAD, QUEUED, RING, SLOTS, Episode, Sim, StateRecord
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.belief import Futures, RewardDiscount, expected_discount, sample_futures
 from ppgym.planning.planner import Plan, Planner, PlannerParameters
@@ -77,7 +77,7 @@ class SlowSearch:
     low: float = math.inf
     high: float = -math.inf
 
-    def values(self, sim: Sim, state: Record) -> tuple[int, np.ndarray]:
+    def values(self, sim: Sim, state: StateRecord) -> tuple[int, np.ndarray]:
         values = np.full(len(self.view.action_mask), -np.inf)
         chosen = value_actions(
             sim,
@@ -136,7 +136,7 @@ class SlowSearch:
                 self.low, self.high = min(self.low, edge.mean), max(self.high, edge.mean)
         return sum(rewards) + last
 
-    def factor(self, episode: Episode, state: Record) -> float:
+    def factor(self, episode: Episode, state: StateRecord) -> float:
         """Weight of a reward: by the distribution of the session's length, or by the length itself once it is over."""
         total_s = float(state.played_s)
         shown = int((self.view.catalog.n_chunks > 0).sum())
@@ -163,7 +163,7 @@ class SlowSearch:
 
         return max(node.edges, key=score)
 
-    def at_hand(self, episode: Episode, state: Record) -> float:
+    def at_hand(self, episode: Episode, state: StateRecord) -> float:
         """The chunks received at the horizon: those that will play at a share of their quality, others as waste."""
         params, catalog, value, comes = self.view.params, self.futures.sims.catalog, 0.0, True
         for video in range(int(state.video), min(int(state.video) + SLOTS, len(episode.playlist))):

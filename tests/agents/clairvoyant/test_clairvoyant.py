@@ -22,7 +22,7 @@ from ppgym.benchmark.bound.relaxation import RESOURCES, count_jobs, relax, watch
 from ppgym.core.dynamics import transition
 from ppgym.core.events import new_log
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
-from ppgym.core.state import UNITS, CatalogArrays, Episode, Params, Record, Sim, new_states
+from ppgym.core.state import UNITS, CatalogArrays, Episode, Params, Sim, StateRecord, new_states
 from ppgym.env import PromptPreamEnv
 from tests.core.kernel import KernelSimulator
 from tests.core.naive import NaiveLink
@@ -46,7 +46,7 @@ def bound_of(world: Sim) -> float:
     return bound(world)
 
 
-def return_of(world: Sim, state: Record) -> float:
+def return_of(world: Sim, state: StateRecord) -> float:
     return reward_terms(world.params, totals_of(BLANK), totals_of(state), np.zeros(len(REWARD_TERMS)))
 
 
