@@ -76,3 +76,23 @@ def extras_of(module: str, requirements: Sequence[str]) -> list[str]:
             if match[2] != "all" and MODULE_NAMES.get(package, package) == module.lower():
                 found.append(match[2])
     return found
+
+
+def command_line(program: str, *arguments: str, **options: object) -> str:
+    """How a command is written, for results that name the command that made them.
+
+    Args:
+        program: The program, and the command's name.
+        *arguments: Its positional arguments.
+        **options: Its options by the names of the parameters. None, False and () are left out, True is a flag.
+
+    Returns:
+        One line, such as "python -m ppgym.codec heldout --clips 3 --keyframe-interval 6".
+    """
+    words = [program, *arguments]
+    for name, value in options.items():
+        if value is None or value is False or value == ():
+            continue
+        values = () if value is True else value if isinstance(value, tuple) else (value,)
+        words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return " ".join(words)

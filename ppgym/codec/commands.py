@@ -1,22 +1,31 @@
-"""The commands of `python -m ppgym.codec` that encode, decode, compare and measure clips."""
+"""The commands of `python -m ppgym.codec`: their arguments, and the calls that each makes.
+
+PyTorch, diffusers and FFmpeg are imported within the commands, so that `--help` is quick.
+"""
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
+from ppgym.codec import profiler, speed, studies
 from ppgym.codec.bitstream import PpvFile, PromptChunk, check_generator, write_ppv
-from ppgym.codec.ladder import Generator, measure_ladder, split_seconds
-from ppgym.codec.metrics import psnr_db, ssim
-from ppgym.codec.picture import side_by_side
-from ppgym.codec.pixel import decode_pixels, encode_within, fit_frames, read_clip, write_mp4
+from ppgym.codec.metrics import bitrate_bps, quality
+from ppgym.commandline import command_line
 from ppgym.files import write_bytes, write_text
 
+if TYPE_CHECKING:
+    from ppgym.codec.generator import Generator
+
 U1 = npt.NDArray[np.uint8]
+CHECKPOINT = Path("runs/tiny/checkpoint.safetensors")
+
+app = tyro.extras.SubcommandApp()
 
 
 @dataclass(frozen=True)
@@ -39,35 +48,35 @@ class Search:
 DEFAULT_SEARCH = Search()
 
 
-def load_generator(name: str) -> Generator:
+def load_generator(name: str) -> "Generator":
     """A generator by name; diffusers and PyTorch are imported now."""
     from ppgym.codec.generator import load_generator
 
     return load_generator(name)
 
 
-def invert_prompt(frames: U1, generator: Generator, **settings: Any) -> PromptChunk:
+def invert_prompt(frames: U1, generator: "Generator", **settings: Any) -> PromptChunk:
     """Find the prompt of a chunk."""
     from ppgym.codec.prompt import invert_prompt
 
-    return invert_prompt(frames, cast(Any, generator), **settings)
+    return invert_prompt(frames, generator, **settings)
 
 
-def _invert_clip(frames: U1, fps: float, generator: Generator, rank: int, search: Search) -> list[PromptChunk]:
+def _invert_clip(frames: U1, fps: float, generator: "Generator", rank: int, search: Search) -> list[PromptChunk]:
+    from ppgym.codec.ladder import split_seconds
+
     settings = {"fps": fps, "rank": rank, "progress": True} | asdict(search)
     return [invert_prompt(second, generator, **settings) for second in split_seconds(frames, fps)]
 
 
-def _read_fitted(clip: Path, generator: Generator) -> tuple[U1, float]:
+def _read_fitted(clip: Path, generator: "Generator") -> tuple[U1, float]:
+    from ppgym.codec.pixel import fit_frames, read_clip
+
     frames, fps = read_clip(clip)
     return fit_frames(frames, *generator.resolution), fps
 
 
-def _arguments(search: Search) -> str:
-    flags = [f"--keyframe-interval {search.keyframe_interval} --bits {search.bits} --steps {search.steps}"]
-    return " ".join(flags + ["--shared-v"] * search.shared_v)
-
-
+@app.command
 def encode(
     clip: Positional[Path],
     output: Positional[Path],
@@ -89,13 +98,10 @@ def encode(
     chunks = _invert_clip(frames, fps, model, rank, search)
     write_ppv(output, chunks)
     result = np.concatenate([model.decode(chunk) for chunk in chunks])
-    size = output.stat().st_size
-    print(
-        f"{output}: {size} bytes, {size * 8 * fps / len(frames) / 1e3:.1f} kbit/s, "
-        f"PSNR {psnr_db(result, frames):.2f} dB, SSIM {ssim(result, frames):.4f}"
-    )
+    print(f"{output}: {_describe(output.stat().st_size, result, frames, fps)}")
 
 
+@app.command
 def decode(prompts: Positional[Path], output: Positional[Path], generator: str = "tiny") -> None:
     """Turn a `.ppv` file into a video.
 
@@ -104,6 +110,8 @@ def decode(prompts: Positional[Path], output: Positional[Path], generator: str =
         output: MP4 file to write.
         generator: Name, diffusers folder or hub id: the one that the prompts were made for.
     """
+    from ppgym.codec.pixel import write_mp4
+
     file = PpvFile(prompts)
     first = file[0]
     model = load_generator(generator)
@@ -113,6 +121,7 @@ def decode(prompts: Positional[Path], output: Positional[Path], generator: str =
     print(f"{output}: {len(frames)} frames of {first.height_px} x {first.width_px}")
 
 
+@app.command
 def compare(
     clip: Positional[Path],
     output: Path = Path("compare.png"),
@@ -133,6 +142,10 @@ def compare(
         codecs: Of the pixels.
         columns: Moments to draw.
     """
+    from ppgym.codec.ladder import split_seconds
+    from ppgym.codec.picture import side_by_side
+    from ppgym.codec.pixel import decode_pixels, encode_within
+
     model = load_generator(generator)
     frames, fps = _read_fitted(clip, model)
     second = split_seconds(frames, fps)[0]
@@ -144,17 +157,19 @@ def compare(
         decoded.append((codec if fits else f"{codec} (cannot go lower)", len(data), decode_pixels(data)))
     rows = [("original", second)]
     for name, size, result in decoded:
-        kbps = size * 8 * fps / len(second) / 1e3
-        label = (
-            f"{name}: {size} bytes, {kbps:.1f} kbit/s, PSNR {psnr_db(result, second):.2f} dB, "
-            f"SSIM {ssim(result, second):.4f}"
-        )
+        label = f"{name}: {_describe(size, result, second, fps)}"
         print(label)
         rows.append((label, result))
     write_bytes(output, side_by_side(rows, columns))
     print(output)
 
 
+def _describe(size_bytes: int, result: U1, original: U1, fps: float) -> str:
+    kbps = bitrate_bps(size_bytes, len(original), fps) / 1e3
+    return f"{size_bytes} bytes, {kbps:.1f} kbit/s, {quality(result, original)}"
+
+
+@app.command
 def ladder(
     clip: Positional[Path],
     generator: str = "tiny",
@@ -169,6 +184,9 @@ def ladder(
         output: JSON file to write.
         search: How prompts are found.
     """
+    from ppgym.codec.ladder import measure_ladder
+    from ppgym.codec.pixel import read_clip
+
     model = load_generator(generator)
     frames, fps = read_clip(clip)
     table = measure_ladder(
@@ -178,8 +196,39 @@ def ladder(
         model,
         lambda second, rank: _invert_clip(second, fps, model, rank, search)[0],
         generator_name=generator,
-        command=f"python -m ppgym.codec ladder {clip.name} --generator {generator} {_arguments(search)}",
+        command=command_line("python -m ppgym.codec ladder", clip.name, generator=generator, **asdict(search)),
         report=print,
     )
     write_text(output, json.dumps(table, indent=1) + "\n")
     print(output)
+
+
+@app.command
+def train_tiny(
+    output: Positional[Path] = Path(__file__).parent / "weights" / "tiny",
+    *,
+    checkpoint: Path = CHECKPOINT,
+    stages: tuple[int, int, int] = (1400, 500, 3600),
+    warm_start: Path | None = None,
+    seed: int = 0,
+    threads: int = 2,
+) -> None:
+    """Train the tiny generator, or go on where a checkpoint ends.
+
+    The same seed draws the same clips, ranks and noise at each step, wherever training was interrupted.
+
+    Args:
+        output: Directory for the trained model, in diffusers' layout.
+        checkpoint: File of weights and optimizer, written as training goes; resumed from where it exists.
+        stages: Steps of each stage; more of the last one resume a finished training.
+        warm_start: Directory of a trained model, as wide or narrower, to begin with; for stage 3 alone.
+        seed: Of weights and batches.
+        threads: CPU threads.
+    """
+    from ppgym.codec.train_tiny import train
+
+    train(checkpoint, stages, warm_start, seed, threads).save(output)
+
+
+for command in (profiler.profile, studies.heldout, studies.inversion, studies.chaining, speed.speed):
+    app.command(command)

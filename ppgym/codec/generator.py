@@ -17,7 +17,7 @@ from a fixed seed, or stored with the model (`tiny.py`). So nothing but the prom
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -76,15 +76,12 @@ class Generator:
         start: Start latent, neutral prompt and first guess, where the model has them.
         device: Torch device.
         dtype: Of the weights and the sums: a key of `DTYPES`.
-        compile: Whether torch.compile fuses the pass for `generate` and `decode`.
-        meaningless: Whether the weights are random, so that only its speed says something.
 
     Attributes:
         identity: Hexadecimal SHA-256 over the weights, whatever precision they run in.
         resolution: Height and width of a picture in pixels.
         tokens: Of a prompt.
         width: Numbers of a token.
-        meaningless: As above.
     """
 
     def __init__(
@@ -97,13 +94,11 @@ class Generator:
         *,
         device: str = "cpu",
         dtype: str = "float32",
-        compile: bool = False,
-        meaningless: bool = False,
     ) -> None:
         """Move the parts to the device and freeze them."""
         schedule = DDIMScheduler.from_config(noise)
         side = unet.config.sample_size
-        self.name, self.meaningless = name, meaningless
+        self.name = name
         self.tokens = start.tokens if start else CLIP_TOKENS
         self.width = int(unet.config.cross_attention_dim)
         side_px = int(side * 2 ** (len(vae.config.block_out_channels) - 1))
@@ -131,7 +126,6 @@ class Generator:
             self.vae = vae.to(**place, memory_format=torch.channels_last).eval().requires_grad_(False)
         self.start = start.to(**place).eval().requires_grad_(False) if start else None
         self.latent, self.neutral = latent.to(**place), neutral.to(**place)
-        self._draw: Callable[[Tensor], Tensor] = torch.compile(self.draw) if compile else self.draw
 
     @property
     def guesses(self) -> bool:
@@ -196,7 +190,7 @@ class Generator:
         frames = np.empty((len(prompts), *self.resolution, 3), np.uint8)
         with torch.inference_mode():
             for first in range(0, len(prompts), batch_size):
-                pictures = self._draw(prompts[first : first + batch_size])
+                pictures = self.draw(prompts[first : first + batch_size])
                 levels = pictures.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
                 frames[first : first + batch_size] = levels.permute(0, 2, 3, 1).cpu().numpy()
         return frames
@@ -243,7 +237,6 @@ def load_generator(
     *,
     device: str = "cpu",
     dtype: str = "float32",
-    compile: bool = False,
     local_files_only: bool = False,
 ) -> Generator:
     """Load a generator.
@@ -254,7 +247,6 @@ def load_generator(
             on the Hugging Face hub, "owner/model", which is downloaded where it is not cached.
         device: Torch device, such as "cpu" or "cuda".
         dtype: "float32", "float16" or "bfloat16".
-        compile: Whether torch.compile fuses the pass; the first picture then takes a minute.
         local_files_only: Never download.
 
     Returns:
@@ -268,7 +260,7 @@ def load_generator(
         raise ValueError(f"generator {str(name)!r}: dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"generator {str(name)!r}: device {device!r}: this machine has no CUDA device; expected 'cpu'")
-    run: dict[str, Any] = {"device": device, "dtype": dtype, "compile": compile}
+    run: dict[str, Any] = {"device": device, "dtype": dtype}
     if name == SD_TURBO_RANDOM:
         return _sd_turbo_random(run)
     path = BUNDLE if name == TINY else Path(name)
@@ -308,7 +300,7 @@ def _sd_turbo_random(run: dict[str, Any]) -> Generator:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(NOISE_SEED)
         unet, vae = UNet2DConditionModel(**SD_TURBO_UNET), AutoencoderTiny()
-    return Generator(SD_TURBO_RANDOM, unet, vae, SD_TURBO_NOISE, meaningless=True, **run)
+    return Generator(SD_TURBO_RANDOM, unet, vae, SD_TURBO_NOISE, **run)
 
 
 @contextmanager

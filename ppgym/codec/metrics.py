@@ -2,20 +2,31 @@
 
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 U1 = npt.NDArray[np.uint8]
-F8 = npt.NDArray[np.float64]
 
 LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue, ITU-R BT.601
-WINDOW = 11
+WINDOW_PX = 11
 WINDOW_SIGMA_PX = 1.5
-K1, K2, RANGE = 0.01, 0.03, 255.0
+RANGE = 255.0
 MAX_PSNR_DB = 100.0  # of equal frames
 
 LPIPS_WEIGHTS = "alexnet-owt-7be5be79.pth"  # torchvision's file of the network that LPIPS compares features of
+
+
+class Quality(NamedTuple):
+    """How near a clip comes to the original one."""
+
+    psnr_db: float
+    ssim: float
+
+    def __str__(self) -> str:
+        """For a line of output."""
+        return f"PSNR {self.psnr_db:.2f} dB, SSIM {self.ssim:.4f}"
 
 
 def check_frames(where: str, frames: object) -> U1:
@@ -36,6 +47,30 @@ def check_frames(where: str, frames: object) -> U1:
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
         raise ValueError(f"{where}: expected frames uint8 [T, H, W, 3], got {frames.dtype} {list(frames.shape)}")
     return frames
+
+
+def bitrate_bps(size_bytes: int, frame_count: int, fps: float) -> float:
+    """Bits per second of a clip.
+
+    Args:
+        size_bytes: Bytes of the whole clip.
+        frame_count: Its frames.
+        fps: Frames per second.
+    """
+    return size_bytes * 8 * fps / frame_count
+
+
+def quality(frames: U1, reference: U1) -> Quality:
+    """PSNR and SSIM.
+
+    Args:
+        frames: uint8 [T, H, W, 3], at least 11 x 11 pixels.
+        reference: The original, the same shape.
+
+    Raises:
+        ValueError: Not two clips of one shape, or too small.
+    """
+    return Quality(psnr_db(frames, reference), ssim(frames, reference))
 
 
 def psnr_db(frames: U1, reference: U1) -> float:
@@ -60,11 +95,11 @@ def psnr_db(frames: U1, reference: U1) -> float:
 
 
 def ssim(frames: U1, reference: U1) -> float:
-    """Structural similarity on luma, as in its paper: Gaussian window of 11 x 11 and sigma 1.5, K1 0.01, K2 0.03.
+    """Structural similarity of luma, by pytorch-msssim: Gaussian window of 11 x 11 and sigma 1.5, K1 0.01, K2 0.03.
 
     Z. Wang et al., "Image quality assessment: from error visibility to structural similarity", IEEE Transactions on
-    Image Processing 13(4), 2004, https://doi.org/10.1109/TIP.2003.819861. The mean of the map where the window lies
-    within the frame, and then over the frames, which are not scaled down.
+    Image Processing 13(4), 2004, https://doi.org/10.1109/TIP.2003.819861. This is the mean of the map where the whole
+    window lies within the frame, and then the mean over the frames. Frames are not scaled down.
 
     Args:
         frames: uint8 [T, H, W, 3], at least 11 x 11 pixels.
@@ -76,34 +111,23 @@ def ssim(frames: U1, reference: U1) -> float:
     Raises:
         ValueError: Not two clips of one shape, or too small.
     """
+    import torch
+    from pytorch_msssim import ssim as ssim_of_images
+
     _check_pair(frames, reference)
-    if min(frames.shape[1:3]) < WINDOW:
-        raise ValueError(f"SSIM: expected frames of at least {WINDOW} x {WINDOW} pixels, got {list(frames.shape[1:3])}")
-    return float(np.mean([_ssim_of_luma(a @ LUMA, b @ LUMA) for a, b in zip(frames, reference, strict=True)]))
-
-
-def _ssim_of_luma(x: F8, y: F8) -> float:
-    mean_x, mean_y = _blur(x), _blur(y)
-    variance_x = _blur(x * x) - mean_x**2
-    variance_y = _blur(y * y) - mean_y**2
-    covariance = _blur(x * y) - mean_x * mean_y
-    c1, c2 = (K1 * RANGE) ** 2, (K2 * RANGE) ** 2
-    similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
-        (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
-    )
-    return float(similarity.mean())
-
-
-def _blur(image: F8) -> F8:
-    """The Gaussian window's mean wherever the window fits: [H, W] to [H - 10, W - 10]."""
-    offsets = np.arange(WINDOW) - WINDOW // 2
-    window = np.exp(-(offsets**2) / (2 * WINDOW_SIGMA_PX**2))
-    window /= window.sum()
-    for axis in (0, 1):
-        size = image.shape[axis] - WINDOW + 1
-        parts = [image.take(range(k, k + size), axis) if axis else image[k : k + size] for k in range(WINDOW)]
-        image = sum((weight * part for weight, part in zip(window, parts, strict=True)), np.zeros_like(parts[0]))
-    return image
+    if min(frames.shape[1:3]) < WINDOW_PX:
+        height_px, width_px = frames.shape[1:3]
+        raise ValueError(
+            f"SSIM: expected frames of at least {WINDOW_PX} x {WINDOW_PX} pixels, got [{height_px}, {width_px}]"
+        )
+    # The library's own window has the precision of float32
+    offsets = torch.arange(WINDOW_PX, dtype=torch.float64) - WINDOW_PX // 2
+    window = torch.softmax(-(offsets**2) / (2 * WINDOW_SIGMA_PX**2), 0).view(1, 1, 1, -1)
+    values = [
+        ssim_of_images(*(torch.from_numpy(x @ LUMA)[None, None] for x in pair), data_range=RANGE, win=window).item()
+        for pair in zip(frames, reference, strict=True)
+    ]
+    return float(np.mean(values))
 
 
 def lpips(frames: U1, reference: U1) -> float | None:

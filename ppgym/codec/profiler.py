@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from filelock import FileLock
 
+from ppgym.commandline import command_line
 from ppgym.core.state import UNIT_NAMES, UNITS
 from ppgym.files import read_json
 from ppgym.world.devices import DecodeRow, DeviceProfile
@@ -72,10 +73,7 @@ class Request:
     @property
     def command(self) -> str:
         """The command line that asks for this."""
-        parts = [f"--units {' '.join(self.units)} --model {self.model} --resolution {self.resolution}"]
-        parts += [f"--batch {' '.join(map(str, self.batch))}"] * bool(self.batch)
-        parts += [f"--dtype {self.dtype}"] * bool(self.dtype) + ["--compile"] * self.compile
-        return f"python -m ppgym.codec profile {' '.join(parts)}"
+        return command_line("python -m ppgym.codec profile", **asdict(self))
 
     def batches(self, unit: str) -> tuple[int, ...]:
         """Frames of a pass that are timed on a unit."""

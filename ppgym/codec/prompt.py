@@ -12,13 +12,13 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from rich.progress import track
 from torch import Tensor
 from torch.nn import functional
 
 from ppgym.codec.bitstream import PromptChunk
 from ppgym.codec.generator import Frames, Generator, interpolation
 from ppgym.codec.metrics import LUMA, check_frames
+from ppgym.progress import track
 
 STARTS: Final = ("features", "neutral")
 PATIENCE_STEPS: Final = 12  # without progress until the learning rate is halved
@@ -61,7 +61,6 @@ def invert_prompt(
     steps: int = 150,
     fps: float = 30.0,
     start: str | None = None,
-    previous: PromptChunk | None = None,
     shared_v: bool = False,
     bit_price: float = 0.001,
     batch_size: int = 4,
@@ -82,13 +81,12 @@ def invert_prompt(
         fps: Frames per second.
         start: "features" (the generator's guess from the frames), "neutral" (the neutral prompt), or None: the guess
             where the generator offers one.
-        previous: Chunk before this one; the descent then starts from its closing keyframe, and `start` is not used.
         shared_v: Whether all keyframes have one and the same V, which the bitstream then writes next to free.
         bit_price: Loss for each bit that a value of U and V is expected to take, on average.
         batch_size: Frames in one step.
         learning_rate: Adam's, at first.
         seed: Of the order of the frames.
-        progress: Whether to show a progress bar.
+        progress: Whether to show the progress.
         callback: Called after each step with its number, from 1, and its loss.
 
     Returns:
@@ -98,7 +96,7 @@ def invert_prompt(
         ValueError: An argument is out of range, or the frames are of another shape or dtype; names the value and what
             was expected.
     """
-    _check(frames, generator, rank, keyframe_interval, bits, steps, start, previous, batch_size, learning_rate)
+    _check(frames, generator, rank, keyframe_interval, bits, steps, start, batch_size, learning_rate)
     frame_count = len(frames)
     order = np.random.default_rng(seed)
 
@@ -108,9 +106,7 @@ def invert_prompt(
     blend = torch.from_numpy(weights).to(generator.device)  # [T, K]
 
     # 2. Start: U and V of each keyframe
-    if previous is not None:
-        u, v = _previous_start(previous, len(keyframes))
-    elif (start or ("features" if generator.guesses else "neutral")) == "features":
+    if (start or ("features" if generator.guesses else "neutral")) == "features":
         u, v = feature_start(frames, generator, weights, rank)
     else:
         u = torch.zeros(len(keyframes), generator.tokens, rank)
@@ -125,7 +121,7 @@ def invert_prompt(
     truth = torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     queue: list[int] = []
     smooth = 0.0
-    for step in track(range(1, steps + 1), "inverting", disable=not progress):
+    for step in track(range(1, steps + 1), "Inverting") if progress else range(1, steps + 1):
         # 4. Some of the frames, each as often as any other
         while len(queue) < min(batch_size, frame_count):
             queue += order.permutation(frame_count).tolist()
@@ -214,13 +210,6 @@ def feature_start(
     return (keyframes @ v.T).float(), v.float().expand(len(keyframes), -1, -1)
 
 
-def _previous_start(previous: PromptChunk, count: int) -> tuple[Tensor, Tensor]:
-    """U and V of the closing keyframe of a chunk, for each of the keyframes."""
-    u = previous.u_scale[-1] * (previous.u[-1] - previous.u_zero[-1])
-    v = previous.v_scale[-1] * (previous.v[-1] - previous.v_zero[-1])
-    return torch.from_numpy(u).expand(count, -1, -1), torch.from_numpy(v).expand(count, -1, -1)
-
-
 def _chunk(
     u: Tensor, v: Tensor, bits: int, keyframes: tuple[int, ...], fps: float, generator: Generator
 ) -> PromptChunk:
@@ -252,7 +241,6 @@ def _check(
     bits: int,
     steps: int,
     start: str | None,
-    previous: PromptChunk | None,
     batch_size: int,
     learning_rate: float,
 ) -> None:
@@ -279,10 +267,3 @@ def _check(
         raise ValueError(f"invert_prompt: start: expected one of {', '.join(STARTS)}, got {start!r}")
     if start == "features" and not generator.guesses:
         raise ValueError(f"invert_prompt: start: generator {generator.name!r} guesses no prompts; expected 'neutral'")
-    if previous is not None:
-        shape, expected_shape = (
-            (previous.tokens, previous.rank, previous.width),
-            (generator.tokens, rank, generator.width),
-        )
-        if shape != expected_shape:
-            raise ValueError(f"invert_prompt: previous: expected tokens, rank and width {expected_shape}, got {shape}")

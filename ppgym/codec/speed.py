@@ -1,24 +1,27 @@
-"""How long prompts take with a generator: a chunk decoded beside diffusers' bare loop, and a second inverted."""
+"""The command `speed`: how long a chunk takes to decode, beside diffusers' bare loop, and a second to invert.
+
+PyTorch is imported only when the command runs.
+"""
 
 import os
 import statistics
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import torch
 
 from ppgym.codec.bitstream import PromptChunk
-from ppgym.codec.clips import draw_frames
-from ppgym.codec.generator import BATCH, Frames, Generator, interpolation, load_generator
-from ppgym.codec.metrics import psnr_db, ssim
-from ppgym.codec.prompt import invert_prompt
+from ppgym.codec.clips import Frames, draw_frames
+from ppgym.codec.metrics import quality
+
+if TYPE_CHECKING:
+    from ppgym.codec.generator import Generator
 
 CLIP: Final = ("pans", 0)  # family and seed of the held-out second
 
 
-def bare_loop(generator: Generator, chunk: PromptChunk) -> Frames:
+def bare_loop(generator: "Generator", chunk: PromptChunk) -> Frames:
     """Decode a chunk as a loop over the model's two parts would, with nothing of ours around it.
 
     Args:
@@ -28,6 +31,10 @@ def bare_loop(generator: Generator, chunk: PromptChunk) -> Frames:
     Returns:
         uint8 [T, H, W, 3].
     """
+    import torch
+
+    from ppgym.codec.generator import BATCH, interpolation
+
     weights = torch.from_numpy(interpolation(chunk.keyframes, chunk.frame_count))
     prompts = generator.neutral + torch.einsum("tk,knw->tnw", weights, torch.from_numpy(chunk.embeddings()))
     frames = []
@@ -44,37 +51,39 @@ def speed(generator: str = "tiny", *, steps: int = 150, runs: int = 15) -> None:
     """Time the inversion of one held-out second, and its decoding beside diffusers' bare loop, turn by turn.
 
     Args:
-        generator: As for `load_generator`, one that predicts the clean latent.
-        steps: Of the descent.
+        generator: Name, diffusers folder or hub id of a model that predicts the clean latent.
+        steps: Of gradient descent.
         runs: Of each of the two loops.
     """
+    import torch
+
+    from ppgym.codec.generator import load_generator
+    from ppgym.codec.prompt import invert_prompt
+
     model = load_generator(generator)
     frames = draw_frames(*CLIP, split="heldout")
     print(f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}")
 
-    began, used = time.perf_counter(), time.process_time()
+    began_s, began_cpu_s = time.perf_counter(), time.process_time()
     chunk = invert_prompt(frames, model, steps=steps)
-    wall_s, cpu_s = time.perf_counter() - began, time.process_time() - used
+    wall_s, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
     decoded = model.decode(chunk)
     print(
         f"inversion of {len(frames)} frames, at most {steps} steps: {wall_s:.1f} s, {cpu_s:.1f} CPU seconds; "
-        f"SSIM {ssim(decoded, frames):.4f}, PSNR {psnr_db(decoded, frames):.2f} dB"
+        f"{quality(decoded, frames)}"
     )
 
     loops: tuple[Callable[[], Frames], ...] = (lambda: bare_loop(model, chunk), lambda: model.decode(chunk))
-    wall: list[list[float]] = [[], []]
-    cpu: list[list[float]] = [[], []]
+    taken: list[list[tuple[float, float]]] = [[], []]  # wall and CPU seconds of each loop's runs
     same = True
-    for run in range(runs + 1):  # the first warms up
-        for k, loop in enumerate(loops):
-            began, used = time.perf_counter(), time.process_time()
+    for _ in range(runs + 1):
+        for loop, seconds in zip(loops, taken, strict=True):
+            began_s, began_cpu_s = time.perf_counter(), time.process_time()
             result = loop()
-            if run:
-                wall[k].append(time.perf_counter() - began)
-                cpu[k].append(time.process_time() - used)
+            seconds.append((time.perf_counter() - began_s, time.process_time() - began_cpu_s))
         same = same and np.array_equal(result, decoded)
-    bare_s, decode_s = map(statistics.median, wall)
-    bare_cpu_s, decode_cpu_s = map(statistics.median, cpu)
+    medians = [[statistics.median(column) for column in zip(*seconds[1:], strict=True)] for seconds in taken]  # warm
+    (bare_s, bare_cpu_s), (decode_s, decode_cpu_s) = medians
     print(
         f"decoding, medians of {runs} turns: bare loop {bare_s:.3f} s ({bare_cpu_s:.3f} CPU), "
         f"ours {decode_s:.3f} s ({decode_cpu_s:.3f} CPU): {bare_s / decode_s:.2f} of its speed "

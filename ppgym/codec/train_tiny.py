@@ -12,12 +12,10 @@ motion of the clips becomes linear in the embeddings.
 
 import time
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import numpy as np
 import torch
-import tyro
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -27,6 +25,7 @@ from ppgym.codec.clips import FPS, draw_frames
 from ppgym.codec.prompt import structural_similarity
 from ppgym.codec.tiny import TinyModel
 from ppgym.files import replacing
+from ppgym.progress import Progress
 
 RANKS: Final = (4, 8, 12, 16)
 PEAK_RATE: Final = 1e-3
@@ -38,7 +37,6 @@ SHARES: Final = {"shapes": 0.25, "textures": 0.25, "gradients": 0.1, "noise": 0.
 SSIM_WEIGHT: Final = 0.5  # of 1 - SSIM beside the absolute and squared error
 FIT_BATCHES: Final = 20  # of clips, from whose latents the first guess of prompts is made
 SAVE_EVERY_STEPS: Final = 100
-BUNDLE: Final = Path(__file__).parent / "weights" / "tiny"
 
 
 def roughen(factors: Tensor, bits: int, noise: Tensor) -> Tensor:
@@ -167,26 +165,20 @@ def load_checkpoint(path: Path, model: TinyModel, optimizer: torch.optim.Optimiz
     return int(metadata["step"]), float(metadata["seconds"])
 
 
-def train_tiny(
-    output: Annotated[Path, tyro.conf.Positional] = BUNDLE,
-    *,
-    checkpoint: Path = Path("runs/tiny/checkpoint.safetensors"),
-    stages: tuple[int, int, int] = (1400, 500, 3600),
-    warm_start: Path | None = None,
-    seed: int = 0,
-    threads: int = 2,
-) -> None:
+def train(
+    checkpoint: Path, stages: tuple[int, int, int], warm_start: Path | None, seed: int, threads: int
+) -> TinyModel:
     """Train the tiny generator, or go on where a checkpoint ends.
 
-    The same seed draws the same clips, ranks and noise at each step, wherever training was interrupted.
-
     Args:
-        output: Directory for the trained model, in diffusers' layout.
         checkpoint: File of weights and optimizer, written as training goes; resumed from where it exists.
-        stages: Steps of each stage; more of the last one resume a finished training.
+        stages: Steps of each stage.
         warm_start: Directory of a trained model, as wide or narrower, to begin with; for stage 3 alone.
         seed: Of weights and batches.
         threads: CPU threads.
+
+    Returns:
+        The trained model.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
@@ -198,9 +190,7 @@ def train_tiny(
     optimizer = torch.optim.AdamW(model.parameters(), PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.01)
     step, seconds = load_checkpoint(checkpoint, model, optimizer) if checkpoint.exists() else (0, 0.0)
     began, average, seen = time.monotonic() - seconds, 0.0, 0
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        bar = progress.add_task("training", total=sum(stages), completed=step)
+    with Progress("Training", sum(stages) - step) as progress:
         while step < sum(stages):
             stage = sum(step >= end for end in (stages[0], stages[0] + stages[1]))
             step_of_stage = step - sum(stages[:stage])
@@ -218,9 +208,9 @@ def train_tiny(
             optimizer.step()
             step, seen = step + 1, seen + 1
             average += (loss.item() - average) / min(seen, 50)
-            progress.update(bar, completed=step, description=f"stage {stage + 1}, loss {average:.4f}")
+            progress.advance(note=f"stage {stage + 1}, loss {average:.4f}")
             if step % SAVE_EVERY_STEPS == 0 or step == sum(stages):
                 seconds = time.monotonic() - began
                 save_checkpoint(checkpoint, model, optimizer, step, seconds)
                 progress.console.print(f"step {step}, stage {stage + 1}: loss {average:.4f}, {seconds:.0f} s")
-    model.save(output)
+    return model

@@ -30,7 +30,6 @@ HORIZON = 5
 STALL_WEIGHT = 4.3  # per second
 SEARCH_RATES_KBPS = (750, 1200, 1850)
 SEARCH_CHUNK_MS = 1000.0
-ROUNDING_KBPS = 1e-3  # far more than what rounding can add to a reward
 
 
 class Algorithm(Protocol):
@@ -181,46 +180,23 @@ def search_rung(sizes_bytes: F8, bandwidth: float, buffer_ms: float, last_rung: 
     """
     rungs, horizon = sizes_bytes.shape
     download_ms = 1000.0 * (sizes_bytes / 1e6) / bandwidth
-    sequence = np.zeros(horizon, dtype=np.int64)
-    # Sums over the first 0, 1, ..., H chunks of the sequence: the next one shares most of them with its predecessor.
-    level_ms = np.full(horizon + 1, buffer_ms)
-    stall_ms = np.zeros(horizon + 1)
-    rate_kbps = np.zeros(horizon + 1, dtype=np.int64)
-    switch_kbps = np.zeros(horizon + 1, dtype=np.int64)
     best_reward = -np.inf
     best_rung = 0
-    changed = 0  # first chunk whose rung differs from that of the sequence before
-    while changed >= 0:
-        hopeless = False
-        for chunk in range(changed, horizon):
-            rung = sequence[chunk]
-            surplus_ms = level_ms[chunk] - download_ms[rung, chunk]
-            stall_ms[chunk + 1] = stall_ms[chunk] + max(-surplus_ms, 0.0)
-            level_ms[chunk + 1] = max(surplus_ms, 0.0) + SEARCH_CHUNK_MS
-            rate_kbps[chunk + 1] = rate_kbps[chunk] + SEARCH_RATES_KBPS[rung]
-            if chunk > 0:
-                switch = abs(SEARCH_RATES_KBPS[rung] - SEARCH_RATES_KBPS[sequence[chunk - 1]])
-                switch_kbps[chunk + 1] = switch_kbps[chunk] + switch
-            # No sequence that begins like this can reach the best: pass over them to their last one.
-            most_kbps = rate_kbps[chunk + 1] + (horizon - 1 - chunk) * SEARCH_RATES_KBPS[rungs - 1]
-            most_kbps -= STALL_WEIGHT * stall_ms[chunk + 1] + switch_kbps[chunk + 1]
-            if most_kbps < 1000.0 * best_reward - ROUNDING_KBPS:
-                hopeless = True
-                sequence[chunk + 1 :] = rungs - 1
-                break
-        # Quirk: never reset, so that each sequence but the first is charged a switch from the one tried before it.
-        entry_kbps = abs(SEARCH_RATES_KBPS[sequence[0]] - SEARCH_RATES_KBPS[last_rung])
-        last_rung = sequence[-1]
-        reward = rate_kbps[-1] / 1000.0 - STALL_WEIGHT * stall_ms[-1] / 1000.0 - (entry_kbps + switch_kbps[-1]) / 1000.0
-        if reward >= best_reward and not hopeless:  # the last of equals wins
+    for sequence in range(rungs**horizon):  # its digits are the rungs; the last one changes fastest
+        level_ms, stall_ms, rate_kbps, switch_kbps = buffer_ms, 0.0, 0, 0
+        for chunk in range(horizon):
+            rung = sequence // rungs ** (horizon - 1 - chunk) % rungs
+            surplus_ms = level_ms - download_ms[rung, chunk]
+            stall_ms += max(-surplus_ms, 0.0)
+            level_ms = max(surplus_ms, 0.0) + SEARCH_CHUNK_MS
+            rate_kbps += SEARCH_RATES_KBPS[rung]
+            switch_kbps += abs(SEARCH_RATES_KBPS[rung] - SEARCH_RATES_KBPS[last_rung])
+            # Quirk: never reset, so that each sequence but the first is charged a switch from the one tried before it.
+            last_rung = rung
+        reward = rate_kbps / 1000.0 - STALL_WEIGHT * stall_ms / 1000.0 - switch_kbps / 1000.0
+        if reward >= best_reward:  # the last of equals wins
             best_reward = reward
-            best_rung = sequence[0]
-        changed = horizon - 1  # the next sequence: the last rung changes fastest
-        while changed >= 0 and sequence[changed] == rungs - 1:
-            sequence[changed] = 0
-            changed -= 1
-        if changed >= 0:
-            sequence[changed] += 1
+            best_rung = sequence // rungs ** (horizon - 1)
     return best_rung
 
 

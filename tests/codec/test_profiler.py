@@ -78,7 +78,7 @@ def test_the_whole_path_from_the_command_to_a_scenario(
 ) -> None:
     output = tmp_path / "some-box.json"
     arguments = ["profile", "--units", "cpu", "--model", str(random_tiny), "--resolution", "64", "--batch", "1", "2"]
-    assert main([*arguments, "--output", str(output)]) == 0
+    main([*arguments, "--output", str(output)])
     said = capsys.readouterr().out
     assert "measured and kept" in said
     assert "cpu pass, 2 frames" in said
@@ -105,7 +105,7 @@ def test_the_whole_path_from_the_command_to_a_scenario(
     assert measurement["machine"]["cpu"]
 
     monkeypatch.setattr(profiler, "measure_machine", Measurer())
-    assert main(arguments) == 0
+    main(arguments)
     assert "from the cache" in capsys.readouterr().out
     auto = make_world(Scenario.parse("low/auto/typical"))
     assert auto.profile == dataclasses.replace(profile, name=auto.profile.name)
@@ -287,7 +287,9 @@ def test_a_gpu_is_timed_alone_and_beside_the_cpu(random_tiny: Path, brief: None)
 def test_a_gpu_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    assert main(["profile", "--units", "gpu", "--model", "tiny"]) == 2
+    with pytest.raises(SystemExit) as ended:
+        main(["profile", "--units", "gpu", "--model", "tiny"])
+    assert ended.value.code == 2
     assert "no CUDA device" in capsys.readouterr().err
 
 
@@ -304,7 +306,9 @@ def test_a_gpu_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_bad_request_ends_in_one_clear_line(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["profile", "--model", "tiny", *arguments]) == 2
+    with pytest.raises(SystemExit) as ended:
+        main(["profile", "--model", "tiny", *arguments])
+    assert ended.value.code == 2
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1

@@ -142,13 +142,6 @@ def test_the_guess_is_nearer_than_the_neutral_prompt_in_embeddings(generator: Ge
     assert np.abs(neutral.embeddings()).max() == 0
 
 
-def test_a_warm_start_begins_at_the_closing_keyframe_before(generator: Generator, second: Frames) -> None:
-    previous = invert_prompt(second, generator, rank=4, keyframe_interval=3, steps=2)
-    warm = invert_prompt(second, generator, rank=4, keyframe_interval=3, steps=0, previous=previous)
-    last = previous.embeddings()[-1]
-    assert np.abs(warm.embeddings() - last).max() < 0.1 * np.abs(last).max()
-
-
 def test_keyframes_can_share_v_and_then_cost_less(generator: Generator, second: Frames) -> None:
     def invert(shared_v: bool) -> PromptChunk:
         return invert_prompt(
@@ -196,9 +189,3 @@ def test_what_cannot_be_inverted_is_refused(generator: Generator, change: dict[s
     arguments = {"frames": np.zeros((2, *generator.resolution, 3), np.uint8), "steps": 0, **change}
     with pytest.raises(ValueError, match=message):
         invert_prompt(generator=generator, **arguments)
-
-
-def test_a_warm_start_of_another_rank_is_refused(generator: Generator, second: Frames) -> None:
-    previous = invert_prompt(second, generator, rank=4, steps=0)
-    with pytest.raises(ValueError, match=r"previous: expected tokens, rank and width \(64, 2, 32\), got \(64, 4, 32\)"):
-        invert_prompt(second, generator, rank=2, steps=0, previous=previous)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ppgym.codec import tiny, train_tiny
+from ppgym.codec import commands, tiny, train_tiny
 from ppgym.codec.tiny import PLACE_WIDTH, SHARPNESS, PromptStart, TinyModel, position_waves
 
 
@@ -71,7 +71,7 @@ def test_training_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(train_tiny, "CLIPS", 2)
     monkeypatch.setattr(train_tiny, "FIT_BATCHES", 2)
     monkeypatch.setattr(train_tiny, "SAVE_EVERY_STEPS", 1)
-    train_tiny.train_tiny(tmp_path / "whole", checkpoint=tmp_path / "whole.safetensors", stages=(1, 1, 2), threads=1)
+    commands.train_tiny(tmp_path / "whole", checkpoint=tmp_path / "whole.safetensors", stages=(1, 1, 2), threads=1)
 
     save = train_tiny.save_checkpoint
 
@@ -83,10 +83,10 @@ def test_training_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(train_tiny, "save_checkpoint", interrupt)
     checkpoint = tmp_path / "part.safetensors"
     with pytest.raises(KeyboardInterrupt):
-        train_tiny.train_tiny(tmp_path / "part", checkpoint=checkpoint, stages=(1, 1, 2), threads=1)
+        commands.train_tiny(tmp_path / "part", checkpoint=checkpoint, stages=(1, 1, 2), threads=1)
     assert not (tmp_path / "part").exists()
     monkeypatch.setattr(train_tiny, "save_checkpoint", save)
-    train_tiny.train_tiny(tmp_path / "part", checkpoint=checkpoint, stages=(1, 1, 2), threads=1)
+    commands.train_tiny(tmp_path / "part", checkpoint=checkpoint, stages=(1, 1, 2), threads=1)
 
     for part in ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "prompt/model"):
         whole, resumed = (load_file(tmp_path / run / f"{part}.safetensors") for run in ("whole", "part"))

@@ -1,42 +1,36 @@
-"""The tiny generator on clips that it has never seen: prompts against pixels, and closed against chained chunks.
+"""Studies of a generator on clips that it has never seen; the commands `heldout`, `chaining` and `inversion`.
 
 All clips are of the split "heldout" of `clips.py`. Pixel codecs are at their best (`pixel.py`: veryslow, tuned for
-SSIM, no messages, bytes of the raw stream); their quality at the prompt's bytes is read off the curve of a sweep of
-rate factors.
+SSIM, no messages, bytes of the raw stream). Their quality at the prompt's bytes is read off a measured rate curve.
+PyTorch and FFmpeg are imported only when a study runs.
 """
 
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
-from ppgym.codec.bitstream import PromptChunk
-from ppgym.codec.clips import FAMILIES, FPS, draw_frames
-from ppgym.codec.generator import Frames, Generator, load_generator
-from ppgym.codec.ladder import CLAMPED_LOW, RateCurve
-from ppgym.codec.metrics import psnr_db, ssim
-from ppgym.codec.prompt import invert_prompt
+from ppgym.codec.clips import FAMILIES, FPS, Frames, draw_frames
+from ppgym.codec.metrics import Quality, bitrate_bps, psnr_db, quality
+from ppgym.commandline import command_line
 from ppgym.files import write_text
+from ppgym.progress import track
+
+if TYPE_CHECKING:
+    from ppgym.codec.bitstream import PromptChunk
+    from ppgym.codec.generator import Generator
 
 PIXEL_CODECS: Final = ("h264", "hevc")
 RATE_FACTORS: Final = range(51, 18, -3)
 BUDGET_BPS: Final = 12_000  # the rate at which prompts have to beat pixels
 BIT_PRICE: Final = 0.003  # as for `invert_prompt`, where bytes are scarce
-RATES: Final = {"features": 0.03, "neutral": 0.1}  # of learning: the farther, the faster
+LEARNING_RATES: Final = {"features": 0.03, "neutral": 0.1}  # a start that is farther away needs larger steps
 CHAINED_S: Final = 3  # seconds of a clip in the comparison of closed with chained chunks
-
-
-class Quality(NamedTuple):
-    """How near a second comes to the original."""
-
-    ssim: float
-    psnr_db: float
 
 
 class Contest(NamedTuple):
@@ -46,7 +40,7 @@ class Contest(NamedTuple):
         size_bytes: Of the prompt.
         prompt: Its quality.
         pixels: Quality of each of `PIXEL_CODECS` at that size.
-        too_large: Whether the codec cannot go so low; its quality is then that of its smallest stream.
+        too_large: Whether the codec's smallest stream is larger; its quality is then that of this stream.
         needed_bytes: What the codec takes for the prompt's SSIM.
     """
 
@@ -57,7 +51,9 @@ class Contest(NamedTuple):
     needed_bytes: tuple[float, ...]
 
 
-def contest(frames: Frames, generator: Generator, rank: int, keyframe_interval: int, bits: int, steps: int) -> Contest:
+def contest(
+    frames: Frames, generator: "Generator", rank: int, keyframe_interval: int, bits: int, steps: int
+) -> Contest:
     """Encode one second as a prompt, and compare it with pixels of the same size.
 
     Args:
@@ -66,33 +62,27 @@ def contest(frames: Frames, generator: Generator, rank: int, keyframe_interval: 
         rank: As for `invert_prompt`, and the three that follow.
         keyframe_interval: Frames.
         bits: Of a value.
-        steps: Of the descent.
+        steps: Of gradient descent.
 
     Returns:
         The figures.
     """
-    chunk = invert_prompt(
-        frames,
-        generator,
-        rank=rank,
-        keyframe_interval=keyframe_interval,
-        bits=bits,
-        steps=steps,
-        shared_v=True,
-        bit_price=BIT_PRICE,
-    )
-    data = chunk.to_bytes()
-    decoded = generator.decode(PromptChunk.from_bytes(data))
-    bitrate_bps = len(data) * 8 * FPS / len(frames)
-    quality = Quality(ssim(decoded, frames), psnr_db(decoded, frames))
+    from ppgym.codec.bitstream import PromptChunk
+    from ppgym.codec.prompt import invert_prompt
+    from ppgym.codec.rate_curve import CLAMPED_LOW, RateCurve
+
+    settings: dict[str, Any] = {"rank": rank, "keyframe_interval": keyframe_interval, "bits": bits, "steps": steps}
+    data = invert_prompt(frames, generator, **settings, shared_v=True, bit_price=BIT_PRICE).to_bytes()
+    prompt = quality(generator.decode(PromptChunk.from_bytes(data)), frames)
+    rate_bps = bitrate_bps(len(data), len(frames), FPS)
     pixels, too_large, needed_bytes = [], [], []
     for codec in PIXEL_CODECS:
         curve = RateCurve.measure(frames, codec, FPS, RATE_FACTORS)
-        reading = curve.quality_at(bitrate_bps)
-        pixels.append(Quality(reading.value, curve.quality_at(bitrate_bps, "psnr_db").value))
+        reading = curve.quality_at(rate_bps)
+        pixels.append(Quality(curve.quality_at(rate_bps, "psnr_db").value, reading.value))
         too_large.append(reading.flag == CLAMPED_LOW)
-        needed_bytes.append(curve.bitrate_for(quality.ssim).value * len(frames) / FPS / 8)
-    return Contest(len(data), quality, tuple(pixels), tuple(too_large), tuple(needed_bytes))
+        needed_bytes.append(curve.bitrate_for(prompt.ssim).value * len(frames) / FPS / 8)
+    return Contest(len(data), prompt, tuple(pixels), tuple(too_large), tuple(needed_bytes))
 
 
 def heldout(
@@ -108,14 +98,17 @@ def heldout(
     """Compare prompts with H.264 and HEVC at equal bytes on held-out clips, family by family.
 
     Args:
-        generator: As for `load_generator`.
+        generator: Name, diffusers folder or hub id.
         clips: Clips of each family: seeds 0, 1, ...
         rank: Components of U V.
         keyframe_interval: Frames from one keyframe to the next.
         bits: Of a value.
-        steps: Of the descent.
+        steps: Of gradient descent.
         output: Markdown file for the table.
     """
+    given = locals() | {"output": None}
+    from ppgym.codec.generator import load_generator
+
     model = load_generator(generator)
     rows = []
     for family in FAMILIES:
@@ -124,28 +117,23 @@ def heldout(
             for seed in track(range(clips), family)
         ]
         sizes = [result.size_bytes for result in results]
-        row = [family, f"{fmean(sizes):.0f}", f"{max(sizes) * 8 / 1000:.1f}", *_mean([r.prompt for r in results])]
+        row = [family, f"{fmean(sizes):.0f}", f"{max(sizes) * 8 / 1000:.1f}", *_mean(r.prompt for r in results)]
         for index in range(len(PIXEL_CODECS)):
-            row += _mean([r.pixels[index] for r in results])
-            row += [
-                str(sum(r.too_large[index] for r in results)),
-                f"{fmean(r.needed_bytes[index] for r in results):.0f}",
-            ]
+            row += _mean(r.pixels[index] for r in results)
+            row += [str(sum(r.too_large[index] for r in results))]
+            row += [f"{fmean(r.needed_bytes[index] for r in results):.0f}"]
         wins = sum(all(r.prompt.ssim > p.ssim for p in r.pixels) for r in results)
         rows.append([*row, f"{wins} of {clips}"])
     head = ["family", "bytes", "kbit/s at most", "prompt SSIM", "PSNR dB"]
     for codec in PIXEL_CODECS:
         head += [f"{codec} SSIM", "PSNR dB", "cannot go so low", "bytes for the same SSIM"]
-    command = (
-        f"python -m ppgym.codec heldout --generator {generator} --clips {clips} --rank {rank} "
-        f"--keyframe-interval {keyframe_interval} --bits {bits} --steps {steps}"
-    )
     notes = (
         f"One second of {FPS} frames, {model.resolution[0]} x {model.resolution[1]}; means over {clips} held-out clips "
         f"of a family. The budget is {BUDGET_BPS / 1000:.0f} kbit/s. *Cannot go so low* counts clips whose smallest "
         "stream is larger than the prompt; the quality of that larger stream is then shown.",
         f"Generator {model.identity[:16]}. The last column counts clips where the prompt's SSIM is above both.",
     )
+    command = command_line("python -m ppgym.codec heldout", **given)
     _publish("Held-out clips: prompts and pixels at equal bytes", [*head, "above both"], rows, command, notes, output)
 
 
@@ -158,53 +146,44 @@ def chaining(
     steps: int = 150,
     output: Path | None = None,
 ) -> None:
-    """Compare chunks that close themselves with a keyframe of their own against chunks that share it with the next.
+    """Compare chunks that have a closing keyframe of their own with chunks that share it with the next one.
 
     Args:
-        generator: As for `load_generator`.
+        generator: Name, diffusers folder or hub id.
         rank: Components of U V.
         keyframe_intervals: Frames from one keyframe to the next.
         bits: Of a value.
-        steps: Of the descent, for each second.
+        steps: Of gradient descent, for each second.
         output: Markdown file for the table.
     """
+    given = locals() | {"output": None}
+    from ppgym.codec.generator import load_generator
+    from ppgym.codec.prompt import invert_prompt
+
     model = load_generator(generator)
     clips = [draw_frames(family, 0, range(CHAINED_S * FPS), split="heldout") for family in FAMILIES]
     rows = []
     for interval in keyframe_intervals:
         for seconds, name in ((1, "closed"), (CHAINED_S, "chained")):
+            settings: dict[str, Any] = {"rank": rank, "keyframe_interval": interval, "bits": bits}
             sizes, qualities = [], []
             for clip in track(clips, f"{name}, interval {interval}"):
                 pieces = [clip[at : at + seconds * FPS] for at in range(0, len(clip), seconds * FPS)]
                 chunks = [
-                    invert_prompt(
-                        piece,
-                        model,
-                        rank=rank,
-                        keyframe_interval=interval,
-                        bits=bits,
-                        steps=steps * seconds,
-                        shared_v=True,
-                        bit_price=BIT_PRICE,
-                    )
+                    invert_prompt(piece, model, **settings, steps=steps * seconds, shared_v=True, bit_price=BIT_PRICE)
                     for piece in pieces
                 ]
-                decoded = [frame for chunk in chunks for frame in model.decode(chunk)]
                 sizes.append(sum(len(chunk.to_bytes()) for chunk in chunks) / CHAINED_S)
-                qualities.append(Quality(ssim(_stack(decoded), clip), psnr_db(_stack(decoded), clip)))
+                qualities.append(quality(np.concatenate([model.decode(chunk) for chunk in chunks]), clip))
             keyframes = sum(len(chunk.keyframes) for chunk in chunks) / CHAINED_S
             rows.append([str(interval), name, f"{keyframes:.2f}", f"{fmean(sizes):.0f}", *_mean(qualities)])
-    intervals = " ".join(map(str, keyframe_intervals))
-    command = (
-        f"python -m ppgym.codec chaining --generator {generator} --rank {rank} --keyframe-intervals {intervals} "
-        f"--bits {bits} --steps {steps}"
-    )
     notes = (
         f"{CHAINED_S} seconds of one held-out clip of each family, means. *Closed*: every second is a chunk with a "
         "closing keyframe of its own, and decodes alone. *Chained*: one keyframe serves as the end of a second and the "
         "start of the next, and no second decodes without its neighbour. Both with as many gradient steps a second.",
         f"Generator {model.identity[:16]}.",
     )
+    command = command_line("python -m ppgym.codec chaining", **given)
     head = ["interval", "chunks", "keyframes a second", "bytes a second", "SSIM", "PSNR dB"]
     _publish("Closed and chained chunks", head, rows, command, notes, output)
 
@@ -222,97 +201,80 @@ def inversion(
     """Measure what inversion gains on held-out clips, by rank (at the most bits) and by bits (at the largest rank).
 
     Args:
-        generator: As for `load_generator`.
-        start: Where the descent begins, "features" or "neutral".
+        generator: Name, diffusers folder or hub id.
+        start: Where gradient descent begins, "features" or "neutral".
         ranks: Components of U V.
         bits: Of a value.
         keyframe_interval: Frames from one keyframe to the next.
-        steps: Of the descent.
+        steps: Of gradient descent.
         output: Markdown file for the table.
     """
+    given = locals() | {"output": None}
+    from ppgym.codec.generator import load_generator
+    from ppgym.codec.prompt import invert_prompt
+
     model = load_generator(generator)
     clips = [draw_frames(family, 0, split="heldout") for family in FAMILIES]
+
+    def invert(clip: Frames, rank: int, bit: int, steps: int, start: str) -> "PromptChunk":
+        return invert_prompt(
+            clip,
+            model,
+            rank=rank,
+            keyframe_interval=keyframe_interval,
+            bits=bit,
+            steps=steps,
+            start=start,
+            learning_rate=LEARNING_RATES[start],
+            bit_price=0.0,
+        )
+
     rows = []
     for rank, bit in [*((rank, max(bits)) for rank in ranks), *((max(ranks), bit) for bit in sorted(bits)[-2::-1])]:
         neutral, before, after, seconds, sizes = [], [], [], [], []
         for clip in track(clips, f"rank {rank}, {bit} bits"):
-
-            def invert(steps: int, start: str, clip: Frames = clip, rank: int = rank, bit: int = bit) -> PromptChunk:
-                return invert_prompt(
-                    clip,
-                    model,
-                    rank=rank,
-                    keyframe_interval=keyframe_interval,
-                    bits=bit,
-                    steps=steps,
-                    start=start,
-                    learning_rate=RATES[start],
-                    bit_price=0.0,
-                )
-
-            neutral.append(psnr_db(model.decode(invert(0, "neutral")), clip))
-            before.append(psnr_db(model.decode(invert(0, start)), clip))
-            began = time.perf_counter()
-            chunk = invert(steps, start)
-            seconds.append(time.perf_counter() - began)
+            neutral.append(psnr_db(model.decode(invert(clip, rank, bit, 0, "neutral")), clip))
+            before.append(psnr_db(model.decode(invert(clip, rank, bit, 0, start)), clip))
+            began_s = time.perf_counter()
+            chunk = invert(clip, rank, bit, steps, start)
+            seconds.append(time.perf_counter() - began_s)
             after.append(psnr_db(model.decode(chunk), clip))
             sizes.append(len(chunk.to_bytes()))
-        figures = fmean(neutral), fmean(before), fmean(after), fmean(after) - fmean(before)
-        gains = (end - begin for begin, end in zip(before, after, strict=True))
-        rows.append(
-            [
-                str(rank),
-                str(bit),
-                f"{fmean(sizes):.0f}",
-                *(f"{figure:.2f}" for figure in figures),
-                f"{fmean(after) - fmean(neutral):.2f}",
-                ", ".join(f"{gain:.1f}" for gain in gains),
-                f"{max(seconds):.0f}",
-            ]
+        figures = (
+            fmean(neutral),
+            fmean(before),
+            fmean(after),
+            fmean(after) - fmean(before),
+            fmean(after) - fmean(neutral),
         )
-    command = (
-        f"python -m ppgym.codec inversion --generator {generator} --start {start} --ranks {' '.join(map(str, ranks))} "
-        f"--bits {' '.join(map(str, bits))} --keyframe-interval {keyframe_interval} --steps {steps}"
-    )
+        gains = ", ".join(f"{y - x:.1f}" for x, y in zip(before, after, strict=True))
+        shown = [str(rank), str(bit), f"{fmean(sizes):.0f}", *(f"{figure:.2f}" for figure in figures)]
+        rows.append([*shown, gains, f"{max(seconds):.0f}"])
     notes = (
         f"PSNR in dB, means over one held-out second of each family ({', '.join(FAMILIES)}). The start is "
         f"{'the guess from the frames' if start == 'features' else 'the neutral prompt'}. Each keyframe has a V of its "
         "own, and bits cost nothing.",
         f"Generator {model.identity[:16]}.",
     )
-    head = [
-        "rank",
-        "bits",
-        "bytes",
-        "neutral",
-        "start",
-        "end",
-        "gain",
-        "over neutral",
-        "gain of each",
-        "seconds at most",
-    ]
-    _publish(f"Gains of inversion from {start}", head, rows, command, notes, output)
+    command = command_line("python -m ppgym.codec inversion", **given)
+    head = ["rank", "bits", "bytes", "neutral", "start", "end", "gain", "over neutral", "gain of each"]
+    _publish(f"Gains of inversion from {start}", [*head, "seconds at most"], rows, command, notes, output)
 
 
-def _stack(frames: Sequence[Frames]) -> Frames:
-    return np.stack(frames)
-
-
-def _mean(qualities: Sequence[Quality]) -> list[str]:
-    return [f"{fmean(q.ssim for q in qualities):.4f}", f"{fmean(q.psnr_db for q in qualities):.2f}"]
+def _mean(qualities: Iterable[Quality]) -> list[str]:
+    psnrs_db, ssims = zip(*qualities, strict=True)
+    return [f"{fmean(ssims):.4f}", f"{fmean(psnrs_db):.2f}"]
 
 
 def _publish(
     title: str,
     head: Sequence[str],
-    rows: Iterable[Sequence[str]],
+    rows: Sequence[Sequence[str]],
     command: str,
     notes: Sequence[str],
     output: Path | None,
 ) -> None:
     """Print a table, and write it as Markdown where a file is named."""
-    rows = list(rows)
     table = Table(*head, title=title)
     for row in rows:
         table.add_row(*row)
