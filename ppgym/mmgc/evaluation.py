@@ -1,14 +1,12 @@
 """The challenge's table with intervals, and the records that replay it."""
 
-import gzip
 import itertools
 import json
-import math
 import os
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 import ppgym
-from ppgym.files import read_json, write_text
+from ppgym.files import agree, read_json, read_json_lines, write_json_lines, write_text
 from ppgym.mmgc.dataset import MMGCDataset, viewer_seeds
 from ppgym.mmgc.policies import OFFICIAL_POLICIES, AlgorithmFactory
 from ppgym.mmgc.runner import load_solution, play
 from ppgym.mmgc.session import MMGCResult, MMGCSession
 from ppgym.mmgc.solution import Agent, SolutionEnv, as_solution
-
-TOLERANCE = 1e-9  # relative, of replayed figures
 
 
 def evaluate(
@@ -65,10 +61,12 @@ def evaluate(
     names = list(dataset.traces) if classes is None else list(classes)
     for name in names:
         dataset.trace(name, 0)
+    from ppgym.progress import Progress
+
     rows: list[dict[str, Any]] = []
     records: list[dict[str, Any]] = []
-    for name in names:
-        for agent, factory in agents.items():
+    with Progress("Playing", sum(len(dataset.traces[name]) for name in names) * len(agents) * viewers) as progress:
+        for name, (agent, factory) in itertools.product(names, agents.items()):
             results: list[list[MMGCResult]] = []
             for trace in range(len(dataset.traces[name])):
                 results.append([])
@@ -76,9 +74,10 @@ def evaluate(
                     result, record = _episode(dataset, agent, factory, name, trace, _episode_seed(seed, trace, viewer))
                     results[-1].append(result)
                     records.append(record | {"params": dict((params or {}).get(agent, {}))})
+                    progress.advance()
             rows.append(_row(name, agent, np.array(results)))
     if output is not None:
-        write_text(Path(output) / "records.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+        write_json_lines(Path(output) / "records.jsonl", records)
         write_text(Path(output) / "results.json", json.dumps({"rows": rows}, indent=2) + "\n")
     return rows
 
@@ -157,16 +156,15 @@ def validate_records(folder: str | os.PathLike[str], data: str | os.PathLike[str
     dataset = data if isinstance(data, MMGCDataset) else MMGCDataset.load(data)
     mismatches: list[str] = []
     results: dict[tuple[str, str], dict[str, list[MMGCResult]]] = {}
-    for where, record in _read_records(folder):
-        _, trace_class, trace = record["scenario"].split("/")
+    for where, record in read_json_lines(folder / "records.jsonl"):
+        trace_class, trace = _check_record(where, record)
         try:
-            totals = _replay(dataset, record)
+            session = _replay(dataset, record)
         except (RuntimeError, ValueError) as error:
             mismatches.append(f"{where}: {error}")
             continue
-        mismatches += _differences(where, record["totals"], totals)
-        result = MMGCResult._make(totals[name] for name in MMGCResult._fields)
-        results.setdefault((trace_class, record["agent"]), {}).setdefault(trace, []).append(result)
+        mismatches += _differences(where, record["totals"], _totals(session))
+        results.setdefault((trace_class, record["agent"]), {}).setdefault(trace, []).append(session.result())
     if mismatches:
         return mismatches
 
@@ -281,47 +279,31 @@ def _ci95(scores: npt.NDArray[np.float64]) -> list[float | None]:
     return [float(units.mean() - half), float(units.mean() + half)]
 
 
-def _read_records(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Where each record is, and the record."""
-    path = next((path for path in (folder / "records.jsonl", folder / "records.jsonl.gz") if path.is_file()), None)
-    if path is None:
-        raise FileNotFoundError(f"{folder}: expected a file records.jsonl or records.jsonl.gz in this folder")
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}, line {number}: expected a JSON object: {error.msg}") from error
-            for key in ("scenario", "seed", "agent", "actions", "totals"):
-                if not isinstance(record, dict) or key not in record:
-                    raise ValueError(f"{path}, line {number}: expected a record with a key {key!r}")
-            if not re.fullmatch(r"mmgc2022/[^/]+/\d+", record["scenario"]):
-                raise ValueError(f"{path}, line {number}: expected mmgc2022/CLASS/TRACE, got {record['scenario']!r}")
-            yield f"{path.name}, line {number}", record
+def _check_record(where: str, record: Mapping[str, Any]) -> tuple[str, str]:
+    """The class and the number of a record's trace."""
+    for key in ("scenario", "seed", "agent", "actions", "totals"):
+        if key not in record:
+            raise ValueError(f"{where}: expected a record with a key {key!r}")
+    match = re.fullmatch(r"mmgc2022/([^/]+)/(\d+)", record["scenario"])
+    if match is None:
+        raise ValueError(f"{where}: expected mmgc2022/CLASS/TRACE, got {record['scenario']!r}")
+    return match[1], match[2]
 
 
-def _replay(dataset: MMGCDataset, record: Mapping[str, Any]) -> dict[str, float]:
-    """The totals that a record's actions lead to."""
+def _replay(dataset: MMGCDataset, record: Mapping[str, Any]) -> MMGCSession:
+    """The session that a record's actions lead to the end of."""
     _, trace_class, trace = record["scenario"].split("/")
     session = MMGCSession(dataset, trace_class, int(trace), viewer_seeds(record["seed"]))
     for action in record["actions"]:
         session.step(*action)
     if not session.done:
         raise ValueError(f"the session goes on after its {len(record['actions'])} actions")
-    return _totals(session)
+    return session
 
 
 def _differences(where: str, recorded: Mapping[str, Any], replayed: Mapping[str, Any]) -> list[str]:
     return [
         f"{where}: {key} is {recorded.get(key)!r}, replayed {value!r}"
         for key, value in replayed.items()
-        if not _agree(recorded.get(key), value)
+        if not agree(recorded.get(key), value)
     ]
-
-
-def _agree(left: Any, right: Any) -> bool:
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(_agree, left, right))
-    if isinstance(left, int | float) and isinstance(right, int | float):
-        return math.isclose(left, right, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-    return bool(left == right)

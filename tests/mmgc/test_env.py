@@ -471,12 +471,13 @@ def test_evaluation_by_name_and_its_records(dataset: MMGCDataset, tmp_path: Path
     (tmp_path / "records.jsonl.gz").write_bytes(gzip.compress(file.read_bytes()))
     file.unlink()
     assert validate_records(tmp_path, dataset) == []
+    (tmp_path / "records.jsonl.gz").unlink()
 
     record = json.loads(lines[3])
     record["totals"]["score"] += 1e-3
     file.write_text("\n".join([*lines[:3], json.dumps(record), *lines[4:]]))
     (mismatch,) = validate_records(tmp_path, dataset)
-    assert mismatch.startswith("records.jsonl, line 4: score is ")
+    assert mismatch.startswith(f"{file}, line 4: score is ")
     record = json.loads(lines[3])
     del record["actions"][-1]
     file.write_text("\n".join([*lines[:3], json.dumps(record), *lines[4:]]))
