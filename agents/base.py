@@ -10,13 +10,14 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
+from ppgym.core.link import mean_throughput
 from ppgym.env import PromptPreamEnv
 from ppgym.planning_view import PlanningView
 
 Mask = npt.NDArray[Any]
 
 THROUGHPUTS = 5  # samples that an estimate rests on
-FIRST_BPS = 1e6  # an estimate before the first transfer has ended; an assumption
+FIRST_BPS = 1e6  # before the first transfer has ended, for rules; an assumption, and rules are tuned with it
 
 
 def expected_bps(view: PlanningView) -> float:
@@ -28,8 +29,7 @@ def expected_bps(view: PlanningView) -> float:
     Returns:
         Bits per second of one transfer; `FIRST_BPS` before the first has ended.
     """
-    seen = view.throughput_bps[-THROUGHPUTS:]
-    return len(seen) / float((1.0 / seen).sum()) if len(seen) else FIRST_BPS
+    return mean_throughput(view.throughput_bps, len(view.throughput_bps), THROUGHPUTS, FIRST_BPS)
 
 
 class Heuristic(ABC):

@@ -33,7 +33,7 @@ from agents.learned.student_features import (
 )
 from ppgym.core.actions import WAIT, action_count
 from ppgym.core.state import LOOKAHEAD, SLOTS
-from ppgym.planning.rollout import PAD
+from ppgym.planning.rollout import new_estimates
 from ppgym.planning_view import PlanningView
 from ppgym.vector_env import PromptPreamVectorEnv
 
@@ -132,7 +132,7 @@ class StudentVectorEnv(PromptPreamVectorEnv):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._plain = self._results
         self._seen: F4 = np.zeros((self.num_envs, size), np.float32)
-        self._pad = np.zeros((PAD, SLOTS))
+        self._estimates = new_estimates()
         self._values = np.zeros(action_count(len(self.options)))
 
     def drawn_watch_s(self) -> npt.NDArray[np.float64]:
@@ -150,7 +150,7 @@ class StudentVectorEnv(PromptPreamVectorEnv):
             self._states,
             self.world.law.leave_p,
             ROLLOUT,
-            self._pad,
+            self._estimates,
             self._values,
             self._seen,
         )

@@ -32,18 +32,14 @@ from ppgym.core.state import (
     StateRecord,
 )
 from ppgym.planning.rollout import (
-    BACKLOG,
-    CHUNK,
-    DUE,
-    MOMENT,
-    PAD,
-    PLAYED,
-    REFERENCE,
+    RECENT,
     RolloutPolicy,
-    blend,
+    SlotEstimates,
     estimate_bps,
+    expected_stall_s,
     leaving_rate,
-    stall_s,
+    new_estimates,
+    parameters_at,
     value_actions,
 )
 from ppgym.planning_view import PlanningView
@@ -101,7 +97,9 @@ def fade(seconds: float) -> float:
 
 
 @kernel
-def show_situation(sim: Sim, state: StateRecord, leave_p: float, pad: F8, wait_value: float, out: F4) -> None:
+def show_situation(
+    sim: Sim, state: Record, leave_p: float, estimates: SlotEstimates, wait_value: float, out: F4
+) -> None:
     """Fill the situation as a whole; see `glimpse` for the arguments."""
     params = sim.params
     seen = min(int(state.throughputs), HISTORY)
@@ -111,7 +109,7 @@ def show_situation(sim: Sim, state: StateRecord, leave_p: float, pad: F8, wait_v
     since_s = state.time_s - state.playback_since_s
     at = HISTORY
     out[at] = show_rate(estimate_bps(state, 2))
-    out[at + 1] = show_rate(estimate_bps(state, MOMENT))
+    out[at + 1] = show_rate(estimate_bps(state, RECENT))
     out[at + 2] = show_rate(estimate_bps(state, HISTORY))
     out[at + 3] = seen / HISTORY
     out[at + 4] = fade(age_s)
@@ -126,7 +124,7 @@ def show_situation(sim: Sim, state: StateRecord, leave_p: float, pad: F8, wait_v
     out[WAIT_VALUE] = show_value(wait_value)
     at = WAIT_VALUE + 1
     for unit in range(UNITS):
-        out[at + unit] = pad[BACKLOG, unit] / 4.0
+        out[at + unit] = estimates.backlog_s[unit] / 4.0
     for option in range(params.option_unit.shape[0]):
         if params.option_usable[option]:
             out[at + UNITS + params.option_unit[option]] = 1.0
@@ -173,29 +171,35 @@ def show_slots(sim: Sim, state: StateRecord, leave_p: float, out: F4) -> None:
 
 @kernel
 def show_requests(
-    sim: Sim, state: StateRecord, policy: RolloutPolicy, lookahead: int, pad: F8, values: F8, out: F4
+    sim: Sim,
+    state: Record,
+    policy: RolloutPolicy,
+    lookahead: int,
+    estimates: SlotEstimates,
+    values: F8,
+    out: F4,
 ) -> None:
     """Fill the candidates and requests of a look-ahead that the rollout policy has just valued; see `glimpse`."""
     params, catalog = sim.params, sim.catalog
     options = params.option_unit.shape[0]
-    bps = estimate_bps(state, MOMENT)
-    knobs = blend(policy, bps, estimate_bps(state, HISTORY))
-    bps *= knobs.bps_share
+    bps = estimate_bps(state, RECENT)
+    parameters = parameters_at(policy, bps, estimate_bps(state, HISTORY))
+    bps *= parameters.bps_share
     for slot in range(SLOTS):
-        if pad[CHUNK, slot] == NO_ENTRY:
+        if estimates.chunk[slot] == NO_ENTRY:
             continue
-        chunk, video, place = int(pad[CHUNK, slot]), state.video + slot, slot * LOOKS + lookahead
+        chunk, video, place = estimates.chunk[slot], state.video + slot, slot * LOOKS + lookahead
         index = sim.episode.playlist[video]
-        due_s = pad[DUE, slot] + (knobs.margin_s if slot == 0 else 0.0)
+        due_s = estimates.due_s[slot] + (parameters.margin_s if slot == 0 else 0.0)
         alive = survival_at(catalog, index, position_s(state) if slot == 0 else 0.0)
         follows = chunk > first_chunk(state, video)
         at = SITUATION + SLOTS * SLOT + place * CANDIDATE
         out[at] = 1.0
         out[at + 1] = due_s / 10.0
         out[at + 2] = fade(max(due_s, 0.0))
-        out[at + 3] = pad[PLAYED, slot]
+        out[at + 3] = estimates.played_p[slot]
         out[at + 4] = min(catalog.retention[index, chunk] / alive, 1.0) if alive > 0.0 else 0.0
-        out[at + 5] = pad[REFERENCE, slot]
+        out[at + 5] = estimates.reference[slot]
         out[at + 6] = 1.0 * (follows and state.chunk_status[video % SLOTS, (chunk - 1) % RING] != ABSENT)
         out[at + NEEDED] = 1.0 * (slot == 0 and chunk == state.playhead)
         for option in range(options):
@@ -205,22 +209,30 @@ def show_requests(
             size_bytes = catalog.chunk_bytes[index, chunk, representation]
             quality = catalog.quality[index, chunk, representation]
             arrival_s = params.rtt_s + 8.0 * size_bytes / bps
-            ready_s = max(arrival_s, pad[BACKLOG, params.option_unit[option]]) + params.option_decode_s[option]
+            ready_s = max(arrival_s, estimates.backlog_s[params.option_unit[option]]) + params.option_decode_s[option]
             late_s = ready_s - due_s
             action = 1 + (slot * LOOKAHEAD + lookahead) * options + option
             at = SITUATION + SLOTS * SLOT + SLOTS * LOOKS * CANDIDATE + (place * options + option) * REQUEST
             out[at] = 1.0
             out[at + 1] = show_value(values[action])
             out[at + 2] = late_s / (2.0 + abs(late_s))
-            out[at + 3] = fade(stall_s(pad, slot, ready_s))
+            out[at + 3] = fade(expected_stall_s(estimates, slot, ready_s))
             out[at + 4] = size_bytes * MBIT_PER_BYTE
             out[at + 5] = quality
-            out[at + 6] = abs(quality - pad[REFERENCE, slot])
+            out[at + 6] = abs(quality - estimates.reference[slot])
             out[at + 7] = fade(params.option_decode_s[option])
 
 
 @kernel
-def glimpse(sim: Sim, state: StateRecord, leave_p: float, policy: RolloutPolicy, pad: F8, values: F8, out: F4) -> None:
+def glimpse(
+    sim: Sim,
+    state: Record,
+    leave_p: float,
+    policy: RolloutPolicy,
+    estimates: SlotEstimates,
+    values: F8,
+    out: F4,
+) -> None:
     """Fill the picture of a state.
 
     Args:
@@ -228,16 +240,16 @@ def glimpse(sim: Sim, state: StateRecord, leave_p: float, policy: RolloutPolicy,
         state: Record of `STATE_DTYPE`.
         leave_p: P(the session ends after a video).
         policy: The rollout policy.
-        pad: Scratch [PAD, SLOTS].
+        estimates: Scratch.
         values: Scratch [1 + S * L * O].
         out: Output float32 [size]; a request that is illegal, or further ahead than the rollout policy looks, is 0.
     """
     out[:] = 0.0
     for step in range(LOOKS):
-        lookahead = LOOKS - 1 - step  # so that what remains of WAIT's value and of the pad is of the first
-        value_actions(sim, state, leave_p, policy, lookahead, pad, values)
-        show_requests(sim, state, policy, lookahead, pad, values, out)
-    show_situation(sim, state, leave_p, pad, values[WAIT], out)
+        lookahead = LOOKS - 1 - step  # so that what remains of WAIT's value and of the estimates is of the first
+        value_actions(sim, state, leave_p, policy, lookahead, estimates, values)
+        show_requests(sim, state, policy, lookahead, estimates, values, out)
+    show_situation(sim, state, leave_p, estimates, values[WAIT], out)
     show_slots(sim, state, leave_p, out)
 
 
@@ -247,13 +259,13 @@ def glimpse_many(
     states: np.ndarray,
     leave_p: float,
     policy: RolloutPolicy,
-    pad: F8,
+    estimates: SlotEstimates,
     values: F8,
     out: F4,
 ) -> None:
     """Fill the pictures [N, size] of N states; see `glimpse`."""
     for i in range(states.shape[0]):
-        glimpse(take_sim(sims, i), states[i], leave_p, policy, pad, values, out[i])
+        glimpse(take_sim(sims, i), states[i], leave_p, policy, estimates, values, out[i])
 
 
 def look(view: PlanningView) -> F4:
@@ -277,7 +289,7 @@ def look(view: PlanningView) -> F4:
         np.array([view.state]),
         view.law.leave_p,
         ROLLOUT,
-        np.zeros((PAD, SLOTS)),
+        new_estimates(),
         np.zeros(len(view.action_mask)),
         out,
     )

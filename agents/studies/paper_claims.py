@@ -27,7 +27,7 @@ from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.env import PromptPreamEnv
 from ppgym.files import read_json, write_text
 from ppgym.planning.pruning import DEFAULT_RULES, RULES, prune
-from ppgym.planning.rollout import MOMENT, estimate_bps
+from ppgym.planning.rollout import RECENT, estimate_bps
 
 PLANNER = "mcts"
 LESS = 0.31  # stalls and waste, as claimed
@@ -306,7 +306,7 @@ def count_removed(scenario: str, played: Sequence[Record]) -> dict[str, float]:
         env.reset(seed=record["seed"])
         for action in record["actions"]:
             view = env.planning_view()
-            requests, removed = prune(view, DEFAULT_RULES, float(estimate_bps(view.state, MOMENT)))
+            requests, removed = prune(view, DEFAULT_RULES, float(estimate_bps(view.state, RECENT)))
             further = {rule.name: int(rule.find(view, requests).sum()) for rule in RULES[len(DEFAULT_RULES) :]}
             legal = int(view.action_mask[1:].sum())
             counts.append({"legal": legal, **removed, "left": len(requests.action), **further})

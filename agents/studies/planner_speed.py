@@ -11,12 +11,11 @@ from ppgym.core.dynamics import transition
 from ppgym.core.episodes import view_sim
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.planner import Plan
-from ppgym.planning.rollout import choose_action
-from ppgym.planning.search import new_scratch
+from ppgym.planning.rollout import choose_action, new_estimates
 
-DECISIONS = 20  # of a simulation, by which the rate is stated
+DECISIONS = 20  # of a simulation, to which the rate is scaled
 PLAYED = 200  # decisions that are timed
-REHEARSED = 8  # simulations whose decisions are counted
+COUNTED = 8  # simulations whose decisions are counted
 
 GROWTH = """
 import ppgym.benchmark.speed
@@ -57,26 +56,25 @@ def play(agent: MCTSAgent, env: PromptPreamEnv, decisions: int) -> Iterator[tupl
             env.reset()
 
 
-def decisions_of(plan: Plan, agent: MCTSAgent) -> float:
-    """Decisions of a simulation, counted one by one in some of a plan's futures.
+def decisions_per_simulation(plan: Plan) -> float:
+    """Count the decisions of a simulation in some of a plan's futures.
 
     Args:
         plan: The plan.
-        agent: Whose it is.
 
     Returns:
         The mean.
     """
-    view, futures, parameters = plan.view, plan.futures, agent.planner.parameters
-    scratch, made = new_scratch(len(view.action_mask), 1), 0
-    for future in range(REHEARSED):
+    futures, task, decisions = plan.futures, plan.task, 0
+    estimates = new_estimates()
+    for future in range(COUNTED):
         sim = view_sim(futures.sims, future)
         state, action = futures.states[future : future + 1].copy()[0], plan.action
-        while not state.terminated and state.time_s < view.time_s + parameters.search.horizon_s:
+        while not state.terminated and state.time_s < plan.view.time_s + task.parameters.horizon_s:
             transition(sim, state, action)
-            made += 1
-            action = choose_action(sim, state, view.law.leave_p, parameters.rollout, scratch.pad)
-    return made / REHEARSED
+            decisions += 1
+            action = choose_action(sim, state, task.leave_p, task.rollout, estimates)
+    return decisions / COUNTED
 
 
 def measure_planner() -> list[Figure]:
@@ -93,7 +91,7 @@ def measure_planner() -> list[Figure]:
     at_256_s = [took_s for took_s, _ in play(fewer, env, PLAYED)]
     played = list(play(many, env, 20))
     spent = sum(plan.simulations for _, plan in played)
-    decisions = decisions_of(played[-1][1], many)
+    decisions = decisions_per_simulation(played[-1][1])
     rate = spent / sum(took_s for took_s, _ in played) * decisions / DECISIONS
     growth_bytes = run_python(GROWTH)[0]
     return [

@@ -1,7 +1,7 @@
 """The link as an integral: bits carried up to a time, and the time by which bits are carried.
 
 A trace is given by its edges and the bits carried up to each edge, and repeats for ever. Prefix sums make both
-directions a bisection: no walk over samples. Nothing here knows of transfers.
+directions a bisection: no walk over samples. Nothing here knows of open transfers.
 """
 
 from ppgym.core.jit import kernel
@@ -121,3 +121,26 @@ def place_after(times: F8, bits: F8, place_s: float, amount_bits: float) -> floa
     span = bits[high] - bits[low]
     share = (target + LAST_BIT - bits[low]) / span if span > 0.0 else 0.0
     return lap * period + times[low] + min(share, 1.0) * (times[high] - times[low])
+
+
+@kernel
+def mean_throughput(throughputs: F8, count: int, samples: int, default: float) -> float:
+    """Harmonic mean of the last throughputs, which is the mean rate of transfers of equal size.
+
+    Args:
+        throughputs: [N] of completed transfers, above 0; number k of them is at k % N.
+        count: Number of completed transfers.
+        samples: How many of the last to average, at most.
+        default: Returned before the first transfer has ended.
+
+    Returns:
+        The mean, in the unit of the throughputs.
+    """
+    size = throughputs.shape[0]
+    used = min(samples, min(int(count), size))
+    if used == 0:
+        return default
+    total: float = 0.0
+    for back in range(used):
+        total += 1.0 / throughputs[(count - 1 - back) % size]
+    return used / total

@@ -1,1 +1,1 @@
-"""The planner's machinery: what it believes, and how it searches. Policies built on it are in `agents`."""
+"""The planner: belief, search, pruning and explanation. Agents that use it are in `agents`."""

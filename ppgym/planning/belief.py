@@ -1,8 +1,8 @@
-"""What the planner believes of the future: draws of all that is hidden, given all that has happened.
+"""The planner's belief: samples of everything hidden, given everything that has happened.
 
 A future is an `Episode` of the visible videos that agrees with the planning view. Watch times follow the retention
-curves, given the seconds already watched; decode factors their law, given the seconds already served; the link a model
-fitted to the throughputs seen. Which action to take is not decided here.
+curves, given the seconds already watched. Decode factors follow their distribution, given the seconds already decoded.
+The link follows a model that is fitted to the throughputs so far.
 """
 
 import math
@@ -19,29 +19,30 @@ from ppgym.core.state import F8, NO_ENTRY, SLOTS, CatalogArrays, Episode, StateR
 from ppgym.planning_view import PlanningView
 
 LINK_STEP_S = 0.5  # step of a sampled link
-JITTERS = 16  # decode factors drawn of a video, so that its chunks 16 apart share one
+AVERAGED = 256  # futures whose mean is the single expected future
+JITTERS = 16  # decode factors drawn for a video; its chunks 16 apart share one
 
 
 class LinkModel(NamedTuple):
-    """Prior of the logarithm of the link's rate: a session's mean, a slow part that is forgotten, and fast noise.
+    """Prior of the logarithm of the link's rate: the session's mean, a slow autoregressive part, and white noise.
 
-    The figures are ppgym's own: fitted to the training traces, whose logarithms have a standard deviation of 0.45 to
-    0.5 within a trace, about a third of it in regimes that last some ten seconds.
+    The values are ppgym's own. They were fitted to the training traces: within a trace the logarithms have a standard
+    deviation of 0.45 to 0.5, and about a third of the variance is in regimes of about ten seconds.
     """
 
     mean: float = float(np.log(1.6e6))  # of the log of bits per second
     mean_sd: float = 1.0
-    sd: float = 0.5
-    sd_weight: float = 6.0  # samples that the prior `sd` counts for
-    slow_share: float = 0.35  # of the variance
-    averaging: float = 0.7  # of a transfer's throughput: how near it is to a mean, from 0 (one draw of the noise) to 1
-    slow_s: float = 10.0  # until the slow part is forgotten; at least a hundredth of the seconds to draw
+    sd: float = 0.5  # within a session
+    sd_weight: float = 6.0  # number of samples that the prior `sd` counts for
+    slow_share: float = 0.35  # share of the slow part in the variance
+    averaging: float = 0.7  # how far a transfer averages the noise: 0 (its throughput has one draw of it) to 1 (a mean)
+    slow_s: float = 10.0  # time constant of the slow part; at least a hundredth of the seconds to draw
 
 
 class LinkBelief(NamedTuple):
-    """Posterior at a time: the log rate is a session mean plus a slow part plus noise."""
+    """Posterior of the link at a time: the log rate is the session's mean plus the slow part plus noise."""
 
-    mean: F8  # [2] of session mean and slow part
+    mean: F8  # [2] of the session's mean and the slow part
     covariance: F8  # [2, 2]
     slow_sd: float
     noise_sd: float
@@ -68,7 +69,7 @@ class RewardDiscount(NamedTuple):
 
 
 def infer_link(view: PlanningView, model: LinkModel) -> LinkBelief:
-    """Filter the throughputs seen, oldest first, to a posterior of the link's rate now.
+    """Posterior of the link's rate now, by filtering the throughputs, oldest first.
 
     Args:
         view: The planning view.
@@ -83,54 +84,54 @@ def infer_link(view: PlanningView, model: LinkModel) -> LinkBelief:
     variance = (model.sd_weight * model.sd**2 + spread) / weight
     slow, noise = model.slow_share * variance, (1.0 - model.slow_share) * variance
 
-    # A Kalman filter of the session's mean and the slow part
+    # Kalman filter of the session's mean and the slow part
     mean, now = model.mean, 0.0
     var_mean, var_now, cov = model.mean_sd**2, slow, 0.0
     clock_s = float(view.throughput_time_s[0]) if len(logs) else view.time_s
-    logs = logs - 0.5 * noise * model.averaging  # the log of a mean lies above the mean of the logs
+    logs = logs - 0.5 * noise * model.averaging  # the log of a mean exceeds the mean of the logs
     for log, time_s in zip([*logs.tolist(), None], [*view.throughput_time_s.tolist(), view.time_s], strict=True):
         kept = math.exp(-(time_s - clock_s) / model.slow_s)
         now, cov, var_now, clock_s = now * kept, cov * kept, slow + (var_now - slow) * kept**2, time_s
         if log is not None:
             of_mean, of_now = var_mean + cov, cov + var_now
-            expected = of_mean + of_now + noise  # the variance of what was seen
-            surprise = (log - mean - now) / expected
-            mean, now = mean + of_mean * surprise, now + of_now * surprise
-            var_mean -= of_mean**2 / expected
-            var_now -= of_now**2 / expected
-            cov -= of_mean * of_now / expected
+            predicted = of_mean + of_now + noise  # variance of the throughput's logarithm
+            innovation = (log - mean - now) / predicted
+            mean, now = mean + of_mean * innovation, now + of_now * innovation
+            var_mean -= of_mean**2 / predicted
+            var_now -= of_now**2 / predicted
+            cov -= of_mean * of_now / predicted
     covariance = np.array([[var_mean, cov], [cov, var_now]])
     return LinkBelief(np.array([mean, now]), covariance, float(np.sqrt(slow)), float(np.sqrt(noise)), model.slow_s)
 
 
 def sample_rates(belief: LinkBelief, rng: np.random.Generator, count: int, horizon_s: float) -> F8:
-    """Draw how the link's rate goes on.
+    """Sample the link's future rates.
 
     Args:
         belief: The posterior now.
         rng: Source of randomness.
         count: M.
-        horizon_s: How far.
+        horizon_s: Seconds to draw.
 
     Returns:
         Bits per second [M, steps of `LINK_STEP_S`].
     """
     steps = int(np.ceil(horizon_s / LINK_STEP_S))
     start = belief.mean + rng.standard_normal((count, 2)) @ np.linalg.cholesky(belief.covariance).T
-    # What is left of the start and of each shock: all that has happened, carried to the start, and back to each step
-    kept = np.exp(-LINK_STEP_S / belief.slow_s * np.arange(steps))
-    happened = np.empty((count, steps))
-    happened[:, 0] = start[:, 1]
+    # The autoregression as a sum: each shock is scaled back to the start, summed, and decays to its step
+    decay = np.exp(-LINK_STEP_S / belief.slow_s * np.arange(steps))
+    shocks = np.empty((count, steps))
+    shocks[:, 0] = start[:, 1]
     shock_sd = belief.slow_sd * np.sqrt(1.0 - np.exp(-2.0 * LINK_STEP_S / belief.slow_s))
-    happened[:, 1:] = rng.standard_normal((count, steps - 1)) * (shock_sd / kept[1:])
-    slow = np.cumsum(happened, axis=1) * kept
+    shocks[:, 1:] = rng.standard_normal((count, steps - 1)) * (shock_sd / decay[1:])
+    slow = np.cumsum(shocks, axis=1) * decay
     noise = rng.standard_normal((count, steps)) * belief.noise_sd
     rates: F8 = np.exp(start[:, :1] + slow + noise)
     return rates
 
 
 def sample_watch_s(curve: F8, chunks: int, watched_s: float, uniform: F8) -> F8:
-    """Draw watch times of a video given that it has been watched so far, by inversion of its retention curve.
+    """Sample watch times of a video, given the seconds already watched, by inversion of its retention curve.
 
     Args:
         curve: P(watched at least c seconds) at whole seconds, [>= chunks + 1].
@@ -143,21 +144,21 @@ def sample_watch_s(curve: F8, chunks: int, watched_s: float, uniform: F8) -> F8:
     """
     alive = np.interp(watched_s, np.arange(chunks + 1), curve[: chunks + 1])
     level = uniform * alive
-    # survival falls with time: np.interp wants it to rise
-    falling = curve[: chunks + 1][::-1] + 1e-12 * np.arange(chunks + 1)
-    watch_s = np.interp(level, falling, np.arange(chunks, -1, -1.0))
+    # np.interp needs increasing abscissae, and survival decreases with time
+    survival = curve[: chunks + 1][::-1] + 1e-12 * np.arange(chunks + 1)
+    watch_s = np.interp(level, survival, np.arange(chunks, -1, -1.0))
     watch_s = np.where(level < curve[chunks], float(chunks), watch_s)
     drawn: F8 = np.clip(watch_s, min(watched_s + SHORTEST_WATCH_S, chunks), chunks)
     return drawn
 
 
 def sample_factors(rng: np.random.Generator, sigma: float, served: float, count: int) -> F8:
-    """Draw decode factors of a running job given that it has not ended yet.
+    """Sample decode factors of a running job, given that it has not ended yet.
 
     Args:
         rng: Source of randomness.
         sigma: Standard deviation of the logarithm; the mean is 1.
-        served: Seconds served by expected seconds.
+        served: Seconds since its start / expected seconds.
         count: M.
 
     Returns:
@@ -165,10 +166,10 @@ def sample_factors(rng: np.random.Generator, sigma: float, served: float, count:
     """
     if sigma == 0.0:
         return np.full(count, max(1.0, served * (1.0 + 1e-6)))
-    law = NormalDist(-0.5 * sigma**2, sigma)
-    below = law.cdf(np.log(max(served, 1e-12)))
+    distribution = NormalDist(-0.5 * sigma**2, sigma)
+    below = distribution.cdf(np.log(max(served, 1e-12)))
     uniform = np.minimum(below + (1.0 - below) * rng.random(count), 1.0 - 1e-12)
-    logs = np.array([law.inv_cdf(u) for u in uniform.tolist()])
+    logs = np.array([distribution.inv_cdf(u) for u in uniform.tolist()])
     factors: F8 = np.maximum(np.exp(logs), served * (1.0 + 1e-6))
     return factors
 
@@ -202,16 +203,16 @@ def planning_catalog(view: PlanningView) -> tuple[CatalogArrays, list[int]]:
 def sample_futures(
     view: PlanningView, count: int, rng: np.random.Generator, horizon_s: float, model: LinkModel | None = None
 ) -> Futures:
-    """Draw futures that agree with a view.
+    """Sample futures that agree with a view.
 
-    The feed of a future ends with the last visible video, and no session is cut short; a transfer that is open to two
-    videos left alike is as good as one. Chunks of a video that lie `JITTERS` apart decode with the same factor.
+    The feed of a future ends with the last visible video, and no session is truncated. Chunks of a video that lie
+    `JITTERS` apart have the same decode factor.
 
     Args:
         view: The planning view.
         count: M.
         rng: Source of randomness.
-        horizon_s: Seconds of link to draw; it repeats after that.
+        horizon_s: Seconds of the link to draw; it repeats after that.
         model: Prior of the link; the default one where None.
 
     Returns:
@@ -238,7 +239,7 @@ def sample_futures(
     patience_s = rng.uniform(low_s, high_s, count) if np.isfinite(high_s) else np.full(count, np.inf)
 
     chunks = catalog.chunk_bytes.shape[1]
-    jitter = np.ones((count, videos, chunks))  # nothing of a video left decodes: its jobs and its queue go with it
+    jitter = np.ones((count, videos, chunks))  # a video that was left has no jobs
     drawn = np.exp(law.jitter_sigma * rng.standard_normal((count, visible, JITTERS)) - 0.5 * law.jitter_sigma**2)
     jitter[:, video:] = np.tile(drawn, -(-chunks // JITTERS))[:, :, :chunks]
     for unit in np.flatnonzero(state.job_video != NO_ENTRY):
@@ -332,7 +333,7 @@ def discount_after(discount: RewardDiscount, episode: Episode, state: StateRecor
 
 @kernel
 def reschedule_all(sims: Sims, states: np.ndarray) -> None:
-    """Put each draw's ends under its copy of a public state.
+    """Schedule the ends that each draw gives in its copy of a public state.
 
     Args:
         sims: What is constant, and draws.
@@ -343,19 +344,19 @@ def reschedule_all(sims: Sims, states: np.ndarray) -> None:
 
 
 def mean_future(view: PlanningView, horizon_s: float, model: LinkModel | None = None) -> Futures:
-    """The one future of who does not think in distributions: mean bandwidth, mean watch times, decoding as expected.
+    """A single expected future: mean bandwidth, mean watch times, mean decode factors; nobody ends the session.
 
     Args:
         view: The planning view.
-        horizon_s: Seconds of link.
+        horizon_s: Seconds of the link to draw.
         model: Prior of the link; the default one where None.
 
     Returns:
-        One future. Nobody ends the session in it.
+        One future.
     """
-    futures = sample_futures(view, 256, np.random.default_rng(0), horizon_s, model)
-    bits = np.diff(futures.sims.links.bits.reshape(256, -1), axis=1).mean()
-    episodes, steps = futures.sims.episodes, len(futures.sims.links.time_s) // 256
+    futures = sample_futures(view, AVERAGED, np.random.default_rng(0), horizon_s, model)
+    bits = np.diff(futures.sims.links.bits.reshape(AVERAGED, -1), axis=1).mean()
+    episodes, steps = futures.sims.episodes, len(futures.sims.links.time_s) // AVERAGED
     mean = Episodes(
         playlist=episodes.playlist[:1],
         watch_s=episodes.watch_s.mean(axis=0, keepdims=True),

@@ -19,12 +19,12 @@ from ppgym.planning.belief import Futures, LinkModel, expected_discount, mean_fu
 from ppgym.planning.pruning import DEFAULT_RULES, Rule, prune
 from ppgym.planning.rollout import (
     FAST_NETWORK_BPS,
-    MOMENT,
+    RECENT,
     SLOW_NETWORK_BPS,
     RolloutPolicy,
     check_policy,
     estimate_bps,
-    place,
+    log_share,
 )
 from ppgym.planning.search import Scratch, SearchParameters, SearchTask, new_scratch, root_values, search_edges
 from ppgym.planning.tree import ROOT, Tree, new_tree, reset_tree
@@ -194,7 +194,7 @@ class Planner:
 
     def _root_actions(self, view: PlanningView, values: F8, choice: int) -> tuple[I4, dict[str, int]]:
         """The choice, then the others of the highest values that the rules leave; `WAIT` is always among them."""
-        requests, removed = prune(view, self.rules, float(estimate_bps(view.state, MOMENT)))
+        requests, removed = prune(view, self.rules, float(estimate_bps(view.state, RECENT)))
         others = np.append(requests.action, WAIT)
         others = others[(others != choice) & (values[others] > -np.inf)]
         others = others[np.argsort(-values[others], kind="stable")]
@@ -241,7 +241,7 @@ def advantage_sd(view: PlanningView, parameters: PlannerParameters) -> float:
     Returns:
         QoE; between `advantage_sd` and `fast_advantage_sd` by the logarithm of the mean throughput.
     """
-    share = place(float(estimate_bps(view.state, HISTORY)), SLOW_NETWORK_BPS, FAST_NETWORK_BPS)
+    share = log_share(float(estimate_bps(view.state, HISTORY)), SLOW_NETWORK_BPS, FAST_NETWORK_BPS)
     sd: float = parameters.advantage_sd * (parameters.fast_advantage_sd / parameters.advantage_sd) ** share
     return sd
 

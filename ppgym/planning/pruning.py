@@ -20,7 +20,7 @@ Indices = npt.NDArray[np.intp]
 
 
 class Requests(NamedTuple):
-    """The requests that are still looked at, and what a client expects of each; all arrays [A]."""
+    """The requests that are still considered, and what a client expects of each; all arrays [A]."""
 
     action: Indices
     slot: Indices
@@ -33,18 +33,18 @@ class Requests(NamedTuple):
     quality: F8
     decode_s: F8
     arrival_s: F8  # from now, at the expected rate
-    free_s: F8  # until the unit has done what it has been given
+    free_s: F8  # until the unit has finished its queue
     ready_s: F8  # until the chunk is decoded
-    due_s: F8  # until it plays, if nothing stalls; of a later video, from the viewer's coming
+    due_s: F8  # until it plays, if nothing stalls; for a later video, from that video's start
     played: F8  # P(it is played)
 
 
 class Rule(NamedTuple):
-    """A way to tell requests that need not be looked at."""
+    """A named rule that finds requests to remove."""
 
     name: str
     safe: bool
-    find: Callable[[PlanningView, Requests], Flags]  # [A] true where a request can go
+    find: Callable[[PlanningView, Requests], Flags]  # [A] true where a request is removed
 
 
 def survival(view: PlanningView, slot: int, second: float) -> float:
@@ -54,7 +54,7 @@ def survival(view: PlanningView, slot: int, second: float) -> float:
 
 
 def expect_requests(view: PlanningView, bps: float) -> Requests:
-    """All legal requests and what is expected of them.
+    """All legal requests with their expected times, sizes and qualities.
 
     Args:
         view: The planning view.
@@ -104,11 +104,11 @@ def same_chunk(requests: Requests) -> Flags:
 
 
 def find_harmless(view: PlanningView, requests: Requests) -> Flags:
-    """Which requests take a unit in a way that no other chunk can notice, at whatever rate the link runs.
+    """Requests whose decoding cannot delay any other chunk, whatever the rate of the link.
 
-    The unit is free before anything can arrive, and done with the chunk within a round trip of its arrival. With one
-    transfer at a time the next chunk is asked for at that arrival at the earliest and arrives a round trip later, so
-    none finds the unit taken. Contention and a price on busy seconds make every job felt.
+    The unit is free before anything can arrive, and it decodes the chunk within a round trip of its arrival. With one
+    transfer at a time, the next chunk is requested at that arrival at the earliest and arrives a round trip later: it
+    finds the unit free. With contention or a price on busy seconds, every job affects others or the return.
     """
     params = view.params
     if params.parallel_downloads > 1 or (params.contention != 1.0).any() or params.weight_compute.any():
@@ -118,15 +118,14 @@ def find_harmless(view: PlanningView, requests: Requests) -> Flags:
 
 
 def find_dominated_units(view: PlanningView, requests: Requests) -> Flags:
-    """The same chunk in the same representation is decoded as fast or faster by a unit that nobody will miss.
+    """A harmless request (see `find_harmless`) decodes the same chunk in the same representation at least as fast.
 
-    Safe where decoding takes what the profile says, for a viewer who is patient, in a session that is not cut short.
-    Proof: such a viewer plays the same chunks in the same order whatever a schedule does, so quality and switches
-    depend on the representations alone, and stall and waste do not grow when everything happens sooner. Take any
-    schedule that decodes the chunk on B, and decode it on a harmless A instead (see `find_harmless`), where it takes no
-    longer: at any arrival this chunk is ready no later, the other jobs of B start no later, and those of A when they
-    did. Units serve in the order of requests, which stays; so every later event comes no later, and what the schedule
-    asked for after it can be asked for no later.
+    Safe if decoding takes the profile's seconds, patience is endless and the session is not truncated. Proof: in every
+    schedule the viewer then plays the same chunks in the same order. So quality and switches depend on representations
+    only, and stall and waste do not grow if all events happen sooner. Take any schedule that decodes the chunk on
+    unit B, and decode it on the harmless unit A instead, where it takes no longer. Then this chunk is ready no later,
+    the other jobs of B start no later, and the jobs of A start at the same times. Units serve jobs in the order of
+    requests, which does not change. So no later event is delayed, and no later request of the schedule.
     """
     same = same_chunk(requests) & (requests.representation[:, None] == requests.representation[None, :])
     faster = (requests.decode_s[None, :] < requests.decode_s[:, None]) | (
@@ -137,12 +136,12 @@ def find_dominated_units(view: PlanningView, requests: Requests) -> Flags:
 
 
 def find_dominated_representations(view: PlanningView, requests: Requests) -> Flags:
-    """Another representation looks the same, has fewer bytes and decodes no slower, by a unit that nobody will miss.
+    """A harmless request for the same chunk has the same quality, fewer bytes, and decodes at least as fast.
 
-    Safe under the conditions of `find_dominated_units`. Proof: qualities are equal, so quality and switches are; bytes
-    are fewer, so the chunk arrives and the link is free no later, and waste is no more; memory is no more, so all that
-    follows can be asked for as before; and the unit is as good as there. A better-looking representation does not
-    count: it may cost two switches.
+    Safe under the conditions of `find_dominated_units`. Proof: the qualities are equal, so quality and switches do not
+    change. Bytes are fewer, so the chunk arrives no later, the link is free no later, and waste does not grow. Memory
+    is not larger, so later requests remain legal. The unit is harmless as in that proof. A representation of higher
+    quality does not dominate: it may cost two switches.
     """
     memory_bytes = view.catalog.memory_bytes[requests.representation]
     alike = same_chunk(requests) & (requests.quality[None, :] == requests.quality[:, None])
@@ -153,24 +152,24 @@ def find_dominated_representations(view: PlanningView, requests: Requests) -> Fl
     return dominated
 
 
-NEGLIGIBLE = 0.05  # P(played) below which a chunk of a later video is left alone
+NEGLIGIBLE = 0.05  # P(played) below which a chunk of a later video is not requested
 
 
 def find_negligible_stalls(view: PlanningView, requests: Requests) -> Flags:
-    """The chunk is of a later video and will hardly be played: its absence threatens no stall worth mention.
+    """The chunk belongs to a later video and is unlikely to be played: the stall without it is negligible.
 
-    Caveat: on an idle link a chunk of probability p and quality q still gains p q - (1 - p) times its waste, which for
-    the default prompts is above 0 at p above 0.18 to 0.23; at `NEGLIGIBLE` it is below.
+    Caveat: on an idle link a chunk of probability p and quality q gains p q - (1 - p) times its waste. For the default
+    prompts this is positive at p above 0.18 to 0.23, and negative at `NEGLIGIBLE`.
     """
     flags: Flags = (requests.slot > 0) & (requests.played < NEGLIGIBLE)
     return flags
 
 
 def find_late_prompts(view: PlanningView, requests: Requests) -> Flags:
-    """A prompt of the current video that will be ready after its chunk is due, where pixels would be ready sooner.
+    """A prompt of the current video is expected to be ready after its chunk is due, and pixels are ready sooner.
 
-    Caveat: expectations only. On a link so slow that the pixels are late as well, a prompt that is later by less than
-    its quality and the link's time are worth can be the better choice.
+    Caveat: these are expectations. On a link so slow that pixels are late, too, a prompt that is slightly later can
+    still be better, since it has a higher quality and takes less of the link's time.
     """
     soonest_s = np.full(SLOTS * LOOKAHEAD, np.inf)
     place = requests.slot * LOOKAHEAD + requests.lookahead
@@ -182,12 +181,12 @@ def find_late_prompts(view: PlanningView, requests: Requests) -> Flags:
 
 
 def find_uncanonical_orders(view: PlanningView, requests: Requests) -> Flags:
-    """Pixels of a later chunk of a video while an earlier one can be had as pixels too.
+    """Pixels of a later chunk of a video, while an earlier chunk can be requested as pixels, too.
 
-    Two downloads of one video commute: both orders end the second at about the same time, and the order of playing has
-    the first one sooner. So only the order of playing is kept, but for prompts: they decode long, and may be sent ahead
-    of pixels that play first. Caveat: chunks differ in size, and who will fetch the earlier chunk as a prompt loses the
-    choice to let it wait for a unit.
+    Two downloads of one video commute: in both orders the second one ends at about the same time, and in the order of
+    playing the first chunk arrives sooner. So pixels are requested in the order of playing. Prompts are not: they take
+    long to decode and may be requested before pixels that play first. Caveat: chunks differ in size, and a plan that
+    fetches the earlier chunk as a prompt can no longer wait for a unit with it.
     """
     place = requests.slot * LOOKAHEAD + requests.lookahead
     pixels = np.zeros(SLOTS * LOOKAHEAD, np.bool_)
@@ -202,10 +201,10 @@ DEFAULT_RULES = (
     Rule("late_prompt", False, find_late_prompts),
     Rule("negligible_stall", False, find_negligible_stalls),
 )
-"""In the order in which they are applied: what one removes, the next does not see."""
+"""In the order in which they are applied: each rule sees what the rules before it leave."""
 
 RULES = (*DEFAULT_RULES, Rule("canonical_order", False, find_uncanonical_orders))
-"""All; the planner applies those past the default ones on request only."""
+"""All rules; the planner applies the others on request."""
 
 
 def prune(view: PlanningView, rules: Sequence[Rule], bps: float) -> tuple[Requests, dict[str, int]]:

@@ -1,7 +1,6 @@
-"""The cheap policy that plays a sampled future to its horizon: for each video's next chunk, the request worth most.
+"""The rollout policy plays a sampled future to its horizon: it takes the request of the highest value.
 
-It sees what a client sees, never the future that it plays in, and costs about a microsecond. The same values are the
-search's prior. Which action the planner takes is decided in `search.py`.
+It sees what a client sees and takes about a microsecond. The same values are the prior of the search (`search.py`).
 """
 
 from typing import NamedTuple
@@ -10,12 +9,14 @@ import numpy as np
 
 from ppgym.core.actions import WAIT, find_candidate, first_chunk, fits_in_memory
 from ppgym.core.jit import kernel
+from ppgym.core.link import mean_throughput
 from ppgym.core.observation import position_s, survival_at, unit_backlog_s
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.core.state import (
     ABSENT,
     F8,
     HISTORY,
+    I4,
     LOOKAHEAD,
     NO_ENTRY,
     RING,
@@ -26,97 +27,111 @@ from ppgym.core.state import (
     StateRecord,
 )
 
-GUESS_BPS = 1.2e6  # before the first transfer has ended: the mean of the class `low`, an assumption
-RATE_SPAN_S = 4.0  # over which a viewer's leaving is averaged
+DEFAULT_BPS = 1.2e6  # before the first transfer has ended: the mean of the network class `low`, an assumption
+RECENT = 5  # throughputs that give the recent rate
+SLOW_BPS, FAST_BPS = 0.8e6, 4.0e6  # recent rates between which parameters are interpolated
+SLOW_NETWORK_BPS, FAST_NETWORK_BPS = 1.65e6, 2.5e6  # likewise mean rates; between the means of `medium` and `high`
+LEAVING_SPAN_S = 4.0  # over which a viewer's leaving is averaged
+MUST_FETCH = -1e9  # value of WAIT while playback waits for a chunk that is not requested
 
 
-class RolloutKnobs(NamedTuple):
-    """How the policy trades. `choose_action` relies on the signs that `check_policy` checks."""
+class RolloutParameters(NamedTuple):
+    """Parameters of the policy at one rate. `choose_action` needs the signs that `check_policy` checks."""
 
-    bps_share: float  # of the harmonic mean of the last throughputs that is counted on
-    defer_s: float  # until a chunk's next turn, if it is not fetched now
-    link_price: float  # of a second of link, in QoE
-    unit_price: float  # of a second that a chunk occupies its unit, in QoE
-    switch_share: float  # of a quality switch that is charged to the chunk
-    waste_share: float  # of the expected waste that is charged
-    gain_share: float  # of a chunk's own worth that is lost if it is not fetched now
-    gain_fade: float  # how fast that share falls with each second until the chunk is due
-    stall_share: float  # of the stall expected of the chunk itself
-    others_share: float  # of the stall that the others suffer while the link is held
-    least_value: float  # below which nothing is fetched
-    margin_s: float  # by which a chunk of the current video is wanted before it plays
-    buffer_s: float  # no more than this of the current video
+    bps_share: float  # share of the mean throughput that is expected
+    defer_s: float  # until the next chance to fetch a chunk that is not fetched now
+    link_price: float  # of a second of the link, in QoE
+    unit_price: float  # of a second of a compute unit, in QoE
+    switch_share: float  # share of a quality switch that is charged
+    waste_share: float  # share of the expected waste that is charged
+    gain_share: float  # share of a chunk's quality that is lost if it is not fetched now
+    gain_fade: float  # by which that share falls with each second until the chunk is due
+    stall_share: float  # share of the chunk's own expected stall that is charged
+    others_share: float  # share of the stall of other slots during the transfer that is charged
+    least_value: float  # a request of a lower value is not made
+    margin_s: float  # by which a chunk of the current video should be ready before it plays
+    buffer_s: float  # no chunk of the current video is fetched further ahead
 
 
-class Trade(NamedTuple):
-    """The knobs while the link is slow and while it is fast; between, they change with the logarithm of the rate."""
+class NetworkParameters(NamedTuple):
+    """The parameters on one network: while its recent rate is slow and while it is fast."""
 
-    slow: RolloutKnobs
-    fast: RolloutKnobs
+    slow: RolloutParameters
+    fast: RolloutParameters
+
+
+EVOLVED = {
+    "bps_share": (0.75, 0.8, 1.01, 0.94),
+    "defer_s": (3.51, 1.12, 1.49, 1.5),
+    "link_price": (0.05, 0.4, 0.095, 0.06),
+    "unit_price": (0.03, 0.032, 0.11, 0.29),
+    "switch_share": (0.49, 0.45, 0.25, 0.28),
+    "waste_share": (1.98, 0.43, 1.91, 0.51),
+    "gain_share": (1.64, 1.5, 1.72, 1.58),
+    "gain_fade": (0.057, 0.2, 0.3, 0.24),
+    "stall_share": (0.52, 0.68, 0.39, 0.32),
+    "others_share": (0.21, 0.85, 0.096, 0.94),
+    "least_value": (1.75, 2.08, 2.2, 2.42),
+    "margin_s": (-0.33, 0.023, 0.31, -0.21),
+    "buffer_s": (32.7, 37.8, 34.7, 38.3),
+}
+"""By parameter: on a slow network while it is slow and while it is fast, on a fast network likewise.
+
+Found by evolution (CMA-ES) on the training split, in several runs, each from the result of the one before:
+``python -m agents.studies.rollout_evolution``. The fast network's values started from the slow one's and evolved with
+``--scenarios high/snapdragon-8-gen-2/typical high/pixels-only/typical high/snapdragon-8-elite/typical``. Among the
+results the planner's QoE on the validation split decided: the best policy alone is not the best one to plan with.
+"""
+
+
+def evolved_parameters(column: int) -> RolloutParameters:
+    """The parameters in a column of `EVOLVED`."""
+    return RolloutParameters(**{name: values[column] for name, values in EVOLVED.items()})
 
 
 class RolloutPolicy(NamedTuple):
-    """The knobs on a slow and on a fast network; between, they change with the logarithm of the rate.
+    """The parameters on a slow and on a fast network, each for a slow and a fast recent rate.
 
-    The last few throughputs tell the moment, all that are remembered tell the network: what to do with a fast link
-    depends on whether that is a moment's luck. The few are among the many, so that the corner of a slow moment on a
-    fast network is never played pure, and until there are more than a few both rates are one.
-
-    Found by evolution (CMA-ES) on the training split, over networks and devices, in several runs that went on from each
-    other (`python -m agents.studies.rollout_evolution`). Those for a fast network began from the others and evolved
-    with `--scenarios
-    high/snapdragon-8-gen-2/typical high/pixels-only/typical high/snapdragon-8-elite/typical`. The best policy by itself
-    is not the best to plan with: some that were better alone were left because the planner fared worse with them on the
-    validation split.
+    The last few throughputs give the recent rate, all that are remembered give the network's. Between slow and fast,
+    parameters are interpolated by the logarithm of the rate. What to do at a fast rate depends on whether it will last.
     """
 
-    slow_network: Trade = Trade(
-        RolloutKnobs(0.75, 3.51, 0.05, 0.03, 0.49, 1.98, 1.64, 0.057, 0.52, 0.21, 1.75, -0.33, 32.7),
-        RolloutKnobs(0.8, 1.12, 0.4, 0.032, 0.45, 0.43, 1.5, 0.2, 0.68, 0.85, 2.08, 0.023, 37.8),
-    )
-    fast_network: Trade = Trade(
-        RolloutKnobs(1.01, 1.49, 0.095, 0.11, 0.25, 1.91, 1.72, 0.3, 0.39, 0.096, 2.2, 0.31, 34.7),
-        RolloutKnobs(0.94, 1.5, 0.06, 0.29, 0.28, 0.51, 1.58, 0.24, 0.32, 0.94, 2.42, -0.21, 38.3),
-    )
+    slow_network: NetworkParameters = NetworkParameters(evolved_parameters(0), evolved_parameters(1))
+    fast_network: NetworkParameters = NetworkParameters(evolved_parameters(2), evolved_parameters(3))
 
 
 def check_policy(policy: RolloutPolicy) -> None:
-    """Check the signs of the knobs.
+    """Check the signs of the parameters.
 
     Args:
-        policy: The knobs.
+        policy: The policy.
 
     Raises:
         ValueError: A rate that is not positive, or a price of a unit or share of a stall that is negative.
     """
-    for network, trade in policy._asdict().items():
-        for moment, knobs in trade._asdict().items():
-            where = f"rollout: {network}: {moment}"
-            if not knobs.bps_share > 0.0:
-                raise ValueError(f"{where}: bps_share: expected more than 0, got {knobs.bps_share}")
+    for network, by_rate in policy._asdict().items():
+        for rate, parameters in by_rate._asdict().items():
+            where = f"rollout: {network}: {rate}"
+            if not parameters.bps_share > 0.0:
+                raise ValueError(f"{where}: bps_share: expected more than 0, got {parameters.bps_share}")
             for name in ("unit_price", "stall_share", "others_share"):
-                if not getattr(knobs, name) >= 0.0:
-                    raise ValueError(f"{where}: {name}: expected at least 0, got {getattr(knobs, name)}")
-
-
-SLOW_BPS, FAST_BPS = 0.8e6, 4.0e6  # of the moment
-SLOW_NETWORK_BPS, FAST_NETWORK_BPS = 1.65e6, 2.5e6  # between the means of `medium` and `high`
-MOMENT = 5  # throughputs that tell the moment's rate
+                if not getattr(parameters, name) >= 0.0:
+                    raise ValueError(f"{where}: {name}: expected at least 0, got {getattr(parameters, name)}")
 
 
 @kernel
-def between(a: RolloutKnobs, b: RolloutKnobs, share: float) -> RolloutKnobs:
-    """Knobs between two sets.
+def interpolate(a: RolloutParameters, b: RolloutParameters, share: float) -> RolloutParameters:
+    """Interpolate between two sets of parameters.
 
     Args:
-        a: The knobs at 0.
-        b: The knobs at 1.
-        share: Where, in [0, 1].
+        a: The parameters at 0.
+        b: The parameters at 1.
+        share: In [0, 1].
 
     Returns:
-        The knobs.
+        The parameters.
     """
-    return RolloutKnobs(
+    return RolloutParameters(
         a.bps_share + share * (b.bps_share - a.bps_share),
         a.defer_s + share * (b.defer_s - a.defer_s),
         a.link_price + share * (b.link_price - a.link_price),
@@ -134,30 +149,30 @@ def between(a: RolloutKnobs, b: RolloutKnobs, share: float) -> RolloutKnobs:
 
 
 @kernel
-def blend(policy: RolloutPolicy, bps: float, network_bps: float) -> RolloutKnobs:
-    """The knobs for a rate on a network.
+def parameters_at(policy: RolloutPolicy, bps: float, network_bps: float) -> RolloutParameters:
+    """The parameters for a recent rate on a network.
 
     Args:
-        policy: The knobs at the corners.
-        bps: Bits per second of the moment.
-        network_bps: Bits per second of all throughputs that are remembered.
+        policy: The policy.
+        bps: Recent rate, bits per second.
+        network_bps: Mean of all throughputs that are remembered, bits per second.
 
     Returns:
-        The knobs.
+        The parameters.
     """
-    share = place(bps, SLOW_BPS, FAST_BPS)
-    network_share = place(network_bps, SLOW_NETWORK_BPS, FAST_NETWORK_BPS)
+    share = log_share(bps, SLOW_BPS, FAST_BPS)
+    network_share = log_share(network_bps, SLOW_NETWORK_BPS, FAST_NETWORK_BPS)
     if network_share == 0.0:
-        return between(policy.slow_network.slow, policy.slow_network.fast, share)
-    fast = between(policy.fast_network.slow, policy.fast_network.fast, share)
+        return interpolate(policy.slow_network.slow, policy.slow_network.fast, share)
+    fast = interpolate(policy.fast_network.slow, policy.fast_network.fast, share)
     if network_share == 1.0:
         return fast
-    return between(between(policy.slow_network.slow, policy.slow_network.fast, share), fast, network_share)
+    return interpolate(interpolate(policy.slow_network.slow, policy.slow_network.fast, share), fast, network_share)
 
 
 @kernel
-def place(bps: float, slow_bps: float, fast_bps: float) -> float:
-    """Where a rate's logarithm lies between those of two others.
+def log_share(bps: float, slow_bps: float, fast_bps: float) -> float:
+    """Position of a rate's logarithm between those of two others.
 
     Args:
         bps: The rate.
@@ -165,7 +180,7 @@ def place(bps: float, slow_bps: float, fast_bps: float) -> float:
         fast_bps: The rate at 1.
 
     Returns:
-        The place, cut to [0, 1].
+        The position, clipped to [0, 1].
     """
     if bps <= slow_bps:
         return 0.0
@@ -175,30 +190,49 @@ def place(bps: float, slow_bps: float, fast_bps: float) -> float:
     return share
 
 
-# Rows of the scratch pad [PAD, SLOTS]
-CHUNK, DUE, PLAYED, RATE, FASTEST, SOONEST, REFERENCE, BACKLOG = range(8)  # SOONEST: stall if fetched at once
-PAD = 8
-assert UNITS <= SLOTS, "the row BACKLOG is by unit"
-
-
 @kernel
-def estimate_bps(state: StateRecord, samples: int) -> float:
-    """Harmonic mean of the last throughputs.
+def estimate_bps(state: Record, samples: int) -> float:
+    """Harmonic mean of the last throughputs of a state.
 
     Args:
         state: Record of `STATE_DTYPE`.
-        samples: How many at most.
+        samples: How many throughputs, at most.
 
     Returns:
-        Bits per second.
+        Bits per second; `DEFAULT_BPS` before the first transfer has ended.
     """
-    count = min(samples, min(int(state.throughputs), HISTORY))
-    if count == 0:
-        return GUESS_BPS
-    total: float = 0.0
-    for back in range(count):
-        total += 1.0 / max(state.throughput_bps[(state.throughputs - 1 - back) % HISTORY], 1.0)
-    return count / total
+    return mean_throughput(state.throughput_bps, state.throughputs, samples, DEFAULT_BPS)
+
+
+class SlotEstimates(NamedTuple):
+    """What the policy estimates of one candidate of each slot, and of the units."""
+
+    chunk: I4  # [S] chunk index; `NO_ENTRY` where no chunk is considered, and then the other fields hold nothing
+    due_s: F8  # [S] seconds until it should be ready
+    played_p: F8  # [S] P(it is played)
+    coming_rate: F8  # [S] P(the viewer comes to the slot within t seconds) is about this x (slot + 1) x t ** slot
+    ready_s: F8  # [S] seconds until it is decoded, if it is fetched now by the fastest option
+    stall_s: F8  # [S] expected stall in that case
+    reference: F8  # [S] quality of the chunk before it
+    backlog_s: F8  # [U] seconds of work of each unit
+
+
+def new_estimates() -> SlotEstimates:
+    """Allocate estimates.
+
+    Returns:
+        Scratch memory of `value_actions`.
+    """
+    return SlotEstimates(
+        chunk=np.zeros(SLOTS, np.int32),
+        due_s=np.zeros(SLOTS),
+        played_p=np.zeros(SLOTS),
+        coming_rate=np.zeros(SLOTS),
+        ready_s=np.zeros(SLOTS),
+        stall_s=np.zeros(SLOTS),
+        reference=np.zeros(SLOTS),
+        backlog_s=np.zeros(UNITS),
+    )
 
 
 @kernel
@@ -223,87 +257,110 @@ def leaving_rate(catalog: CatalogArrays, index: int, position: float, span_s: fl
 
 
 @kernel
-def stall_s(pad: F8, slot: int, ready_s: float) -> float:
-    """Expected stall for a slot's next chunk if it is decoded at some time.
+def expected_stall_s(estimates: SlotEstimates, slot: int, ready_s: float) -> float:
+    """Expected stall for a slot's chunk if it is decoded at a given time.
 
-    The viewer leaves each video at a constant rate: the chance to have come to slot s within t seconds is about the
-    product of the rates times t ** s / s!, whose integral over the time that the chunk is late is the stall; it never
-    exceeds that time.
+    The viewer is assumed to leave each video at a constant rate. The probability that they come to slot s within t
+    seconds is then about the product of the rates times t ** s / s!. Its integral over the time that the chunk is late
+    is the stall, which is limited to that time.
 
     Args:
-        pad: What `survey` found.
+        estimates: As `estimate_slots` fills them.
         slot: Visible slot.
         ready_s: Seconds from now.
 
     Returns:
         Seconds.
     """
-    late_s = ready_s - pad[DUE, slot]
+    late_s = ready_s - estimates.due_s[slot]
     if late_s <= 0.0:
         return 0.0
-    share = pad[RATE, slot]
+    share = estimates.coming_rate[slot]
     for _ in range(slot):
         share *= late_s
-    expected_s: float = pad[PLAYED, slot] * late_s * min(share, 1.0)
-    return expected_s
+    stall_s: float = estimates.played_p[slot] * late_s * min(share, 1.0)
+    return stall_s
 
 
 @kernel
-def survey(
-    sim: Sim, state: StateRecord, leave_p: float, knobs: RolloutKnobs, lookahead: int, bps: float, pad: F8
+def estimate_slots(
+    sim: Sim,
+    state: Record,
+    leave_p: float,
+    parameters: RolloutParameters,
+    lookahead: int,
+    bps: float,
+    estimates: SlotEstimates,
 ) -> None:
-    """Find a chunk of each slot, when it is due, how likely it plays, and how soon it can be ready.
+    """Fill in the estimates of one candidate of each slot.
 
     Args:
-        sim: Its playlist alone is read of the hidden draw.
+        sim: Of its hidden draw only the playlist is read.
         state: Record of `STATE_DTYPE`.
         leave_p: P(the session ends after a video).
-        knobs: The policy's knobs.
+        parameters: The policy's parameters.
         lookahead: Which of a slot's candidates.
-        bps: Expected rate.
-        pad: Output [PAD, SLOTS].
+        bps: Expected rate, bits per second.
+        estimates: Output.
     """
     params, catalog = sim.params, sim.catalog
     here_s, s_per_byte = position_s(state), 8.0 / bps
     for unit in range(UNITS):
-        pad[BACKLOG, unit] = unit_backlog_s(state, unit)
-    reach, rate = 1.0, 1.0
+        estimates.backlog_s[unit] = unit_backlog_s(state, unit)
+    reach_p, rate = 1.0, 1.0
     for slot in range(SLOTS):
-        pad[CHUNK, slot] = NO_ENTRY
+        estimates.chunk[slot] = NO_ENTRY
         video = state.video + slot
         if video >= sim.episode.playlist.shape[0]:
             continue
         index = sim.episode.playlist[video]
         watched_s = here_s if slot == 0 else 0.0
         chunk = find_candidate(sim, state, slot, lookahead)
-        if chunk != NO_ENTRY:
-            due_s = float(chunk)
-            if slot == 0:
-                due_s = max(chunk - here_s, 0.0) if state.playing else float(chunk - state.playhead)
-            if slot > 0 or due_s < knobs.buffer_s:
-                alive = survival_at(catalog, index, watched_s)
-                pad[CHUNK, slot] = chunk
-                pad[DUE, slot] = due_s - knobs.margin_s if slot == 0 else due_s
-                pad[PLAYED, slot] = reach * min(catalog.retention[index, chunk] / alive, 1.0) if alive > 0.0 else 0.0
-                pad[RATE, slot] = rate / (slot + 1)
-                fastest_s, representation, arrival_s = 1e9, NO_ENTRY, 0.0
-                for option in range(params.option_unit.shape[0]):
-                    if params.option_usable[option]:
-                        if params.option_representation[option] != representation:
-                            representation = params.option_representation[option]
-                            arrival_s = params.rtt_s + s_per_byte * catalog.chunk_bytes[index, chunk, representation]
-                        ready_s = max(arrival_s, pad[BACKLOG, params.option_unit[option]])
-                        fastest_s = min(fastest_s, ready_s + params.option_decode_s[option])
-                pad[FASTEST, slot] = fastest_s
-                pad[SOONEST, slot] = stall_s(pad, slot, fastest_s)
-                reference = state.begun_quality
-                if chunk > first_chunk(state, video):
-                    option = state.chunk_option[video % SLOTS, (chunk - 1) % RING]
-                    if state.chunk_status[video % SLOTS, (chunk - 1) % RING] != ABSENT:
-                        reference = catalog.quality[index, chunk - 1, params.option_representation[option]]
-                pad[REFERENCE, slot] = reference
-        rate *= leaving_rate(catalog, index, watched_s, RATE_SPAN_S) / (slot + 1)
-        reach *= 1.0 - leave_p
+        due_s = float(chunk)
+        if slot == 0:
+            due_s = max(chunk - here_s, 0.0) if state.playing else float(chunk - state.playhead)
+        if chunk != NO_ENTRY and (slot > 0 or due_s < parameters.buffer_s):
+            alive = survival_at(catalog, index, watched_s)
+            played_p = min(catalog.retention[index, chunk] / alive, 1.0) if alive > 0.0 else 0.0
+            estimates.chunk[slot] = chunk
+            estimates.due_s[slot] = due_s - parameters.margin_s if slot == 0 else due_s
+            estimates.played_p[slot] = reach_p * played_p
+            estimates.coming_rate[slot] = rate / (slot + 1)
+            fastest_s, representation, arrival_s = 1e9, NO_ENTRY, 0.0
+            for option in range(params.option_unit.shape[0]):
+                if params.option_usable[option]:
+                    if params.option_representation[option] != representation:
+                        representation = params.option_representation[option]
+                        arrival_s = params.rtt_s + s_per_byte * catalog.chunk_bytes[index, chunk, representation]
+                    start_s = max(arrival_s, estimates.backlog_s[params.option_unit[option]])
+                    fastest_s = min(fastest_s, start_s + params.option_decode_s[option])
+            estimates.ready_s[slot] = fastest_s
+            estimates.stall_s[slot] = expected_stall_s(estimates, slot, fastest_s)
+            estimates.reference[slot] = state.begun_quality
+            if chunk > first_chunk(state, video):
+                option = state.chunk_option[video % SLOTS, (chunk - 1) % RING]
+                if state.chunk_status[video % SLOTS, (chunk - 1) % RING] != ABSENT:
+                    before = params.option_representation[option]
+                    estimates.reference[slot] = catalog.quality[index, chunk - 1, before]
+        rate *= leaving_rate(catalog, index, watched_s, LEAVING_SPAN_S) / (slot + 1)
+        reach_p *= 1.0 - leave_p
+
+
+@kernel
+def choose_action(sim: Sim, state: Record, leave_p: float, policy: RolloutPolicy, estimates: SlotEstimates) -> int:
+    """The policy's choice: the action of the highest value among WAIT and the requests for the slots' next chunks.
+
+    Args:
+        sim: Of its hidden draw only the playlist is read.
+        state: Record of `STATE_DTYPE`.
+        leave_p: P(the session ends after a video).
+        policy: The policy.
+        estimates: Scratch memory.
+
+    Returns:
+        The action.
+    """
+    return value_actions(sim, state, leave_p, policy, 0, estimates, None)
 
 
 @kernel
@@ -313,117 +370,81 @@ def value_actions(
     leave_p: float,
     policy: RolloutPolicy,
     lookahead: int,
-    pad: F8,
-    values: F8,
+    estimates: SlotEstimates,
+    values: F8 | None,
 ) -> int:
-    """Value the requests of one look-ahead, and WAIT.
+    """Value WAIT and the requests of one look-ahead.
 
     Args:
-        sim: Its playlist alone is read of the hidden draw.
+        sim: Of its hidden draw only the playlist is read.
         state: Record of `STATE_DTYPE`.
         leave_p: P(the session ends after a video).
-        policy: Its knobs.
+        policy: The policy.
         lookahead: Which of a slot's candidates.
-        pad: Scratch [PAD, SLOTS].
-        values: Output [1 + S * L * O]: QoE of each legal request of this look-ahead, -inf where illegal; other
-            look-aheads stay.
+        estimates: Scratch memory.
+        values: Output [1 + S * L * O]: QoE of WAIT and of each legal request of this look-ahead, -inf where illegal;
+            other look-aheads are left as they are. None: only the best action is computed, which skips requests whose
+            value cannot be the highest.
 
     Returns:
-        The action of the highest value among these and WAIT.
+        The action of the highest value.
     """
-    return _weigh(sim, state, leave_p, policy, lookahead, pad, values, True)
-
-
-@kernel
-def choose_action(sim: Sim, state: StateRecord, leave_p: float, policy: RolloutPolicy, pad: F8) -> int:
-    """The action of the highest value among WAIT and the next chunks' requests, as `value_actions` would return it.
-
-    A request whose value cannot be the highest is not worked out, which spares much of the time.
-
-    Args:
-        sim: Its playlist alone is read of the hidden draw.
-        state: Record of `STATE_DTYPE`.
-        leave_p: P(the session ends after a video).
-        policy: Its knobs.
-        pad: Scratch [PAD, SLOTS].
-
-    Returns:
-        The action.
-    """
-    nowhere = pad[0]  # no value is written
-    return _weigh(sim, state, leave_p, policy, 0, pad, nowhere, False)
-
-
-@kernel
-def _weigh(
-    sim: Sim,
-    state: StateRecord,
-    leave_p: float,
-    policy: RolloutPolicy,
-    lookahead: int,
-    pad: F8,
-    values: F8,
-    every: bool,
-) -> int:
-    """As `value_actions`; unless every value is wanted, those that cannot be the highest are left out."""
     params = sim.params
-    bps = estimate_bps(state, MOMENT)
-    knobs = blend(policy, bps, estimate_bps(state, HISTORY))
-    bps *= knobs.bps_share
-    survey(sim, state, leave_p, knobs, lookahead, bps, pad)
+    bps = estimate_bps(state, RECENT)
+    parameters = parameters_at(policy, bps, estimate_bps(state, HISTORY))
+    bps *= parameters.bps_share
+    estimate_slots(sim, state, leave_p, parameters, lookahead, bps, estimates)
     options, s_per_byte = params.option_unit.shape[0], 8.0 / bps
-    starving = not state.playing and pad[CHUNK, 0] == state.playhead
-    best, best_value = WAIT, -1e9 if starving else knobs.least_value
-    if every:
+    must_fetch = not state.playing and estimates.chunk[0] == state.playhead
+    best, best_value = WAIT, MUST_FETCH if must_fetch else parameters.least_value
+    if values is not None:
         values[WAIT] = best_value
     for slot in range(SLOTS):
         first = 1 + (slot * LOOKAHEAD + lookahead) * options
-        if pad[CHUNK, slot] == NO_ENTRY:
-            if every:
-                for option in range(options):
-                    values[first + option] = -np.inf
+        if values is not None:
+            values[first : first + options] = -np.inf
+        chunk = estimates.chunk[slot]
+        if chunk == NO_ENTRY:
             continue
-        chunk = int(pad[CHUNK, slot])
         index = sim.episode.playlist[state.video + slot]
-        played = pad[PLAYED, slot]
-        deferred = params.weight_rebuffer * stall_s(pad, slot, pad[FASTEST, slot] + knobs.defer_s)
-        gain_share = played * knobs.gain_share / (1.0 + knobs.gain_fade * max(pad[DUE, slot], 0.0))
-        representation, fits, charged, promises, transfer_s, worth = NO_ENTRY, False, False, False, 0.0, 0.0
+        played_p = estimates.played_p[slot]
+        deferred_s = expected_stall_s(estimates, slot, estimates.ready_s[slot] + parameters.defer_s)
+        gain_share = played_p * parameters.gain_share
+        gain_share /= 1.0 + parameters.gain_fade * max(estimates.due_s[slot], 0.0)
+        representation, skip, charged, transfer_s, shared = NO_ENTRY, True, False, 0.0, 0.0
         for option in range(options):
             if params.option_representation[option] != representation:
+                # The part of the value that all options of a representation share
                 representation = params.option_representation[option]
-                fits = fits_in_memory(sim, state, slot, chunk, representation)
                 size_bytes = sim.catalog.chunk_bytes[index, chunk, representation]
                 quality = sim.catalog.quality[index, chunk, representation]
                 transfer_s = params.rtt_s + s_per_byte * size_bytes
-                switch = params.weight_switch * knobs.switch_share * abs(quality - pad[REFERENCE, slot])
-                waste = params.weight_waste * knobs.waste_share * (1.0 - played) + params.weight_download
-                worth = deferred + gain_share * (params.weight_quality * quality - switch)
-                worth -= waste * size_bytes * MBIT_PER_BYTE + knobs.link_price * transfer_s
-                charged = False
-                promises = every or (fits and worth > best_value)
-            if not promises:
-                continue
-            if not fits or not params.option_usable[option]:
-                if every:
-                    values[first + option] = -np.inf
+                switch = params.weight_switch * parameters.switch_share * abs(quality - estimates.reference[slot])
+                waste = params.weight_waste * parameters.waste_share * (1.0 - played_p) + params.weight_download
+                shared = params.weight_rebuffer * deferred_s + gain_share * (params.weight_quality * quality - switch)
+                shared -= waste * size_bytes * MBIT_PER_BYTE + parameters.link_price * transfer_s
+                charged = False  # with the stall of other slots
+                skip = values is None and shared <= best_value
+                skip = skip or not fits_in_memory(sim, state, slot, chunk, representation)
+            if skip or not params.option_usable[option]:
                 continue
             unit, decode_s = params.option_unit[option], params.option_decode_s[option]
-            ready_s = max(transfer_s, pad[BACKLOG, unit]) + decode_s
-            price = (knobs.unit_price + params.weight_compute[unit]) * decode_s
-            late = params.weight_rebuffer * knobs.stall_share * stall_s(pad, slot, ready_s)
-            # What the others suffer only lowers a value: this one is the highest that it can be
-            if not every and worth - price - late <= best_value:
+            ready_s = max(transfer_s, estimates.backlog_s[unit]) + decode_s
+            price = (parameters.unit_price + params.weight_compute[unit]) * decode_s
+            own = params.weight_rebuffer * parameters.stall_share * expected_stall_s(estimates, slot, ready_s)
+            # The charge for other slots only lowers the value
+            if values is None and shared - price - own <= best_value:
                 continue
             if not charged:
-                others = 0.0
+                others_s = 0.0
                 for other in range(SLOTS):
-                    if other != slot and pad[CHUNK, other] != NO_ENTRY:
-                        others += stall_s(pad, other, pad[FASTEST, other] + transfer_s) - pad[SOONEST, other]
-                worth -= params.weight_rebuffer * knobs.others_share * others
+                    if other != slot and estimates.chunk[other] != NO_ENTRY:
+                        later_s = expected_stall_s(estimates, other, estimates.ready_s[other] + transfer_s)
+                        others_s += later_s - estimates.stall_s[other]
+                shared -= params.weight_rebuffer * parameters.others_share * others_s
                 charged = True
-            value = worth - price - late
-            if every:
+            value = shared - price - own
+            if values is not None:
                 values[first + option] = value
             if value > best_value:
                 best, best_value = first + option, value

@@ -29,7 +29,7 @@ from ppgym.core.state import (
     new_states,
 )
 from ppgym.planning.belief import Futures, RewardDiscount, discount_after
-from ppgym.planning.rollout import PAD, RolloutPolicy, choose_action, value_actions
+from ppgym.planning.rollout import RolloutPolicy, SlotEstimates, choose_action, new_estimates, value_actions
 from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree
 
 
@@ -57,7 +57,7 @@ class Scratch(NamedTuple):
     """Working memory of a simulation."""
 
     state: np.ndarray  # [1] of STATE_DTYPE
-    pad: F8  # [PAD, SLOTS]
+    estimates: SlotEstimates
     values: F8  # [1 + S * L * O]
     terms: F8  # [5]
     path_node: I4  # [depth]
@@ -77,7 +77,7 @@ def new_scratch(actions: int, depth: int) -> Scratch:
     """
     return Scratch(
         state=new_states(1),
-        pad=np.zeros((PAD, SLOTS)),
+        estimates=new_estimates(),
         values=np.zeros(actions),
         terms=np.zeros(len(REWARD_TERMS)),
         path_node=np.zeros(depth, np.int32),
@@ -280,7 +280,7 @@ def simulate(futures: Futures, task: SearchTask, tree: Tree, scratch: Scratch, f
         if ended:
             break
         if grows:
-            action = value_actions(sim, state, task.leave_p, task.rollout, 0, scratch.pad, scratch.values)
+            action = value_actions(sim, state, task.leave_p, task.rollout, 0, scratch.estimates, scratch.values)
             tree.children_index[node, edge, branch] = expand(tree, scratch.values, action, options)
         elif child != UNVISITED:
             edge = select(tree, child, parameters)
@@ -290,7 +290,7 @@ def simulate(futures: Futures, task: SearchTask, tree: Tree, scratch: Scratch, f
         node = child
         # The first edge of a node is the rollout policy's choice, which differs by future
         if not grows and (node == UNVISITED or edge == 0):
-            action = choose_action(sim, state, task.leave_p, task.rollout, scratch.pad)
+            action = choose_action(sim, state, task.leave_p, task.rollout, scratch.estimates)
     if not state.terminated:
         value += factor * terminal_value(sim, state, parameters.kept_share)
     backward(tree, scratch, depth, value, future)
@@ -343,7 +343,7 @@ def log_rollout(
     end_s = state.time_s + horizon_s
     while not state.terminated and state.time_s < end_s:
         transition(sim, state, action, log)
-        action = choose_action(sim, state, task.leave_p, task.rollout, scratch.pad)
+        action = choose_action(sim, state, task.leave_p, task.rollout, scratch.estimates)
 
 
 @kernel
@@ -361,5 +361,5 @@ def root_values(futures: Futures, task: SearchTask, scratch: Scratch) -> int:
     sim, state, chosen = take_sim(futures.sims, 0), futures.states[0], WAIT
     for step in range(LOOKAHEAD):
         lookahead = LOOKAHEAD - 1 - step
-        chosen = value_actions(sim, state, task.leave_p, task.rollout, lookahead, scratch.pad, scratch.values)
+        chosen = value_actions(sim, state, task.leave_p, task.rollout, lookahead, scratch.estimates, scratch.values)
     return chosen

@@ -12,7 +12,7 @@ from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
 from ppgym.core.state import LOOKAHEAD, Sim, StateRecord, new_states
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.pruning import RULES, Requests, Rule, expect_requests, prune
-from ppgym.planning.rollout import MOMENT, estimate_bps
+from ppgym.planning.rollout import RECENT, estimate_bps
 from ppgym.planning_view import PlanningView
 from tests.agents.clairvoyant.test_clairvoyant import best_of_all
 from tests.core.kernel import KernelSimulator
@@ -224,7 +224,7 @@ def optimum(world: Sim, rules: tuple[Rule, ...] = ()) -> tuple[float, int]:
         if now + world.params.weight_quality * (most_quality - state.quality) <= best:
             continue
         nodes += 1
-        requests, _ = prune(view_of(world, state), rules, float(estimate_bps(state, MOMENT)))
+        requests, _ = prune(view_of(world, state), rules, float(estimate_bps(state, RECENT)))
         for action in [WAIT, *requests.action[::-1].tolist()]:
             after = state.copy()
             transition(world, after, action)

@@ -13,18 +13,18 @@ from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.core.state import ABSENT, LOOKAHEAD, NO_ENTRY, RING, SLOTS
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.rollout import (
+    DEFAULT_BPS,
     FAST_BPS,
     FAST_NETWORK_BPS,
-    GUESS_BPS,
-    PAD,
-    RATE_SPAN_S,
+    LEAVING_SPAN_S,
     SLOW_BPS,
     SLOW_NETWORK_BPS,
-    RolloutKnobs,
+    NetworkParameters,
+    RolloutParameters,
     RolloutPolicy,
-    Trade,
     choose_action,
     estimate_bps,
+    new_estimates,
     value_actions,
 )
 from tests.test_env import other_future, random_legal
@@ -35,13 +35,13 @@ WORLDS: list[dict[str, Any]] = [
     {"scenario": "medium/pixels-only/sticky", "qoe": "mmgc2022"},
 ]
 POLICY = RolloutPolicy(
-    slow_network=Trade(
-        slow=RolloutKnobs(0.8, 2.0, 0.4, 0.1, 0.4, 1.8, 1.5, 0.1, 0.7, 0.6, 1.2, -0.1, 9.5),
-        fast=RolloutKnobs(0.9, 1.0, 0.2, 0.02, 0.6, 0.9, 1.2, 0.3, 0.6, 0.7, 1.6, 0.05, 14.0),
+    slow_network=NetworkParameters(
+        slow=RolloutParameters(0.8, 2.0, 0.4, 0.1, 0.4, 1.8, 1.5, 0.1, 0.7, 0.6, 1.2, -0.1, 9.5),
+        fast=RolloutParameters(0.9, 1.0, 0.2, 0.02, 0.6, 0.9, 1.2, 0.3, 0.6, 0.7, 1.6, 0.05, 14.0),
     ),
-    fast_network=Trade(
-        slow=RolloutKnobs(1.0, 1.5, 0.1, 0.12, 0.3, 1.9, 1.7, 0.25, 0.5, 0.2, 2.2, 0.3, 12.0),
-        fast=RolloutKnobs(0.95, 1.4, 0.05, 0.25, 0.2, 0.5, 1.6, 0.2, 0.3, 0.9, 2.4, -0.2, 16.0),
+    fast_network=NetworkParameters(
+        slow=RolloutParameters(1.0, 1.5, 0.1, 0.12, 0.3, 1.9, 1.7, 0.25, 0.5, 0.2, 2.2, 0.3, 12.0),
+        fast=RolloutParameters(0.95, 1.4, 0.05, 0.25, 0.2, 0.5, 1.6, 0.2, 0.3, 0.9, 2.4, -0.2, 16.0),
     ),
 )
 
@@ -54,7 +54,7 @@ def values_of(env: PromptPreamEnv, lookahead: int, policy: RolloutPolicy = POLIC
         env.world.law.leave_p,
         policy,
         lookahead,
-        np.zeros((PAD, SLOTS)),
+        new_estimates(),
         values,
     )
     return chosen, values
@@ -67,24 +67,24 @@ class Oracle:
         self.view = view = env.planning_view()
         self.state, self.params, self.catalog = view.state, view.params, view.catalog
         bps, network_bps = (
-            len(seen) / (1.0 / seen).sum() if len(seen) else GUESS_BPS
+            len(seen) / (1.0 / seen).sum() if len(seen) else DEFAULT_BPS
             for seen in (view.throughput_bps[-5:], view.throughput_bps)
         )
         share = float(np.clip(math.log(bps / SLOW_BPS) / math.log(FAST_BPS / SLOW_BPS), 0.0, 1.0))
         network = math.log(network_bps / SLOW_NETWORK_BPS) / math.log(FAST_NETWORK_BPS / SLOW_NETWORK_BPS)
         network = float(np.clip(network, 0.0, 1.0))
-        corners = np.array(policy)  # [network, moment, knob]
-        self.knobs = RolloutKnobs(
+        corners = np.array(policy)  # [network, recent rate, parameter]
+        self.parameters = RolloutParameters(
             *(np.array([1.0 - network, network]) @ (np.array([1.0 - share, share]) @ corners)).tolist()
         )
-        self.bps = bps * self.knobs.bps_share
+        self.bps = bps * self.parameters.bps_share
         self.here_s = float(self.state.playhead)
         if self.state.playing:
             self.here_s += float(self.state.time_s - self.state.playback_since_s)
         self.chunks: dict[int, int] = {}
         for slot in range(SLOTS):
             chunk = int(view.candidates[slot, lookahead])
-            if chunk != NO_ENTRY and (slot > 0 or chunk - self.here_s < self.knobs.buffer_s):
+            if chunk != NO_ENTRY and (slot > 0 or chunk - self.here_s < self.parameters.buffer_s):
                 self.chunks[slot] = chunk
 
     def survival(self, slot: int, seconds: float) -> float:
@@ -111,7 +111,7 @@ class Oracle:
         return min(self.ready_s(slot, option) for option in np.flatnonzero(self.params.option_usable))
 
     def due_s(self, slot: int) -> float:
-        return max(self.chunks[slot] - self.here_s, 0.0) - self.knobs.margin_s if slot == 0 else self.chunks[slot]
+        return max(self.chunks[slot] - self.here_s, 0.0) - self.parameters.margin_s if slot == 0 else self.chunks[slot]
 
     def played(self, slot: int) -> float:
         watched_s = self.here_s if slot == 0 else 0.0
@@ -120,10 +120,10 @@ class Oracle:
 
     def leaving_rate(self, slot: int) -> float:
         watched_s = self.here_s if slot == 0 else 0.0
-        later_s = watched_s + RATE_SPAN_S
+        later_s = watched_s + LEAVING_SPAN_S
         stays = later_s < self.catalog.n_chunks[slot]
         left = 1.0 - self.survival(slot, later_s) / self.survival(slot, watched_s) if stays else 1.0
-        return left / RATE_SPAN_S
+        return left / LEAVING_SPAN_S
 
     def stall_s(self, slot: int, ready_s: float) -> float:
         """P(it is played) times the integral over the lateness of P(the viewer has come to the slot by then)."""
@@ -144,25 +144,25 @@ class Oracle:
         return float(self.state.begun_quality)
 
     def value(self, slot: int, option: int) -> float:
-        knobs, params, representation = self.knobs, self.params, self.params.option_representation[option]
+        parameters, params, representation = self.parameters, self.params, self.params.option_representation[option]
         chunk, played, transfer_s = self.chunks[slot], self.played(slot), self.transfer_s(slot, option)
         size_mbit = self.catalog.chunk_bytes[slot, chunk, representation] * MBIT_PER_BYTE
         quality = self.catalog.quality[slot, chunk, representation]
-        value = params.weight_rebuffer * self.stall_s(slot, self.soonest_s(slot) + knobs.defer_s)
-        fade = 1.0 + knobs.gain_fade * max(self.due_s(slot), 0.0)
-        switch = params.weight_switch * knobs.switch_share * abs(quality - self.reference(slot))
-        value += played * knobs.gain_share / fade * (params.weight_quality * quality - switch)
-        value -= (params.weight_waste * knobs.waste_share * (1.0 - played) + params.weight_download) * size_mbit
-        value -= knobs.link_price * transfer_s
+        value = params.weight_rebuffer * self.stall_s(slot, self.soonest_s(slot) + parameters.defer_s)
+        fade = 1.0 + parameters.gain_fade * max(self.due_s(slot), 0.0)
+        switch = params.weight_switch * parameters.switch_share * abs(quality - self.reference(slot))
+        value += played * parameters.gain_share / fade * (params.weight_quality * quality - switch)
+        value -= (params.weight_waste * parameters.waste_share * (1.0 - played) + params.weight_download) * size_mbit
+        value -= parameters.link_price * transfer_s
         for other in self.chunks:
             if other != slot:
                 now, then = self.soonest_s(other), self.soonest_s(other) + transfer_s
                 more_s = self.stall_s(other, then) - self.stall_s(other, now)
-                value -= params.weight_rebuffer * knobs.others_share * more_s
+                value -= params.weight_rebuffer * parameters.others_share * more_s
         decode_s = params.option_decode_s[option]
-        value -= (knobs.unit_price + params.weight_compute[params.option_unit[option]]) * decode_s
+        value -= (parameters.unit_price + params.weight_compute[params.option_unit[option]]) * decode_s
         own_s = self.stall_s(slot, self.ready_s(slot, option))
-        return float(value - params.weight_rebuffer * knobs.stall_share * own_s)
+        return float(value - params.weight_rebuffer * parameters.stall_share * own_s)
 
 
 def situations(kwargs: dict[str, Any], count: int) -> Any:
@@ -188,7 +188,7 @@ def test_values_are_those_of_the_oracle(kwargs: dict[str, Any]) -> None:
             chosen, values = values_of(env, lookahead)
             oracle = Oracle(env, POLICY, lookahead)
             starving = not oracle.state.playing and oracle.chunks.get(0) == oracle.state.playhead
-            expected = {WAIT: -1e9 if starving else oracle.knobs.least_value}
+            expected = {WAIT: -1e9 if starving else oracle.parameters.least_value}
             for slot in range(SLOTS):
                 for option in range(len(env.options)):
                     action = 1 + (slot * LOOKAHEAD + lookahead) * len(env.options) + option
@@ -206,9 +206,9 @@ def test_values_are_those_of_the_oracle(kwargs: dict[str, Any]) -> None:
 def test_to_choose_alone_is_to_choose_the_highest_value(kwargs: dict[str, Any]) -> None:
     requests, rng = 0, np.random.default_rng(0)
     for env in situations(kwargs, 300):
-        policy = to_policy(rng.random(4 * len(RolloutKnobs._fields)))
-        sim, pad = view_sim(env._sims, 0), np.zeros((PAD, SLOTS))
-        chosen = choose_action(sim, env._states[0], env.world.law.leave_p, policy, pad)
+        policy = to_policy(rng.random(4 * len(RolloutParameters._fields)))
+        sim, estimates = view_sim(env._sims, 0), new_estimates()
+        chosen = choose_action(sim, env._states[0], env.world.law.leave_p, policy, estimates)
         expected, values = values_of(env, 0, policy)
         assert chosen == expected
         assert values[chosen] == values.max()
@@ -245,5 +245,5 @@ def test_the_rate_is_the_harmonic_mean_of_the_last() -> None:
         seen = env.planning_view().throughput_bps
         for samples in (1, 3, 8):
             last = seen[-samples:]
-            expected = GUESS_BPS if len(last) == 0 else len(last) / (1.0 / last).sum()
+            expected = DEFAULT_BPS if len(last) == 0 else len(last) / (1.0 / last).sum()
             assert estimate_bps(env._states[0], samples) == pytest.approx(expected)

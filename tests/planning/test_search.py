@@ -15,7 +15,7 @@ from ppgym.core.state import DECODED, DECODING, LOOKAHEAD, QUEUED, RING, SLOTS, 
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.belief import Futures, RewardDiscount, expected_discount, sample_futures
 from ppgym.planning.planner import Plan, Planner, PlannerParameters
-from ppgym.planning.rollout import PAD, RolloutPolicy, Trade, value_actions
+from ppgym.planning.rollout import NetworkParameters, RolloutPolicy, new_estimates, value_actions
 from ppgym.planning.search import SearchParameters, SearchTask, new_scratch, root_values, search_edges
 from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree, new_tree, reset_tree
 from ppgym.planning_view import PlanningView
@@ -23,7 +23,7 @@ from tests.test_env import random_legal
 
 POLICY = RolloutPolicy()
 HASTY = RolloutPolicy(  # leaves chunks of the current video alone that are due in more than this, legal as they are
-    *(Trade(*(knobs._replace(buffer_s=3.0) for knobs in trade)) for trade in POLICY)
+    *(NetworkParameters(*(parameters._replace(buffer_s=3.0) for parameters in network)) for network in POLICY)
 )
 FUTURES = 5
 PARAMETERS = SearchParameters(horizon_s=8.0, kept_share=0.4, exploration=1.5, temperature=0.7, depth=3, expand_after=1)
@@ -85,7 +85,7 @@ class SlowSearch:
             self.view.law.leave_p,
             self.policy,
             0,
-            np.zeros((PAD, SLOTS)),
+            new_estimates(),
             values,
         )
         return chosen, values

@@ -12,18 +12,18 @@ import pytest
 
 from ppgym.core.episodes import EpisodeLaw
 from ppgym.planning.belief import expected_discount, sample_futures
-from ppgym.planning.rollout import RolloutKnobs, RolloutPolicy, Trade
+from ppgym.planning.rollout import NetworkParameters, RolloutParameters, RolloutPolicy
 from ppgym.planning.search import SearchParameters, SearchTask, new_scratch, root_values, search_edges
 from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree, new_tree, reset_tree
 from tests.core.kernel import KernelSimulator
 from tests.planning.futures import CPU, NPU, VDEC, view_of, world_of
 
 GOLDEN = Path(__file__).with_name("golden_tree.json")
-TRADE = Trade(
-    slow=RolloutKnobs(0.85, 3.0, 0.45, 0.1, 0.4, 2.0, 1.8, 0.05, 0.75, 0.6, 1.5, -0.1, 27.0),
-    fast=RolloutKnobs(0.85, 1.0, 0.2, 0.02, 0.65, 0.9, 1.3, 0.3, 0.6, 0.65, 1.6, 0.05, 36.0),
+NETWORK = NetworkParameters(
+    slow=RolloutParameters(0.85, 3.0, 0.45, 0.1, 0.4, 2.0, 1.8, 0.05, 0.75, 0.6, 1.5, -0.1, 27.0),
+    fast=RolloutParameters(0.85, 1.0, 0.2, 0.02, 0.65, 0.9, 1.3, 0.3, 0.6, 0.65, 1.6, 0.05, 36.0),
 )
-POLICY = RolloutPolicy(slow_network=TRADE, fast_network=TRADE)
+POLICY = RolloutPolicy(slow_network=NETWORK, fast_network=NETWORK)
 PARAMETERS = SearchParameters(horizon_s=6.0, kept_share=0.3, exploration=1.25, temperature=0.5, depth=4, expand_after=2)
 FUTURES = 6
 

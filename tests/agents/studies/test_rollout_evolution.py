@@ -1,25 +1,24 @@
-"""The evolution of the rollout policy: its genes, and that an arena plays what the environment plays."""
+"""The evolution of the rollout policy: its genes, and that an evaluation plays what the environment plays."""
 
 import numpy as np
 import pytest
 
-from agents.studies.rollout_evolution import RANGES, Arena, to_genes, to_policy
+from agents.studies.rollout_evolution import RANGES, Evaluation, to_genes, to_policy
 from ppgym.core.episodes import view_sim
-from ppgym.core.state import SLOTS
 from ppgym.env import PromptPreamEnv
-from ppgym.planning.rollout import PAD, RolloutKnobs, RolloutPolicy, value_actions
+from ppgym.planning.rollout import RolloutParameters, RolloutPolicy, new_estimates, value_actions
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
 
 def test_genes_and_policies_are_the_same() -> None:
     policy = RolloutPolicy()
-    assert list(RANGES) == list(RolloutKnobs._fields)
+    assert list(RANGES) == list(RolloutParameters._fields)
     np.testing.assert_allclose(np.array(to_policy(to_genes(policy))), np.array(policy), atol=1e-12)
 
 
-def test_an_arena_plays_what_the_environment_plays() -> None:
-    arena = Arena(DEFAULT_SCENARIO, "validation", 2)
-    arena.draw(5)
+def test_an_evaluation_plays_what_the_environment_plays() -> None:
+    evaluation = Evaluation(DEFAULT_SCENARIO, "validation", 2)
+    evaluation.draw(5)
     env = PromptPreamEnv(DEFAULT_SCENARIO, "validation")
     qoe = []
     for seed in (5, 6):
@@ -34,11 +33,11 @@ def test_an_arena_plays_what_the_environment_plays() -> None:
                 env.world.law.leave_p,
                 RolloutPolicy(),
                 0,
-                np.zeros((PAD, SLOTS)),
+                new_estimates(),
                 values,
             )
             _, reward, terminated, truncated, _ = env.step(int(action))
             total += reward
             ended = terminated or truncated
         qoe.append(total / (env.drawn_watch_s() / 60.0))
-    assert arena.mean_qoe(RolloutPolicy()) == pytest.approx(np.mean(qoe), rel=1e-9)
+    assert evaluation.mean_qoe(RolloutPolicy()) == pytest.approx(np.mean(qoe), rel=1e-9)
