@@ -114,7 +114,7 @@ def figures(env: PromptPreamEnv, *, budget: int = BUDGET, cache: str | Path | No
     solution = solve(sim)
     actions, value = find_schedule(sim, solution, budget)
     found = Figures(solution.bound, value, actions.tolist())
-    write_figures(path, found)
+    write_text(path, json.dumps(found._asdict()) + "\n")
     return found
 
 
@@ -139,16 +139,6 @@ def episode_key(sim: Sim, budget: int) -> str:
     return content.hexdigest()
 
 
-def write_figures(path: Path, found: Figures) -> None:
-    """Write an entry of the cache, whole or not at all.
-
-    Args:
-        path: Its place.
-        found: The figures.
-    """
-    write_text(path, json.dumps(found._asdict()) + "\n")
-
-
 def read_figures(path: Path) -> Figures:
     """Read an entry of the cache.
 
@@ -159,7 +149,7 @@ def read_figures(path: Path) -> Figures:
         The figures.
 
     Raises:
-        ValueError: It is not what `write_figures` writes.
+        ValueError: It is not what `figures` writes.
     """
     content = read_json(path)
     if set(content) != set(Figures._fields):

@@ -195,16 +195,16 @@ def find_uncanonical_orders(view: PlanningView, requests: Requests) -> Flags:
     return flags
 
 
+# In the order in which they are applied: each rule sees what the rules before it leave
 DEFAULT_RULES = (
     Rule("dominated_unit", True, find_dominated_units),
     Rule("dominated_representation", True, find_dominated_representations),
     Rule("late_prompt", False, find_late_prompts),
     Rule("negligible_stall", False, find_negligible_stalls),
 )
-"""In the order in which they are applied: each rule sees what the rules before it leave."""
 
+# All rules; the planner applies the last one on request only
 RULES = (*DEFAULT_RULES, Rule("canonical_order", False, find_uncanonical_orders))
-"""All rules; the planner applies the others on request."""
 
 
 def prune(view: PlanningView, rules: Sequence[Rule], bps: float) -> tuple[Requests, dict[str, int]]:

@@ -60,6 +60,7 @@ class NetworkParameters(NamedTuple):
     fast: RolloutParameters
 
 
+# By parameter: on a slow network at a slow and a fast recent rate, on a fast network likewise; source: `RolloutPolicy`
 EVOLVED = {
     "bps_share": (0.75, 0.8, 1.01, 0.94),
     "defer_s": (3.51, 1.12, 1.49, 1.5),
@@ -75,13 +76,6 @@ EVOLVED = {
     "margin_s": (-0.33, 0.023, 0.31, -0.21),
     "buffer_s": (32.7, 37.8, 34.7, 38.3),
 }
-"""By parameter: on a slow network while it is slow and while it is fast, on a fast network likewise.
-
-Found by evolution (CMA-ES) on the training split, in several runs, each from the result of the one before:
-``python -m agents.studies.rollout_evolution``. The fast network's values started from the slow one's and evolved with
-``--scenarios high/snapdragon-8-gen-2/typical high/pixels-only/typical high/snapdragon-8-elite/typical``. Among the
-results the planner's QoE on the validation split decided: the best policy alone is not the best one to plan with.
-"""
 
 
 def evolved_parameters(column: int) -> RolloutParameters:
@@ -94,6 +88,12 @@ class RolloutPolicy(NamedTuple):
 
     The last few throughputs give the recent rate, all that are remembered give the network's. Between slow and fast,
     parameters are interpolated by the logarithm of the rate. What to do at a fast rate depends on whether it will last.
+
+    The values in `EVOLVED` were found by evolution (CMA-ES) on the training split, in several runs, each from the
+    result of the one before: ``python -m agents.studies.rollout_evolution``. Those for fast networks started from those
+    for slow ones and evolved with ``--scenarios high/snapdragon-8-gen-2/typical high/pixels-only/typical
+    high/snapdragon-8-elite/typical``. The planner's QoE on the validation split decided between results: the best
+    policy alone is not the best one to plan with.
     """
 
     slow_network: NetworkParameters = NetworkParameters(evolved_parameters(0), evolved_parameters(1))
