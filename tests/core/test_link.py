@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppgym.core.link import bits_at, interval_at, laps_before, place_after
+from ppgym.core.link import bits_at, interval_at, laps_before, mean_throughput, place_after
 
 pytestmark = pytest.mark.kernel
 
@@ -73,3 +73,12 @@ def test_the_interval_holds_the_place(link: tuple[np.ndarray, np.ndarray], share
     i = interval_at(times, place_s)
     assert times[i] <= place_s
     assert place_s < times[i + 1] or i == len(times) - 2
+
+
+def test_the_mean_throughput_is_the_harmonic_mean_of_the_last() -> None:
+    assert mean_throughput(np.zeros(4), 0, 3, 1e6) == 1e6
+    assert mean_throughput(np.zeros(0), 0, 3, 1e6) == 1e6
+    assert mean_throughput(np.array([3.0, 6.0]), 2, 5, 1e6) == pytest.approx(4.0)
+    assert mean_throughput(np.array([3.0, 6.0]), 2, 1, 1e6) == 6.0
+    ring = np.array([5.0, 2.0, 3.0, 4.0])  # of five throughputs, the last is in place 0
+    assert mean_throughput(ring, 5, 3, 1e6) == pytest.approx(3.0 / (1 / 5.0 + 1 / 4.0 + 1 / 3.0))
