@@ -98,7 +98,7 @@ def fade(seconds: float) -> float:
 
 @kernel
 def show_situation(
-    sim: Sim, state: Record, leave_p: float, estimates: SlotEstimates, wait_value: float, out: F4
+    sim: Sim, state: StateRecord, leave_p: float, estimates: SlotEstimates, wait_value: float, out: F4
 ) -> None:
     """Fill the situation as a whole; see `glimpse` for the arguments."""
     params = sim.params
@@ -172,7 +172,7 @@ def show_slots(sim: Sim, state: StateRecord, leave_p: float, out: F4) -> None:
 @kernel
 def show_requests(
     sim: Sim,
-    state: Record,
+    state: StateRecord,
     policy: RolloutPolicy,
     lookahead: int,
     estimates: SlotEstimates,
@@ -226,7 +226,7 @@ def show_requests(
 @kernel
 def glimpse(
     sim: Sim,
-    state: Record,
+    state: StateRecord,
     leave_p: float,
     policy: RolloutPolicy,
     estimates: SlotEstimates,

@@ -191,7 +191,7 @@ def log_share(bps: float, slow_bps: float, fast_bps: float) -> float:
 
 
 @kernel
-def estimate_bps(state: Record, samples: int) -> float:
+def estimate_bps(state: StateRecord, samples: int) -> float:
     """Harmonic mean of the last throughputs of a state.
 
     Args:
@@ -285,7 +285,7 @@ def expected_stall_s(estimates: SlotEstimates, slot: int, ready_s: float) -> flo
 @kernel
 def estimate_slots(
     sim: Sim,
-    state: Record,
+    state: StateRecord,
     leave_p: float,
     parameters: RolloutParameters,
     lookahead: int,
@@ -347,7 +347,7 @@ def estimate_slots(
 
 
 @kernel
-def choose_action(sim: Sim, state: Record, leave_p: float, policy: RolloutPolicy, estimates: SlotEstimates) -> int:
+def choose_action(sim: Sim, state: StateRecord, leave_p: float, policy: RolloutPolicy, estimates: SlotEstimates) -> int:
     """The policy's choice: the action of the highest value among WAIT and the requests for the slots' next chunks.
 
     Args:
