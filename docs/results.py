@@ -1,10 +1,12 @@
 """Fill the tables of README.md and of docs/ from the committed results: `python docs/results.py`.
 
-A table stands between a line `<!-- table: NAME -->` and a line `<!-- end -->`; `TABLES` says what makes each. A test
-fails while a page is not what this command makes of it.
+The environment's page is filled the same way, from its docstring. A table stands between a line
+`<!-- table: NAME -->` and a line `<!-- end -->`; `TABLES` says what makes each. A test fails while a page is not what
+this command makes of it.
 """
 
 import functools
+import inspect
 import json
 import re
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from ppgym.benchmark.bootstrap import bootstrap_interval
 from ppgym.benchmark.records import qoe_of, read_records
 from ppgym.benchmark.summary import Row, Standing
 from ppgym.benchmark.tables import markdown_rows, markdown_standings, markdown_table
+from ppgym.env import PromptPreamEnv
 from ppgym.files import read_text, suggest, write_text
 
 ROOT = Path(__file__).parents[1]
@@ -283,11 +286,16 @@ def students() -> str:
     return markdown_table([*lines, [*means, *over]])
 
 
+def environment() -> str:
+    """The docstring of the environment, which is its reference."""
+    return inspect.cleandoc(PromptPreamEnv.__doc__ or "")
+
+
 TABLES: dict[str, Callable[[], str]] = {
     table.__name__: table
     for table in (
         *(summary, verdicts, default, standings, margins, claims, turned, alone, answers),
-        *(ablations, pruning, budget, beliefs, hindsight, thinking, student, students, seeds),
+        *(environment, ablations, pruning, budget, beliefs, hindsight, thinking, student, students, seeds),
     )
 }
 

@@ -134,6 +134,9 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
     ## Arguments
 
     ```python
+    import gymnasium
+    import ppgym
+
     gymnasium.make("PromptPream-v0", scenario="low/snapdragon-8-elite/typical", split="train", parallel_downloads=2)
     ```
 

@@ -5,8 +5,6 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from ppgym.env import PromptPreamEnv
-
 ROOT = Path(__file__).parents[2]
 SNIPPET = re.compile(r'^--8<-- "(.+)"$', re.MULTILINE)
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -22,22 +20,15 @@ class Block(NamedTuple):
 
 
 def pages() -> dict[str, str]:
-    """Every page by its path, but the boards that are made of entries, and the environment's docstring."""
+    """Every page by its path, but the boards that are made of entries."""
     paths = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
     kept = [path for path in paths if "leaderboard/standard" not in path.as_posix()]
-    texts = {path.relative_to(ROOT).as_posix(): _included(path.read_text(encoding="utf-8")) for path in kept}
-    return texts | {"PromptPreamEnv": "\n".join(line.removeprefix("    ") for line in _docstring().splitlines())}
+    return {path.relative_to(ROOT).as_posix(): _included(path.read_text(encoding="utf-8")) for path in kept}
 
 
 def _included(text: str) -> str:
     """A page with the files that it includes."""
     return SNIPPET.sub(lambda match: (ROOT / match[1]).read_text(encoding="utf-8"), text)
-
-
-def _docstring() -> str:
-    text = PromptPreamEnv.__doc__
-    assert text is not None
-    return text
 
 
 def blocks(page: str) -> list[Block]:

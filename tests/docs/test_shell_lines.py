@@ -1,5 +1,6 @@
 """Every shell line of README and site is parsed by its real command line; the quick ones of README are run."""
 
+import argparse
 import functools
 import inspect
 import re
@@ -9,11 +10,11 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import tyro
+from tyro.extras import SubcommandApp
 
 from tests.docs.pages import ROOT, blocks, commands, pages
 
@@ -29,7 +30,6 @@ LINES = sorted(
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 SHELL = ("cd", "git", "pre-commit", "export")  # no command line of this project
-PARSE = tyro.cli
 
 
 class ParsedError(Exception):
@@ -46,31 +46,55 @@ def stop(function: Callable[..., Any]) -> Callable[..., Any]:
     return parsed
 
 
+PARSE, PARSE_COMMAND, PARSE_ARGUMENTS = tyro.cli, SubcommandApp.cli, argparse.ArgumentParser.parse_args
+
+
 def parse_only(function: Any, **options: Any) -> Any:
-    """What stands in for `tyro.cli`: it parses, and stops before anything runs."""
+    """`tyro.cli` that stops before anything runs."""
     PARSE(stop(function) if inspect.isfunction(function) else function, **options)
     raise ParsedError
 
 
+def parse_command_only(app: Any, **options: Any) -> Any:
+    """`SubcommandApp.cli` that stops before the command runs."""
+    stopped = SubcommandApp()
+    for name, command in app._subcommands.items():
+        stopped.command(stop(command.target), name=name)
+    PARSE_COMMAND(stopped, **options)
+    raise AssertionError("expected a command to be called")
+
+
+def parse_arguments_only(parser: argparse.ArgumentParser, *arguments: Any) -> Any:
+    """`ArgumentParser.parse_args` that stops before anything runs."""
+    PARSE_ARGUMENTS(parser, *arguments)
+    raise ParsedError
+
+
 def check_python(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parse `python SCRIPT ...`, `python -m MODULE ...`, or run `python -c CODE`."""
+    """Parse `python SCRIPT ...` or `python -m MODULE ...`, or run `python -c CODE`."""
     if words[0] == "-c":
         exec(words[1], {})  # the project's own pages
         return
-    script, arguments = (words[1], words[2:]) if words[0] == "-m" else (words[0], words[1:])
-    monkeypatch.setattr(tyro, "cli", parse_only)
-    monkeypatch.setattr(tyro.extras, "subcommand_cli_from_dict", parse_only)
-    monkeypatch.setattr(sys, "argv", [script, *arguments])
-    if words[0] == "-m" and script.split(".")[0] not in ("ppgym", "agents"):
+    is_module = words[0] == "-m"
+    name, *arguments = words[1:] if is_module else words
+    if is_module and name.split(".")[0] not in ("ppgym", "agents"):
         return  # a tool of another project
-    source = (ROOT / script).read_text(encoding="utf-8") if words[0] != "-m" else ""
-    if words[0] != "-m" and "tyro" not in source and "cli" not in source:
-        assert not arguments or "argparse" in source, f"{script} takes no arguments, got {arguments}"
+    path = ROOT / name
+    source = "" if is_module else path.read_text(encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    if is_module or "tyro" in source or "run_command" in source:
+        monkeypatch.setattr(tyro, "cli", parse_only)
+        monkeypatch.setattr(SubcommandApp, "cli", parse_command_only)
+    elif "argparse" in source:
+        monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_arguments_only)
+    else:
+        assert "sys.argv" in source or not arguments, f"{name} takes no arguments, got {arguments}"
         return
     with pytest.raises(ParsedError):
-        runpy.run_module(script, run_name="__main__") if words[0] == "-m" else runpy.run_path(
-            str(ROOT / script), run_name="__main__"
-        )
+        if is_module:
+            runpy.run_module(name, run_name="__main__")
+        else:
+            runpy.run_path(str(path), run_name="__main__")
 
 
 def check(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,9 +141,12 @@ def test_a_wrong_line_is_noticed(line: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def words_but_times(text: str) -> list[str]:
-    """The words of a table without its last column or two, which hold milliseconds."""
-    lines = [line.split() for line in text.splitlines() if line.strip()]
-    return [word for line in lines for word in (line[:-2] if re.search(r"%.*\d\.\d\d \s*\d", " ".join(line)) else line)]
+    """The words of a printed table without its last columns, which hold milliseconds."""
+    words = []
+    for line in map(str.split, text.splitlines()):
+        shares = [i for i, word in enumerate(line) if word.endswith("%")]
+        words += line[: shares[-1] + 2] if shares else line  # quality follows the last share
+    return words
 
 
 def quick() -> list[tuple[str, str]]:
@@ -141,4 +168,8 @@ def test_prints_what_readme_shows(line: str, output: str) -> None:
 def test_there_are_lines() -> None:
     assert len(LINES) > 20
     assert quick()
-    assert Path(ROOT / "README.md").is_file()
+
+
+def test_milliseconds_do_not_count() -> None:
+    assert words_but_times("greedy 3 12% 15.3% 1.51 0.12 0.21") == words_but_times("greedy 3 12% 15.3% 1.51 9 9")
+    assert words_but_times("greedy 3 12% 15.3% 1.51 0.12") != words_but_times("greedy 3 12% 15.4% 1.51 0.12")
