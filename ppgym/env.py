@@ -293,7 +293,7 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
         Returns:
             Sum of the drawn watch times up to the video after which the viewer ends the session.
         """
-        return drawn_watch_s(self._episodes, 0)
+        return float(drawn_watch_s(self._episodes)[0])
 
     def get_state(self) -> Snapshot:
         """The exact situation, source of randomness included. Pictures are not part of it."""

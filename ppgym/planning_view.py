@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ppgym.core.actions import Mask
-from ppgym.core.episodes import EpisodeLaw
+from ppgym.core.episodes import EpisodeDistribution
 from ppgym.core.state import (
     F8,
     HISTORY,
@@ -40,7 +40,8 @@ class PlanningView:
         params: The scenario's constants.
         catalog: The manifests of the visible videos: `n_chunks` [S] (0 where the feed has ended), `chunk_bytes` and
             `quality` [S, C, R], `memory_bytes` [R], `retention` [S, C + 1] (P(watched at least c seconds)).
-        law: How likely the viewer is to leave after a video, the range of patience, the spread of decode times.
+        distribution: How likely the viewer is to leave after a video, the range of patience, the spread of decode
+            times.
         device: The device profile.
         options: [O], the option table.
         representations: [R], their names.
@@ -55,7 +56,7 @@ class PlanningView:
     state: StateRecord
     params: Params
     catalog: CatalogArrays
-    law: EpisodeLaw
+    distribution: EpisodeDistribution
     device: DeviceProfile
     options: tuple[Option, ...]
     representations: tuple[str, ...]
@@ -138,7 +139,7 @@ def make_view(world: World, episode: Episode, state: StateRecord, candidates: I4
         state=public_state(state),
         params=Params(*parameters),
         catalog=visible_catalog(world.catalog, episode.playlist, int(state.video)),
-        law=world.law,
+        distribution=world.distribution,
         device=world.profile,
         options=world.options,
         representations=tuple(r.name for r in world.representations),

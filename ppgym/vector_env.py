@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from ppgym.core.actions import action_count
+from ppgym.core.episodes import drawn_watch_s
 from ppgym.core.state import new_states
 from ppgym.core.step import INFO_COLUMNS, RESTART, SKIP, STEP, new_results, step_many
 from ppgym.env import INVALID_ACTION, VIDEOS_WATCHED, PromptPreamEnv
@@ -100,10 +101,7 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
 
     def drawn_watch_s(self) -> npt.NDArray[np.float64]:
         """Content seconds that the viewers would watch in the current episodes, [N]; see `PromptPreamEnv`."""
-        watch_s, leaves = self._episodes.watch_s, self._episodes.leaves
-        last = np.where(leaves.any(axis=1), leaves.argmax(axis=1), watch_s.shape[1] - 1)
-        total_s: npt.NDArray[np.float64] = watch_s.cumsum(axis=1)[np.arange(self.num_envs), last]
-        return total_s
+        return drawn_watch_s(self._episodes)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None

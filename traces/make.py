@@ -1,7 +1,8 @@
 """Makes every generated file of this folder again, byte for byte: `python traces/make.py [--output DIR]`.
 
 Seeds, the published figures behind the device profiles and the fit behind the viewers are here; what the files mean
-and where the figures come from is in the README.md of each subfolder. The laws that are drawn from live in `ppgym`.
+and where the figures come from is in the README.md of each subfolder. The distributions that are drawn from live in
+`ppgym`.
 """
 
 import argparse
@@ -64,15 +65,15 @@ def make_videos(output: Path) -> None:
 
 
 def fit_leaving() -> tuple[float, float]:
-    """Shape and scale, on a grid of 0.01, of the truncated Weibull law nearest to the incomplete MTurk views."""
+    """Shape and scale, to 0.01, of the truncated Weibull distribution nearest to the incomplete MTurk views."""
     left = np.cumsum(LEFT_PER_TENTH)
     left[-1] = 1 - COMPLETE
     target = left / left[-1]
     fraction = np.arange(1, 11) / 10
     shape = np.arange(80, 141)[:, None, None] / 100
     scale = np.arange(20, 101)[:, None] / 100
-    law = -np.expm1(-((fraction / scale) ** shape))
-    errors = ((law / law[..., -1:] - target) ** 2).sum(axis=-1)
+    share = -np.expm1(-((fraction / scale) ** shape))
+    errors = ((share / share[..., -1:] - target) ** 2).sum(axis=-1)
     best = np.unravel_index(np.argmin(errors), errors.shape)
     return float(shape[best[0], 0, 0]), float(scale[best[1], 0])
 

@@ -135,20 +135,13 @@ class StudentVectorEnv(PromptPreamVectorEnv):
         self._estimates = new_estimates()
         self._values = np.zeros(action_count(len(self.options)))
 
-    def drawn_watch_s(self) -> npt.NDArray[np.float64]:
-        """[N] content seconds that the viewers of the present episodes would watch; see `PromptPreamEnv`."""
-        leaves = self._episodes.leaves.astype(np.bool_)
-        reached: npt.NDArray[np.bool_] = np.cumsum(leaves, axis=1) - leaves == 0
-        drawn_s: npt.NDArray[np.float64] = np.sum(self._episodes.watch_s * reached, axis=1)
-        return drawn_s
-
     def _move(self) -> None:
         self._results = self._plain
         super()._move()
         glimpse_many(
             self._sims,
             self._states,
-            self.world.law.leave_p,
+            self.world.distribution.leave_p,
             ROLLOUT,
             self._estimates,
             self._values,

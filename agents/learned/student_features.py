@@ -287,7 +287,7 @@ def look(view: PlanningView) -> F4:
     glimpse_many(
         Sims(view.params, view.catalog, links, episodes),
         np.array([view.state]),
-        view.law.leave_p,
+        view.distribution.leave_p,
         ROLLOUT,
         new_estimates(),
         np.zeros(len(view.action_mask)),

@@ -352,7 +352,7 @@ class Dashlet(Heuristic):
     def decide(self, view: PlanningView, mask: Mask) -> int:
         """Choose; see `Heuristic.decide`."""
         legal = legal_options(view, mask, self.representations)
-        bps, stay_p = expected_bps(view), 1.0 - view.law.leave_p
+        bps, stay_p = expected_bps(view), 1.0 - view.distribution.leave_p
         return decide(
             view.params, view.catalog, view.state, view.candidates, legal, self.is_prompt, stay_p, bps, self.knobs
         )

@@ -333,7 +333,7 @@ class Greedy(Heuristic):
             view.state,
             view.candidates,
             np.asarray(mask, np.bool_),
-            view.law.leave_p,
+            view.distribution.leave_p,
             expected_bps(view),
             self._knobs,
         )

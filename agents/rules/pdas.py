@@ -338,7 +338,7 @@ class PDAS(Heuristic):
     def decide(self, view: PlanningView, mask: Mask) -> int:
         """Choose; see `Heuristic.decide`."""
         legal = legal_options(view, mask, self.representations)
-        bps, stay_p = expected_bps(view), 1.0 - view.law.leave_p
+        bps, stay_p = expected_bps(view), 1.0 - view.distribution.leave_p
         return decide(view.params, view.catalog, view.state, view.candidates, legal, stay_p, bps, self.knobs)
 
 

@@ -115,7 +115,7 @@ class Evaluation:
         """
         for i in range(len(self._minutes)):
             self.world.draw(make_rng(first_seed + i, self.world.split), self.episodes, i)
-            self._minutes[i] = drawn_watch_s(self.episodes, i) / 60.0
+        self._minutes[:] = drawn_watch_s(self.episodes) / 60.0
 
     def mean_qoe(self, policy: RolloutPolicy) -> float:
         """Play a policy.
@@ -127,7 +127,7 @@ class Evaluation:
             Mean QoE: return per minute of drawn watch time.
         """
         returns = np.zeros(len(self._minutes))
-        play_policy(self.world.sims(self.episodes), self.world.law.leave_p, policy, self._scratch, returns)
+        play_policy(self.world.sims(self.episodes), self.world.distribution.leave_p, policy, self._scratch, returns)
         return float((returns / self._minutes).mean())
 
 

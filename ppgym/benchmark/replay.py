@@ -65,11 +65,12 @@ def _replay_batch(world: World, records: Sequence[Record]) -> list[Replay]:
     actions = np.fromiter(within, np.int64, sum(lengths))
     results = new_replay_results(len(records), len(world.representations))
     replay_many(world.sims(episodes), Recorded(draws, np.cumsum([0, *lengths], dtype=np.int64), actions), results)
+    drawn_s = drawn_watch_s(episodes)
     is_prompt = np.array([one.is_prompt for one in world.representations])
     replays = []
     for i, record in enumerate(records):
         came = dict(zip(REPLAY_COLUMNS, results.totals[i].tolist(), strict=True))
-        came["drawn_watch_s"] = drawn_watch_s(episodes, int(draws[i]))
+        came["drawn_watch_s"] = float(drawn_s[draws[i]])
         came["requests"], came["prompt_requests"] = (
             float(results.requests[i].sum()),
             float(results.requests[i, is_prompt].sum()),

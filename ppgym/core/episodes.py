@@ -22,7 +22,7 @@ class Links(NamedTuple):
     first: I4  # [traces + 1] index of each trace's first edge
 
 
-class EpisodeLaw(NamedTuple):
+class EpisodeDistribution(NamedTuple):
     """The distribution of what the catalog and the links leave open; public."""
 
     leave_p: float
@@ -104,49 +104,45 @@ def view_sim(sims: Sims, i: int) -> Sim:
     return Sim(sims.params, sims.catalog, episode)
 
 
-def drawn_watch_s(episodes: Episodes, i: int) -> float:
-    """What the viewer would watch of an episode, whatever the client does: the denominator of a benchmark's QoE.
+def drawn_watch_s(episodes: Episodes) -> F8:
+    """What the viewers would watch, whatever the client does: the denominator of a benchmark's QoE.
 
     Args:
-        episodes: The draws.
-        i: Which.
+        episodes: N draws.
 
     Returns:
-        Sum of the drawn watch times up to the video after which the viewer ends the session.
+        [N] sums of the drawn watch times up to the video after which the viewer ends the session, in seconds.
     """
-    watch_s, leaves = episodes.watch_s[i], episodes.leaves[i]
-    last = int(np.argmax(leaves)) if leaves.any() else len(watch_s) - 1
-    return float(watch_s[: last + 1].sum())
+    leaves, total_s = episodes.leaves, np.zeros(len(episodes.link))
+    ends = np.where(leaves.any(axis=1), leaves.argmax(axis=1) + 1, leaves.shape[1])
+    for end in np.unique(ends):  # sums of equal length, so that a draw's sum does not depend on the others
+        total_s[ends == end] = episodes.watch_s[ends == end, :end].sum(axis=1)
+    return total_s
 
 
 take_sim = kernel(view_sim)  # for other kernels alone, since it returns arrays
 
 
-@njit
-def draw_watch_s(catalog: CatalogArrays, index: int, uniform: float) -> float:
-    """Watch time of a video by inversion of its retention curve, linear between whole seconds.
+@kernel
+def watch_time_s(curve: F8, chunks: int, level: float) -> float:
+    """When a retention curve falls to a level; the curve is linear between whole seconds.
 
     Args:
-        catalog: The catalog.
-        index: Catalog index of the video.
-        uniform: In [0, 1); below the curve's last value the video is watched to its end.
+        curve: P(watched at least c seconds), [>= chunks + 1].
+        chunks: Duration of the video in seconds.
+        level: In [0, 1); below the curve's last value the video is watched to its end.
 
     Returns:
-        Content seconds in (0, duration].
+        Content seconds in [0, chunks].
     """
-    chunks = catalog.n_chunks[index]
-    curve = catalog.retention[index]
     for second in range(chunks):
-        if uniform >= curve[second + 1]:
-            share = (curve[second] - uniform) / (curve[second] - curve[second + 1])
-            return max(second + share, SHORTEST_WATCH_S)
+        if level >= curve[second + 1]:
+            return second + (curve[second] - level) / (curve[second] - curve[second + 1])
     return chunks * CHUNK_S
 
 
 @njit
-def draw_episode(
-    rng: np.random.Generator, law: EpisodeLaw, catalog: CatalogArrays, links: Links, episodes: Episodes, i: int
-) -> None:
+def draw_episode(rng: np.random.Generator, distribution: EpisodeDistribution, sims: Sims, i: int) -> None:
     """Draw everything random of one episode.
 
     Videos of a feed are distinct. The order of the draws is fixed: playlist, link, patience, then for each video its
@@ -154,12 +150,11 @@ def draw_episode(
 
     Args:
         rng: Source of randomness.
-        law: The distribution.
-        catalog: The catalog.
-        links: The pool of traces.
-        episodes: Output.
+        distribution: How to draw.
+        sims: The scenario; its episodes are the output.
         i: Which of them to fill.
     """
+    catalog, links, episodes = sims.catalog, sims.links, sims.episodes
     videos = episodes.playlist.shape[1]
     for v in range(videos):
         fresh = False
@@ -174,19 +169,16 @@ def draw_episode(
     episodes.link[i] = link
     episodes.link_offset_s[i] = rng.random() * links.time_s[links.first[link + 1] - 1]
     patience = rng.random()
-    episodes.patience_s[i] = (
-        law.patience_low_s + patience * (law.patience_high_s - law.patience_low_s)
-        if law.patience_high_s > law.patience_low_s
-        else law.patience_low_s
-    )
+    low_s, high_s = distribution.patience_low_s, distribution.patience_high_s
+    episodes.patience_s[i] = low_s + patience * (high_s - low_s) if high_s > low_s else low_s
 
-    feed_s = 0.0
+    feed_s, sigma = 0.0, distribution.jitter_sigma
     for v in range(videos):
         index = episodes.playlist[i, v]
         feed_s += catalog.n_chunks[index] * CHUNK_S
-        episodes.watch_s[i, v] = draw_watch_s(catalog, index, rng.random())
-        episodes.leaves[i, v] = rng.random() < law.leave_p
+        watch_s = watch_time_s(catalog.retention[index], catalog.n_chunks[index], rng.random())
+        episodes.watch_s[i, v] = max(watch_s, SHORTEST_WATCH_S)
+        episodes.leaves[i, v] = rng.random() < distribution.leave_p
         for chunk in range(catalog.n_chunks[index]):
-            exponent = law.jitter_sigma * rng.standard_normal() - 0.5 * law.jitter_sigma**2
-            episodes.jitter[i, v, chunk] = np.exp(exponent)
-    episodes.max_wall_s[i] = law.wall_base_s + law.wall_per_feed_s * feed_s
+            episodes.jitter[i, v, chunk] = np.exp(sigma * rng.standard_normal() - 0.5 * sigma**2)
+    episodes.max_wall_s[i] = distribution.wall_base_s + distribution.wall_per_feed_s * feed_s

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppgym.core.actions import WAIT, Mask, action_count, fill_mask, find_candidates
-from ppgym.core.episodes import EpisodeLaw, Links
+from ppgym.core.episodes import EpisodeDistribution, Links
 from ppgym.core.jit import njit
 from ppgym.core.observation import F4, Features, make_features, make_layout, observation_fields, observe
 from ppgym.core.state import (
@@ -164,7 +164,7 @@ def make_world(manifests: Mapping[int, Manifest]) -> World:
         params=_PARAMS,
         catalog=catalog,
         links=Links(time_s=np.zeros(0), bits=np.zeros(0), first=np.zeros(1, dtype=np.int32)),
-        law=EpisodeLaw(
+        distribution=EpisodeDistribution(
             leave_p=0.0,
             patience_low_s=math.inf,
             patience_high_s=math.inf,

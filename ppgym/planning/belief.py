@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ppgym.core.dynamics import reschedule
-from ppgym.core.episodes import SHORTEST_WATCH_S, Episodes, Links, Sims, take_sim
-from ppgym.core.jit import kernel
+from ppgym.core.episodes import SHORTEST_WATCH_S, Episodes, Links, Sims, take_sim, watch_time_s
+from ppgym.core.jit import kernel, njit
 from ppgym.core.observation import position_s
 from ppgym.core.state import F8, NO_ENTRY, SLOTS, CatalogArrays, Episode, StateRecord
 from ppgym.planning_view import PlanningView
@@ -130,6 +130,7 @@ def sample_rates(belief: LinkBelief, rng: np.random.Generator, count: int, horiz
     return rates
 
 
+@njit
 def sample_watch_s(curve: F8, chunks: int, watched_s: float, uniform: F8) -> F8:
     """Sample watch times of a video, given the seconds already watched, by inversion of its retention curve.
 
@@ -142,14 +143,13 @@ def sample_watch_s(curve: F8, chunks: int, watched_s: float, uniform: F8) -> F8:
     Returns:
         [M] content seconds in (watched_s, chunks].
     """
-    alive = np.interp(watched_s, np.arange(chunks + 1), curve[: chunks + 1])
-    level = uniform * alive
-    # np.interp needs increasing abscissae, and survival decreases with time
-    survival = curve[: chunks + 1][::-1] + 1e-12 * np.arange(chunks + 1)
-    watch_s = np.interp(level, survival, np.arange(chunks, -1, -1.0))
-    watch_s = np.where(level < curve[chunks], float(chunks), watch_s)
-    drawn: F8 = np.clip(watch_s, min(watched_s + SHORTEST_WATCH_S, chunks), chunks)
-    return drawn
+    second = int(watched_s)
+    alive = curve[second] + (watched_s - second) * (curve[second + 1] - curve[second])
+    least_s = min(watched_s + SHORTEST_WATCH_S, float(chunks))
+    drawn_s = np.empty_like(uniform)
+    for i in range(uniform.shape[0]):
+        drawn_s[i] = max(watch_time_s(curve, chunks, uniform[i] * alive), least_s)
+    return drawn_s
 
 
 def sample_factors(rng: np.random.Generator, sigma: float, served: float, count: int) -> F8:
@@ -218,7 +218,7 @@ def sample_futures(
     Returns:
         The futures.
     """
-    state, params, law = view.state, view.params, view.law
+    state, params, distribution = view.state, view.params, view.distribution
     catalog, left = planning_catalog(view)
     video = int(state.video)
     visible = int((view.catalog.n_chunks > 0).sum())
@@ -235,16 +235,18 @@ def sample_futures(
             catalog.retention[slot], int(catalog.n_chunks[slot]), watched_s, rng.random(count)
         )
     stalled_s = 0.0 if state.playing else float(state.time_s - state.playback_since_s)
-    low_s, high_s = max(law.patience_low_s, stalled_s + 1e-6), max(law.patience_high_s, stalled_s + 2e-6)
+    low_s = max(distribution.patience_low_s, stalled_s + 1e-6)
+    high_s = max(distribution.patience_high_s, stalled_s + 2e-6)
     patience_s = rng.uniform(low_s, high_s, count) if np.isfinite(high_s) else np.full(count, np.inf)
 
     chunks = catalog.chunk_bytes.shape[1]
     jitter = np.ones((count, videos, chunks))  # a video that was left has no jobs
-    drawn = np.exp(law.jitter_sigma * rng.standard_normal((count, visible, JITTERS)) - 0.5 * law.jitter_sigma**2)
+    sigma = distribution.jitter_sigma
+    drawn = np.exp(sigma * rng.standard_normal((count, visible, JITTERS)) - 0.5 * sigma**2)
     jitter[:, video:] = np.tile(drawn, -(-chunks // JITTERS))[:, :, :chunks]
     for unit in np.flatnonzero(state.job_video != NO_ENTRY):
         served = float((state.time_s - state.job_start_s[unit]) / state.job_expected_s[unit])
-        factors = sample_factors(rng, law.jitter_sigma, served, count)
+        factors = sample_factors(rng, sigma, served, count)
         jitter[:, state.job_video[unit], state.job_chunk[unit]] = factors
 
     rates = sample_rates(infer_link(view, model or LinkModel()), rng, count, horizon_s) / params.link_efficiency
@@ -253,7 +255,7 @@ def sample_futures(
     episodes = Episodes(
         playlist=np.tile(playlist, (count, 1)),
         watch_s=watch_s,
-        leaves=(rng.random((count, videos)) < law.leave_p).astype(np.uint8),
+        leaves=(rng.random((count, videos)) < distribution.leave_p).astype(np.uint8),
         patience_s=patience_s,
         jitter=jitter,
         link=np.arange(count, dtype=np.int32),
@@ -292,7 +294,7 @@ def expected_discount(view: PlanningView, horizon_s: float) -> RewardDiscount:
     Returns:
         The discount by whole seconds, including one after the horizon.
     """
-    leave_p, n_chunks, retention = view.law.leave_p, view.catalog.n_chunks, view.catalog.retention
+    leave_p, n_chunks, retention = view.distribution.leave_p, view.catalog.n_chunks, view.catalog.retention
     shown = np.flatnonzero(n_chunks > 0)
     feed_ends = view.videos_left < len(shown)
     if leave_p == 0.0:

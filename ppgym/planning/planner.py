@@ -149,7 +149,7 @@ class Planner:
         else:
             futures = mean_future(view, horizon_s, parameters.link)
         discount = expected_discount(view, parameters.search.horizon_s)
-        task = SearchTask(view.law.leave_p, discount, parameters.rollout, parameters.search)
+        task = SearchTask(view.distribution.leave_p, discount, parameters.rollout, parameters.search)
         scratch = new_scratch(len(view.action_mask), parameters.search.depth)
 
         values, choice = self._values(view, futures, task, scratch, prior_values)

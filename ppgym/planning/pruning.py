@@ -76,7 +76,7 @@ def expect_requests(view: PlanningView, bps: float) -> Requests:
     here_s = position_s(state)
     due_s = np.where(slot == 0, np.maximum(chunk * CHUNK_S - here_s, 0.0), chunk * CHUNK_S)
     alive = np.where(slot == 0, max(survival(view, 0, here_s), 1e-12), 1.0)
-    played = (1.0 - view.law.leave_p) ** slot * np.minimum(view.catalog.retention[slot, chunk] / alive, 1.0)
+    played = (1.0 - view.distribution.leave_p) ** slot * np.minimum(view.catalog.retention[slot, chunk] / alive, 1.0)
     return Requests(
         action=action,
         slot=slot,

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from annotated_types import Ge, Le, Len
 
-from ppgym.core.episodes import EpisodeLaw, Episodes, Links, Sims, draw_episode, new_episodes, view_sim
+from ppgym.core.episodes import EpisodeDistribution, Episodes, Links, Sims, draw_episode, new_episodes, view_sim
 from ppgym.core.observation import Features, make_features
 from ppgym.core.state import F8, MAX_TRANSFERS, MAX_VIDEOS, UNIT_NAMES, UNITS, CatalogArrays, Episode, Params
 from ppgym.files import suggest
@@ -235,7 +235,7 @@ class World:
         params: The kernel's constants.
         catalog: The videos of the split.
         links: The traces of the split.
-        law: How the rest of an episode is drawn.
+        distribution: How the rest of an episode is drawn.
         features: What of the observation is constant.
     """
 
@@ -248,7 +248,7 @@ class World:
     params: Params
     catalog: CatalogArrays
     links: Links
-    law: EpisodeLaw
+    distribution: EpisodeDistribution
     features: Features
 
     def new_episodes(self, count: int) -> Episodes:
@@ -275,7 +275,7 @@ class World:
             episodes: Output.
             i: Which of them to fill.
         """
-        draw_episode(rng, self.law, self.catalog, self.links, episodes, i)
+        draw_episode(rng, self.distribution, self.sims(episodes), i)
 
 
 def make_options(
@@ -400,7 +400,7 @@ def make_world(scenario: Scenario, split: str = "train") -> World:
             bits=np.concatenate([trace.cumulative_bits for trace in traces]) * scenario.bandwidth_scale,
             first=np.cumsum([0, *(len(trace.edges_s) for trace in traces)], dtype=np.int32),
         ),
-        law=EpisodeLaw(
+        distribution=EpisodeDistribution(
             leave_p=float(viewer.leave_p if scenario.leave_p is None else scenario.leave_p),
             patience_low_s=float(low_s),
             patience_high_s=float(high_s),

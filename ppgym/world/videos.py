@@ -182,10 +182,10 @@ class Catalog:
         return catalog, tuple(curves)
 
 
-# Durations: a log-normal law of two halves with TikTok's median and 10th and 90th percentile
+# Durations: a log-normal distribution of two halves with TikTok's median and 10th and 90th percentile
 DURATION_S = (7.6, 14.9, 23.8)
 DURATION_BOUNDS_S = (3, 60)
-_DECILE_Z = 1.2815515655446004  # 90th percentile of the standard normal law
+_DECILE_Z = 1.2815515655446004  # 90th percentile of the standard normal distribution
 
 # Sizes, as spreads of logarithms. TikTok's videos differ by p90 / median = 1.8 to 2.2 at one nominal rung (Dashlet's
 # data), 0.5 gives 1.9. Within a video MMGC 2022 sizes vary by 0.1 to 0.8 of their mean, rungs nearly in step.

@@ -157,10 +157,10 @@ class RetentionCurve:
 class ViewerProfile:
     """A kind of viewer: one retention curve for every duration, and a chance to leave the session.
 
-    Of all views a share `completion` is complete. The others end at a fraction x of the video that follows a
-    Weibull law truncated to [0, 1], F(x) = (1 - exp(-(x / scale) ** shape)) / (1 - exp(-(1 / scale) ** shape)).
-    Weibull laws fit watch time (DeLoad, arXiv 2510.18459); the atom at the end and the early hazard are what Dashlet
-    (arXiv 2204.12954) measured.
+    Of all views a share `completion` is complete. The others end at a fraction x of the video that follows a Weibull
+    distribution truncated to [0, 1], F(x) = (1 - exp(-(x / scale) ** shape)) / (1 - exp(-(1 / scale) ** shape)).
+    Weibull distributions fit watch time (DeLoad, arXiv 2510.18459); the atom at the end and the early hazard are what
+    Dashlet (arXiv 2204.12954) measured.
 
     Attributes:
         name: Label.
@@ -186,7 +186,7 @@ class ViewerProfile:
             duration_s: Whole seconds, at least 1.
 
         Returns:
-            The law above at whole seconds, linear in between.
+            The distribution above at whole seconds, linear in between.
 
         Raises:
             ValueError: A duration below 1 s.

@@ -109,7 +109,7 @@ def test_the_whole_path_from_the_command_to_a_scenario(
     assert "from the cache" in capsys.readouterr().out
     auto = make_world(Scenario.parse("low/auto/typical"))
     assert auto.profile == dataclasses.replace(profile, name=auto.profile.name)
-    assert auto.law.jitter_sigma == profile.jitter_sigma
+    assert auto.distribution.jitter_sigma == profile.jitter_sigma
     make_world.cache_clear()
 
 

@@ -265,7 +265,7 @@ def test_the_view_shows_what_is_downloaded(dataset: MMGCDataset) -> None:
     size = session.players()[1].get_preload_size()
     assert view.throughput_bps[2] == pytest.approx(8 * size / (delay_s - 0.08))
     assert (view.params.rtt_s, view.params.link_efficiency, view.params.wait_s) == (0.08, 0.95, 0.5)
-    assert (view.params.weight_waste, view.params.weight_download, view.law.leave_p) == (0.0, 0.5, 0.0)
+    assert (view.params.weight_waste, view.params.weight_download, view.distribution.leave_p) == (0.0, 0.5, 0.0)
     # Two chunks of video 0 and one of video 1 play for three seconds; then video 1 waits for its second.
     for _ in range(8):
         env.step(0)

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 
 from ppgym.core.actions import action_count, find_candidates, legal_mask
-from ppgym.core.episodes import EpisodeLaw
+from ppgym.core.episodes import EpisodeDistribution
 from ppgym.core.state import LOOKAHEAD, SLOTS, UNIT_NAMES, CatalogArrays, Episode, Params, Sim, StateRecord
 from ppgym.planning_view import PlanningView, make_view
 from ppgym.world.devices import DeviceProfile
 from ppgym.world.scenario import Option
 
-PATIENT = EpisodeLaw(0.0, math.inf, math.inf, 0.0, 1e9, 0.0)
+PATIENT = EpisodeDistribution(0.0, math.inf, math.inf, 0.0, 1e9, 0.0)
 CPU, GPU, NPU, VDEC = range(4)
 
 
-def view_of(world: Sim, state: StateRecord, law: EpisodeLaw = PATIENT) -> PlanningView:
+def view_of(world: Sim, state: StateRecord, distribution: EpisodeDistribution = PATIENT) -> PlanningView:
     """The planning view of a state of any world; the last representation is a prompt."""
     params, last = world.params, world.catalog.chunk_bytes.shape[2] - 1
     candidates = np.zeros((SLOTS, LOOKAHEAD), np.int32)
@@ -30,7 +30,7 @@ def view_of(world: Sim, state: StateRecord, law: EpisodeLaw = PATIENT) -> Planni
     facts: Any = SimpleNamespace(
         params=params,
         catalog=world.catalog,
-        law=law,
+        distribution=distribution,
         profile=load_device(),
         options=tuple(
             Option(f"r{r}@{unit}", int(r), "prompt" if r == last else "h264", unit, float(decode_s), bool(usable))

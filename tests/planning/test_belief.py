@@ -143,7 +143,7 @@ def test_without_evidence_the_link_is_the_prior() -> None:
 
 
 def test_the_link_is_filtered_as_a_gaussian_is_conditioned() -> None:
-    """All throughputs at once, by their joint normal law, instead of one after the other."""
+    """All throughputs at once, by their joint normal distribution, instead of one after the other."""
     model, rng = LinkModel(), np.random.default_rng(0)
     env = PromptPreamEnv("mixed/snapdragon-8-elite/typical")
     _, info = env.reset(seed=1)
@@ -183,7 +183,7 @@ def test_drawn_rates_have_the_moments_of_the_belief() -> None:
     since_s = LINK_STEP_S * np.arange(40)
     kept = np.exp(-since_s / 5.0)
     np.testing.assert_allclose(logs.mean(axis=0), 14.0 + 0.3 * kept, atol=0.01)
-    # the session's mean, the slow part from its posterior towards its law, and fresh noise at every step
+    # the session's mean, the slow part from its posterior towards its distribution, and fresh noise at every step
     slow_var = 0.16 + (0.05 - 0.16) * kept**2
     np.testing.assert_allclose(logs.var(axis=0), 0.09 - 0.04 * kept + slow_var + 0.04, atol=0.01)
     for step, later in ((0, 10), (10, 14), (20, 39)):
@@ -198,7 +198,7 @@ def test_decode_factors_are_drawn_by_future_video_and_chunk() -> None:
     futures = sample_futures(view, 200, np.random.default_rng(0), 10.0)
     drawn = futures.sims.episodes.jitter[:, int(view.state.video) :, :JITTERS]
     assert len(np.unique(drawn)) == drawn.size
-    assert np.log(drawn).std() == pytest.approx(view.law.jitter_sigma, rel=0.05)
+    assert np.log(drawn).std() == pytest.approx(view.distribution.jitter_sigma, rel=0.05)
 
 
 @pytest.mark.parametrize("network", ["low", "medium", "high", "mixed"])

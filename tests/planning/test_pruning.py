@@ -54,7 +54,7 @@ PIXELS_ON_BOTH = [(0, CPU, 0.05), (0, VDEC, 0.02), (1, CPU, 0.9), (1, NPU, 0.3)]
 def test_requests_are_what_a_client_expects() -> None:
     world = world_of(PIXELS_ON_BOTH, [0.5, 0.2], [1.0, 0.8], chunks=(3, 2))
     view = view_of(world, KernelSimulator(world).state)
-    view = PlanningView(**{**vars(view), "law": PATIENT._replace(leave_p=0.25)})
+    view = PlanningView(**{**vars(view), "distribution": PATIENT._replace(leave_p=0.25)})
     view.catalog.retention[1, :3] = [1.0, 0.5, 0.2]
     requests = expect_requests(view, bps=1e6)
     rows = [tuple(row) for row in np.stack([requests.slot, requests.lookahead, requests.option], axis=1).tolist()]
@@ -145,7 +145,7 @@ def test_what_will_hardly_be_played_goes() -> None:
     view = view_of(world, KernelSimulator(world).state)
     view.catalog.retention[:2, :5] = [1.0, 0.06, 0.049, 0.04, 0.0]
     assert removed_of("negligible_stall", view, 1e6) == [(1, 2, 0), (1, 3, 0)]  # the current video's stay
-    view = PlanningView(**{**vars(view), "law": PATIENT._replace(leave_p=0.2)})  # 0.8 x 0.06 is less as well
+    view = PlanningView(**{**vars(view), "distribution": PATIENT._replace(leave_p=0.2)})  # 0.8 x 0.06 is less as well
     assert removed_of("negligible_stall", view, 1e6) == [(1, 1, 0), (1, 2, 0), (1, 3, 0)]
 
 

@@ -51,7 +51,7 @@ def values_of(env: PromptPreamEnv, lookahead: int, policy: RolloutPolicy = POLIC
     chosen = value_actions(
         view_sim(env._sims, 0),
         env._states[0],
-        env.world.law.leave_p,
+        env.world.distribution.leave_p,
         policy,
         lookahead,
         new_estimates(),
@@ -115,7 +115,7 @@ class Oracle:
 
     def played(self, slot: int) -> float:
         watched_s = self.here_s if slot == 0 else 0.0
-        comes = (1.0 - self.view.law.leave_p) ** slot
+        comes = (1.0 - self.view.distribution.leave_p) ** slot
         return comes * min(self.catalog.retention[slot, self.chunks[slot]] / self.survival(slot, watched_s), 1.0)
 
     def leaving_rate(self, slot: int) -> float:
@@ -208,7 +208,7 @@ def test_to_choose_alone_is_to_choose_the_highest_value(kwargs: dict[str, Any]) 
     for env in situations(kwargs, 300):
         policy = to_policy(rng.random(4 * len(RolloutParameters._fields)))
         sim, estimates = view_sim(env._sims, 0), new_estimates()
-        chosen = choose_action(sim, env._states[0], env.world.law.leave_p, policy, estimates)
+        chosen = choose_action(sim, env._states[0], env.world.distribution.leave_p, policy, estimates)
         expected, values = values_of(env, 0, policy)
         assert chosen == expected
         assert values[chosen] == values.max()

@@ -82,7 +82,7 @@ class SlowSearch:
         chosen = value_actions(
             sim,
             state,
-            self.view.law.leave_p,
+            self.view.distribution.leave_p,
             self.policy,
             0,
             new_estimates(),
@@ -185,7 +185,7 @@ def both(view: PlanningView, seed: int, rounds: int, policy: RolloutPolicy) -> t
     futures = sample_futures(view, FUTURES, np.random.default_rng(seed), 30.0)
     scratch = new_scratch(len(view.action_mask), PARAMETERS.depth)
     scratch.values[:] = -np.inf
-    task = SearchTask(view.law.leave_p, expected_discount(view, PARAMETERS.horizon_s), policy, PARAMETERS)
+    task = SearchTask(view.distribution.leave_p, expected_discount(view, PARAMETERS.horizon_s), policy, PARAMETERS)
     chosen = root_values(futures, task, scratch)
     legal = np.flatnonzero(scratch.values > -np.inf)
     actions = np.unique(np.concatenate([[chosen, WAIT], legal[:: max(len(legal) // 3, 1)]])).astype(np.int32)
@@ -287,7 +287,7 @@ def test_the_prior_sees_every_look_ahead() -> None:
         futures = sample_futures(view, 2, np.random.default_rng(0), 10.0)
         scratch = new_scratch(len(view.action_mask), 1)
         scratch.values[:] = -np.inf
-        task = SearchTask(view.law.leave_p, expected_discount(view, 10.0), POLICY, PARAMETERS)
+        task = SearchTask(view.distribution.leave_p, expected_discount(view, 10.0), POLICY, PARAMETERS)
         chosen = root_values(futures, task, scratch)
         assert view.action_mask[chosen]
         seen = scratch.values > -np.inf

@@ -1,4 +1,4 @@
-"""Scenarios: names, overrides, presets, what is refused, and the law of the episodes."""
+"""Scenarios: names, overrides, presets, what is refused, and the distribution of the episodes."""
 
 import os
 from pathlib import Path

@@ -55,7 +55,7 @@ def test_the_profile_measured_last_is_used() -> None:
     assert DeviceProfile.load("auto").name == "new"
     gymnasium.make("PromptPream-v0", device="auto")
     world = make_world(Scenario.parse(device="auto"))
-    assert (world.profile.name, world.law.jitter_sigma) == ("new", 0.25)
+    assert (world.profile.name, world.distribution.jitter_sigma) == ("new", 0.25)
 
 
 def test_jitter_of_an_episode_has_the_spread_of_the_profile() -> None:

@@ -147,7 +147,7 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
 
 
 def test_a_profile_by_hand() -> None:
-    """Shape 1 is a truncated exponential law."""
+    """Shape 1 is a truncated exponential distribution."""
     curve = ViewerProfile(name="v", leave_p=0.1, completion=0.5, shape=1.0, scale=1.0).curve(2)
     left_at_half = (1 - np.exp(-0.5)) / (1 - np.exp(-1.0))
     np.testing.assert_allclose(curve.survival, [1, 1 - 0.5 * left_at_half, 0.5])

@@ -87,7 +87,7 @@ def naive_decision(view: PlanningView, agent: Dashlet) -> tuple[int, int]:
     for slot in range(1, SLOTS):
         watched_s = outlook.position_s if slot == 1 else 0.0
         watch = watch_seconds(catalog.retention[slot - 1], catalog.n_chunks[slot - 1], watched_s, seconds)
-        heads.append((1 - view.law.leave_p) * np.convolve(heads[-1], watch)[:seconds])
+        heads.append((1 - view.distribution.leave_p) * np.convolve(heads[-1], watch)[:seconds])
 
     late_s = [[sum((h - t) * head[t] for t in range(h)) for h in range(60)] for head in heads]
 

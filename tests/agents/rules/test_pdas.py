@@ -203,7 +203,7 @@ def test_it_waits_only_where_every_buffer_is_full_and_serves_the_rest() -> None:
         survival = conditional_survival(view.catalog, outlook)
         legal = legal_options(view, view.action_mask, agent.representations)
         manifest = view.catalog.n_chunks, view.catalog.chunk_bytes, view.catalog.quality
-        window = Window(*manifest, survival, outlook.playing_chunk, 1.0 - view.law.leave_p)
+        window = Window(*manifest, survival, outlook.playing_chunk, 1.0 - view.distribution.leave_p)
         eligible = []
         for slot in np.flatnonzero(outlook.next_chunk != NO_ENTRY):
             chunk, quality = outlook.next_chunk[slot], outlook.quality[slot]

@@ -30,7 +30,7 @@ def test_an_evaluation_plays_what_the_environment_plays() -> None:
             action = value_actions(
                 view_sim(env._sims, 0),
                 env._states[0],
-                env.world.law.leave_p,
+                env.world.distribution.leave_p,
                 RolloutPolicy(),
                 0,
                 new_estimates(),
