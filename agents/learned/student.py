@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from agents.base import Heuristic, Mask
 from agents.learned.checkpoints import read_checkpoint
+from agents.learned.networks import ILLEGAL
 from agents.learned.policies import load_weights
 from agents.learned.student_features import (
     CANDIDATE,
-    F4,
     LOOKS,
     NEEDED,
     PLAYING,
@@ -32,12 +32,11 @@ from agents.learned.student_features import (
     look,
 )
 from ppgym.core.actions import WAIT, action_count
-from ppgym.core.state import LOOKAHEAD, SLOTS
+from ppgym.core.state import F4, LOOKAHEAD, SLOTS
 from ppgym.planning.rollout import new_estimates
 from ppgym.planning_view import PlanningView
 from ppgym.vector_env import PromptPreamVectorEnv
 
-ILLEGAL = -1e9  # a logit
 SCALE = 10.0  # of the logits, which tell apart actions that differ by a tenth in QoE
 PRESENT, VALUE = 0, 1  # places in a request's numbers
 

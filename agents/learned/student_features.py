@@ -10,7 +10,6 @@ S slots, L look-aheads, of which K are shown, R representations, O options, U co
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ppgym.core.actions import WAIT, first_chunk, fits_in_memory
 from ppgym.core.episodes import Links, Sims, new_episodes, take_sim
@@ -20,6 +19,7 @@ from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.core.state import (
     ABSENT,
     DECODED,
+    F4,
     F8,
     HISTORY,
     IN_FLIGHT,
@@ -43,8 +43,6 @@ from ppgym.planning.rollout import (
     value_actions,
 )
 from ppgym.planning_view import PlanningView
-
-F4 = npt.NDArray[np.float32]
 
 SITUATION = HISTORY + 14 + 2 * UNITS  # numbers of the situation as a whole
 WAIT_VALUE = HISTORY + 13  # place of what the rollout policy thinks of waiting

@@ -18,9 +18,10 @@ from rich.table import Table
 from agents.rules.parameters import tuned_params
 from agents.studies.breakeven_plot import draw_map
 from agents.studies.cached_episodes import play_once
-from ppgym.benchmark.bootstrap import F8, bootstrap_interval
+from ppgym.benchmark.bootstrap import bootstrap_interval
 from ppgym.benchmark.episodes import Job
 from ppgym.benchmark.records import qoe_of
+from ppgym.core.state import F8
 from ppgym.files import write_text
 from ppgym.world.device_table import decode_rate
 from ppgym.world.devices import DeviceProfile

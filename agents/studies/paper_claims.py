@@ -20,10 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.studies.cached_episodes import play_once
-from ppgym.benchmark.bootstrap import F8, bootstrap_interval, resampled_means
+from ppgym.benchmark.bootstrap import bootstrap_interval, resampled_means
 from ppgym.benchmark.episodes import Job
 from ppgym.benchmark.records import Record, qoe_of
 from ppgym.core.qoe import MBIT_PER_BYTE
+from ppgym.core.state import F8
 from ppgym.env import PromptPreamEnv
 from ppgym.files import read_json, write_text
 from ppgym.planning.pruning import DEFAULT_RULES, RULES, prune

@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
-from agents.learned.student import ILLEGAL, StudentNetwork
-from agents.learned.student_features import F4, glimpse_layout, look
+from agents.learned.networks import ILLEGAL
+from agents.learned.student import StudentNetwork
+from agents.learned.student_features import glimpse_layout, look
 from agents.training.planner_labels import NOTHING, Lesson
-from ppgym.core.state import I4
+from ppgym.core.state import F4, I4
 from ppgym.env import PromptPreamEnv
 
 UNKNOWN_QOE = 1.0  # lost, beyond the worst that was looked at, by what was not

@@ -13,20 +13,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 from rich.progress import track
 
 from agents import make_agent
 from agents.mcts import MCTSAgent
 from ppgym.benchmark.episodes import Job
-from ppgym.core.state import I4
+from ppgym.core.state import F4, I4
 from ppgym.env import PromptPreamEnv
 from ppgym.files import write_bytes
 from ppgym.planning.planner import posterior_advantage
 from ppgym.world.scenario import Scenario
 
-F4 = npt.NDArray[np.float32]
 TEACHER = "mcts"
 CONSIDERED = 16  # actions of a comment, at most
 NOTHING = -1  # in place of an action: none there

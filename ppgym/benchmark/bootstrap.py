@@ -7,10 +7,10 @@ for every agent. Strata, the scenarios of a suite, are resampled each within its
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import trim_mean
 
-F8 = npt.NDArray[np.float64]
+from ppgym.core.state import F8
+
 Interval = tuple[float, float]
 
 RESAMPLES = 10_000

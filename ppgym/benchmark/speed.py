@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
-import numpy.typing as npt
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -25,11 +24,9 @@ from ppgym.core.actions import WAIT
 from ppgym.core.dynamics import reset_state, transition
 from ppgym.core.episodes import Sims, take_sim
 from ppgym.core.jit import noinline
-from ppgym.core.state import STATE_DTYPE, new_states
+from ppgym.core.state import I8, STATE_DTYPE, new_states
 from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import make_rng
-
-I8 = npt.NDArray[np.int64]
 
 STREAMS = ("random", "greedy")  # agents whose actions are recorded
 EPISODE_STREAMS = 32  # different feeds, links and viewers of each

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppgym.benchmark.bootstrap import (
-    F8,
     Interval,
     bootstrap_interval,
     improvement,
@@ -22,7 +21,7 @@ from ppgym.benchmark.bootstrap import (
 from ppgym.benchmark.records import Record
 from ppgym.benchmark.replay import replay
 from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS
-from ppgym.core.state import UNIT_NAMES
+from ppgym.core.state import F8, UNIT_NAMES
 
 REFERENCE = "on_demand"  # the agent from which the way to the bound is measured, and the default baseline
 MISMATCHES_SHOWN = 20  # in an error message

@@ -30,13 +30,10 @@ from pathlib import Path
 from typing import overload
 
 import numpy as np
-import numpy.typing as npt
 
 from ppgym.codec import entropy
+from ppgym.core.state import F4, U1
 from ppgym.files import write_bytes
-
-U1 = npt.NDArray[np.uint8]
-F4 = npt.NDArray[np.float32]
 
 CHUNK_MAGIC = b"PC"
 FILE_MAGIC = b"PPV"

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
@@ -17,12 +16,12 @@ from ppgym.codec import profiler, speed, studies
 from ppgym.codec.bitstream import PpvFile, PromptChunk, check_generator, write_ppv
 from ppgym.codec.metrics import bitrate_bps, quality
 from ppgym.commandline import command_line
+from ppgym.core.state import U1
 from ppgym.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     from ppgym.codec.generator import Generator
 
-U1 = npt.NDArray[np.uint8]
 CHECKPOINT = Path("runs/tiny/checkpoint.safetensors")
 
 app = tyro.extras.SubcommandApp()

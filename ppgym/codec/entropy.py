@@ -26,9 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ppgym.core.jit import njit
+from ppgym.core.state import I8, U1
 
-U1 = npt.NDArray[np.uint8]
-I8 = npt.NDArray[np.int64]
 Whole = Any  # int in Python, int64 in compiled code
 
 ONE_STEP = 16  # one quantiser step in the model's fixed point

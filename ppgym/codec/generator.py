@@ -31,8 +31,8 @@ from torch import Tensor
 
 from ppgym.codec.bitstream import PromptChunk, check_generator
 from ppgym.codec.tiny import PromptStart
+from ppgym.core.state import F4
 
-F4 = npt.NDArray[np.float32]
 Frames = npt.NDArray[np.uint8]  # [T, H, W, 3], RGB
 
 TINY: Final = "tiny"

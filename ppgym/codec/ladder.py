@@ -16,9 +16,10 @@ import av
 import numpy as np
 
 from ppgym.codec.bitstream import PromptChunk
-from ppgym.codec.metrics import U1, bitrate_bps, lpips, quality
+from ppgym.codec.metrics import bitrate_bps, lpips, quality
 from ppgym.codec.pixel import CHUNK_S, decode_pixels, encode_chunks, fit_frames
 from ppgym.codec.rate_curve import RateCurve
+from ppgym.core.state import U1
 from ppgym.world.ladders import PIXEL_BPS, PROMPT_RANKS, MeasuredLadder
 
 if TYPE_CHECKING:

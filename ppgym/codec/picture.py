@@ -4,10 +4,9 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-U1 = npt.NDArray[np.uint8]
+from ppgym.core.state import U1
 
 LEAST_SIDE_PX = 192  # smaller frames are enlarged by whole factors, pixel for pixel
 LABEL_PX = 20

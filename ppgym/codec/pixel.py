@@ -16,12 +16,10 @@ import av
 import av.error
 import llvmlite.binding
 import numpy as np
-import numpy.typing as npt
 
 from ppgym.codec.metrics import check_frames
+from ppgym.core.state import U1
 from ppgym.files import suggest, write_bytes
-
-U1 = npt.NDArray[np.uint8]
 
 os.environ.setdefault("SVT_LOG", "1")  # errors only; its banner goes past FFmpeg's log otherwise
 

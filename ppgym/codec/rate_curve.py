@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ppgym.codec.metrics import U1, bitrate_bps, quality
+from ppgym.codec.metrics import bitrate_bps, quality
 from ppgym.codec.pixel import ENCODERS, decode_pixels, encode_at_crf
+from ppgym.core.state import U1
 
 CRF_STEP = 3
 

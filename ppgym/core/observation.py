@@ -15,6 +15,7 @@ from ppgym.core.jit import kernel
 from ppgym.core.state import (
     DECODED,
     DECODING,
+    F4,
     HISTORY,
     I4,
     IN_FLIGHT,
@@ -29,8 +30,6 @@ from ppgym.core.state import (
     Sim,
     StateRecord,
 )
-
-F4 = npt.NDArray[np.float32]
 
 # A value is divided by its scale and cut to [0, 1], or shown as x / (x + half)
 VIDEO_SCALE_S = 60.0

@@ -6,14 +6,13 @@ Nothing here adds to the physics; what an action is worth comes from `qoe`, as i
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ppgym.core.actions import WAIT
 from ppgym.core.dynamics import reset_state, transition
 from ppgym.core.episodes import Sims, take_sim
 from ppgym.core.jit import noinline
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
-from ppgym.core.state import F8, I4, UNIT_NAMES, UNITS, new_states
+from ppgym.core.state import F8, I4, I8, UNIT_NAMES, UNITS, new_states
 from ppgym.core.step import INFO_TOTALS, write_totals
 
 REPLAY_COLUMNS = (
@@ -33,8 +32,8 @@ class Recorded(NamedTuple):
     """The actions of N records, one record after the other."""
 
     draws: I4  # [N] which draw each record is of
-    first: npt.NDArray[np.int64]  # [N + 1] place in `actions` of each record's first action, and their end
-    actions: npt.NDArray[np.int64]  # [first[N]]
+    first: I8  # [N + 1] place in `actions` of each record's first action, and their end
+    actions: I8  # [first[N]]
 
 
 class ReplayResults(NamedTuple):
@@ -43,7 +42,7 @@ class ReplayResults(NamedTuple):
     states: np.ndarray  # [N] of STATE_DTYPE, the last states
     totals: F8  # [N, len(REPLAY_COLUMNS)]
     requests: I4  # [N, R] legal requests, by representation
-    played: npt.NDArray[np.int64]  # [N] actions played
+    played: I8  # [N] actions played
     terms: F8  # [len(REWARD_TERMS)] scratch
 
 

@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 F8 = npt.NDArray[np.float64]
+F4 = npt.NDArray[np.float32]
+I8 = npt.NDArray[np.int64]
 I4 = npt.NDArray[np.int32]
 U1 = npt.NDArray[np.uint8]
 StateRecord = Any  # an np.record of STATE_DTYPE, whose fields are attributes; typed records are beyond mypy

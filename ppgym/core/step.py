@@ -13,9 +13,9 @@ from ppgym.core.dynamics import reset_state, transition
 from ppgym.core.episodes import Sims, take_sim
 from ppgym.core.events import EventLog
 from ppgym.core.jit import kernel
-from ppgym.core.observation import F4, Features, observe
+from ppgym.core.observation import Features, observe
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
-from ppgym.core.state import F8, I4, LOOKAHEAD, SLOTS, U1, UNITS, StateRecord
+from ppgym.core.state import F4, F8, I4, I8, LOOKAHEAD, SLOTS, U1, UNITS, StateRecord
 
 # What a call does with each state
 SKIP = 0
@@ -101,7 +101,7 @@ def step_many(
     features: Features,
     states: np.ndarray,
     todo: U1,
-    actions: npt.NDArray[np.int64],
+    actions: I8,
     results: StepResults,
     log: EventLog | None = None,
 ) -> None:

@@ -13,12 +13,14 @@ import numpy as np
 from ppgym.core.actions import WAIT, Mask, action_count, fill_mask, find_candidates
 from ppgym.core.episodes import EpisodeDistribution, Links
 from ppgym.core.jit import njit
-from ppgym.core.observation import F4, Features, make_features, make_layout, observation_fields, observe
+from ppgym.core.observation import Features, make_features, make_layout, observation_fields, observe
 from ppgym.core.state import (
     ABSENT,
     BEGUN,
     CHUNK_S,
     DECODED,
+    F4,
+    F8,
     HISTORY,
     I4,
     LOOKAHEAD,
@@ -32,7 +34,7 @@ from ppgym.core.state import (
     Sim,
     new_states,
 )
-from ppgym.mmgc.kernel import CHUNK_MS, F8, PAYLOAD_SHARE, RATES_KBPS, RTT_MS, RUNGS, VIDEOS
+from ppgym.mmgc.kernel import CHUNK_MS, PAYLOAD_SHARE, RATES_KBPS, RTT_MS, RUNGS, VIDEOS
 from ppgym.mmgc.policies import Action
 from ppgym.mmgc.session import MMGCPlayer
 from ppgym.planning_view import PlanningView, make_view

@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ppgym.core.state import F8, I8
 from ppgym.files import suggest
-from ppgym.mmgc.kernel import F8, I8, RUNGS, VIDEOS
+from ppgym.mmgc.kernel import RUNGS, VIDEOS
 from ppgym.world.readers.mmgc2022 import folder_entries, read_chunk_bytes, read_retention
 from ppgym.world.readers.rows import read_rows
 

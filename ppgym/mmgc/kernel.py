@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ppgym.core.jit import njit
+from ppgym.core.state import F8, I8
 
-F8 = npt.NDArray[np.float64]
-I8 = npt.NDArray[np.int64]
 I1 = npt.NDArray[np.int8]
 State = npt.NDArray[Any]  # one record of STATE_DTYPE
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from ppgym.core.jit import njit
-from ppgym.mmgc.kernel import F8
+from ppgym.core.state import F8
 from ppgym.mmgc.session import MMGCPlayer
 
 Action = tuple[int, int, float]

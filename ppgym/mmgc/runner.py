@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ppgym.core.state import I8
 from ppgym.files import suggest
 from ppgym.mmgc.dataset import MMGCDataset, Seeds
-from ppgym.mmgc.kernel import I8
 from ppgym.mmgc.policies import Action, Algorithm, AlgorithmFactory
 from ppgym.mmgc.session import MMGCResult, MMGCSession
 

@@ -6,15 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ppgym.core.state import F8, I8
 from ppgym.mmgc import kernel
 from ppgym.mmgc.dataset import MMGCDataset, Seeds
 from ppgym.mmgc.kernel import (
     ABORT_QOE,
     BANDWIDTH_WEIGHT,
     CHUNK_MS,
-    F8,
     I1,
-    I8,
     OVER,
     RATES_KBPS,
     REFUSED,

@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from annotated_types import Len, MinLen
 
-from ppgym.core.state import UNIT_NAMES, UNITS
+from ppgym.core.state import F8, UNIT_NAMES, UNITS
 from ppgym.files import suggest
 from ppgym.world.ladders import CODECS, Representation
 from ppgym.world.schemas import Count, JsonFile, NotNegative, Positive, Text, checked, one_of, shipped_or_path
 from ppgym.world.this_machine import find_profile
-
-F8 = npt.NDArray[np.float64]
 
 DEVICES = (
     "snapdragon-8-gen-2",

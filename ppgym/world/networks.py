@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ppgym.core.state import F8
 from ppgym.files import data_root, suggest, write_text
 from ppgym.world.readers.rows import Row, read_rows
-
-F8 = npt.NDArray[np.float64]
 
 NETWORKS = ("low", "medium", "high", "mixed", "5g")
 SPLITS = ("train", "validation", "test")

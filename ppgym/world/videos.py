@@ -12,17 +12,14 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 from annotated_types import MinLen
 
-from ppgym.core.state import CHUNK_S, CatalogArrays
+from ppgym.core.state import CHUNK_S, F8, CatalogArrays
 from ppgym.world.ladders import PIXEL_BPS, Representation, default_ladder, load_ladder
 from ppgym.world.networks import SPLITS
 from ppgym.world.readers.mmgc2022 import folder_entries, read_chunk_bytes
 from ppgym.world.schemas import JsonFile, Positive, Text, checked, shipped_or_path
 from ppgym.world.viewers import RetentionCurve
-
-F8 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

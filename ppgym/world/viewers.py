@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge, Le
 
+from ppgym.core.state import F8
 from ppgym.world.readers.mmgc2022 import read_retention
 from ppgym.world.schemas import JsonFile, Share, Text, checked, shipped_or_path
-
-F8 = npt.NDArray[np.float64]
 
 VIEWERS = ("skimmer", "typical", "sticky")
 

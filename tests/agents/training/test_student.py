@@ -12,7 +12,8 @@ from gymnasium.vector import AutoresetMode
 from agents import make_agent
 from agents.learned.checkpoints import provenance, write_checkpoint
 from agents.learned.masks import may_wait
-from agents.learned.student import ILLEGAL, StudentNetwork, StudentVectorEnv, act, play
+from agents.learned.networks import ILLEGAL
+from agents.learned.student import StudentNetwork, StudentVectorEnv, act, play
 from agents.learned.student_features import CANDIDATE, LOOKS, REQUEST, SITUATION, SLOT, glimpse_layout, look
 from agents.mcts import STUDENT_PRIOR, MCTSAgent
 from agents.studies import student as student_study
