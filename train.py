@@ -1,4 +1,4 @@
-"""Trains agents and compares them with the heuristics: the command line. What it does is in `agents.training.run`."""
+"""Trains agents and compares them with others: the command line. The training is in `agents.training.run`."""
 
 import os
 import time
@@ -12,21 +12,21 @@ from ppgym.world.scenario import DEFAULT_SCENARIO
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Train an agent, keep its checkpoints, and compare it with the heuristics on the test split.
+    """Train an agent, keep its checkpoints, and compare it with others on the test split.
 
     Ctrl-C saves the run.
     """
 
-    agent: str = "ppo"
-    """What to train: ppo, dqn or student."""
+    agent: str | None = None
+    """What to train: ppo, dqn or student; by default ppo or, with --resume, the run's agent."""
     scenario: str = DEFAULT_SCENARIO
     """network/device/viewer; names with commas between them, or * for all, train one model for several scenarios."""
     timesteps: int | None = None
-    """Steps of training in all; by default as many as the hyperparameters say."""
+    """Steps of training in all; by default the hyperparameters say how many. A student has none."""
     seed: int = 0
     """Seeds everything."""
     seeds: int = 1
-    """How many runs, with seeds from --seed on."""
+    """Number of runs, with seeds from --seed on."""
     engine: str = "local"
     """Where several runs train: local, or ray: the cluster that RAY_ADDRESS names, a local one by default."""
     hyperparams: tuple[Path, ...] = ()
@@ -34,9 +34,9 @@ class Arguments:
     output: Path | None = None
     """Folder of the run; by default runs/AGENT-DATE."""
     resume: Path | None = None
-    """Folder of a run to go on with, as it was configured; only --timesteps and --device count besides."""
-    device: str = "cpu"
-    """Device of torch."""
+    """Folder of a run to go on with, as it was configured; only --timesteps and --torch-device count besides."""
+    torch_device: str = "cpu"
+    """Where networks are trained, as torch calls it: cpu, cuda ..."""
     network: Path | None = None
     """Folder of real network traces, instead of the scenario's."""
     videos: Path | None = None
@@ -53,18 +53,20 @@ def main() -> None:
     folders = {"network": given.network, "videos": given.videos, "viewers": given.viewers}
     overrides = {key: str(folder.resolve()) for key, folder in folders.items() if folder is not None}
     arguments: dict[str, Any] = {"agent": given.agent, "scenario": given.scenario, "overrides": overrides}
-    arguments |= {"timesteps": given.timesteps, "device": given.device}
+    arguments |= {"timesteps": given.timesteps, "torch_device": given.torch_device}
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read on import; where cores are shared, spinning costs all
     from agents.training.run import train  # after parsing: --help shall not wait for a deep-learning library
-    from agents.training.sweep import plan_trials, train_trials
+    from agents.training.sweep import plan_sweep, train_sweep
 
-    trials = plan_trials(given.seed, given.seeds, given.hyperparams)
-    if len(trials) == 1 and given.engine == "local":
-        arguments |= {"seed": given.seed, "hyperparams": trials[0].hyperparams, "output": given.output}
+    sweep = plan_sweep(given.seed, given.seeds, given.hyperparams)
+    if len(sweep) == 1 and given.engine == "local":
+        arguments |= {"seed": given.seed, "hyperparams": sweep[0].hyperparams, "output": given.output}
         train(**arguments, resume=given.resume)
+    elif given.resume is not None:
+        raise ValueError("--resume: expected one run; several go on by the same command with the same --output")
     else:
-        output = given.output or Path("runs") / f"{given.agent}-{time.strftime('%Y%m%d-%H%M%S')}"
-        train_trials(trials, output, arguments, given.engine)
+        output = given.output or Path("runs") / f"{given.agent or 'ppo'}-{time.strftime('%Y%m%d-%H%M%S')}"
+        train_sweep(sweep, output, arguments, given.engine)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """PPO in one file, in the manner of CleanRL, on the native vector environment that `gymnasium.make_vec` makes.
 
-    python examples/cleanrl_ppo.py --iterations 200
+    pip install '.[rl]' && python examples/cleanrl_ppo.py --iterations 200
 
 Two things differ from CleanRL's `ppo.py`: illegal actions are masked, and gamma holds for a second instead of a step.
 """
@@ -10,11 +10,16 @@ import time
 
 import gymnasium
 import numpy as np
-import torch
-from torch import nn
-from torch.nn import functional
 
 import ppgym  # noqa: F401 (registers the environment)
+from ppgym.commandline import install_hint
+
+try:
+    import torch
+    from torch import nn
+    from torch.nn import functional
+except ModuleNotFoundError as error:
+    raise SystemExit(install_hint(error, "rl") or error) from None
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--scenario", default="low/snapdragon-8-elite/typical")

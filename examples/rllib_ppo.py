@@ -1,6 +1,6 @@
 """PPO of RLlib on ppgym, with action masks, on the cluster that RAY_ADDRESS names or on this machine.
 
-pip install -e '.[ray]' && python examples/rllib_ppo.py --iterations 50
+pip install '.[ray,rl]' && python examples/rllib_ppo.py --iterations 50
 """
 
 import argparse
@@ -8,12 +8,16 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from ray.rllib.algorithms.ppo import PPOConfig
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from ray.rllib.examples.rl_modules.classes.action_masking_rlm import ActionMaskingTorchRLModule
-from ray.tune.registry import register_env
 
-import ppgym  # noqa: F401 (registers the environment)
+from ppgym.commandline import install_hint
+
+try:
+    from ray.rllib.algorithms.ppo import PPOConfig
+    from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+    from ray.rllib.examples.rl_modules.classes.action_masking_rlm import ActionMaskingTorchRLModule
+    from ray.tune.registry import register_env
+except ModuleNotFoundError as error:
+    raise SystemExit(install_hint(error, "ray") or error) from None
 
 
 class MaskInObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -45,14 +49,11 @@ parser.add_argument("--runners", type=int, default=2, help="processes that play"
 parser.add_argument("--batch", type=int, default=4000, help="decisions an iteration")
 arguments = parser.parse_args()
 
-register_env("ppgym", lambda settings: MaskInObservation(gymnasium.make("PromptPream-v0", **settings)))
-config = PPOConfig().environment("ppgym", env_config={"scenario": "low/snapdragon-8-elite/typical"})
-config.env_runners(num_env_runners=arguments.runners)
+register_env("ppgym", lambda _: MaskInObservation(gymnasium.make("ppgym:PromptPream-v0")))
+config = PPOConfig().environment("ppgym").env_runners(num_env_runners=arguments.runners)
 config.training(train_batch_size_per_learner=arguments.batch, minibatch_size=min(arguments.batch, 256), gamma=0.99)
-config.rl_module(rl_module_spec=RLModuleSpec(module_class=ActionMaskingTorchRLModule))
-algorithm = config.build_algo()
+algorithm = config.rl_module(rl_module_spec=RLModuleSpec(module_class=ActionMaskingTorchRLModule)).build_algo()
 for iteration in range(1, arguments.iterations + 1):
-    found = algorithm.train()["env_runners"]
-    mean = found.get("episode_return_mean", np.nan)
-    print(f"{iteration}: {found['num_env_steps_sampled']} decisions, return {mean:.1f}")
+    out = algorithm.train()["env_runners"]
+    print(f"{iteration}: {out['num_env_steps_sampled']} decisions, return {out.get('episode_return_mean', np.nan):.1f}")
 algorithm.stop()

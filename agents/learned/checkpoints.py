@@ -1,7 +1,7 @@
-"""Checkpoints: tensors as safetensors and a JSON card that says what they are. Loading never executes what it reads.
+"""Checkpoints: tensors as safetensors with a JSON card. To load them never executes what they hold.
 
-``NAME.safetensors`` holds the weights and ``NAME.json`` their card. What only training needs to go on (the optimizer's
-state and the generators of random numbers) is beside them in ``NAME-training.safetensors``.
+``NAME.safetensors`` holds the weights, ``NAME.json`` is their card. ``NAME-training.safetensors`` holds what training
+alone needs to go on: the optimizer's state and the generators of random numbers.
 """
 
 import hashlib

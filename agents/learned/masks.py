@@ -1,7 +1,7 @@
-"""What a learned agent may do: what is legal, but for waiting while the viewer waits for what can be requested.
+"""What a learned agent may do: all that is legal, except to wait in a stall while the needed chunk can be requested.
 
-One rule for training, acting and the exported graph; it follows from the observation and the legal actions, and changes
-neither. What is legal is in `ppgym.core.actions`.
+Training, acting and the exported graph share this rule. It follows from the observation and the legal actions; what is
+legal is in `ppgym.core.actions`.
 """
 
 from typing import Any
@@ -17,10 +17,10 @@ Flags = npt.NDArray[np.bool_]
 
 
 def may_wait(observations: Any, masks: Any, layout: Layout) -> Any:
-    """Where waiting is no idling: the picture moves, or the chunk that it needs next cannot be requested.
+    """Where an agent may wait: the picture moves, or the chunk that it needs next cannot be requested.
 
-    To wait elsewhere changes nothing but the clock, so that a policy that chooses its likeliest action once may choose
-    it again and again, until the session's time is up.
+    Elsewhere waiting changes nothing but the clock. A policy that chooses its likeliest action may then wait again and
+    again, until the session's time is up.
 
     Args:
         observations: [B, size], an array of NumPy or a tensor of torch.
@@ -38,7 +38,7 @@ def may_wait(observations: Any, masks: Any, layout: Layout) -> Any:
 
 
 def without_idling(observations: npt.NDArray[np.float32], masks: Flags, layout: Layout) -> Flags:
-    """Masks without `WAIT` where it would be idling.
+    """Masks without `WAIT` where `may_wait` forbids it.
 
     Args:
         observations: [B, size].

@@ -1,7 +1,6 @@
 """Networks that score the actions of an observation, with weights shared by slots, candidates and options.
 
-No algorithm and no agent here: who trains them is in `agents.training.run`, who decides with them in
-`agents.learned.policies`.
+`agents.training.run` trains them, the agents in `agents.learned.policies` decide with them.
 """
 
 import math
@@ -19,7 +18,7 @@ from ppgym.core.state import LOOKAHEAD, SLOTS, UNITS
 SLOT_FIELDS = 6  # fields of the observation with one value a slot
 CANDIDATE_FIELDS = 2  # fields with one value a candidate
 REPRESENTATION_FIELDS = 3  # fields with one value a candidate and representation
-ILLEGAL = -1e8  # in place of an illegal action's logit, as sb3-contrib has it
+ILLEGAL = -1e8  # in place of an illegal action's logit or value; sb3-contrib's number
 
 
 def slot_columns(representations: int, layout: Layout) -> list[int]:
@@ -174,17 +173,17 @@ class ActionScorer(nn.Module):
 class ActorCritic(nn.Module):
     """What Stable-Baselines3 calls an extractor: its two "latents" are the logits and what the value is read from."""
 
-    def __init__(
-        self,
-        option_representation: Sequence[int],
-        option_unit: Sequence[int],
-        slot_width: int,
-        context_width: int,
-        candidate_width: int,
-    ) -> None:
-        """Make both networks; see `ActionScorer` for the arguments."""
+    def __init__(self, option_representation: Sequence[int], option_unit: Sequence[int], *widths: int) -> None:
+        """Make both networks.
+
+        Args:
+            option_representation: [O], as the other arguments of `ActionScorer`.
+            option_unit: [O].
+            *widths: Of slots, context and candidates.
+        """
         super().__init__()
-        self.actor = ActionScorer(option_representation, option_unit, slot_width, context_width, candidate_width)
+        slot_width, context_width, _ = widths
+        self.actor = ActionScorer(option_representation, option_unit, *widths)
         self.critic = Encoder(max(option_representation) + 1, len(option_unit), slot_width, context_width)
         self.latent_dim_vf = context_width
 

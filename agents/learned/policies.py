@@ -1,7 +1,6 @@
-"""Policies that are learned: their network, and the agents that decide with trained weights.
+"""Learned policies: their networks, and the agents that decide with trained weights.
 
-How they are trained is in `agents.training.run`; how weights are kept is in `agents.learned.checkpoints`. No physics
-and no heuristics here.
+The training is in `agents.training.run`, the files of weights are in `agents.learned.checkpoints`.
 """
 
 import functools
@@ -32,7 +31,7 @@ from ppgym.world.scenario import Option, World
 class CandidatePolicy(MaskableActorCriticPolicy):
     """A masked actor-critic policy with `ActionScorer` in place of a layer with weights for each of the actions.
 
-    Equal to its parent in what it computes, but for the network: `torch.distributions` would normalise the logits
+    It computes the same as its parent with this network would, but faster: `torch.distributions` normalises the logits
     twice.
     """
 
@@ -210,8 +209,9 @@ def decide(
         policy: The policy.
         observations: [B, size].
         masks: [B, actions], true where an action is legal.
-        rng: Draws the actions. None chooses: `WAIT` where that is likelier than all downloads together, else the
-            likeliest download; the likeliest single action would wait wherever downloads share what is likely.
+        rng: Draws the actions. None chooses `WAIT` where it is likelier than all downloads together, else the
+            likeliest download. The likeliest single action would be `WAIT` too often: the downloads share their
+            probability.
 
     Returns:
         [B] legal actions.
@@ -314,7 +314,7 @@ class LearnedAgent:
 
 
 class PPOAgent(LearnedAgent):
-    """The policy that PPO has found."""
+    """Decides by the policy that PPO has trained."""
 
     WEIGHTS = Path(__file__).parents[1] / "weights" / "ppo.safetensors"
     POLICY = MaskableActorCriticPolicy
@@ -322,7 +322,7 @@ class PPOAgent(LearnedAgent):
 
 
 class DQNAgent(LearnedAgent):
-    """The values that DQN has found."""
+    """Decides by the action values that DQN has trained."""
 
     WEIGHTS = Path(__file__).parents[1] / "weights" / "dqn.safetensors"
     POLICY = CandidateQPolicy

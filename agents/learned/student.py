@@ -1,6 +1,6 @@
-"""The student of the planner: its network, the environments as it sees them, and the agent that decides with it.
+"""The planner's student: its network, environments that return its features, and the agent that decides with it.
 
-How it learns is in `agents.training.distillation`; what it sees is in `agents.learned.student_features`.
+Its training is in `agents.training.student`; its features are in `agents.learned.student_features`.
 """
 
 import functools
@@ -21,15 +21,17 @@ from agents.learned.networks import ILLEGAL
 from agents.learned.policies import load_weights
 from agents.learned.student_features import (
     CANDIDATE,
-    LOOKS,
     NEEDED,
     PLAYING,
+    PRESENT,
     REQUEST,
     ROLLOUT,
+    SHOWN_LOOKAHEADS,
+    VALUE,
     WAIT_VALUE,
-    glimpse_layout,
-    glimpse_many,
-    look,
+    feature_layout,
+    fill_features_many,
+    student_features,
 )
 from ppgym.core.actions import WAIT, action_count
 from ppgym.core.state import F4, LOOKAHEAD, SLOTS
@@ -37,17 +39,15 @@ from ppgym.planning.rollout import new_estimates
 from ppgym.planning_view import PlanningView
 from ppgym.vector_env import PromptPreamVectorEnv
 
-SCALE = 10.0  # of the logits, which tell apart actions that differ by a tenth in QoE
-PRESENT, VALUE = 0, 1  # places in a request's numbers
+SCALE = 10.0  # of the logits: a difference of 0.1 in QoE is one of 1 in logits
 
 
 class StudentNetwork(nn.Module):
-    """Scores every action from shared weights: each request by itself in its context, `WAIT` against the best of them.
+    """Scores every action: each request by itself, with shared weights, and `WAIT` against the best request.
 
-    It never waits while the picture is frozen and the chunk that it needs can be requested; as `agents.learned.masks`
-    has it.
+    It never waits while the picture is frozen and the needed chunk can be requested (`agents.learned.masks`).
 
-    S slots, L look-aheads, of which K are seen, O options, B the batch.
+    S slots, L look-aheads, of which the features show K, O options, B the batch.
     """
 
     def __init__(self, options: int, width: int = 64, context_width: int = 192) -> None:
@@ -59,7 +59,7 @@ class StudentNetwork(nn.Module):
             context_width: Of the situation's code.
         """
         super().__init__()
-        self.layout = glimpse_layout(options)
+        self.layout = feature_layout(options)
         self.options = options
         self.context = nn.Sequential(
             nn.Linear(self.layout.candidates, context_width),
@@ -70,89 +70,69 @@ class StudentNetwork(nn.Module):
         self.from_context = nn.Linear(context_width, width)
         self.from_candidate = nn.Linear(CANDIDATE, width, bias=False)
         self.from_request = nn.Linear(REQUEST, width, bias=False)
-        self.place = nn.Parameter(torch.zeros(SLOTS * LOOKS, width))
+        self.place = nn.Parameter(torch.zeros(SLOTS * SHOWN_LOOKAHEADS, width))
         self.option = nn.Parameter(torch.zeros(options, width))
         self.mix = nn.Linear(width, width)
         self.score = nn.Linear(width, 1, bias=False)
-        self.trust = nn.Parameter(torch.tensor(1.0))  # in the rollout policy's values
+        self.trust = nn.Parameter(torch.tensor(1.0))  # factor on the rollout policy's values
         self.wait = nn.Sequential(nn.Linear(context_width + width, width), nn.ReLU(), nn.Linear(width, 1))
-        for parameter in self._final():  # it begins as the rollout policy
-            nn.init.zeros_(parameter)
+        for final in (self.score, self.wait[-1]):  # an untrained student decides as the rollout policy
+            for parameter in final.parameters():
+                nn.init.zeros_(parameter)
 
-    @torch.no_grad()
-    def sharpen(self, factor: float) -> None:
-        """Scale the logits, so that what is drawn is nearer to what `act` chooses.
-
-        Args:
-            factor: On the logits.
-        """
-        for parameter in (self.trust, *self._final()):
-            parameter.mul_(factor)
-
-    def _final(self) -> list[nn.Parameter]:
-        """What the logits are linear in, besides `trust`."""
-        return [*self.score.parameters(), *self.wait[-1].parameters()]
-
-    def forward(self, seen: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """Score.
 
         Args:
-            seen: [B, size] as `agents.learned.student_features` fills it.
+            features: [B, size]; see `agents.learned.student_features`.
 
         Returns:
-            Logits [B, 1 + S * L * O]; `ILLEGAL` where there is no such request, or waiting is vain.
+            Logits [B, 1 + S * L * O]; `ILLEGAL` where there is no such request, or waiting would be idling.
         """
         layout = self.layout
-        context = self.context(seen[:, : layout.candidates])
-        candidates = seen[:, layout.candidates : layout.requests].view(-1, SLOTS * LOOKS, CANDIDATE)
-        requests = seen[:, layout.requests :].view(-1, SLOTS * LOOKS, self.options, REQUEST)
+        context = self.context(features[:, : layout.candidates])
+        candidates = features[:, layout.candidates : layout.requests].view(-1, SLOTS * SHOWN_LOOKAHEADS, CANDIDATE)
+        requests = features[:, layout.requests :].view(-1, SLOTS * SHOWN_LOOKAHEADS, self.options, REQUEST)
         around = self.from_candidate(candidates) + self.place + self.from_context(context)[:, None]
         codes = torch.relu(self.from_request(requests) + self.option + around[:, :, None])
         codes = torch.relu(self.mix(codes))
         present = requests[..., PRESENT] > 0.0
         downloads = SCALE * (self.score(codes).squeeze(-1) + self.trust * requests[..., VALUE])
-        downloads = downloads.masked_fill(~present, ILLEGAL).view(-1, SLOTS, LOOKS * self.options)
-        downloads = nn.functional.pad(downloads, (0, (LOOKAHEAD - LOOKS) * self.options), value=ILLEGAL)
+        downloads = downloads.masked_fill(~present, ILLEGAL).view(-1, SLOTS, SHOWN_LOOKAHEADS * self.options)
+        downloads = nn.functional.pad(downloads, (0, (LOOKAHEAD - SHOWN_LOOKAHEADS) * self.options), value=ILLEGAL)
         best = (codes * requests[..., PRESENT : PRESENT + 1]).flatten(1, 2).amax(1)
-        wait = self.wait(torch.cat([context, best], dim=-1)) + self.trust * seen[:, WAIT_VALUE : WAIT_VALUE + 1]
-        idle = (seen[:, PLAYING] == 0.0) & (candidates[:, 0, NEEDED] > 0.0) & present[:, 0].any(1)
+        wait = self.wait(torch.cat([context, best], dim=-1)) + self.trust * features[:, WAIT_VALUE : WAIT_VALUE + 1]
+        idle = (features[:, PLAYING] == 0.0) & (candidates[:, 0, NEEDED] > 0.0) & present[:, 0].any(1)
         wait = (SCALE * wait).masked_fill(idle[:, None], ILLEGAL)
         return torch.cat([wait, downloads.flatten(1)], dim=-1)
 
 
 class StudentVectorEnv(PromptPreamVectorEnv):
-    """The native vector environment, whose observations are what the student sees."""
+    """The native vector environment with the student's features as its observations."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Make the environments; see `PromptPreamVectorEnv`."""
         super().__init__(*args, **kwargs)
-        size = glimpse_layout(len(self.options)).size
+        size = feature_layout(len(self.options)).size
         self.single_observation_space = spaces.Box(-np.inf, np.inf, (size,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._plain = self._results
-        self._seen: F4 = np.zeros((self.num_envs, size), np.float32)
+        self._features: F4 = np.zeros((self.num_envs, size), np.float32)
         self._estimates = new_estimates()
         self._values = np.zeros(action_count(len(self.options)))
 
     def _move(self) -> None:
         self._results = self._plain
         super()._move()
-        glimpse_many(
-            self._sims,
-            self._states,
-            self.world.distribution.leave_p,
-            ROLLOUT,
-            self._estimates,
-            self._values,
-            self._seen,
-        )
-        self._results = self._plain._replace(observation=self._seen)
+        leave_p = self.world.distribution.leave_p
+        fill_features_many(self._sims, self._states, leave_p, ROLLOUT, self._estimates, self._values, self._features)
+        self._results = self._plain._replace(observation=self._features)
 
 
 def act(logits: Tensor) -> Tensor:
-    """Choose: `WAIT` where that is likelier than all downloads together, else the likeliest download.
+    """Choose `WAIT` where it is likelier than all downloads together, else the likeliest download.
 
-    The likeliest single action would wait wherever downloads share what is likely.
+    The likeliest single action would be `WAIT` too often: the downloads share their probability.
 
     Args:
         logits: [B, 1 + S * L * O].
@@ -176,28 +156,29 @@ def play(network: nn.Module, envs: StudentVectorEnv, first_seed: int) -> npt.NDA
     Returns:
         [N] QoE: return per minute of the episode's drawn watch time.
     """
-    seen, _ = envs.reset(seed=first_seed)
+    features, _ = envs.reset(seed=first_seed)
     minutes = envs.drawn_watch_s() / 60.0
-    returns, plays = np.zeros(envs.num_envs), np.ones(envs.num_envs, np.bool_)
-    while plays.any():
+    returns, goes_on = np.zeros(envs.num_envs), np.ones(envs.num_envs, np.bool_)
+    while goes_on.any():
         actions = np.full(envs.num_envs, WAIT)
-        actions[plays] = act(network(torch.from_numpy(seen[plays]))).numpy()
-        seen, rewards, terminated, truncated, _ = envs.step(actions)
-        returns += rewards * plays
-        plays &= ~(terminated | truncated)
+        actions[goes_on] = act(network(torch.from_numpy(features[goes_on]))).numpy()
+        features, rewards, terminated, truncated, _ = envs.step(actions)
+        returns += rewards * goes_on
+        goes_on &= ~(terminated | truncated)
     return returns / minutes
 
 
 @functools.lru_cache(maxsize=8)
 def _load_network(path: Path, written_ns: int, options: int) -> tuple[StudentNetwork, float]:
     weights, card = read_checkpoint(path)
-    network = StudentNetwork(options, **card["config"]["network"])
+    params = card["config"]["hyperparams"]
+    network = StudentNetwork(options, **params["network"])
     load_weights(network, weights, path)
-    return network.eval(), float(card["config"]["temperature"])
+    return network.eval(), float(params["fit"]["temperature"])
 
 
 class StudentAgent(Heuristic):
-    """Decides as a network that the planner has taught; knows the planning view alone."""
+    """Decides by a network that imitates the planner; knows the planning view alone."""
 
     WEIGHTS = Path(__file__).parents[1] / "weights" / "student.safetensors"
 
@@ -208,7 +189,7 @@ class StudentAgent(Heuristic):
 
         Args:
             env: The environment that it will act in.
-            seed: Not used: it draws nothing.
+            seed: Not used: this agent draws nothing.
             weights: ``.../NAME.safetensors`` with its card beside it; the shipped ones where None.
 
         Raises:
@@ -236,11 +217,11 @@ class StudentAgent(Heuristic):
         Returns:
             [1 + S * L * O].
         """
-        logits: npt.NDArray[np.float32] = self.network(torch.from_numpy(look(view))[None])[0].numpy()
+        logits: npt.NDArray[np.float32] = self.network(torch.from_numpy(student_features(view))[None])[0].numpy()
         return logits
 
     def opinion(self, view: PlanningView) -> npt.NDArray[np.float64]:
-        """What each action is thought to be worth, for a planner's prior.
+        """Its values of the actions, for a planner's prior.
 
         Args:
             view: The planning view.

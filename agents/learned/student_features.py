@@ -1,10 +1,10 @@
-"""What the student of the planner sees: a richer picture of what a client may know than the observation.
+"""The features that the planner's student decides on: they say more than the observation does.
 
-The observation leaves out what the planner weighs: the quality of the chunk requested before a candidate, how fast the
-viewer is leaving, how late each request would be ready, and what the planner's rollout policy thinks of it. All of it
-follows from the planning view. One kernel fills it, for a view and for arrays of states alike. Nothing is learned here.
+They add what the planner weighs: the quality of the chunk before each candidate, how fast the viewer leaves, how late
+each request would be ready, and its value by the planner's rollout policy. All of them follow from the planning view.
+One kernel fills them, for a view and for arrays of states. Nothing is learned here.
 
-S slots, L look-aheads, of which K are shown, R representations, O options, U compute units.
+S slots, L look-aheads, of which the features show K, R representations, O options, U compute units.
 """
 
 from typing import NamedTuple
@@ -44,23 +44,33 @@ from ppgym.planning.rollout import (
 )
 from ppgym.planning_view import PlanningView
 
-SITUATION = HISTORY + 14 + 2 * UNITS  # numbers of the situation as a whole
-WAIT_VALUE = HISTORY + 13  # place of what the rollout policy thinks of waiting
+SITUATION = HISTORY + 14 + 2 * UNITS  # features of the situation as a whole
+WAIT_VALUE = HISTORY + 13  # place of WAIT's value by the rollout policy
 PLAYING = HISTORY + 5  # place of whether a chunk plays
-SLOT = 13  # of a slot
-CANDIDATE = 8  # of a candidate
-NEEDED = 7  # place in a candidate's numbers: the current video goes on with it
-REQUEST = 8  # of a request: a candidate with an option
-LOOKS = 2  # K
+SLOT = 13  # features of a slot
+CANDIDATE = 8  # features of a candidate
+NEEDED = 7  # place among a candidate's features: it is the current video's next chunk
+REQUEST = 8  # features of a request: a candidate with an option
+PRESENT, VALUE = 0, 1  # places among a request's features
+SHOWN_LOOKAHEADS = 2  # K
 LEAVING_SPANS_S = (1.0, 3.0, 8.0)
-RATE_SCALE_BPS = 1.2e6  # rates are shown by the logarithm of their ratio to this
-LEAST_BPS = 1e4
-VALUE_LIMIT = 10.0  # of what the rollout policy thinks, in QoE
 ROLLOUT = RolloutPolicy()
 
+# Scales bring the features near to 1. They are assumptions: chosen by hand, and the shipped weights depend on them.
+RATE_SCALE_BPS = 1.2e6  # mean of the networks `low`
+LEAST_BPS = 1e4  # lower rates have the feature of this one
+CONTENT_SCALE_S = 20.0
+DUE_SCALE_S = 10.0
+BACKLOG_SCALE_S = 4.0
+CHUNKS_SCALE = 5.0
+LEAVE_P_FACTOR = 5.0
+VALUE_SCALE_QOE = 2.0
+VALUE_LIMIT_QOE = 10.0
+SATURATION_S = 2.0  # a time of this length has the feature 1/2
 
-class GlimpseLayout(NamedTuple):
-    """Where each part begins in the flat vector, and its length in all."""
+
+class FeatureLayout(NamedTuple):
+    """Where each part begins in the flat vector, and the length of the vector."""
 
     slots: int  # [S, SLOT]
     candidates: int  # [S, K, CANDIDATE]
@@ -68,69 +78,76 @@ class GlimpseLayout(NamedTuple):
     size: int
 
 
-def glimpse_layout(options: int) -> GlimpseLayout:
-    """The layout for O options."""
+def feature_layout(options: int) -> FeatureLayout:
+    """The layout for O options.
+
+    Args:
+        options: O.
+
+    Returns:
+        The layout.
+    """
     candidates = SITUATION + SLOTS * SLOT
-    requests = candidates + SLOTS * LOOKS * CANDIDATE
-    return GlimpseLayout(SITUATION, candidates, requests, requests + SLOTS * LOOKS * options * REQUEST)
+    requests = candidates + SLOTS * SHOWN_LOOKAHEADS * CANDIDATE
+    return FeatureLayout(SITUATION, candidates, requests, requests + SLOTS * SHOWN_LOOKAHEADS * options * REQUEST)
 
 
 @kernel
-def show_rate(bps: float) -> float:
-    """A rate as the student sees it."""
+def rate_feature(bps: float) -> float:
+    """The feature of a rate in bits per second."""
     ratio: float = np.log(max(bps, LEAST_BPS) / RATE_SCALE_BPS)
     return ratio
 
 
 @kernel
-def show_value(value: float) -> float:
-    """A value of the rollout policy as the student sees it."""
-    return min(max(value, -VALUE_LIMIT), VALUE_LIMIT) / 2.0
+def value_feature(value: float) -> float:
+    """The feature of a value in QoE by the rollout policy."""
+    return min(max(value, -VALUE_LIMIT_QOE), VALUE_LIMIT_QOE) / VALUE_SCALE_QOE
 
 
 @kernel
-def fade(seconds: float) -> float:
-    """A time from 0 on, of which the first seconds count most."""
-    return seconds / (seconds + 2.0)
+def saturate(seconds: float) -> float:
+    """The feature of a time from 0 on: the first seconds count most."""
+    return seconds / (seconds + SATURATION_S)
 
 
 @kernel
-def show_situation(
+def fill_situation(
     sim: Sim, state: StateRecord, leave_p: float, estimates: SlotEstimates, wait_value: float, out: F4
 ) -> None:
-    """Fill the situation as a whole; see `glimpse` for the arguments."""
+    """Fill the situation as a whole; see `fill_features` for the arguments."""
     params = sim.params
-    seen = min(int(state.throughputs), HISTORY)
-    for back in range(seen):
-        out[back] = show_rate(state.throughput_bps[(state.throughputs - 1 - back) % HISTORY])
-    age_s = state.time_s - state.throughput_time_s[(state.throughputs - 1) % HISTORY] if seen > 0 else 0.0
+    known = min(int(state.throughputs), HISTORY)
+    for back in range(known):
+        out[back] = rate_feature(state.throughput_bps[(state.throughputs - 1 - back) % HISTORY])
+    age_s = state.time_s - state.throughput_time_s[(state.throughputs - 1) % HISTORY] if known > 0 else 0.0
     since_s = state.time_s - state.playback_since_s
     at = HISTORY
-    out[at] = show_rate(estimate_bps(state, 2))
-    out[at + 1] = show_rate(estimate_bps(state, RECENT))
-    out[at + 2] = show_rate(estimate_bps(state, HISTORY))
-    out[at + 3] = seen / HISTORY
-    out[at + 4] = fade(age_s)
+    out[at] = rate_feature(estimate_bps(state, 2))
+    out[at + 1] = rate_feature(estimate_bps(state, RECENT))
+    out[at + 2] = rate_feature(estimate_bps(state, HISTORY))
+    out[at + 3] = known / HISTORY
+    out[at + 4] = saturate(age_s)
     out[PLAYING] = 1.0 * state.playing
-    out[at + 6] = fade(since_s) * (1.0 - state.playing)
+    out[at + 6] = saturate(since_s) * (1.0 - state.playing)
     out[at + 7] = since_s * state.playing
     out[at + 8] = state.begun_quality
     out[at + 9] = min(1.0 * state.chunks_begun, 1.0)
     out[at + 10] = 1.0 - state.reserved_bytes / params.decoded_buffer_bytes
-    out[at + 11] = 5.0 * leave_p
+    out[at + 11] = LEAVE_P_FACTOR * leave_p
     out[at + 12] = state.transfers / params.parallel_downloads
-    out[WAIT_VALUE] = show_value(wait_value)
+    out[WAIT_VALUE] = value_feature(wait_value)
     at = WAIT_VALUE + 1
     for unit in range(UNITS):
-        out[at + unit] = estimates.backlog_s[unit] / 4.0
+        out[at + unit] = estimates.backlog_s[unit] / BACKLOG_SCALE_S
     for option in range(params.option_unit.shape[0]):
         if params.option_usable[option]:
             out[at + UNITS + params.option_unit[option]] = 1.0
 
 
 @kernel
-def show_slots(sim: Sim, state: StateRecord, leave_p: float, out: F4) -> None:
-    """Fill the slots; see `glimpse` for the arguments."""
+def fill_slots(sim: Sim, state: StateRecord, leave_p: float, out: F4) -> None:
+    """Fill the slots; see `fill_features` for the arguments."""
     catalog = sim.catalog
     reach, ahead_s = 1.0, 0.0
     for slot in range(SLOTS):
@@ -152,15 +169,15 @@ def show_slots(sim: Sim, state: StateRecord, leave_p: float, out: F4) -> None:
                 staying_s += catalog.retention[index, second + 1] / alive
         at = SITUATION + slot * SLOT
         out[at] = 1.0
-        out[at + 1] = (catalog.n_chunks[index] - watched_s) / 20.0
-        out[at + 2] = watched_s / 20.0
-        out[at + 3] = unbroken / 5.0
-        out[at + 4] = ready / 5.0
-        out[at + 5] = (requested - ready) / 5.0
+        out[at + 1] = (catalog.n_chunks[index] - watched_s) / CONTENT_SCALE_S
+        out[at + 2] = watched_s / CONTENT_SCALE_S
+        out[at + 3] = unbroken / CHUNKS_SCALE
+        out[at + 4] = ready / CHUNKS_SCALE
+        out[at + 5] = (requested - ready) / CHUNKS_SCALE
         out[at + 6] = 1.0 * in_flight
         out[at + 7] = reach
-        out[at + 8] = ahead_s / 20.0
-        out[at + 9] = staying_s / 20.0
+        out[at + 8] = ahead_s / CONTENT_SCALE_S
+        out[at + 9] = staying_s / CONTENT_SCALE_S
         for k in range(len(LEAVING_SPANS_S)):
             out[at + 10 + k] = leaving_rate(catalog, index, watched_s, LEAVING_SPANS_S[k]) * LEAVING_SPANS_S[k]
         reach *= 1.0 - leave_p
@@ -168,16 +185,10 @@ def show_slots(sim: Sim, state: StateRecord, leave_p: float, out: F4) -> None:
 
 
 @kernel
-def show_requests(
-    sim: Sim,
-    state: StateRecord,
-    policy: RolloutPolicy,
-    lookahead: int,
-    estimates: SlotEstimates,
-    values: F8,
-    out: F4,
+def fill_requests(
+    sim: Sim, state: StateRecord, policy: RolloutPolicy, lookahead: int, estimates: SlotEstimates, values: F8, out: F4
 ) -> None:
-    """Fill the candidates and requests of a look-ahead that the rollout policy has just valued; see `glimpse`."""
+    """Fill the candidates and requests of the look-ahead whose values have just been made; see `fill_features`."""
     params, catalog = sim.params, sim.catalog
     options = params.option_unit.shape[0]
     bps = estimate_bps(state, RECENT)
@@ -186,15 +197,15 @@ def show_requests(
     for slot in range(SLOTS):
         if estimates.chunk[slot] == NO_ENTRY:
             continue
-        chunk, video, place = estimates.chunk[slot], state.video + slot, slot * LOOKS + lookahead
+        chunk, video, place = estimates.chunk[slot], state.video + slot, slot * SHOWN_LOOKAHEADS + lookahead
         index = sim.episode.playlist[video]
         due_s = estimates.due_s[slot] + (parameters.margin_s if slot == 0 else 0.0)
         alive = survival_at(catalog, index, position_s(state) if slot == 0 else 0.0)
         follows = chunk > first_chunk(state, video)
         at = SITUATION + SLOTS * SLOT + place * CANDIDATE
         out[at] = 1.0
-        out[at + 1] = due_s / 10.0
-        out[at + 2] = fade(max(due_s, 0.0))
+        out[at + 1] = due_s / DUE_SCALE_S
+        out[at + 2] = saturate(max(due_s, 0.0))
         out[at + 3] = estimates.played_p[slot]
         out[at + 4] = min(catalog.retention[index, chunk] / alive, 1.0) if alive > 0.0 else 0.0
         out[at + 5] = estimates.reference[slot]
@@ -210,28 +221,22 @@ def show_requests(
             ready_s = max(arrival_s, estimates.backlog_s[params.option_unit[option]]) + params.option_decode_s[option]
             late_s = ready_s - due_s
             action = 1 + (slot * LOOKAHEAD + lookahead) * options + option
-            at = SITUATION + SLOTS * SLOT + SLOTS * LOOKS * CANDIDATE + (place * options + option) * REQUEST
-            out[at] = 1.0
-            out[at + 1] = show_value(values[action])
-            out[at + 2] = late_s / (2.0 + abs(late_s))
-            out[at + 3] = fade(expected_stall_s(estimates, slot, ready_s))
+            at = SITUATION + SLOTS * SLOT + SLOTS * SHOWN_LOOKAHEADS * CANDIDATE + (place * options + option) * REQUEST
+            out[at + PRESENT] = 1.0
+            out[at + VALUE] = value_feature(values[action])
+            out[at + 2] = late_s / (SATURATION_S + abs(late_s))
+            out[at + 3] = saturate(expected_stall_s(estimates, slot, ready_s))
             out[at + 4] = size_bytes * MBIT_PER_BYTE
             out[at + 5] = quality
             out[at + 6] = abs(quality - estimates.reference[slot])
-            out[at + 7] = fade(params.option_decode_s[option])
+            out[at + 7] = saturate(params.option_decode_s[option])
 
 
 @kernel
-def glimpse(
-    sim: Sim,
-    state: StateRecord,
-    leave_p: float,
-    policy: RolloutPolicy,
-    estimates: SlotEstimates,
-    values: F8,
-    out: F4,
+def fill_features(
+    sim: Sim, state: StateRecord, leave_p: float, policy: RolloutPolicy, estimates: SlotEstimates, values: F8, out: F4
 ) -> None:
-    """Fill the picture of a state.
+    """Fill the features of a state.
 
     Args:
         sim: Its playlist alone is read of the hidden draw.
@@ -240,56 +245,45 @@ def glimpse(
         policy: The rollout policy.
         estimates: Scratch.
         values: Scratch [1 + S * L * O].
-        out: Output float32 [size]; a request that is illegal, or further ahead than the rollout policy looks, is 0.
+        out: Output float32 [size]; 0 for a request that is illegal or further ahead than the rollout policy values.
     """
     out[:] = 0.0
-    for step in range(LOOKS):
-        lookahead = LOOKS - 1 - step  # so that what remains of WAIT's value and of the estimates is of the first
+    for step in range(SHOWN_LOOKAHEADS):
+        lookahead = (
+            SHOWN_LOOKAHEADS - 1 - step
+        )  # the first comes last: WAIT's value and the estimates stay as it leaves them
         value_actions(sim, state, leave_p, policy, lookahead, estimates, values)
-        show_requests(sim, state, policy, lookahead, estimates, values, out)
-    show_situation(sim, state, leave_p, estimates, values[WAIT], out)
-    show_slots(sim, state, leave_p, out)
+        fill_requests(sim, state, policy, lookahead, estimates, values, out)
+    fill_situation(sim, state, leave_p, estimates, values[WAIT], out)
+    fill_slots(sim, state, leave_p, out)
 
 
 @nogil
-def glimpse_many(
-    sims: Sims,
-    states: np.ndarray,
-    leave_p: float,
-    policy: RolloutPolicy,
-    estimates: SlotEstimates,
-    values: F8,
-    out: F4,
+def fill_features_many(
+    sims: Sims, states: np.ndarray, leave_p: float, policy: RolloutPolicy, estimates: SlotEstimates, values: F8, out: F4
 ) -> None:
-    """Fill the pictures [N, size] of N states; see `glimpse`."""
+    """Fill the features [N, size] of N states; see `fill_features`."""
     for i in range(states.shape[0]):
-        glimpse(take_sim(sims, i), states[i], leave_p, policy, estimates, values, out[i])
+        fill_features(take_sim(sims, i), states[i], leave_p, policy, estimates, values, out[i])
 
 
-def look(view: PlanningView) -> F4:
-    """The picture of a planning view.
+def student_features(view: PlanningView) -> F4:
+    """The features of a planning view.
 
     Args:
         view: The view.
 
     Returns:
-        float32 [size].
+        float32 [size]; `feature_layout` says what is where.
     """
     video = int(view.state.video)
     visible = int((view.catalog.n_chunks > 0).sum())
     episodes = new_episodes(1, video + visible, 1)
     episodes.playlist[0, video:] = np.arange(visible)
     links = Links(np.zeros(1), np.zeros(1), np.array([0, 1], np.int32))
-    options = len(view.options)
-    out = np.zeros((1, glimpse_layout(options).size), np.float32)
-    glimpse_many(
-        Sims(view.params, view.catalog, links, episodes),
-        np.array([view.state]),
-        view.distribution.leave_p,
-        ROLLOUT,
-        new_estimates(),
-        np.zeros(len(view.action_mask)),
-        out,
-    )
-    seen: F4 = out[0]
-    return seen
+    sims, states = Sims(view.params, view.catalog, links, episodes), np.array([view.state])
+    values = np.zeros(len(view.action_mask))
+    out = np.zeros((1, feature_layout(len(view.options)).size), np.float32)
+    fill_features_many(sims, states, view.distribution.leave_p, ROLLOUT, new_estimates(), values, out)
+    features: F4 = out[0]
+    return features

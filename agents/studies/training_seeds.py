@@ -5,7 +5,7 @@
 
 plays nothing: it reads the test episodes that each run has been compared on, and puts the runs of an agent with the
 same hyperparameters and scenario together. Records go beside the figures, so that `python evaluate.py validate`
-replays them. Students are trained one by one: `python train.py --agent student --seed 1 --output runs/students/seed-1`.
+replays them.
 """
 
 import json
@@ -50,8 +50,7 @@ def read_run(folder: Path) -> Trained:
         FileNotFoundError: It has not been trained to its end and compared.
         ValueError: A file is not what it should be.
     """
-    latest = folder / "latest.safetensors"  # a student that was not fine-tuned has none
-    card = read_card(latest if latest.is_file() else folder / "best.safetensors")
+    card = read_card(folder / "latest.safetensors")
     config = card["config"]
     played: dict[tuple[str, str], list[Record]] = {}
     for record in read_records(folder / "comparison"):

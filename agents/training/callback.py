@@ -1,7 +1,4 @@
-"""Watches a training run: evaluates the model at intervals, keeps checkpoints, logs, and shows the progress.
-
-What is trained, and how, is in `agents.training.run`.
-"""
+"""The callback of training by reward: evaluates the model at intervals, keeps checkpoints, logs, shows the progress."""
 
 import time
 from collections.abc import Callable
@@ -10,23 +7,23 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Image
 
-from agents.learned.checkpoints import provenance, write_checkpoint, write_training_state
+from agents.learned.checkpoints import provenance, write_training_state
 from agents.learned.masks import without_idling
 from agents.learned.policies import decide, decide_by_value
-from agents.training.config import Run, scenarios_of
-from agents.training.vec_env import JoinedVecEnv, begin_episodes, make_vec_env
+from agents.training.config import LATEST, Run, scenarios_of
+from agents.training.vec_env import SB3VecEnv, begin_episodes, make_vec_env
 from ppgym.core.qoe import REWARD_TERMS
 from ppgym.env import PromptPreamEnv
+from ppgym.progress import Progress
 
 DECIDE: dict[str, Callable[..., npt.NDArray[np.int64]]] = {"ppo": decide, "dqn": decide_by_value}
 
 
-class Monitor(BaseCallback):
-    """Watches a run."""
+class TrainingCallback(BaseCallback):
+    """Evaluates, keeps checkpoints, logs and shows the progress of a run."""
 
     def __init__(self, run: Run, console: Console, update_threads: int, saved: Callable[[str], None]) -> None:
         """Make the callback.
@@ -40,24 +37,14 @@ class Monitor(BaseCallback):
         super().__init__()
         self.run, self.console, self._update_threads, self._saved = run, console, update_threads, saved
         evaluation = run.config["hyperparams"]["evaluation"]
-        self._provenance = provenance()  # of the code that runs, whatever is committed meanwhile
+        self._code = provenance()  # now: something else may be committed during the run
         self._every, self._patience = evaluation["every"], evaluation["patience"]
         self._decide = DECIDE[run.config["agent"]]
         scenarios = scenarios_of(run.config)
         self._validation = make_vec_env(scenarios, "validation", evaluation["validation_episodes"])
-        self._stage = PromptPreamEnv(scenarios[0], "validation", render_mode="rgb_array")
-        self._aside_s = 0.0  # spent on evaluations
-        self._progress = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("return {task.fields[mean_return]:.1f}"),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._progress.add_task("", total=run.config["timesteps"], mean_return=float("nan"))
+        self._drawn = PromptPreamEnv(scenarios[0], "validation", render_mode="rgb_array")
+        self._evaluation_s, self._note = 0.0, ""
+        self._progress = Progress("Training", run.config["timesteps"] - run.timesteps, console)
 
     def save(self, name: str) -> None:
         """Write a checkpoint of the model as it is.
@@ -65,27 +52,19 @@ class Monitor(BaseCallback):
         Args:
             name: "latest" or "best".
         """
-        path = self.run.folder / f"{name}.safetensors"
-        card = {
-            "config": self.run.config,
-            "timesteps": self.model.num_timesteps,
-            "scores": self.run.curve,
-            **self._provenance,
-        }
         if name == "latest":
-            write_training_state(path, self.model.policy.optimizer)
-        write_checkpoint(path, self.model.policy.state_dict(), card)
+            write_training_state(self.run.folder / LATEST, self.model.policy.optimizer)
+        self.run.write_checkpoint(name, self.model.policy.state_dict(), self.model.num_timesteps, self._code)
         self._saved(name)
 
     def evaluate(self) -> None:
-        """Evaluate the model on the validation split; keep it, and keep it as the best if it is.
+        """Evaluate the model on the validation split; write it as the latest checkpoint, and as the best if it is.
 
-        The environments of PPO begin new episodes here, as they do where a run goes on from the checkpoint: so that it
-        goes on as if it had never stopped. DQN's do not: a run that goes on has lost its replay buffer anyway.
+        PPO's environments begin new episodes here, as they do where a run is resumed: a resumed run is the same to the
+        bit. DQN's do not: a resumed run has lost its replay buffer anyway.
         """
         began_s = time.perf_counter()
         scores = self._scores()
-        best = max((row["qoe"] for row in self.run.curve), default=float("-inf"))
         timesteps = self.model.num_timesteps
         self.run.curve.append({"timesteps": timesteps, **scores})
         for name, score in scores.items():
@@ -93,43 +72,44 @@ class Monitor(BaseCallback):
         self.logger.record("validation/timeline", Image(self._timeline(), "HWC"))
         self.logger.dump(timesteps)
         self.save("latest")
-        if scores["qoe"] > best:
+        if self.run.improved():
             self.save("best")
         if self.run.config["agent"] == "ppo":
             begin_episodes(self.model, self.run.config["seed"])
         terms = ", ".join(f"{name} {scores[name]:.1f}" for name in REWARD_TERMS)
         found = f"validation QoE/min {scores['qoe']:.1f}, return {scores['return']:.1f} ({terms})"
         self.console.print(f"{timesteps:>9,} steps: {found}", soft_wrap=True)
-        self._aside_s += time.perf_counter() - began_s
+        self._evaluation_s += time.perf_counter() - began_s
 
     def _scores(self) -> dict[str, float]:
-        """Means over one episode in each environment of validation, always the same ones, without exploring.
+        """Means over one episode in each environment of validation, always the same ones, without exploration.
 
         `qoe` is what benchmarks rank by: the return per minute that the viewer would watch.
         """
         env = self._validation
         env.seed(0)
         observations = env.reset()
+        minutes = env.drawn_watch_s() / 60.0
         episodes: list[dict[str, float] | None] = [None] * env.num_envs
         while None in episodes:
             env.step_async(self._decide(self.model.policy, observations, env.action_masks()))
             observations, _, ended, infos = env.step_wait()
             for i in np.flatnonzero(ended).tolist():
-                episodes[i] = episodes[i] or infos[i]["episode"] | {"qoe": infos[i]["episode"]["r"] * env.weight[i]}
+                episodes[i] = episodes[i] or infos[i]["episode"] | {"qoe": infos[i]["episode"]["r"] / minutes[i]}
         names = {"return": "r", "qoe": "qoe", "length": "l", "invalid": "invalid"}
         names |= {name: name for name in REWARD_TERMS}
         return {name: float(np.mean([episode[key] for episode in episodes if episode])) for name, key in names.items()}
 
     def _timeline(self) -> npt.NDArray[np.uint8]:
         """A picture of the first scenario's first episode, as the model plays it now."""
-        observation, _ = self._stage.reset(seed=0)
-        layout, ended = self._stage.world.features.layout, False
+        observation, _ = self._drawn.reset(seed=0)
+        layout, ended = self._drawn.world.features.layout, False
         while not ended:
-            masks = without_idling(observation[None], self._stage.action_masks()[None], layout)
+            masks = without_idling(observation[None], self._drawn.action_masks()[None], layout)
             action = self._decide(self.model.policy, observation[None], masks)[0]
-            observation, _, terminated, truncated, _ = self._stage.step(action)
+            observation, _, terminated, truncated, _ = self._drawn.step(action)
             ended = terminated or truncated
-        picture: npt.NDArray[np.uint8] = self._stage.render()  # type: ignore[assignment]
+        picture: npt.NDArray[np.uint8] = self._drawn.render()  # type: ignore[assignment]
         return picture
 
     def _out_of_patience(self) -> bool:
@@ -138,7 +118,7 @@ class Monitor(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._progress.start()
-        env: JoinedVecEnv = self.training_env  # type: ignore[assignment]
+        env: SB3VecEnv = self.training_env  # type: ignore[assignment]
         self._began_s, self._busy_s, self._began_timesteps = time.perf_counter(), env.busy_s, self.num_timesteps
 
     def _on_rollout_start(self) -> None:
@@ -149,7 +129,7 @@ class Monitor(BaseCallback):
             self.evaluate()
 
     def _on_step(self) -> bool:
-        self._progress.update(self._task, completed=self.num_timesteps)
+        self._progress.advance(self.training_env.num_envs, self._note)
         if self._out_of_patience():
             self.console.print(f"Stopped early: no better for {self._patience} evaluations")
             return False
@@ -162,11 +142,11 @@ class Monitor(BaseCallback):
             return
         for name in (*REWARD_TERMS, "invalid"):
             self.logger.record(f"rollout/{name}", float(np.mean([episode[name] for episode in episodes])))
-        self._progress.update(self._task, mean_return=float(np.mean([episode["r"] for episode in episodes])))
+        self._note = f"return {np.mean([episode['r'] for episode in episodes]):.1f}"
 
     def _on_training_end(self) -> None:
-        env: JoinedVecEnv = self.training_env  # type: ignore[assignment]
-        wall_s = time.perf_counter() - self._began_s - self._aside_s
+        env: SB3VecEnv = self.training_env  # type: ignore[assignment]
+        wall_s = time.perf_counter() - self._began_s - self._evaluation_s
         steps = self.num_timesteps - self._began_timesteps
         share = (env.busy_s - self._busy_s) / wall_s
         self.console.print(f"{steps / wall_s:,.0f} environment steps/s, {share:.0%} of the time in the environment")

@@ -1,19 +1,22 @@
-"""What a training run is told, checked: files of hyperparameters, scenarios, the folder.
+"""The configuration of a training run, checked: hyperparameters, scenarios, torch's device, the folder.
 
-A run is a folder: ``latest`` and ``best`` checkpoints (`agents.learned.checkpoints`), ``tensorboard/`` and
-``comparison/``. How it is trained is in `agents.training.run`.
+A run is a folder: ``config.json``, ``latest`` and ``best`` checkpoints (`agents.learned.checkpoints`), ``comparison/``,
+and what its agent keeps besides. The training itself is in `agents.training.run`.
 """
 
 import itertools
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 import yaml
+from torch import Tensor
 
-from agents.learned.checkpoints import read_card
-from ppgym.files import check_keys, suggest
+from agents.learned.checkpoints import read_card, write_checkpoint
+from ppgym.files import check_keys, read_json, read_text, suggest, write_text
 from ppgym.world.devices import DEVICES
 from ppgym.world.networks import NETWORKS
 from ppgym.world.scenario import Scenario
@@ -29,64 +32,114 @@ COMMON_KEYS = (
     *("n_timesteps", "n_envs", "policy", "policy_kwargs", "learning_rate", "max_grad_norm"),
     *("reward_scale", "warm_start", "evaluation"),
 )
-KEYS = {"ppo": (*PPO_KEYS, *COMMON_KEYS), "dqn": (*DQN_KEYS, *COMMON_KEYS)}
-WARM_START_KEYS = ("agent", "decisions", "corrections", "stray_share", "epochs", "batch_size", "learning_rate")
-EVALUATION_KEYS = ("every", "patience", "validation_episodes", "test_episodes")
+KEYS = {
+    "ppo": (*PPO_KEYS, *COMMON_KEYS),
+    "dqn": (*DQN_KEYS, *COMMON_KEYS),
+    "student": ("network", "others", "expert", "rounds", "fit", "evaluation"),
+}
+BY_REWARD = {
+    "warm_start": (
+        *("agent", "decisions", "dagger_decisions", "exploration_share", "epochs", "batch_size", "learning_rate"),
+    ),
+    "evaluation": ("every", "patience", "validation_episodes", "test_episodes"),
+}
+SECTIONS = {
+    "ppo": BY_REWARD,
+    "dqn": BY_REWARD,
+    "student": {
+        "network": ("width", "context_width"),
+        "fit": ("epochs", "batch_size", "learning_rate", "temperature", "regret_share", "weight_power"),
+        "evaluation": ("validation_episodes", "test_episodes"),
+    },
+}
+ROUND_KEYS = ("episodes", "label_share", "exploration_share")
+CONFIG, LATEST = "config.json", "latest.safetensors"
+HYPERPARAMS = Path(__file__).parents[1] / "hyperparams"
 
 
 class Run(NamedTuple):
     """A training run."""
 
     folder: Path
-    config: dict[str, Any]  # what its cards hold
-    curve: list[dict[str, float]]  # evaluations so far, each with its `timesteps`
+    config: dict[str, Any]  # what config.json and the checkpoints' cards hold
+    timesteps: int  # when it was opened
+    curve: list[dict[str, float]]  # evaluations so far, each with its `timesteps` and `qoe`
 
+    @property
+    def done(self) -> bool:
+        """Whether it was trained to its end before it was opened."""
+        if self.config["agent"] == "student":
+            return len(self.curve) >= len(self.config["hyperparams"]["rounds"])
+        return self.timesteps >= int(self.config["timesteps"])
 
-def read_zoo_file(path: Path) -> dict[str, Any]:
-    """What a YAML file in rl-zoo's format says of this environment, whatever the agent.
+    def write_config(self) -> None:
+        """Write config.json, so that the run can be resumed."""
+        write_text(self.folder / CONFIG, f"{json.dumps(self.config, indent=2)}\n")
 
-    Args:
-        path: The file.
+    def write_checkpoint(
+        self, name: str, weights: Mapping[str, Tensor], timesteps: int, code: Mapping[str, Any]
+    ) -> None:
+        """Write a checkpoint with the curve so far.
 
-    Returns:
-        The hyperparameters, unchecked.
+        Args:
+            name: "latest" or "best".
+            weights: Named tensors.
+            timesteps: So far.
+            code: `agents.learned.checkpoints.provenance`.
+        """
+        card = {"config": self.config, "timesteps": timesteps, "scores": self.curve, **code}
+        write_checkpoint(self.folder / f"{name}.safetensors", weights, card)
 
-    Raises:
-        FileNotFoundError: No such file.
-        ValueError: It is no such YAML.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: expected YAML: {' '.join(str(error).split())}") from error
-    found = content.get(ENV_ID) if isinstance(content, dict) else None
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: expected a mapping with the key {ENV_ID!r} and hyperparameters below it")
-    return found
+    def improved(self) -> bool:
+        """Whether the last evaluation is better than all before it."""
+        *before, last = (scores["qoe"] for scores in self.curve)
+        return last > max(before, default=float("-inf"))
 
 
 def read_hyperparams(path: Path, agent: str) -> dict[str, Any]:
-    """Read a file of hyperparameters.
+    """Read a file of hyperparameters, in rl-zoo's format.
 
     Args:
         path: YAML as agents/hyperparams/ppo.yml.
         agent: A key of `KEYS`.
 
     Returns:
-        The hyperparameters.
+        The hyperparameters for this environment.
 
     Raises:
         FileNotFoundError: No such file.
         ValueError: It is no such YAML, or has unknown or missing keys.
     """
-    found = read_zoo_file(path)
-    check_keys(str(path), found, KEYS[agent])
-    check_keys(f"{path}: evaluation", found["evaluation"], EVALUATION_KEYS)
-    if found["warm_start"] is not None:
-        check_keys(f"{path}: warm_start", found["warm_start"], WARM_START_KEYS)
+    try:
+        content = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: expected YAML: {' '.join(str(error).split())}") from error
+    found = content.get(ENV_ID) if isinstance(content, dict) else None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: expected a mapping with the key {ENV_ID!r} and hyperparameters below it")
+    check_hyperparams(str(path), found, agent)
     return found
+
+
+def check_hyperparams(where: str, found: Mapping[str, Any], agent: str) -> None:
+    """Check that hyperparameters have the keys that an agent needs, and no others.
+
+    Args:
+        where: Their file, for the message.
+        found: The hyperparameters.
+        agent: A key of `KEYS`.
+
+    Raises:
+        ValueError: A key is unknown or missing, or a student has no round.
+    """
+    check_keys(where, found, KEYS[agent])
+    for name, keys in SECTIONS[agent].items():
+        if found[name] is not None or name != "warm_start":
+            check_keys(f"{where}: {name}", found[name], keys)
+    for number, one in enumerate(found.get("rounds", ())):
+        check_keys(f"{where}: rounds, {number}", one, ROUND_KEYS)
+    if agent == "student" and not found["rounds"]:
+        raise ValueError(f"{where}: rounds: expected at least one")
 
 
 def names_of(pattern: str) -> list[str]:
@@ -101,7 +154,7 @@ def names_of(pattern: str) -> list[str]:
     parts = pattern.split("/")
     known = (NETWORKS, DEVICES, VIEWERS)
     if len(parts) != len(known):
-        return [pattern]  # whose reader says what is wrong with it
+        return [pattern]  # its reader says what is wrong with it
     choices = [names if part == "*" else part.split(",") for part, names in zip(parts, known, strict=True)]
     return ["/".join(names) for names in itertools.product(*choices)]
 
@@ -121,6 +174,23 @@ def scenarios_of(config: Mapping[str, Any]) -> list[Scenario]:
     return [Scenario.parse(name, **config["overrides"]) for name in names_of(config["scenario"])]
 
 
+def check_torch_device(name: str) -> None:
+    """Check that torch has a device here.
+
+    Args:
+        name: As torch calls it.
+
+    Raises:
+        ValueError: It has no such device, with those that it has.
+    """
+    known = ["cpu"]
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is not None:
+        known += [accelerator.type, *(f"{accelerator.type}:{i}" for i in range(torch.accelerator.device_count()))]
+    if name not in known:
+        raise ValueError(f"--torch-device: torch has no {name!r} here; {suggest(name, known)}")
+
+
 def begin_run(
     agent: str,
     scenario: str,
@@ -130,7 +200,7 @@ def begin_run(
     hyperparams: Path | None,
     output: Path | None,
 ) -> Run:
-    """Check what a new run is told; see `agents.training.run.train` for the arguments.
+    """Check the arguments of a new run; see `agents.training.run.train`. Nothing is written.
 
     Returns:
         The run.
@@ -140,41 +210,61 @@ def begin_run(
         FileNotFoundError: A file is missing.
     """
     if agent not in KEYS:
-        raise ValueError(f"unknown agent {agent!r}; {suggest(agent, (*KEYS, 'student'))}")
+        raise ValueError(f"unknown agent {agent!r}; {suggest(agent, KEYS)}")
     scenarios_of({"scenario": scenario, "overrides": overrides})
-    params = read_hyperparams(hyperparams or Path(__file__).parents[1] / "hyperparams" / f"{agent}.yml", agent)
+    params = read_hyperparams(hyperparams or HYPERPARAMS / f"{agent}.yml", agent)
     folder = output or Path("runs") / f"{agent}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if (folder / "latest.json").exists():
+    if holds_run(folder):
         raise ValueError(f"{folder}: holds a run already; go on with it by --resume {folder}")
-    config = {
-        "agent": agent,
-        "scenario": scenario,
-        "overrides": dict(overrides),
-        "seed": seed,
-        "timesteps": int(params["n_timesteps"]) if timesteps is None else timesteps,
-        "hyperparams": params,
-    }
-    return Run(folder, config, [])
+    config = {"agent": agent, "scenario": scenario, "overrides": dict(overrides), "seed": seed, "hyperparams": params}
+    if agent == "student":
+        _check_student(scenario, overrides, timesteps)
+    else:
+        config["timesteps"] = int(params["n_timesteps"]) if timesteps is None else timesteps
+    return Run(folder, config, 0, [])
 
 
-def reopen_run(folder: Path, timesteps: int | None) -> Run:
+def _check_student(scenario: str, overrides: Mapping[str, Any], timesteps: int | None) -> None:
+    if overrides:
+        raise ValueError(f"student: expected a scenario as it is shipped, got values for {', '.join(overrides)}")
+    if len(names_of(scenario)) > 1:
+        raise ValueError(f"student: expected one scenario (its hyperparameters name the others), got {scenario!r}")
+    if timesteps is not None:
+        raise ValueError("student: expected no --timesteps: its hyperparameters say how many episodes it learns from")
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a folder holds a training run."""
+    return (folder / CONFIG).is_file() or (folder / LATEST).with_suffix(".json").is_file()
+
+
+def reopen_run(folder: Path, agent: str | None = None, timesteps: int | None = None) -> Run:
     """A run to go on with.
 
     Args:
         folder: Of the run.
+        agent: The agent that is expected; any where None.
         timesteps: In all, instead of what it was configured for.
 
     Returns:
         The run.
 
     Raises:
-        FileNotFoundError: It has no checkpoint.
-        ValueError: It has its timesteps, or the checkpoint is none.
+        FileNotFoundError: The folder holds no run.
+        ValueError: The run is another agent's, or one of its files is not what it should be.
     """
-    card = read_card(folder / "latest.safetensors")
+    if not holds_run(folder):
+        raise FileNotFoundError(f"{folder}: expected a run with a file {CONFIG} or latest.json")
+    if (folder / LATEST).with_suffix(".json").is_file():
+        card = read_card(folder / LATEST)
+    else:  # stopped before its first checkpoint
+        card = {"config": read_json(folder / CONFIG), "timesteps": 0, "scores": []}
+        check_hyperparams(str(folder / CONFIG), card["config"]["hyperparams"], card["config"]["agent"])
     config = dict(card["config"])
+    if agent not in (None, config["agent"]):
+        raise ValueError(f"--agent: {folder} is a run of {config['agent']!r}; expected that or nothing, got {agent!r}")
     if timesteps is not None:
+        if config["agent"] == "student":
+            _check_student(config["scenario"], {}, timesteps)
         config["timesteps"] = timesteps
-    if card["timesteps"] >= config["timesteps"]:
-        raise ValueError(f"{folder}: has its {card['timesteps']} timesteps; ask for more with --timesteps")
-    return Run(folder, config, card["scores"])
+    return Run(folder, config, card["timesteps"], card["scores"])

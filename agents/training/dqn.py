@@ -1,130 +1,26 @@
-"""A DQN that respects masks, in what it does and in what it learns from, and that knows how long decisions last.
+"""A double DQN that respects masks, in its actions and in its targets; the rest is Stable-Baselines3's `DQN`.
 
-The algorithm and its memory are Stable-Baselines3's but for that; no network and no training loop here.
+The networks are in `agents.learned.networks`.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from stable_baselines3 import DQN
-from stable_baselines3.common.buffers import ReplayBuffer
-from torch import Tensor
 from torch.nn import functional
 
 from agents.learned.networks import ILLEGAL
 from agents.learned.policies import CandidateQPolicy, decide_by_value
-from agents.training.vec_env import JoinedVecEnv
-
-
-class Transitions(NamedTuple):
-    """What is learned from: decisions, each with what followed within the next n; B of them."""
-
-    observations: Tensor  # [B, size]
-    actions: Tensor  # [B, 1]
-    rewards: Tensor  # [B, 1] discounted sum
-    discounts: Tensor  # [B, 1] of the value of what came then; 0 where the episode has ended
-    next_observations: Tensor  # [B, size]
-    next_masks: Tensor  # [B, actions]
-
-
-class TimedReplayBuffer(ReplayBuffer):
-    """A replay buffer of n-step transitions whose discount holds for a second, not for a decision.
-
-    A row holds what every environment saw, what was legal, what it did and what came of it; what it saw next is the
-    next row. A transition ends early where its episode does: with nothing to come where it was terminated, and before
-    the last step where it was truncated, since what would have come then is in no row.
-    """
-
-    def __init__(self, *args: Any, clock: JoinedVecEnv, gamma: float, n_steps: int, **kwargs: Any) -> None:
-        """Make the buffer.
-
-        Args:
-            *args: As `ReplayBuffer`.
-            clock: Asked after each step how long it took.
-            gamma: Discount of a second.
-            n_steps: Decisions of a transition.
-            **kwargs: As `ReplayBuffer`.
-        """
-        kwargs |= {"optimize_memory_usage": True, "handle_timeout_termination": False}
-        super().__init__(*args, **kwargs)
-        self._clock, self._gamma, self.n_steps = clock, gamma, n_steps
-        self._elapsed_s = np.zeros((self.buffer_size, self.n_envs), np.float32)
-        self._truncated = np.zeros((self.buffer_size, self.n_envs), np.bool_)
-        self._masks = np.zeros((self.buffer_size, self.n_envs, int(self.action_space.n)), np.bool_)  # type: ignore[attr-defined]
-        self.masks = np.zeros(
-            (0, 0), np.bool_
-        )  # [N, actions] of the decision that `add` records next; set from outside
-
-    def add(
-        self,
-        obs: npt.NDArray[Any],
-        next_obs: npt.NDArray[Any],
-        action: npt.NDArray[Any],
-        reward: npt.NDArray[Any],
-        done: npt.NDArray[Any],
-        infos: list[dict[str, Any]],
-    ) -> None:
-        """Add a step of every environment; see `ReplayBuffer`."""
-        self._elapsed_s[self.pos] = self._clock.elapsed_s
-        self._truncated[self.pos] = [info.get("TimeLimit.truncated", False) for info in infos]
-        self._masks[self.pos] = self.masks
-        super().add(obs, next_obs, action, reward, done, infos)
-
-    def sample(self, batch_size: int, env: Any = None) -> Transitions:  # type: ignore[override]
-        """Draw transitions.
-
-        Args:
-            batch_size: B.
-            env: Not used.
-
-        Returns:
-            The transitions.
-        """
-        # In a full buffer the row to be written next holds already what was seen last
-        oldest, count = (self.pos + 1, self.buffer_size - 1) if self.full else (0, self.pos)
-        rows, columns = np.zeros(batch_size, np.int64), np.zeros(batch_size, np.int64)
-        wanted = np.ones(batch_size, np.bool_)
-        while wanted.any():
-            ages = np.random.randint(0, count - self.n_steps, wanted.sum())  # noqa: NPY002 (Stable-Baselines3 seeds it)
-            rows[wanted] = (oldest + ages) % self.buffer_size
-            columns[wanted] = np.random.randint(0, self.n_envs, wanted.sum())  # noqa: NPY002
-            wanted = self._truncated[rows, columns]  # nothing is known of what came of these
-        return self._transitions(rows, columns)
-
-    def _transitions(self, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]) -> Transitions:
-        rewards, discounts = np.zeros(len(rows), np.float32), np.ones(len(rows), np.float32)
-        ends, alive = rows, np.ones(len(rows), np.bool_)
-        for step in range(self.n_steps):
-            here = (rows + step) % self.buffer_size
-            alive &= ~self._truncated[here, columns]
-            rewards += alive * discounts * self.rewards[here, columns]
-            discounts *= np.where(alive, self._gamma ** self._elapsed_s[here, columns], 1.0)
-            discounts *= np.where(alive, 1.0 - self.dones[here, columns], 1.0)
-            ends = np.where(alive, here + 1, ends)
-            alive &= self.dones[here, columns] == 0.0
-        ends = ends % self.buffer_size
-        return Transitions(
-            *(
-                self.to_torch(array)
-                for array in (
-                    self.observations[rows, columns],
-                    self.actions[rows, columns],
-                    rewards[:, None],
-                    discounts[:, None],
-                    self.observations[ends, columns],
-                    self._masks[ends, columns],
-                )
-            )
-        )
+from agents.training.buffers import TimedReplayBuffer
 
 
 class MaskedDQN(DQN):
     """Double DQN over legal actions.
 
-    Where `DQN` tries an action drawn evenly, which in this game mostly fetches what nobody will see, this draws one by
-    the policy's temperature.
+    It explores by the policy's temperature. `DQN` draws its explored actions uniformly, and most of those would fetch
+    chunks that nobody will see.
     """
 
     policy: CandidateQPolicy
@@ -143,9 +39,9 @@ class MaskedDQN(DQN):
         return actions, actions
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
-        """Update the values towards n-step targets, whose action is the online network's best among the legal ones.
+        """Update the values towards n-step targets of the legal action that the online network values most.
 
-        Nothing is learned until the replay buffer holds `learning_starts` decisions, of a run that goes on too.
+        It learns nothing before the replay buffer holds `learning_starts` decisions; a resumed run fills it anew.
 
         Args:
             gradient_steps: How many updates.

@@ -1,7 +1,4 @@
-"""Imitation: what another agent decides in an environment, and a policy fitted to it.
-
-Where learning by trial begins is no matter of this file; it neither trains by reward nor knows which agent it copies.
-"""
+"""Imitation: the decisions of an expert, any other agent, and a policy fitted to them. No learning by reward here."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -10,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from gymnasium.vector import AutoresetMode
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from torch.nn import functional
 
@@ -18,17 +14,18 @@ from agents import Agent
 from agents.learned.masks import without_idling
 from agents.learned.policies import CandidateQPolicy
 from agents.learned.student import StudentAgent, StudentVectorEnv, act
-from agents.training.vec_env import JoinedVecEnv, SB3VecEnv, make_vec_env
+from agents.training.vec_env import make_vec_env
 from ppgym.env import PromptPreamEnv
+from ppgym.progress import Progress, track
 from ppgym.world.scenario import Scenario
 
 Actor = Callable[[npt.NDArray[np.float32], npt.NDArray[np.bool_]], npt.NDArray[np.int64]]
 
-STEPS = 512  # of environments side by side: several episodes
+STEPS = 512  # of each environment side by side: several episodes
 
 
 class Demonstrations(NamedTuple):
-    """Decisions of an agent; N of them."""
+    """N decisions of an expert."""
 
     observations: npt.NDArray[np.float32]  # [N, size]
     masks: npt.NDArray[np.bool_]  # [N, actions] what the learner may do
@@ -37,22 +34,22 @@ class Demonstrations(NamedTuple):
 
 
 def demonstrate(
-    cast: Sequence[tuple[Agent, PromptPreamEnv]],
+    experts: Sequence[tuple[Agent, PromptPreamEnv]],
     decisions: int,
     *,
     seed: int,
     discount_per_s: float,
-    stray_share: float = 0.0,
+    exploration_share: float = 0.0,
 ) -> Demonstrations:
-    """Watch agents act through whole episodes, in turn.
+    """Record how experts play whole episodes, in turn.
 
     Args:
-        cast: Who decides, each with the environment that it was made for.
+        experts: Each with the environment that it was made for.
         decisions: How many to record, at least; the last episode is played to its end.
-        seed: Seeds the episodes and the straying.
+        seed: Seeds the episodes and the exploration.
         discount_per_s: Discount of a second.
-        stray_share: Share of the steps that take a random legal action instead, so that the record holds how the agent
-            finds its way back.
+        exploration_share: Share of the steps that take a random legal action instead, so that the decisions show the
+            way back.
 
     Returns:
         The decisions, without those that a learner may not take (`agents.learned.masks`).
@@ -62,31 +59,33 @@ def demonstrate(
     actions: list[int] = []
     useful: list[bool] = []
     returns: list[float] = []
-    for turn in itertools.count():
-        if len(actions) >= decisions:
-            break
-        agent, env = cast[turn % len(cast)]
-        observation, info = env.reset(seed=seed if turn < len(cast) else None)
-        state, ended = None, False
-        rewards, elapsed_s = [], []
-        while not ended:
-            legal = info["action_mask"].astype(np.bool_)
-            action, state = agent.predict(observation, state, deterministic=True, action_masks=legal)
-            mask = without_idling(observation[None], legal[None], env.world.features.layout)[0]
-            useful.append(bool(mask[action]))
-            observations.append(observation)
-            masks.append(mask)
-            actions.append(int(action))
-            taken = int(rng.choice(np.flatnonzero(mask)) if rng.random() < stray_share else action)
-            observation, reward, terminated, truncated, info = env.step(taken)
-            rewards.append(float(reward))
-            elapsed_s.append(info["elapsed_s"])
-            ended = terminated or truncated
-        ahead, backwards = 0.0, []
-        for gained, seconds in zip(reversed(rewards), reversed(elapsed_s), strict=True):
-            ahead = gained + discount_per_s**seconds * ahead
-            backwards.append(ahead)
-        returns.extend(reversed(backwards))
+    with Progress("Demonstrations", decisions) as progress:
+        for turn in itertools.count():
+            if len(actions) >= decisions:
+                break
+            agent, env = experts[turn % len(experts)]
+            observation, info = env.reset(seed=seed if turn < len(experts) else None)
+            state, ended = None, False
+            rewards, elapsed_s = [], []
+            while not ended:
+                legal = info["action_mask"].astype(np.bool_)
+                action, state = agent.predict(observation, state, deterministic=True, action_masks=legal)
+                mask = without_idling(observation[None], legal[None], env.world.features.layout)[0]
+                useful.append(bool(mask[action]))
+                observations.append(observation)
+                masks.append(mask)
+                actions.append(int(action))
+                taken = int(rng.choice(np.flatnonzero(mask)) if rng.random() < exploration_share else action)
+                observation, reward, terminated, truncated, info = env.step(taken)
+                rewards.append(float(reward))
+                elapsed_s.append(info["elapsed_s"])
+                ended = terminated or truncated
+            ahead, backwards = 0.0, []
+            for gained, seconds in zip(reversed(rewards), reversed(elapsed_s), strict=True):
+                ahead = gained + discount_per_s**seconds * ahead
+                backwards.append(ahead)
+            returns.extend(reversed(backwards))
+            progress.advance(len(rewards))
     kept = np.array(useful)
     return Demonstrations(
         np.array(observations, np.float32)[kept],
@@ -103,52 +102,48 @@ def demonstrate_student(
     *,
     seed: int,
     discount_per_s: float,
-    stray_share: float,
+    exploration_share: float,
     actor: Actor | None = None,
 ) -> Demonstrations:
-    """Watch the shipped student as `demonstrate` would, but in environments side by side.
+    """Record the shipped student's decisions as `demonstrate` does, but in environments side by side.
 
-    It does no more than a learner may, which never waits in vain. Environments of the same seeds take the same actions
-    twice: once they show what the student sees, once what the learner will. Episodes that have not ended after `STEPS`
-    are left out, since their returns are not known.
+    Its actions are masked as the learner's are. The same episodes are played twice, with the same actions: one vector
+    of environments returns the student's features, the other the learner's observations. Episodes that have not ended
+    after `STEPS` are left out, since their returns are not known.
 
-    Where the learner itself acts, the record holds what the student would do in the situations that the learner comes
-    into, and the returns of what the learner does (DAgger, https://arxiv.org/abs/1011.0686).
+    Where the learner acts, the student labels the learner's situations, and the returns are the learner's (DAgger,
+    https://arxiv.org/abs/1011.0686).
 
     Args:
         scenarios: Where.
-        decisions: How many to see, about.
-        seed: Seeds the episodes and the straying.
+        decisions: How many, about.
+        seed: Seeds the episodes and the exploration.
         discount_per_s: Discount of a second.
-        stray_share: As for `demonstrate`.
-        actor: Who acts, by observations [N, size] and masks [N, actions]; None is the student.
+        exploration_share: As for `demonstrate`.
+        actor: Who acts, by observations [N, size] and masks [N, actions]; the student where None.
 
     Returns:
         The student's decisions.
     """
     rng = np.random.default_rng(seed)
-    learner = make_vec_env(scenarios, "train", -(-decisions // STEPS))
-    student = JoinedVecEnv(
-        [
-            SB3VecEnv(StudentVectorEnv(part.num_envs, scenario, "train", AutoresetMode.SAME_STEP))
-            for scenario, part in zip(scenarios, learner.parts, strict=True)
-        ]
-    )
+    count = -(-decisions // STEPS)
+    learner = make_vec_env(scenarios, "train", count)
+    student = make_vec_env(scenarios, "train", count, kind=StudentVectorEnv)
     network = StudentAgent(PromptPreamEnv(scenarios[0], "train")).network
     for env in (learner, student):
         env.seed(seed)
-    observation, seen = learner.reset(), student.reset()
+    observation, features = learner.reset(), student.reset()
     steps = []
-    for _ in range(STEPS):
+    for _ in track(range(STEPS), "Demonstrations"):
         mask = learner.action_masks()
-        logits = network(torch.from_numpy(seen)).masked_fill(~torch.from_numpy(mask), -torch.inf)
+        logits = network(torch.from_numpy(features)).masked_fill(~torch.from_numpy(mask), -torch.inf)
         action = act(logits).numpy()
-        strays = rng.random(len(mask)) < stray_share
+        explores = rng.random(len(mask)) < exploration_share
         taken = action if actor is None else actor(observation, mask)
-        taken = np.where(strays, (rng.random(mask.shape) * mask).argmax(axis=1), taken)
+        taken = np.where(explores, (rng.random(mask.shape) * mask).argmax(axis=1), taken)
         for env in (student, learner):
             env.step_async(taken)
-        seen, *_ = student.step_wait()
+        features, *_ = student.step_wait()
         following, reward, ended, _ = learner.step_wait()
         steps.append((observation, mask, action, reward, discount_per_s**learner.elapsed_s, ended))
         observation = following
@@ -163,7 +158,7 @@ def demonstrate_student(
 
 def imitate(
     policy: MaskableActorCriticPolicy | CandidateQPolicy,
-    shown: Demonstrations,
+    demonstrations: Demonstrations,
     *,
     epochs: int,
     batch_size: int,
@@ -175,7 +170,7 @@ def imitate(
 
     Args:
         policy: Changed in place.
-        shown: What to fit.
+        demonstrations: What to fit.
         epochs: Passes over the demonstrations.
         batch_size: Decisions a step.
         learning_rate: At the start; falls to zero linearly.
@@ -185,14 +180,14 @@ def imitate(
     rng = np.random.default_rng(seed)
     policy.set_training_mode(True)
     optimizer = torch.optim.Adam(policy.parameters(), lr=learning_rate)
-    count = len(shown.actions)
+    count = len(demonstrations.actions)
     steps = epochs * (count // batch_size)
     decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
-    data = [torch.as_tensor(array) for array in (shown.observations, shown.actions, shown.masks, shown.returns)]
-    for _ in range(epochs):
+    data = [torch.as_tensor(array) for array in demonstrations]
+    for _ in track(range(epochs), "Imitation"):
         order = torch.as_tensor(rng.permutation(count)[: count // batch_size * batch_size])
         for rows in order.view(-1, batch_size):
-            observations, actions, masks, returns = (tensor[rows].to(policy.device) for tensor in data)
+            observations, masks, actions, returns = (tensor[rows].to(policy.device) for tensor in data)
             values, log_prob, _ = policy.evaluate_actions(observations, actions, masks)
             loss = -log_prob.mean() + 0.5 * functional.mse_loss(values.flatten(), reward_scale * returns)
             optimizer.zero_grad()

@@ -1,15 +1,17 @@
-"""Training: a model of a run's configuration, its beginning, its end, and the comparison with the heuristics.
+"""Training: begins or resumes a run, lets its agent learn, and compares it with its rivals at the end.
 
-What a run is told is in `agents.training.config`, what watches it in `agents.training.callback`, networks in
-`agents.learned.networks`; the command line is train.py.
+The configuration is in `agents.training.config`; learning from the planner's labels is in `agents.training.student`,
+learning by reward is here, watched by `agents.training.callback`. The command line is train.py.
 """
 
 import functools
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorboard  # noqa: F401 (Stable-Baselines3 needs it, and says so after minutes)
 import torch
 from rich.console import Console
 from sb3_contrib import MaskablePPO
@@ -19,20 +21,36 @@ from stable_baselines3.common.utils import LinearSchedule
 from agents import make_agent
 from agents.learned.checkpoints import read_checkpoint, restore_training_state
 from agents.learned.policies import CandidateQPolicy, load_weights, policy_of
-from agents.training.callback import DECIDE, Monitor
-from agents.training.config import DQN_KEYS, PPO_KEYS, begin_run, names_of, reopen_run, scenarios_of
-from agents.training.dqn import MaskedDQN, TimedReplayBuffer
+from agents.training.buffers import TimedReplayBuffer, TimedRolloutBuffer
+from agents.training.callback import DECIDE, TrainingCallback
+from agents.training.config import (
+    DQN_KEYS,
+    LATEST,
+    PPO_KEYS,
+    Run,
+    begin_run,
+    check_torch_device,
+    names_of,
+    reopen_run,
+    scenarios_of,
+)
+from agents.training.dqn import MaskedDQN
 from agents.training.imitation import Demonstrations, demonstrate, demonstrate_student, imitate
-from agents.training.vec_env import TimedRolloutBuffer, begin_episodes, make_vec_env
+from agents.training.planner_labels import EXPERT
+from agents.training.student import train_student
+from agents.training.vec_env import begin_episodes, make_vec_env
 from ppgym.benchmark import run as leaderboard
 from ppgym.benchmark.summary import Row
 from ppgym.benchmark.tables import print_board, print_standings
 from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import DEFAULT_SCENARIO, Scenario
 
-HEURISTICS = ("greedy", "no_save", "pdas", "fixed_preload", "next_one", "on_demand", "random")
+RULES = ("greedy", "no_save", "pdas", "fixed_preload", "next_one", "on_demand", "random")
+RIVALS = {"ppo": RULES, "dqn": RULES, "student": (EXPERT, "ppo", "greedy", "fixed_preload")}
+"""The agents that each trained agent is compared with."""
+
 UPDATE_THREADS = min(2, torch.get_num_threads())  # fixed: the sums of floats, and so the learning curve, depend on it
-CORRECTED_SEEDS = 1_000_000  # beyond those of the episodes before
+DAGGER_SEEDS = 1_000_000  # beyond the seeds of the episodes that the expert plays
 LOG_INTERVAL = {"ppo": 1, "dqn": 1000}  # rollouts or, of DQN, episodes
 
 Model = MaskablePPO | MaskedDQN
@@ -53,12 +71,12 @@ def learning_rate_of(value: float | str) -> float | LinearSchedule:
     return float(text)
 
 
-def make_model(config: Mapping[str, Any], device: str) -> Model:
+def make_model(config: Mapping[str, Any], torch_device: str) -> Model:
     """An untrained model in its training environments.
 
     Args:
         config: The run's configuration.
-        device: Of torch.
+        torch_device: Where it is trained.
 
     Returns:
         The model, seeded.
@@ -77,7 +95,7 @@ def make_model(config: Mapping[str, Any], device: str) -> Model:
         "policy_kwargs": policy_kwargs,
         "stats_window_size": env.num_envs,
         "seed": config["seed"],
-        "device": device,
+        "device": torch_device,
     }
     if config["agent"] == "ppo":
         common |= {"rollout_buffer_class": TimedRolloutBuffer, "rollout_buffer_kwargs": {"clock": env}}
@@ -88,63 +106,63 @@ def make_model(config: Mapping[str, Any], device: str) -> Model:
     return MaskedDQN(policy, env, **common, **settings)  # type: ignore[arg-type]
 
 
-def teachers_of(teachers: str | Mapping[str, str], config: Mapping[str, Any]) -> dict[str, list[Scenario]]:
-    """Who is imitated in which scenarios of a run.
+def experts_of(config: Mapping[str, Any]) -> dict[str, list[Scenario]]:
+    """The agents that a run imitates first, each with its scenarios.
 
     Args:
-        teachers: An agent, or a pattern of scenarios for each of several; a scenario has each agent whose pattern it
-            fits.
-        config: Of the run.
+        config: Of the run. Its `warm_start` names an agent, or a pattern of scenarios for each of several; a scenario
+            has each agent whose pattern it fits.
 
     Returns:
-        The agents that are imitated somewhere, with the scenarios.
+        The agents that are imitated somewhere, with the scenarios; none without a warm start.
 
     Raises:
-        ValueError: A scenario fits no pattern, or a pattern has an unknown name.
+        ValueError: A scenario fits no pattern, a pattern has an unknown name, or decisions for DAgger are asked for
+            where the student is not imitated.
     """
-    own = scenarios_of(config)
-    if isinstance(teachers, str):
-        return {teachers: own}
-    fitting = {agent: scenarios_of({**config, "scenario": pattern}) for agent, pattern in teachers.items()}
+    start = config["hyperparams"]["warm_start"]
+    if start is None:
+        return {}
+    own, named = scenarios_of(config), start["agent"]
+    patterns = {named: config["scenario"]} if isinstance(named, str) else named
+    fitting = {agent: scenarios_of({**config, "scenario": pattern}) for agent, pattern in patterns.items()}
     shared = {agent: [scenario for scenario in own if scenario in fits] for agent, fits in fitting.items()}
     left = [scenario.name for scenario in own if not any(scenario in where for where in shared.values())]
     if left:
         raise ValueError(f"warm_start: agent: expected an agent for each scenario, got none for {', '.join(left)}")
-    return {agent: where for agent, where in shared.items() if where}
+    experts = {agent: where for agent, where in shared.items() if where}
+    if start["dagger_decisions"] and "student" not in experts:
+        raise ValueError(
+            "warm_start: dagger_decisions: expected 0 where the student is imitated in no scenario of the run, "
+            f"got {start['dagger_decisions']}"
+        )
+    return experts
 
 
-def warm_start(model: Model, config: Mapping[str, Any], console: Console) -> None:
-    """Let the model's policy imitate the agents that the configuration names, each in the scenarios given for it.
+def warm_start(
+    model: Model, config: Mapping[str, Any], experts: Mapping[str, list[Scenario]], console: Console
+) -> None:
+    """Let the model's policy imitate experts, each in its scenarios.
 
     Args:
         model: Its policy is changed.
         config: Of the run.
+        experts: See `experts_of`; at least one.
         console: Where it is announced.
-
-    Raises:
-        ValueError: A scenario of the run without an agent to imitate, or corrections without the student.
     """
     params = config["hyperparams"]
     start = params["warm_start"]
-    if start is None:
-        return
-    scenarios = teachers_of(start["agent"], config)
-    if start["corrections"] and "student" not in scenarios:
-        raise ValueError(
-            "warm_start: corrections: expected 0 where no scenario of the run has the student to imitate, "
-            f"got {start['corrections']}"
-        )
-    watched = {"seed": config["seed"], "discount_per_s": params["gamma"], "stray_share": start["stray_share"]}
+    episodes = {"discount_per_s": params["gamma"], "exploration_share": start["exploration_share"]}
     parts = []
-    for teacher, where in scenarios.items():
-        decisions = start["decisions"] * len(where) // sum(map(len, scenarios.values()))
-        console.print(f"Imitating {teacher}: {decisions:,} decisions, scenarios: {len(where)}")
-        if teacher == "student":
-            parts.append(demonstrate_student(where, decisions, **watched))
+    for expert, where in experts.items():
+        decisions = start["decisions"] * len(where) // sum(map(len, experts.values()))
+        console.print(f"Imitating {expert}: {decisions:,} decisions, scenarios: {len(where)}")
+        if expert == "student":
+            parts.append(demonstrate_student(where, decisions, seed=config["seed"], **episodes))
         else:
             envs = [PromptPreamEnv(scenario, "train") for scenario in where]
-            cast = [(make_agent(teacher, env, seed=config["seed"]), env) for env in envs]
-            parts.append(demonstrate(cast, decisions, **watched))
+            agents = [(make_agent(expert, env, seed=config["seed"]), env) for env in envs]
+            parts.append(demonstrate(agents, decisions, seed=config["seed"], **episodes))
     fit = functools.partial(
         imitate,
         model.policy,
@@ -155,18 +173,19 @@ def warm_start(model: Model, config: Mapping[str, Any], console: Console) -> Non
         seed=config["seed"],
     )
     fit(Demonstrations(*map(np.concatenate, zip(*parts, strict=True))))
-    if start["corrections"]:
-        console.print(f"Corrected by the student: {start['corrections']:,} decisions")
+    if start["dagger_decisions"]:
+        console.print(f"The policy acts and the student labels: {start['dagger_decisions']:,} decisions")
         actor = functools.partial(DECIDE[config["agent"]], model.policy)
-        others = watched | {"seed": config["seed"] + CORRECTED_SEEDS}
-        parts.append(demonstrate_student(scenarios["student"], start["corrections"], **others, actor=actor))
+        seed = config["seed"] + DAGGER_SEEDS
+        where = experts["student"]
+        parts.append(demonstrate_student(where, start["dagger_decisions"], seed=seed, **episodes, actor=actor))
         fit(Demonstrations(*map(np.concatenate, zip(*parts, strict=True))))
     if isinstance(model, MaskedDQN):
         model.q_net_target.load_state_dict(model.q_net.state_dict())
 
 
 def restore(model: Model, path: Path, config: Mapping[str, Any]) -> None:
-    """Bring a model to where a checkpoint left it; its environments begin new episodes.
+    """Restore a model from a checkpoint; its environments begin new episodes.
 
     Args:
         model: An untrained one of the same configuration.
@@ -180,27 +199,26 @@ def restore(model: Model, path: Path, config: Mapping[str, Any]) -> None:
     begin_episodes(model, config["seed"])
 
 
-def compare(folder: Path, config: Mapping[str, Any]) -> list[Row]:
-    """Play the best checkpoint and the heuristics on the same episodes of the test split, and print the table.
+def compare_with_rivals(run: Run) -> list[Row]:
+    """Play the best checkpoint and its rivals on the same episodes of the test split, and print the table.
 
     Of several scenarios, the standings over them all are printed instead.
 
     Args:
-        folder: Of the run; gets ``comparison/``.
-        config: Of the run.
+        run: Its folder gets ``comparison/``.
 
     Returns:
         The table's rows.
     """
-    scenarios, agents = names_of(config["scenario"]), [config["agent"], *HEURISTICS]
+    agent, scenarios = run.config["agent"], names_of(run.config["scenario"])
     board = leaderboard.run(
         make_agent,
-        agents,
+        [agent, *RIVALS[agent]],
         scenarios,
-        episodes=max(round(config["hyperparams"]["evaluation"]["test_episodes"] / len(scenarios)), 1),
-        output=folder / "comparison",
-        overrides=config["overrides"],
-        params={config["agent"]: {"weights": str(folder / "best.safetensors")}},
+        episodes=max(round(run.config["hyperparams"]["evaluation"]["test_episodes"] / len(scenarios)), 1),
+        output=run.folder / "comparison",
+        overrides=run.config["overrides"],
+        params={agent: {"weights": str(run.folder / "best.safetensors")}},
     )
     if len(scenarios) == 1:
         print_board(board)
@@ -209,9 +227,41 @@ def compare(folder: Path, config: Mapping[str, Any]) -> list[Row]:
     return board.rows
 
 
+def train_by_reward(run: Run, console: Console, torch_device: str, saved: Callable[[str], None]) -> None:
+    """Train PPO or DQN; see `train` for the arguments.
+
+    Args:
+        run: New or reopened.
+        console: Where progress is shown.
+        torch_device: Where the model is trained.
+        saved: As for `train`.
+    """
+    torch.set_num_threads(UPDATE_THREADS)
+    experts = experts_of(run.config)
+    model = make_model(run.config, torch_device)
+    run.write_config()
+    callback = TrainingCallback(run, console, UPDATE_THREADS, saved)
+    callback.init_callback(model)
+    model.set_logger(configure(str(run.folder / "tensorboard"), ["tensorboard"]))
+    if run.timesteps or run.curve:
+        restore(model, run.folder / LATEST, run.config)
+    elif experts:
+        warm_start(model, run.config, experts, console)
+    try:
+        remaining = run.config["timesteps"] - model.num_timesteps
+        log_interval = LOG_INTERVAL[run.config["agent"]]
+        model.learn(remaining, callback=callback, log_interval=log_interval, reset_num_timesteps=False)
+        callback.evaluate()
+    except KeyboardInterrupt:
+        callback.save("latest")
+        raise
+    finally:
+        callback.close()
+
+
 def train(
     *,
-    agent: str = "ppo",
+    agent: str | None = None,
     scenario: str = DEFAULT_SCENARIO,
     overrides: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -219,23 +269,26 @@ def train(
     hyperparams: Path | None = None,
     output: Path | None = None,
     resume: Path | None = None,
-    device: str = "cpu",
+    torch_device: str = "cpu",
     saved: Callable[[str], None] = lambda name: None,
+    workers: int | None = None,
 ) -> list[Row]:
-    """Train an agent, keep its checkpoints, and compare the best one with the heuristics on the test split.
+    """Train an agent, keep its checkpoints, and compare the best one with its rivals on the test split.
 
     Args:
-        agent: "ppo", "dqn", or "student" (see `agents.training.student`).
+        agent: "ppo", "dqn" or "student"; "ppo", or the resumed run's, where None.
         scenario: Name of the scenario, or a pattern of several (`agents.training.config.names_of`) that one model
             shall serve.
         overrides: Fields of `Scenario` that differ from the named ones.
         seed: Seeds everything.
-        timesteps: Steps of training in all; the hyperparameters' (or the resumed run's) where None.
+        timesteps: Steps of training in all; the hyperparameters' (or the resumed run's) where None. A student has none.
         hyperparams: YAML file; agents/hyperparams/AGENT.yml where None.
         output: Folder of the run; runs/AGENT-DATE where None.
-        resume: Folder of a run to go on with, as it was configured; of the other arguments, timesteps and device count.
-        device: Of torch.
+        resume: Folder of a run to go on with, as it was configured; of the other arguments, agent (which must be the
+            run's), timesteps and torch_device count.
+        torch_device: Where networks are trained, as torch calls it: "cpu", "cuda" ...
         saved: Called with "latest" or "best" when that checkpoint has been written.
+        workers: Processes that play and label a student's episodes; as many as there are CPUs where None.
 
     Returns:
         Rows of the comparison.
@@ -248,35 +301,21 @@ def train(
     for name, value, least in (("seed", seed, 0), ("timesteps", timesteps, 1)):
         if value is not None and value < least:
             raise ValueError(f"{name}: expected at least {least}, got {value}")
-    if agent == "student":
-        from agents.training.student import train_student  # which learns in another way, with parts of this file
-
-        return train_student(scenario, overrides or {}, seed, timesteps, hyperparams, output, resume)
+    check_torch_device(torch_device)
+    if resume is None:
+        run = begin_run(agent or "ppo", scenario, overrides or {}, seed, timesteps, hyperparams, output)
+    else:
+        run = reopen_run(resume, agent, timesteps)
+        if run.done and "timesteps" in run.config:
+            raise ValueError(f"{resume}: has its {run.timesteps} timesteps; ask for more with --timesteps")
     console = Console(stderr=True)
-    torch.set_num_threads(UPDATE_THREADS)
-    if resume is None:
-        run = begin_run(agent, scenario, overrides or {}, seed, timesteps, hyperparams, output)
-    else:
-        run = reopen_run(resume, timesteps)
-    config = run.config
-    console.print(f"Training {config['agent']} on {config['scenario']} in {run.folder}")
-    model = make_model(config, device)
-    monitor = Monitor(run, console, UPDATE_THREADS, saved)
-    monitor.init_callback(model)
-    model.set_logger(configure(str(run.folder / "tensorboard"), ["tensorboard"]))
-    if resume is None:
-        warm_start(model, config, console)
-    else:
-        restore(model, run.folder / "latest.safetensors", config)
+    console.print(f"Training {run.config['agent']} on {run.config['scenario']} in {run.folder}", soft_wrap=True)
     try:
-        remaining = config["timesteps"] - model.num_timesteps
-        log_interval = LOG_INTERVAL[config["agent"]]
-        model.learn(remaining, callback=monitor, log_interval=log_interval, reset_num_timesteps=False)
-        monitor.evaluate()
+        if run.config["agent"] == "student":
+            train_student(run, console, torch_device, saved, workers or os.cpu_count() or 1)
+        else:
+            train_by_reward(run, console, torch_device, saved)
     except KeyboardInterrupt:
-        monitor.save("latest")
-        console.print(f"Stopped and saved; go on with --resume {run.folder}")
+        console.print(f"Stopped and saved; go on with --resume {run.folder}", soft_wrap=True)
         raise
-    finally:
-        monitor.close()
-    return compare(run.folder, config)
+    return compare_with_rivals(run)

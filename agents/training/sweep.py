@@ -1,7 +1,7 @@
-"""Several training runs of one command: seeds, or files of hyperparameters; one after the other, or as tasks of Ray.
+"""A sweep: several training runs of one command, over seeds and files of hyperparameters, here or as tasks of Ray.
 
-What one run is, is in `agents.training.run`. A task may be lost with its node: its checkpoints are kept where the
-command runs, so that the task goes on from them elsewhere.
+One run is in `agents.training.run`. A task may be lost with its node. Its checkpoints are kept where the command runs,
+so that the task goes on from them elsewhere.
 """
 
 import json
@@ -15,26 +15,27 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from agents.learned.checkpoints import read_card
-from agents.training.run import compare, train
+from agents.training.config import holds_run, reopen_run
+from agents.training.run import compare_with_rivals, train
 from ppgym.benchmark.summary import Row
 from ppgym.benchmark.workers import check_engine, connect_ray
 from ppgym.files import read_json, write_bytes, write_text
+from ppgym.progress import Progress
 
 Files = dict[str, bytes]  # of a run's folder, by relative path
 
-GATHER_S = 10.0  # between two looks at what the tasks have saved
+GATHER_S = 10.0  # between two copies of what the tasks have saved
 
 
-class Trial(NamedTuple):
-    """One run among others."""
+class SweepRun(NamedTuple):
+    """One run of a sweep."""
 
     name: str  # of its folder
     seed: int
     hyperparams: Path | None
 
 
-def plan_trials(seed: int, seeds: int, hyperparams: Sequence[Path]) -> list[Trial]:
+def plan_sweep(seed: int, seeds: int, hyperparams: Sequence[Path]) -> list[SweepRun]:
     """Every seed with every file of hyperparameters.
 
     Args:
@@ -43,7 +44,7 @@ def plan_trials(seed: int, seeds: int, hyperparams: Sequence[Path]) -> list[Tria
         hyperparams: YAML files; the agent's own where there is none.
 
     Returns:
-        The trials.
+        The runs.
 
     Raises:
         ValueError: Fewer than one seed, or files of the same name.
@@ -55,82 +56,84 @@ def plan_trials(seed: int, seeds: int, hyperparams: Sequence[Path]) -> list[Tria
         raise ValueError(f"hyperparams: expected files of different names, got {stems}")
     files: list[Path | None] = [path.resolve() for path in hyperparams] or [None]
     return [
-        Trial(f"{path.stem}-seed-{one}" if path and len(files) > 1 else f"seed-{one}", one, path)
+        SweepRun(f"{path.stem}-seed-{one}" if path and len(files) > 1 else f"seed-{one}", one, path)
         for path in files
         for one in range(seed, seed + seeds)
     ]
 
 
-def run_trial(trial: Trial, folder: Path, arguments: Mapping[str, Any], **watched: Any) -> list[Row]:
-    """Train, or go on with, one trial.
+def begin_or_resume(planned: SweepRun, folder: Path, arguments: Mapping[str, Any], **watched: Any) -> list[Row]:
+    """Train one run of a sweep, from where its folder has come to.
 
     Args:
-        trial: Which.
-        folder: Of its run; what is there is gone on with.
-        arguments: Of `agents.training.run.train`, the same for all.
+        planned: The run.
+        folder: Its folder.
+        arguments: Of `agents.training.run.train`, the same for all runs.
         **watched: More of them.
 
     Returns:
         Rows of its comparison.
     """
-    if not (folder / "latest.json").exists():
-        return train(seed=trial.seed, hyperparams=trial.hyperparams, output=folder, **arguments, **watched)
-    card = read_card(folder / "latest.safetensors")
-    if card["timesteps"] >= card["config"]["timesteps"]:
-        return compare(folder, card["config"])
-    return train(resume=folder, device=arguments["device"], **watched)
+    if not holds_run(folder):
+        return train(seed=planned.seed, hyperparams=planned.hyperparams, output=folder, **arguments, **watched)
+    run = reopen_run(folder, arguments["agent"])
+    if run.done:
+        return compare_with_rivals(run)
+    return train(resume=folder, torch_device=arguments["torch_device"], **watched)
 
 
-def train_trials(
-    trials: Sequence[Trial], output: Path, arguments: Mapping[str, Any], engine: str
+def train_sweep(
+    sweep: Sequence[SweepRun], output: Path, arguments: Mapping[str, Any], engine: str
 ) -> dict[str, list[Row]]:
-    """Train all trials, gather their folders and curves, and print how they came out.
+    """Train all runs of a sweep, gather their folders and curves, and print their results.
 
     Args:
-        trials: At least one.
-        output: Gets a folder for each trial, and curves.json. Trials that are there already go on.
-        arguments: Of `agents.training.run.train`, the same for all.
+        sweep: At least one run.
+        output: Gets a folder for each run, and curves.json. Runs that are there already go on.
+        arguments: Of `agents.training.run.train`, the same for all runs.
         engine: "local": one after the other; "ray": as tasks on the cluster that RAY_ADDRESS names, a local one by
             default.
 
     Returns:
-        Rows of the comparisons, by the trials' names.
+        Rows of the comparisons, by the runs' names.
 
     Raises:
         ValueError: An unknown engine, or whatever `train` refuses.
     """
     check_engine(engine, None)
     if engine == "ray":
-        rows = _train_on_ray(trials, output, arguments)
+        rows = _train_on_ray(sweep, output, arguments)
     else:
-        rows = {trial.name: run_trial(trial, output / trial.name, arguments) for trial in trials}
-    curves = {trial.name: read_json(output / trial.name / "latest.json")["scores"] for trial in trials}
+        rows = {one.name: begin_or_resume(one, output / one.name, arguments) for one in sweep}
+    curves = {one.name: read_json(output / one.name / "latest.json")["scores"] for one in sweep}
     write_text(output / "curves.json", f"{json.dumps(curves, indent=2)}\n")
     _print_summary(rows, curves)
     return rows
 
 
-def _train_on_ray(trials: Sequence[Trial], output: Path, arguments: Mapping[str, Any]) -> dict[str, list[Row]]:
+def _train_on_ray(sweep: Sequence[SweepRun], output: Path, arguments: Mapping[str, Any]) -> dict[str, list[Row]]:
     ray = connect_ray()
-    # On the node of the command, not on one that may be lost
+    # On the command's own node, which is not lost
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
         ray.get_runtime_context().get_node_id(), soft=False
     )
     vault = ray.remote(num_cpus=0, scheduling_strategy=here)(Vault).remote()
-    for trial in trials:
-        ray.get(vault.put.remote(trial.name, read_files(output / trial.name)))
+    for one in sweep:
+        ray.get(vault.put.remote(one.name, read_files(output / one.name)))
     task = ray.remote(num_cpus=1, max_retries=-1)(_run_task)
-    names = {task.remote(trial, dict(arguments), vault): trial.name for trial in trials}
+    names = {task.remote(one, dict(arguments), vault): one.name for one in sweep}
     rows: dict[str, list[Row]] = {}
     left = list(names)
     try:
-        while left:
-            ready, left = ray.wait(left, timeout=GATHER_S)
-            _gather(ray, vault, output)
-            rows |= {names[one]: ray.get(one) for one in ready}
+        with Progress("Runs", len(sweep)) as progress:
+            while left:
+                ready, left = ray.wait(left, timeout=GATHER_S)
+                _gather(ray, vault, output)
+                rows |= {names[one]: ray.get(one) for one in ready}
+                progress.advance(len(ready))
     finally:
         _gather(ray, vault, output)
-    return {trial.name: rows[trial.name] for trial in trials}
+    return {one.name: rows[one.name] for one in sweep}
 
 
 class Vault:
@@ -156,16 +159,16 @@ class Vault:
         return {name: self._runs[name] for name in fresh}
 
 
-def _run_task(trial: Trial, arguments: Mapping[str, Any], vault: Any) -> list[Row]:
+def _run_task(planned: SweepRun, arguments: Mapping[str, Any], vault: Any) -> list[Row]:
     ray = connect_ray()
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / trial.name
-        write_files(folder, ray.get(vault.get.remote(trial.name)))
+        folder = Path(scratch) / planned.name
+        write_files(folder, ray.get(vault.get.remote(planned.name)))
 
         def keep(name: str) -> None:
-            ray.get(vault.put.remote(trial.name, read_files(folder)))
+            ray.get(vault.put.remote(planned.name, read_files(folder)))
 
-        rows = run_trial(trial, folder, arguments, saved=keep)
+        rows = begin_or_resume(planned, folder, arguments, saved=keep, workers=1)  # a task has one CPU
         keep("comparison")
         return rows
 

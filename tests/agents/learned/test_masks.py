@@ -8,16 +8,13 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode
 
-from agents import make_agent
 from agents.learned.checkpoints import CARD, read_checkpoint, write_checkpoint
 from agents.learned.masks import may_wait, without_idling
 from agents.learned.policies import PPOAgent
-from agents.training.imitation import STEPS, demonstrate_student
 from agents.training.vec_env import LearnerVectorEnv
 from ppgym.core.actions import WAIT
 from ppgym.core.state import ABSENT, RING
 from ppgym.env import PromptPreamEnv
-from ppgym.world.scenario import Scenario
 
 SHORT: dict[str, Any] = {"n_videos": 2, "max_wall_s": 25.0}
 
@@ -104,37 +101,3 @@ def test_an_agent_that_would_rather_wait_does_not_starve_the_viewer(tmp_path: Pa
         observation, _, terminated, truncated, _ = env.step(action)
     assert terminated
     assert min(waits, requests) > 20
-
-
-def first_allowed(observations: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    return masks.argmax(axis=1)
-
-
-@pytest.mark.parametrize("actor", [None, first_allowed])
-def test_the_student_side_by_side_shows_what_it_would_do_alone(actor: Any) -> None:
-    scenario = Scenario.parse("low/snapdragon-8-elite/typical", **SHORT)
-    shown = demonstrate_student([scenario], STEPS, seed=5, discount_per_s=0.9, stray_share=0.0, actor=actor)
-    assert len(shown.actions) < STEPS  # the last episode had no end
-    env = PromptPreamEnv(scenario, "train")
-    agent, layout = make_agent("student", env), env.world.features.layout
-    observation, _ = env.reset(seed=5)
-    rows = iter(range(len(shown.actions)))
-    for _ in range(2):  # episodes
-        rewards, discounts, places = [], [], []
-        terminated = truncated = False
-        while not (terminated or truncated):
-            places.append(next(rows))
-            mask = without_idling(observation[None], env.action_masks()[None], layout)[0]
-            np.testing.assert_array_equal(shown.observations[places[-1]], observation)
-            np.testing.assert_array_equal(shown.masks[places[-1]], mask)
-            action, _ = agent.predict(observation, action_masks=mask)
-            assert shown.actions[places[-1]] == action
-            taken = action if actor is None else actor(observation, mask[None])[0]
-            observation, reward, terminated, truncated, info = env.step(taken)
-            rewards.append(reward)
-            discounts.append(0.9 ** info["elapsed_s"])
-        total = 0.0
-        for reward, discount in zip(reversed(rewards), reversed(discounts), strict=True):
-            total = reward + discount * total
-        assert shown.returns[places[0]] == pytest.approx(total, rel=1e-3)
-        observation, _ = env.reset()

@@ -10,7 +10,7 @@ from agents.learned.policies import DQNAgent, PPOAgent
 pytest.importorskip("onnxruntime", reason="the extra 'deploy' is not installed")
 pytest.importorskip("onnxscript", reason="the extra 'deploy' is not installed")
 
-from agents.learned.onnx_export import WEIGHTS, compare, export, meet, open_graph, read_policy
+from agents.learned.onnx_graph import WEIGHTS, check_agreement, export, open_graph, play_situations, read_policy
 from ppgym.core.actions import WAIT, action_count
 from ppgym.env import PromptPreamEnv
 
@@ -20,10 +20,10 @@ def test_the_graph_decides_the_same(agent: str, tmp_path: Path) -> None:
     world = PromptPreamEnv().world
     actions = action_count(len(world.options))
     policy = read_policy(agent, WEIGHTS[agent], world)
-    situations = list(meet(agent, policy, 1024))
+    situations = list(play_situations(agent, policy, 1024))
     path = tmp_path / f"{agent}.onnx"
     export(policy, path, situations[0].observation.shape[1], actions)
-    found = compare(policy, open_graph(path), situations)
+    found = check_agreement(policy, open_graph(path), situations)
     assert found.decisions >= 1024
     assert found.same == found.decisions
     assert found.logit_difference < 1e-3
@@ -38,7 +38,7 @@ def test_the_rule_is_the_agents(agent_class: type[PPOAgent | DQNAgent]) -> None:
     name = agent_class.WEIGHTS.stem
     policy, agent = read_policy(name, agent_class.WEIGHTS, env.world), agent_class(env)
     idle = 0
-    for observation, mask in list(meet(name, policy, 256)):
+    for observation, mask in list(play_situations(name, policy, 256)):
         expected, _ = agent.predict(observation[0], deterministic=True, action_masks=mask[0])
         action, logits = policy(torch.from_numpy(observation), torch.from_numpy(mask))
         assert int(action[0]) == expected

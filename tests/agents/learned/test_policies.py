@@ -1,6 +1,5 @@
 """Learned agents: the adapter to Stable-Baselines3, the buffer, the network, checkpoints, and the agent of weights."""
 
-import dataclasses
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,25 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
-from gymnasium.vector import AutoresetMode
-from sb3_contrib.common.maskable.buffers import MaskableRolloutBuffer
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
-from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
-from stable_baselines3.common.vec_env import VecEnv
 
 from agents import make_agent
 from agents.learned import checkpoints
 from agents.learned.networks import Encoder
 from agents.learned.policies import DQNAgent, PPOAgent, decide, decide_by_value, policy_of
-from agents.training.imitation import demonstrate, imitate
-from agents.training.vec_env import JoinedVecEnv, LearnerVectorEnv, SB3VecEnv, TimedRolloutBuffer, make_vec_env
 from ppgym.core.observation import observation_fields
-from ppgym.core.qoe import REWARD_TERMS
 from ppgym.core.state import LOOKAHEAD, SLOTS
 from ppgym.env import PromptPreamEnv
 from ppgym.vector_env import PromptPreamVectorEnv
-from ppgym.world.scenario import Scenario
 
 SHORT: dict[str, Any] = {"n_videos": 2, "max_wall_s": 25.0}  # some sessions end, some are truncated
 CONFIG = {
@@ -64,143 +54,6 @@ def weights(tmp_path: Path, env: PromptPreamEnv) -> Path:
 
 def random_legal(rng: np.random.Generator, masks: np.ndarray) -> np.ndarray:
     return (rng.random(masks.shape) * masks).argmax(axis=1)
-
-
-def test_adapter_equals_single_environments() -> None:
-    count, scale = 3, 0.1
-    singles = [PromptPreamEnv(**SHORT) for _ in range(count)]
-    adapter = SB3VecEnv(PromptPreamVectorEnv(count, autoreset_mode=AutoresetMode.SAME_STEP, **SHORT), scale)
-    assert isinstance(adapter, VecEnv)
-    adapter.seed(5)
-    observations = adapter.reset()
-    for i, single in enumerate(singles):
-        np.testing.assert_array_equal(observations[i], single.reset(seed=5 + i)[0])
-    sums = [dict.fromkeys(("r", "l", *REWARD_TERMS, "invalid"), 0.0) for _ in singles]
-    rng, kinds = np.random.default_rng(0), set()
-    for _ in range(600):
-        masks = get_action_masks(adapter)
-        actions = random_legal(rng, masks)
-        actions[0] = 300 if rng.random() < 0.1 else actions[0]  # at times illegal
-        observations, rewards, ended, infos = adapter.step(actions)
-        assert rewards.dtype == np.float32
-        for i, single in enumerate(singles):
-            np.testing.assert_array_equal(masks[i], single.action_masks())
-            observation, reward, terminated, truncated, info = single.step(actions[i])
-            for key, value in {"r": reward, "l": 1, "invalid": info["invalid_action"]}.items():
-                sums[i][key] += value
-            for name in REWARD_TERMS:
-                sums[i][name] += info[f"reward_{name}"]
-            assert rewards[i] == np.float32(scale * reward)
-            assert adapter.elapsed_s[i] == info["elapsed_s"]
-            assert adapter.weight[i] == pytest.approx(60.0 / single.drawn_watch_s())
-            assert ended[i] == (terminated or truncated)
-            if ended[i]:
-                np.testing.assert_array_equal(infos[i]["terminal_observation"], observation)
-                assert infos[i]["TimeLimit.truncated"] == truncated
-                assert infos[i]["episode"] == pytest.approx(sums[i])
-                kinds.add(truncated)
-                sums[i] = dict.fromkeys(sums[i], 0.0)
-                observation, _ = single.reset()
-            else:
-                assert infos[i] == {}
-            np.testing.assert_array_equal(observations[i], observation)
-    assert kinds == {False, True}
-
-
-def test_joined_adapters_equal_each_alone() -> None:
-    scenarios = [Scenario.parse(name, **SHORT) for name in ("low/rtx-4090/typical", "high/pixels-only/skimmer")]
-    joined = make_vec_env(scenarios, "train", 5, 0.1)  # 2 of each
-    alone = [SB3VecEnv(LearnerVectorEnv(2, scenario, "train", AutoresetMode.SAME_STEP), 0.1) for scenario in scenarios]
-    joined.seed(7)
-    for part, seed in zip(alone, (7, 9), strict=True):
-        part.seed(seed)
-    assert joined.num_envs == 4
-    np.testing.assert_array_equal(joined.reset(), np.concatenate([part.reset() for part in alone]))
-    rng, ends = np.random.default_rng(0), 0
-    for _ in range(200):
-        masks = get_action_masks(joined)
-        np.testing.assert_array_equal(masks, np.concatenate([get_action_masks(part) for part in alone]))
-        actions = random_legal(rng, masks)
-        observations, rewards, ended, infos = joined.step(actions)
-        apart = [part.step(some) for part, some in zip(alone, (actions[:2], actions[2:]), strict=True)]
-        np.testing.assert_array_equal(observations, np.concatenate([one[0] for one in apart]))
-        np.testing.assert_array_equal(rewards, np.concatenate([one[1] for one in apart]))
-        np.testing.assert_array_equal(ended, np.concatenate([one[2] for one in apart]))
-        np.testing.assert_array_equal(joined.elapsed_s, np.concatenate([part.elapsed_s for part in alone]))
-        for info, expected in zip(infos, [info for one in apart for info in one[3]], strict=True):
-            assert info.get("episode") == expected.get("episode")
-            ends += "episode" in info
-    assert ends > 4
-    assert joined.busy_s > 0.0
-
-
-def test_scenarios_with_other_options_are_not_joined() -> None:
-    parts = [SB3VecEnv(PromptPreamVectorEnv(1, autoreset_mode=AutoresetMode.SAME_STEP)) for _ in range(2)]
-    world = parts[1].envs.world
-    parts[1].envs.world = dataclasses.replace(world, options=world.options[::-1])
-    with pytest.raises(ValueError, match="the same options everywhere"):
-        JoinedVecEnv(parts)
-
-
-def test_adapter_answers_as_stable_baselines3_asks() -> None:
-    envs = PromptPreamVectorEnv(3, autoreset_mode=AutoresetMode.SAME_STEP, **SHORT)
-    adapter = SB3VecEnv(envs)
-    adapter.reset()
-    assert is_masking_supported(adapter)
-    assert not adapter.has_attr("no_such_attribute")
-    assert len(adapter.env_method("action_masks", indices=[0, 2])) == 2
-    assert adapter.env_is_wrapped(SB3VecEnv) == [False] * 3
-    with pytest.raises(NotImplementedError, match="make another one"):
-        adapter.set_attr("num_envs", 2)
-    with pytest.raises(ValueError, match="expected SameStep, got NextStep"):
-        SB3VecEnv(PromptPreamVectorEnv(2, **SHORT))
-
-
-class FakeClock:
-    elapsed_s = np.ones(2)
-
-
-def fill(buffer: MaskableRolloutBuffer, clock: FakeClock, elapsed_s: np.ndarray) -> None:
-    rng = np.random.default_rng(0)
-    for step in range(buffer.buffer_size):
-        clock.elapsed_s = elapsed_s[step]
-        buffer.add(
-            np.zeros((2, 1)),
-            np.zeros((2, 1)),
-            rng.normal(size=2),
-            np.array([step == 2, False]),
-            torch.tensor(rng.normal(size=2)),
-            torch.zeros(2),
-        )
-    buffer.compute_returns_and_advantage(torch.tensor([0.3, 0.4]), np.array([False, True]))
-
-
-def make_buffer(kind: type[MaskableRolloutBuffer], **kwargs: Any) -> Any:
-    box, discrete = spaces.Box(-1.0, 1.0, (1,), np.float32), spaces.Discrete(2)
-    return kind(5, box, discrete, "cpu", gamma=0.9, gae_lambda=0.8, n_envs=2, **kwargs)
-
-
-def test_a_decision_a_second_discounts_as_stable_baselines3() -> None:
-    clock = FakeClock()
-    timed, plain = make_buffer(TimedRolloutBuffer, clock=clock), make_buffer(MaskableRolloutBuffer)
-    for buffer in (timed, plain):
-        fill(buffer, clock, np.ones((5, 2)))
-    np.testing.assert_allclose(timed.advantages, plain.advantages, rtol=1e-5)
-    np.testing.assert_allclose(timed.returns, plain.returns, rtol=1e-5)
-
-
-def test_discounts_by_elapsed_seconds() -> None:
-    clock = FakeClock()
-    timed = make_buffer(TimedRolloutBuffer, clock=clock)
-    elapsed_s = np.random.default_rng(1).exponential(size=(5, 2))
-    fill(timed, clock, elapsed_s)
-    last = timed.rewards[4, 0] + 0.9 ** elapsed_s[4, 0] * 0.3 - timed.values[4, 0]
-    before = timed.rewards[3, 0] + 0.9 ** elapsed_s[3, 0] * timed.values[4, 0] - timed.values[3, 0]
-    assert timed.advantages[4, 0] == pytest.approx(last, rel=1e-5)
-    assert timed.advantages[3, 0] == pytest.approx(before + 0.72 ** elapsed_s[3, 0] * last, rel=1e-5)
-    # the episode of environment 0 ended with step 1, that of environment 1 with step 4
-    assert timed.advantages[1, 0] == pytest.approx(timed.rewards[1, 0] - timed.values[1, 0], rel=1e-5)
-    assert timed.advantages[4, 1] == pytest.approx(timed.rewards[4, 1] - timed.values[4, 1], rel=1e-5)
 
 
 def test_encoder_reads_the_fields_of_the_table() -> None:
@@ -412,32 +265,3 @@ def test_missing_card(env: PromptPreamEnv, weights: Path) -> None:
     weights.with_suffix(".json").unlink()
     with pytest.raises(FileNotFoundError, match=r"ppo\.json"):
         PPOAgent(env, weights=weights)
-
-
-def test_imitation_learns_the_agent(env: PromptPreamEnv) -> None:
-    shown = demonstrate([(make_agent("on_demand", env), env)], 600, seed=0, discount_per_s=0.99, stray_share=0.1)
-    assert len(shown.actions) >= 600
-    assert shown.masks[np.arange(len(shown.actions)), shown.actions].all()
-    policy = make_policy(env)
-
-    def agreement() -> float:
-        chosen = decide(policy, shown.observations, shown.masks)
-        return float((chosen == shown.actions).mean())
-
-    before = agreement()
-    imitate(policy, shown, epochs=15, batch_size=64, learning_rate=1e-2, reward_scale=0.1, seed=0)
-    assert agreement() > max(0.6, before)
-
-
-def test_demonstrated_returns_discount_by_elapsed_seconds(env: PromptPreamEnv) -> None:
-    agent = make_agent("on_demand", env)
-    shown = demonstrate([(agent, env)], 1, seed=4, discount_per_s=0.9)
-    observation, _ = env.reset(seed=4)
-    total, clock_s, ended = 0.0, 0.0, False
-    while not ended:
-        action, _ = agent.predict(observation)
-        observation, reward, terminated, truncated, info = env.step(action)
-        total += 0.9**clock_s * reward
-        clock_s += info["elapsed_s"]
-        ended = terminated or truncated
-    assert shown.returns[0] == pytest.approx(total, rel=1e-4)

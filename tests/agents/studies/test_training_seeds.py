@@ -27,11 +27,12 @@ def write_run(
 
 
 def write_student(folder: Path, seed: int, qoe: dict[str, list[float]]) -> None:
-    """A run, as `agents.training.student` leaves it without fine-tuning."""
+    """A run, as `agents.training.student` leaves it."""
     config = {"agent": "student", "scenario": PLACE, "seed": seed, "hyperparams": {"rounds": []}}
-    scores = [{"timesteps": 0, "comments": 7, "scenario": 4.5, "others": 6.5, "qoe": 5.5}]
-    card = {"config": config, "timesteps": 0, "scores": scores, **provenance()}
-    write_checkpoint(folder / "best.safetensors", {"weight": torch.zeros(1)}, card)
+    scores = [{"timesteps": 9, "labels": 7, "scenario": 4.5, "others": 6.5, "qoe": 5.5}]
+    card = {"config": config, "timesteps": 9, "scores": scores, **provenance()}
+    for name in ("best", "latest"):
+        write_checkpoint(folder / f"{name}.safetensors", {"weight": torch.zeros(1)}, card)
     write_comparison(folder, 0, qoe)
 
 
@@ -77,7 +78,7 @@ def test_students_are_put_together_like_others(tmp_path: Path) -> None:
     (row,) = found["rows"]
     assert (row["agent"], row["policy"], row["against"]) == ("student", "StudentNetwork", "mcts")
     assert (row["qoe_by_seed"], row["difference"]) == ([15.0, 12.0], 1.5)
-    assert [curve["validation"] for curve in found["curves"]] == [[[0, 4.5]]] * 2, "in its scenario"
+    assert [curve["validation"] for curve in found["curves"]] == [[[9, 4.5]]] * 2, "in its scenario"
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:

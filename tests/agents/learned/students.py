@@ -1,0 +1,27 @@
+"""What tests of the student share: an environment after some steps, a written student."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.learned.checkpoints import provenance, write_checkpoint
+from agents.learned.student import StudentNetwork
+from ppgym.env import PromptPreamEnv
+
+OPTIONS = 15
+
+
+def visited(seed: int, steps: int) -> tuple[PromptPreamEnv, np.random.Generator]:
+    """An environment after some random legal steps."""
+    env, rng = PromptPreamEnv(), np.random.default_rng(seed)
+    env.reset(seed=seed)
+    for _ in range(steps):
+        env.step(int(rng.choice(np.flatnonzero(env.action_masks()))))
+    return env, rng
+
+
+def save_student(path: Path, network: StudentNetwork, **config: Any) -> Path:
+    config = {"hyperparams": {"network": {}, "fit": {"temperature": 0.5}}} | config
+    write_checkpoint(path, network.state_dict(), {"config": config, "timesteps": 0, "scores": [], **provenance()})
+    return path

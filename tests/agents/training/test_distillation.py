@@ -1,0 +1,93 @@
+"""Distillation: the loss by hand, the dataset by replay, and a fit."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agents.learned.networks import ILLEGAL
+from agents.learned.student import StudentNetwork
+from agents.learned.student_features import SHOWN_LOOKAHEADS, student_features
+from agents.training.distillation import Dataset, concatenate, fit, label_loss, make_dataset
+from agents.training.planner_labels import NO_ACTION, LabelledEpisode
+from ppgym.core.state import LOOKAHEAD
+from ppgym.env import PromptPreamEnv
+from tests.agents.learned.students import OPTIONS
+
+
+def test_the_loss_is_the_cross_entropy_to_the_experts_shares() -> None:
+    logits = torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.5, 0.25, 0.25]]))
+    considered = torch.tensor([[0, 2, NO_ACTION], [1, NO_ACTION, NO_ACTION]])
+    advantage = torch.tensor([[0.0, np.log(3.0) * 0.2, 9.0], [0.0, 0.0, 0.0]])
+    loss = label_loss(logits, considered, advantage, temperature=0.2, regret_share=0.0)
+    expected = [0.25 * np.log(2.0) + 0.75 * np.log(4.0), np.log(4.0)]  # its shares are 1/4 and 3/4; all on the one
+    np.testing.assert_allclose(loss.numpy(), expected, rtol=1e-5)
+
+
+def test_the_loss_counts_the_regret_of_the_students_shares() -> None:
+    logits = torch.log(torch.tensor([[0.5, 0.2, 0.3]]))
+    considered, advantage = torch.tensor([[0, 2, NO_ACTION]]), torch.tensor([[0.0, 2.0, 0.0]])
+    losses = [label_loss(logits, considered, advantage, 0.5, share).item() for share in (0.0, 0.1)]
+    # 0.5 loses 2 QoE, and 0.2 goes to what nobody looked at: 1 worse than the worst
+    assert losses[1] - losses[0] == pytest.approx(0.1 * (0.5 * 2.0 + 0.2 * (2.0 + 1.0)) / 0.5)
+
+
+def test_an_action_without_features_is_left_out() -> None:
+    logits = torch.tensor([[0.0, ILLEGAL, 0.0]])
+    considered = torch.tensor([[0, 1, 2]])
+    loss = label_loss(logits, considered, torch.tensor([[0.0, 5.0, 0.0]]), temperature=0.1, regret_share=1.0)
+    assert loss.item() == pytest.approx(np.log(2.0))
+    loss = label_loss(logits, torch.tensor([[1, NO_ACTION]]), torch.zeros(1, 2), temperature=0.1, regret_share=1.0)
+    assert loss.item() == 0.0  # where it sees none of them, there is nothing to learn
+
+
+def test_a_dataset_has_the_features_of_the_replay(episode: LabelledEpisode) -> None:
+    thinned = episode._replace(considered=episode.considered.copy())
+    thinned.considered[::2] = NO_ACTION
+    dataset = make_dataset(thinned, "train")
+    env = PromptPreamEnv(split="train")
+    env.reset(seed=11)
+    rows = []
+    for step, action in enumerate(episode.taken):
+        if step % 2:
+            rows.append(student_features(env.planning_view()))
+        env.step(int(action))
+    np.testing.assert_array_equal(dataset.features, np.array(rows).astype(np.float16))
+    np.testing.assert_array_equal(dataset.considered, episode.considered[1::2])
+    assert dataset.weight == pytest.approx(60.0 / episode.drawn_watch_s)
+    assert dataset.options == OPTIONS
+
+
+def test_a_fit_finds_what_the_expert_prefers(episode: LabelledEpisode) -> None:
+    dataset = make_dataset(episode, "train")
+    visible = (np.maximum(dataset.considered - 1, 0) // OPTIONS % LOOKAHEAD < SHOWN_LOOKAHEADS) & (
+        dataset.considered != NO_ACTION
+    )
+    best = np.where(visible, dataset.advantage, -np.inf).argmax(1)
+    wanted = dataset.considered[np.arange(len(best)), best]
+
+    torch.manual_seed(0)
+    network = StudentNetwork(OPTIONS)
+
+    def judge() -> tuple[float, float]:
+        with torch.inference_mode():
+            logits = network(torch.from_numpy(dataset.features.astype(np.float32)))
+        columns = torch.from_numpy(dataset.considered), torch.from_numpy(dataset.advantage)
+        loss = label_loss(logits, *columns, temperature=0.1, regret_share=0.1).mean().item()
+        return loss, float((logits.argmax(1).numpy() == wanted).mean())
+
+    how: dict[str, Any] = {"epochs": 48, "batch_size": 16, "learning_rate": 3e-3, "weight_power": 0.5}
+    loss, agreement = judge()
+    fit(network, dataset, temperature=0.1, regret_share=0.1, seed=0, **how)
+    assert judge()[0] < loss - 0.3
+    assert judge()[1] > agreement + 0.1
+
+
+def test_concatenated_datasets_keep_their_order(episode: LabelledEpisode) -> None:
+    dataset = make_dataset(episode, "train")
+    half = len(dataset.features) // 2
+    columns: Any = [column[:half] for column in dataset], [column[half:] for column in dataset]
+    both = concatenate([Dataset(*columns[0]), Dataset(*columns[1])])
+    for one, other in zip(both, dataset, strict=True):
+        np.testing.assert_array_equal(one, other)

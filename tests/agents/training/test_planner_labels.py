@@ -1,0 +1,78 @@
+"""The planner's labels: what an episode holds, and its files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents.training.planner_labels import (
+    CONSIDERED,
+    NO_ACTION,
+    LabelledEpisode,
+    label_episode,
+    label_episodes,
+    read_episodes,
+)
+from ppgym.benchmark.episodes import Job
+from ppgym.env import PromptPreamEnv
+from ppgym.world.scenario import DEFAULT_SCENARIO
+from tests.agents.training.tiny import EXPERT
+
+
+@pytest.mark.parametrize(("player", "sees_all"), [("mcts", True), ("greedy", False)])
+def test_an_expert_that_misses_decisions_is_not_calibrated(
+    player: str, sees_all: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[dict[str, Any]] = []
+
+    def refuse(*_: Any, **keywords: Any) -> None:
+        made.append(keywords)
+        raise RuntimeError("seen enough")
+
+    monkeypatch.setattr("agents.training.planner_labels.MCTSAgent", refuse)
+    with pytest.raises(RuntimeError, match="seen enough"):
+        label_episode(EXPERT, 0.5, 0.3, Job("low/snapdragon-8-elite/typical", {}, "train", player, {}, 11))
+    assert made[0]["bandwidth_calibration"] is sees_all
+
+
+def test_an_episode_holds_what_was_considered(episode: LabelledEpisode) -> None:
+    env = PromptPreamEnv(split="train")
+    env.reset(seed=11)
+    explored = 0
+    for taken, considered, advantage in zip(episode.taken, episode.considered, episode.advantage, strict=True):
+        actions = considered[considered != NO_ACTION]
+        assert env.action_masks()[actions].all()
+        assert taken in actions
+        assert advantage[0] == 0.0  # what the others are measured by
+        assert (advantage[considered == NO_ACTION] == 0.0).all()
+        explored += int(taken != actions[advantage[: len(actions)].argmax()])
+        *_, terminated, truncated, _ = env.step(int(taken))
+    assert terminated or truncated
+    assert 0 < explored < len(episode.taken)
+    assert episode.drawn_watch_s == env.drawn_watch_s()
+
+
+def test_labelling_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    jobs = [Job(DEFAULT_SCENARIO, {}, "train", "greedy", {}, seed) for seed in range(3)]
+    how: dict[str, Any] = {"expert": EXPERT, "label_share": 0.1, "exploration_share": 0.0, "workers": 1}
+    label_episodes(tmp_path, jobs, **how)
+    first, second, third = (tmp_path / f"{i:05}.npz" for i in range(3))
+    kept, made = first.read_bytes(), third.read_bytes()
+    first.write_bytes(kept + b" ")  # so that it would show if it were made again
+    third.unlink()
+    label_episodes(tmp_path, jobs, **how)
+    assert sorted(tmp_path.iterdir()) == [first, second, third]
+    assert first.read_bytes() == kept + b" "
+    assert third.read_bytes() == made
+    first.write_bytes(kept)
+    episodes = read_episodes(tmp_path)
+    assert [episode.seed for episode in episodes] == [0, 1, 2]
+    labelled = np.concatenate([episode.considered[:, 0] != NO_ACTION for episode in episodes])
+    assert 0 < labelled.sum() < len(labelled) / 2
+    assert episodes[0].considered.shape == (len(episodes[0].taken), CONSIDERED)
+
+
+def test_missing_labels_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"expected labelled episodes, files \*\.npz"):
+        read_episodes(tmp_path)

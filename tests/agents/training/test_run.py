@@ -1,0 +1,290 @@
+"""Training runs and train.py: the same curve for the same seed, going on, imitation, and mistakes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import agents.training.run as training
+import train as command_line
+from agents import make_agent
+from agents.training.callback import TrainingCallback
+from agents.training.config import names_of
+from agents.training.imitation import Demonstrations, demonstrate
+from ppgym.commandline import run_command
+from ppgym.env import PromptPreamEnv
+from tests.agents.training.tiny import SHORT, TINY, TINY_DQN, write_hyperparams
+
+ROOT = Path(__file__).parents[3]
+
+
+def optimizer_steps(folder: Path) -> int:
+    return int(load_file(folder / "latest-training.safetensors")["optimizer.0.step"])
+
+
+def test_same_seed_same_learning_curve(run: Any, tmp_path: Path) -> None:
+    cards = {name: run(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))}
+    weights = {name: load_file(tmp_path / name / "latest.safetensors") for name in cards}
+    assert [row["timesteps"] for row in cards["a"]["scores"]] == [0, 128, 256]
+    assert cards["a"]["scores"] == cards["b"]["scores"]
+    assert cards["a"]["sha256"] == cards["b"]["sha256"] != cards["c"]["sha256"]
+    assert all(torch.equal(tensor, weights["b"][name]) for name, tensor in weights["a"].items())
+
+
+def test_goes_on_where_it_was(run: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    first = run(folder)
+    steps = optimizer_steps(folder)
+    with pytest.raises(ValueError, match="has its 256 timesteps; ask for more with --timesteps"):
+        run(folder)
+    second = run(folder, timesteps=512)
+    assert second["timesteps"] == second["config"]["timesteps"] == 512
+    assert second["scores"][: len(first["scores"])] == first["scores"]
+    assert [row["timesteps"] for row in second["scores"]] == [0, 128, 256, 384, 512]
+    assert optimizer_steps(folder) == 2 * steps
+    assert second["config"] | {"timesteps": 256} == first["config"]
+
+
+def test_a_killed_run_goes_on_as_if_it_had_never_stopped(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(self: TrainingCallback) -> bool:
+        if self.num_timesteps > 200:
+            raise RuntimeError("killed")
+        return True
+
+    whole = run(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingCallback, "_on_step", die)
+        with pytest.raises(RuntimeError, match="killed"):
+            run(tmp_path / "killed")
+    assert json.loads((tmp_path / "killed" / "latest.json").read_text())["timesteps"] == 128
+    resumed = run(tmp_path / "killed")
+    assert resumed["scores"] == whole["scores"]
+    assert resumed["sha256"] == whole["sha256"]
+
+
+def test_dqn_same_seed_same_learning_curve_and_goes_on(run: Any, tmp_path: Path) -> None:
+    hyperparams = write_hyperparams(tmp_path / "dqn.yml", TINY_DQN)
+    cards = {
+        name: run(tmp_path / name, agent="dqn", seed=seed, hyperparams=hyperparams)
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    }
+    assert [row["timesteps"] for row in cards["a"]["scores"]] == [0, 128, 256]
+    assert cards["a"]["scores"] == cards["b"]["scores"]
+    assert cards["a"]["sha256"] == cards["b"]["sha256"] != cards["c"]["sha256"]
+    steps = optimizer_steps(tmp_path / "a")
+    assert steps == (256 - 32) / 8
+    more = run(tmp_path / "a", timesteps=320)
+    assert more["timesteps"] == 320
+    assert more["scores"][:3] == cards["a"]["scores"]
+    assert optimizer_steps(tmp_path / "a") > steps
+
+
+def test_one_model_for_several_scenarios(run: Any, tmp_path: Path) -> None:
+    pattern = "low,high/pixels-only/typical"
+    card = run(tmp_path / "run", scenario=pattern, timesteps=128)
+    assert card["config"]["scenario"] == pattern
+    rows = json.loads((tmp_path / "run" / "comparison" / "results.json").read_text())["rows"]
+    assert {row["scenario"] for row in rows} == set(names_of(pattern))
+
+
+def test_policy_of_another_agent_is_refused(tmp_path: Path) -> None:
+    hyperparams = write_hyperparams(tmp_path / "dqn.yml", TINY_DQN, policy="MlpPolicy", policy_kwargs={})
+    with pytest.raises(ValueError, match="'MlpPolicy' is not for dqn"):
+        training.train(agent="dqn", hyperparams=hyperparams, output=tmp_path / "run", overrides=SHORT)
+
+
+@pytest.mark.parametrize(("agent", "base"), [("ppo", TINY), ("dqn", TINY_DQN)])
+def test_a_run_goes_on_without_its_agent_being_named(
+    agent: str, base: dict[str, Any], run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hyperparams = write_hyperparams(tmp_path / "tiny.yml", base)
+    run(tmp_path / "run", agent=agent, hyperparams=hyperparams, timesteps=128)
+    monkeypatch.setattr(sys, "argv", ["train.py", "--resume", str(tmp_path / "run"), "--timesteps", "256"])
+    command_line.main()
+    card = json.loads((tmp_path / "run" / "latest.json").read_text())
+    assert (card["config"]["agent"], card["timesteps"]) == (agent, 256)
+    other = {"ppo": "dqn", "dqn": "ppo"}[agent]
+    with pytest.raises(ValueError, match=f"is a run of '{agent}'; expected that or nothing, got '{other}'"):
+        training.train(agent=other, resume=tmp_path / "run", timesteps=512)
+
+
+def test_a_run_that_was_stopped_while_it_imitated_goes_on(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ppgym.progress.LINE_EVERY_S", 0.0)
+    whole = run(tmp_path / "whole")
+    shown = capsys.readouterr().err
+    assert all(step in shown for step in ("Demonstrations: ", "Imitation: 1 of 1", "Training: 256 of 256", "Playing: "))
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "imitate", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "stopped")
+    training.train(resume=tmp_path / "stopped")
+    assert json.loads((tmp_path / "stopped" / "latest.json").read_text())["sha256"] == whole["sha256"]
+
+
+def test_what_is_refused_leaves_no_run(run: Any, tmp_path: Path) -> None:
+    start = TINY["warm_start"] | {"agent": {"on_demand": "high/*/*"}}
+    hyperparams = write_hyperparams(tmp_path / "nobody.yml", warm_start=start)
+    with pytest.raises(ValueError, match="got none for low/snapdragon-8-elite/typical"):
+        run(tmp_path / "run", hyperparams=hyperparams)
+    assert not (tmp_path / "run").exists()
+
+
+def test_interrupt_saves(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(self: TrainingCallback) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingCallback, "_on_rollout_end", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "latest.json").read_text())["timesteps"] == 128
+    assert run(tmp_path / "run")["timesteps"] == 256
+
+
+def test_mlp_without_warm_start(run: Any, tmp_path: Path) -> None:
+    plain = write_hyperparams(
+        tmp_path / "mlp.yml",
+        policy="MlpPolicy",
+        policy_kwargs={"net_arch": [16]},
+        learning_rate=1e-3,
+        warm_start=None,
+    )
+    assert run(tmp_path / "run", hyperparams=plain, timesteps=128)["timesteps"] == 128
+
+
+def test_each_expert_is_imitated_in_its_scenarios(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched: list[tuple[str, list[str], int]] = []
+    learned: list[Demonstrations] = []
+
+    def watch(experts: Any, decisions: int, **rest: Any) -> Demonstrations:
+        places = [env.world.scenario.device for _, env in experts]
+        watched.append((type(experts[0][0]).__name__, places, decisions))
+        return demonstrate(experts, decisions, **rest)
+
+    monkeypatch.setattr(training, "demonstrate", watch)
+    monkeypatch.setattr(training, "imitate", lambda policy, shown, **rest: learned.append(shown))
+    where = {"on_demand": "low/rtx-4090,pixels-only/typical", "next_one": "low/snapdragon-8-elite/typical"}
+    start = TINY["warm_start"] | {"agent": where, "decisions": 90}
+    hyperparams = write_hyperparams(tmp_path / "experts.yml", warm_start=start)
+    with pytest.raises(ValueError, match=r"agent for each scenario, got none for low/snapdragon-8-gen-3/typical"):
+        run(tmp_path / "a", scenario="low/rtx-4090,snapdragon-8-gen-3/typical", hyperparams=hyperparams, timesteps=128)
+    devices = "rtx-4090,pixels-only,snapdragon-8-elite"
+    run(tmp_path / "b", scenario=f"low/{devices}/typical", hyperparams=hyperparams, timesteps=128)
+    assert sorted(watched) == [("NextOne", ["snapdragon-8-elite"], 30), ("OnDemand", ["rtx-4090", "pixels-only"], 60)]
+    assert len(learned[0].actions) >= 90
+    assert len({len(array) for array in learned[0]}) == 1
+
+
+def test_a_scenario_has_the_experts_whose_patterns_it_fits() -> None:
+    def devices_of(agent: Any) -> dict[str, list[str]]:
+        start = TINY["warm_start"] | {"agent": agent}
+        config = {"scenario": "low/rtx-4090,pixels-only/typical", "overrides": {}, "hyperparams": {"warm_start": start}}
+        found = training.experts_of(config)
+        return {expert: [scenario.device for scenario in where] for expert, where in found.items()}
+
+    patterns = {"on_demand": "*/rtx-4090/*", "next_one": "low/*/typical", "greedy": "*/epyc-2-core/*"}
+    assert devices_of(patterns) == {"on_demand": ["rtx-4090"], "next_one": ["rtx-4090", "pixels-only"]}
+    assert devices_of("greedy") == {"greedy": ["rtx-4090", "pixels-only"]}
+
+
+def test_dagger_decisions_are_the_students(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learned: list[Demonstrations] = []
+    monkeypatch.setattr(training, "imitate", lambda policy, shown, **rest: learned.append(shown))
+    start = TINY["warm_start"] | {"dagger_decisions": 1000}
+    hyperparams = write_hyperparams(tmp_path / "dagger.yml", warm_start=start)
+    with pytest.raises(ValueError, match="the student is imitated in no scenario of the run, got 1000"):
+        run(tmp_path / "refused", hyperparams=hyperparams, timesteps=128)
+    hyperparams = write_hyperparams(tmp_path / "dagger.yml", warm_start=start | {"agent": "student"})
+    run(tmp_path / "run", hyperparams=hyperparams, timesteps=128)
+    first, both = learned
+    count = len(first.actions)
+    assert count + 500 < len(both.actions)  # sees 1024 decisions more, and keeps those of whole episodes
+    for before, after in zip(first, both, strict=True):
+        np.testing.assert_array_equal(before, after[:count])
+
+
+@pytest.mark.slow
+def test_command_line_end_to_end(tmp_path: Path) -> None:
+    warm = TINY["warm_start"] | {"decisions": 1500, "epochs": 12, "batch_size": 64}  # so that it does not merely wait
+    hyperparams = write_hyperparams(tmp_path / "tiny.yml", warm_start=warm)
+    folder = tmp_path / "run"
+    command = [sys.executable, "train.py", "--hyperparams", hyperparams, "--output", folder, "--timesteps", "128"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "validation QoE/min" in done.stderr
+    assert "of the time in the environment" in done.stderr
+    for agent in ("ppo", *training.RIVALS["ppo"]):
+        assert agent in done.stdout
+    card = json.loads((folder / "latest.json").read_text())
+    assert card["config"]["scenario"] == "low/snapdragon-8-elite/typical"
+    assert card["versions"]["torch"]
+    log = EventAccumulator(str(folder / "tensorboard")).Reload()
+    scalars = log.Tags()["scalars"]
+    for term in ("quality", "rebuffer", "switch", "waste", "compute", "invalid"):
+        assert f"validation/{term}" in scalars
+    assert {"validation/return", "validation/qoe", "train/value_loss"} <= set(scalars)
+    assert len(log.Images("validation/timeline")) == len(card["scores"])
+    env = PromptPreamEnv(**SHORT)
+    observation, _ = env.reset(seed=0)
+    action, _ = make_agent("ppo", env, weights=folder / "best.safetensors").predict(observation)
+    assert env.action_masks()[int(action)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--scenario", "lw/snapdragon-8-elite/typical"], "unknown network 'lw'; did you mean 'low'?"),
+        (["--agent", "pop"], "unknown agent 'pop'; did you mean 'ppo'?"),
+        (["--resume", "no/such/run"], "no/such/run: expected a run with a file config.json or latest.json"),
+        (["--resume", "some/run", "--seeds", "2"], "--resume: expected one run"),
+        (
+            ["--torch-device", "snapdragon-8-gen-3"],
+            "torch has no 'snapdragon-8-gen-3' here; known: cpu",
+        ),
+        (
+            ["--agent", "student", "--torch-device", "cpuu"],
+            "torch has no 'cpuu' here; did you mean 'cpu'?",
+        ),
+        (["--agent", "student", "--timesteps", "9"], "student: expected no --timesteps"),
+        (["--hyperparams", "no/such.yml"], "no/such.yml: no such file"),
+        (["--timesteps", "0"], "timesteps: expected at least 1, got 0"),
+        (["--seeds", "0"], "seeds: expected at least 1, got 0"),
+        (["--seeds", "2", "--engine", "rai"], "unknown engine 'rai'; did you mean 'ray'?"),
+        (["--scenario", "low,hihg/rtx-4090/*"], "unknown network 'hihg'; did you mean 'high'?"),
+        (["--seed", "-1"], "seed: expected at least 0, got -1"),
+        (["--network", "no/such/folder"], "no/such/folder"),
+    ],
+)
+def test_mistakes_are_one_line(
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        run_command(command_line.main, extra="rl")
+    assert stop.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert not list(tmp_path.iterdir())
