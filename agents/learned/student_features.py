@@ -249,9 +249,7 @@ def fill_features(
     """
     out[:] = 0.0
     for step in range(SHOWN_LOOKAHEADS):
-        lookahead = (
-            SHOWN_LOOKAHEADS - 1 - step
-        )  # the first comes last: WAIT's value and the estimates are its own
+        lookahead = SHOWN_LOOKAHEADS - 1 - step  # the first comes last: WAIT's value and the estimates are its own
         value_actions(sim, state, leave_p, policy, lookahead, estimates, values)
         fill_requests(sim, state, policy, lookahead, estimates, values, out)
     fill_situation(sim, state, leave_p, estimates, values[WAIT], out)
