@@ -196,22 +196,8 @@ class DeviceProfile(JsonFile):
         Returns:
             Rows of prompts with their seconds divided by the factor and called an assumption, the others as they are.
         """
-        if factor == 1.0:
-            return self
-        return dataclasses.replace(
-            self,
-            rows=tuple(
-                dataclasses.replace(
-                    row,
-                    seconds=row.seconds / factor,
-                    provenance="assumption",
-                    formula=f"{row.formula}; / {factor:g}, a device of another speed",
-                )
-                if row.codec == "prompt"
-                else row
-                for row in self.rows
-            ),
-        )
+        rows = tuple(_faster(row, factor) if row.codec == "prompt" else row for row in self.rows)
+        return self if factor == 1.0 else dataclasses.replace(self, rows=rows)
 
     def contention_array(self) -> F8:
         """`contention` as float64 [U, U + 1]."""
@@ -231,6 +217,11 @@ class DeviceProfile(JsonFile):
         """
         path = find_profile() if name_or_path == AUTO else shipped_or_path("devices", name_or_path, (*DEVICES, AUTO))
         return cls.read(path)
+
+
+def _faster(row: DecodeRow, factor: float) -> DecodeRow:
+    formula = f"{row.formula}; / {factor:g}, a device of another speed"
+    return dataclasses.replace(row, seconds=row.seconds / factor, provenance="assumption", formula=formula)
 
 
 def _row_at(row: DecodeRow, width: int, height: int, fps: float) -> DecodeRow:

@@ -4,6 +4,7 @@ The published ladder, and the reader of measured ones, which `python -m ppgym.co
 """
 
 import math
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -200,15 +201,8 @@ def load_ladder(path: str | Path) -> tuple[Representation, ...]:
         FileNotFoundError: No such file.
         ValueError: Not such a table; names file, row, value and what was expected.
     """
+    names = [field.name for field in fields(Format)]
     return tuple(
-        Representation(
-            codec=row.codec,
-            bitrate_bps=row.bitrate_bps,
-            quality=row.h264_equivalent_bps / 1e6,
-            rank=row.rank,
-            width=row.width,
-            height=row.height,
-            fps=row.fps,
-        )
+        Representation(quality=row.h264_equivalent_bps / 1e6, **{name: getattr(row, name) for name in names})
         for row in MeasuredLadder.read(path).representations
     )

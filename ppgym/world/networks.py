@@ -273,6 +273,7 @@ def _samples(rng: np.random.Generator, regimes: _Regimes, count: int) -> F8:
     return np.clip(rates_mbps, regimes.floor_mbps, regimes.peak_mbps)
 
 
+@functools.lru_cache(maxsize=64)
 def load_traces(network: str | Path, split: str) -> tuple[NetworkTrace, ...]:
     """The traces of one split of a network; results are cached.
 
@@ -293,11 +294,6 @@ def load_traces(network: str | Path, split: str) -> tuple[NetworkTrace, ...]:
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; {suggest(split, SPLITS)}")
-    return _load(str(network), split)
-
-
-@functools.lru_cache(maxsize=64)
-def _load(network: str, split: str) -> tuple[NetworkTrace, ...]:
     if network in NETWORKS:
         root = data_root() / "networks"
         paths = sorted((root / network / split).glob("*.txt"))
@@ -307,7 +303,7 @@ def _load(network: str, split: str) -> tuple[NetworkTrace, ...]:
     else:
         root = Path(network)
         if not root.is_dir():
-            raise FileNotFoundError(f"no network and no folder {network!r}; {suggest(network, NETWORKS)}")
+            raise FileNotFoundError(f"no network and no folder {str(network)!r}; {suggest(str(network), NETWORKS)}")
         files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
         names = sorted(name for name in files if not name.endswith(".md") and not f"/{name}".count("/."))
         if len(names) < len(SPLITS):

@@ -153,7 +153,7 @@ class Scenario:
     link_efficiency: Annotated[float, Ge(0.01), Le(1)] = 0.95
     parallel_downloads: Annotated[int, Ge(1), Le(MAX_TRANSFERS)] = 1
     cancel_on_swipe: bool = False
-    decoded_buffer_bytes: Annotated[float, Ge(0), Le(2**50)] = 512 * 2**20
+    decoded_buffer_bytes: Annotated[float, Ge(0), Le(2**50)] = 512.0 * 2**20
     wait_s: Annotated[float, Ge(1e-3), Le(3600)] = 0.5
     max_decode_s: Annotated[float, Ge(1e-6), Le(3600)] = 10.0
     charge_thinking_s: Annotated[float, Ge(0), Le(60)] = 0.0
@@ -177,10 +177,7 @@ class Scenario:
         """Shortest and longest patience."""
         if self.patience_s is None:
             return math.inf, math.inf
-        if isinstance(self.patience_s, tuple):
-            low_s, high_s = self.patience_s
-            return low_s, high_s
-        return self.patience_s, self.patience_s
+        return self.patience_s if isinstance(self.patience_s, tuple) else (self.patience_s, self.patience_s)
 
     @property
     def name(self) -> str:
@@ -202,13 +199,13 @@ class Scenario:
             ValueError: An unknown name or field, with the nearest known ones, or a value out of range.
         """
         parts = name.split("/") if isinstance(name, str) else []
-        if len(parts) != 3:
+        shipped = {"network": NETWORKS, "device": (*DEVICES, AUTO), "viewer": VIEWERS}
+        if len(parts) != len(shipped):
             raise ValueError(f"scenario {name!r}: expected network/device/viewer, such as {DEFAULT_SCENARIO!r}")
-        shipped = (NETWORKS, (*DEVICES, AUTO), VIEWERS)
-        for kind, part, known in zip(("network", "device", "viewer"), parts, shipped, strict=True):
+        for part, (kind, known) in zip(parts, shipped.items(), strict=True):
             if part not in known:
                 raise ValueError(f"scenario {name!r}: unknown {kind} {part!r}; {suggest(part, known)}")
-        fields = dict(zip(("network", "device", "viewer"), parts, strict=True)) | overrides
+        fields = dict(zip(shipped, parts, strict=True)) | overrides
         if "qoe" in fields:
             fields["qoe"] = QoEWeights.of(fields["qoe"])
         return cls(**{key: _hashable(value) for key, value in fields.items()})
@@ -319,27 +316,15 @@ def make_params(scenario: Scenario, options: Sequence[Option], contention: F8) -
     Returns:
         The constants.
     """
-    weights = scenario.qoe
+    values = {name: value for name, value in vars(scenario).items() if name in Params._fields}
+    values |= {f"weight_{name}": value for name, value in vars(scenario.qoe).items()}
+    values |= {"weight_compute": np.array(scenario.qoe.compute), "contention": contention}
     return Params(
-        rtt_s=float(scenario.rtt_s),
-        link_efficiency=float(scenario.link_efficiency),
-        wait_s=float(scenario.wait_s),
-        decoded_buffer_bytes=float(scenario.decoded_buffer_bytes),
-        charge_thinking_s=float(scenario.charge_thinking_s),
-        parallel_downloads=scenario.parallel_downloads,
-        cancel_on_swipe=scenario.cancel_on_swipe,
-        weight_quality=float(weights.quality),
-        weight_rebuffer=float(weights.rebuffer),
-        weight_switch=float(weights.switch),
-        weight_waste=float(weights.waste),
-        weight_download=float(weights.download),
-        weight_abandon=float(weights.abandon),
-        weight_compute=np.array(weights.compute, dtype=np.float64),
+        **values,
         option_representation=np.array([option.representation for option in options], dtype=np.int32),
         option_unit=np.array([UNIT_NAMES.index(option.unit) for option in options], dtype=np.int32),
         option_usable=np.array([option.usable for option in options], dtype=np.uint8),
         option_decode_s=np.array([option.decode_s for option in options]),
-        contention=contention,
     )
 
 
@@ -349,9 +334,8 @@ def _read_catalog(scenario: Scenario, split: str, viewer: ViewerProfile) -> tupl
             raise ValueError("viewers: a folder of retention curves goes with a folder of videos; give `videos` too")
         catalog = load_catalog(split, scenario.prompt_quality_scale, scenario.ladder)
         return catalog, [viewer.curve(chunks) for chunks in catalog.n_chunks]
-    catalog, curves = Catalog.read_mmgc(
-        scenario.videos, scenario.viewers, scenario.prompt_quality_scale, scenario.ladder
-    )
+    folders = scenario.videos, scenario.viewers
+    catalog, curves = Catalog.read_mmgc(*folders, scenario.prompt_quality_scale, scenario.ladder)
     return catalog, list(curves) or [viewer.curve(chunks) for chunks in catalog.n_chunks]
 
 
@@ -382,10 +366,8 @@ def make_world(scenario: Scenario, split: str = "train") -> World:
 
     contention = np.array(scenario.contention) if scenario.contention else profile.contention_array()
     params = make_params(scenario, options, contention)
-    # Numba compiles anew for read-only arrays, and pickling forgets that they were
-    arrays = CatalogArrays(*[array.copy() for array in catalog.arrays(curves)])  # type: ignore[arg-type]
+    arrays = catalog.arrays(curves)
     low_s, high_s = scenario.patience_range_s
-    fixed_wall = scenario.max_wall_s is not None
     return World(
         scenario=scenario,
         split=split,
@@ -401,12 +383,12 @@ def make_world(scenario: Scenario, split: str = "train") -> World:
             first=np.cumsum([0, *(len(trace.edges_s) for trace in traces)], dtype=np.int32),
         ),
         distribution=EpisodeDistribution(
-            leave_p=float(viewer.leave_p if scenario.leave_p is None else scenario.leave_p),
-            patience_low_s=float(low_s),
-            patience_high_s=float(high_s),
-            jitter_sigma=float(profile.jitter_sigma if scenario.jitter_sigma is None else scenario.jitter_sigma),
-            wall_base_s=float(scenario.max_wall_s) if scenario.max_wall_s is not None else 60.0,
-            wall_per_feed_s=0.0 if fixed_wall else 5.0,
+            leave_p=viewer.leave_p if scenario.leave_p is None else scenario.leave_p,
+            patience_low_s=low_s,
+            patience_high_s=high_s,
+            jitter_sigma=profile.jitter_sigma if scenario.jitter_sigma is None else scenario.jitter_sigma,
+            wall_base_s=60.0 if scenario.max_wall_s is None else scenario.max_wall_s,
+            wall_per_feed_s=5.0 if scenario.max_wall_s is None else 0.0,
         ),
         features=make_features(params, arrays, [unit in profile.units for unit in UNIT_NAMES]),
     )

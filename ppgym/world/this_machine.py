@@ -97,7 +97,7 @@ def profile_folder() -> Path:
     try:
         import platformdirs
     except ImportError:
-        raise ValueError("device 'auto': needs platformdirs: pip install 'ppgym[codec]'") from None
+        raise ValueError("device 'auto': needs platformdirs: pip install '.[codec]' in the clone of ppgym") from None
     return platformdirs.user_cache_path("ppgym") / "devices" / digest(asdict(this_machine()))
 
 
@@ -112,11 +112,10 @@ def find_profile() -> Path:
     """
     folder = profile_folder()
     entries = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    fitting = (path for path in entries if _agrees(path))
-    path = next(fitting, None)
+    path = next(filter(_agrees, entries), None)
     if path is None:
-        reason = f"none of the {len(entries)} profiles in {folder} is of these library versions" if entries else ""
-        reason = reason or "this machine was not measured yet"
+        reason = f"none of the {len(entries)} profiles in {folder} is of these library versions"
+        reason = reason if entries else "this machine was not measured yet"
         raise FileNotFoundError(f"device 'auto': {reason}; {HOW_TO_MEASURE}")
     return path
 

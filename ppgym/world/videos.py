@@ -96,8 +96,9 @@ class Catalog:
             curves: One retention curve for each video, of its duration.
 
         Returns:
-            Read-only arrays, zero past a video's end; C is the largest chunk count. Quality is the same
-            for every chunk of a representation, for encoders spread bytes unevenly to keep it constant.
+            New arrays, zero past a video's end; C is the largest chunk count. Quality is the same for every chunk of a
+            representation, since encoders spread bytes unevenly to keep it constant. The arrays are writeable: Numba
+            would compile the kernel again for read-only ones.
 
         Raises:
             ValueError: Another number of curves, or a curve of another duration.
@@ -121,16 +122,13 @@ class Catalog:
             ]
             quality[k, :chunks] = [r.quality for r in self.representations]
             retention[k, : chunks + 1] = curve.survival
-        arrays = CatalogArrays(
+        return CatalogArrays(
             n_chunks=np.array(self.n_chunks, dtype=np.int32),
             chunk_bytes=chunk_bytes,
             quality=quality,
             memory_bytes=np.array([r.memory_bytes for r in self.representations]),
             retention=retention,
         )
-        for array in arrays:
-            array.flags.writeable = False
-        return arrays
 
     @classmethod
     def read_mmgc(
@@ -264,6 +262,7 @@ class CatalogFile(JsonFile):
                 )
 
 
+@functools.lru_cache(maxsize=16)
 def load_catalog(split_or_path: str | Path, prompt_quality_scale: float = 1.0, ladder: str | None = None) -> Catalog:
     """A shipped catalog, or one from a file (format: traces/videos/README.md); results are cached.
 
@@ -280,11 +279,6 @@ def load_catalog(split_or_path: str | Path, prompt_quality_scale: float = 1.0, l
         FileNotFoundError: No such split or file.
         ValueError: Not such a file; names file, video and what was expected.
     """
-    return _load(str(split_or_path), prompt_quality_scale, ladder)
-
-
-@functools.lru_cache(maxsize=16)
-def _load(split_or_path: str, prompt_quality_scale: float, ladder: str | None) -> Catalog:
     content = CatalogFile.read(shipped_or_path("videos", split_or_path, SPLITS))
     videos = tuple(Video(name, np.array(rungs).T) for name, rungs in content.videos.items())
     return _on_ladder(videos, prompt_quality_scale, ladder)

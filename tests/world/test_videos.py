@@ -83,7 +83,9 @@ def test_arrays_by_hand() -> None:
     np.testing.assert_array_equal(arrays.memory_bytes, [11796480] * 6)
     assert [array.dtype for array in arrays] == ["int32", "f8", "f8", "f8", "f8"]
     assert isinstance(arrays, CatalogArrays)
-    assert not any(array.flags.writeable for array in arrays)
+    assert all(array.flags.writeable for array in arrays)  # the kernel is compiled for such arrays alone
+    arrays.chunk_bytes[:] = 0
+    assert catalog.arrays([_curve(0.25), _curve(0.5, 0.125)]).chunk_bytes[0, 0, 0] == 93750, "they are nobody else's"
 
 
 def test_prompts_may_stand_anywhere_in_the_ladder() -> None:
