@@ -17,7 +17,7 @@ from ppgym.core.episodes import Episodes, drawn_watch_s, view_sim
 from ppgym.core.events import EventLog, new_log
 from ppgym.core.observation import describe_observation, observation_fields
 from ppgym.core.state import UNIT_NAMES, new_states
-from ppgym.core.step import INFO_COLUMNS, RESTART, STEP, new_results, step_many
+from ppgym.core.step import INFO_COLUMNS, INVALID_ACTION, RESTART, STEP, VIDEOS_WATCHED, new_results, step_many
 from ppgym.planning_view import PlanningView, make_view
 from ppgym.rendering import Timeline, render_ansi, render_rgb
 from ppgym.world.scenario import DEFAULT_SCENARIO, Option, Scenario, World, make_rng, make_world
@@ -25,9 +25,6 @@ from ppgym.world.scenario import DEFAULT_SCENARIO, Option, Scenario, World, make
 Observation = npt.NDArray[np.float32]
 
 EVENTS_A_STEP = 4096  # more than one step can bring forth
-
-VIDEOS_WATCHED = INFO_COLUMNS.index("videos_watched")
-INVALID_ACTION = INFO_COLUMNS.index("invalid_action")
 
 
 @dataclass(frozen=True, eq=False)

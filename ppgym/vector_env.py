@@ -17,8 +17,17 @@ from gymnasium.vector.utils import batch_space
 from ppgym.core.actions import action_count
 from ppgym.core.episodes import drawn_watch_s
 from ppgym.core.state import new_states
-from ppgym.core.step import INFO_COLUMNS, RESTART, SKIP, STEP, new_results, step_many
-from ppgym.env import INVALID_ACTION, VIDEOS_WATCHED, PromptPreamEnv
+from ppgym.core.step import (
+    INFO_COLUMNS,
+    INVALID_ACTION,
+    RESTART,
+    SKIP,
+    STEP,
+    VIDEOS_WATCHED,
+    new_results,
+    step_many,
+)
+from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import DEFAULT_SCENARIO, Option, Scenario, World, make_rng, make_world
 
 Observations = npt.NDArray[np.float32]

@@ -8,6 +8,7 @@ from ppgym.core.state import F8, UNITS, Params, StateRecord
 MBIT_PER_BYTE = 8e-6
 
 REWARD_TERMS = ("quality", "rebuffer", "switch", "waste", "compute")  # their sum, in this order, is the reward
+QUALITY, REBUFFER, SWITCH, WASTE, COMPUTE = range(len(REWARD_TERMS))
 
 
 class Totals(NamedTuple):
@@ -54,7 +55,7 @@ def reward_terms(params: Params, before: Totals, after: Totals, terms: F8) -> fl
         params: The scenario's constants.
         before: Totals, or a whole state, before.
         after: Totals, or a whole state, after.
-        terms: Output [5], in the order of `REWARD_TERMS`.
+        terms: Output [len(REWARD_TERMS)], in the order of `REWARD_TERMS`.
 
     Returns:
         Their sum.
@@ -63,12 +64,12 @@ def reward_terms(params: Params, before: Totals, after: Totals, terms: F8) -> fl
     abandoned = after.abandoned - before.abandoned
     wasted_mbit = (after.wasted_bytes - before.wasted_bytes) * MBIT_PER_BYTE
     downloaded_mbit = (after.downloaded_bytes - before.downloaded_bytes) * MBIT_PER_BYTE
-    terms[0] = params.weight_quality * (after.quality - before.quality)
-    terms[1] = -(params.weight_rebuffer * rebuffer_s + params.weight_abandon * abandoned)
-    terms[2] = -params.weight_switch * (after.switch - before.switch)
-    terms[3] = -(params.weight_waste * wasted_mbit + params.weight_download * downloaded_mbit)
+    terms[QUALITY] = params.weight_quality * (after.quality - before.quality)
+    terms[REBUFFER] = -(params.weight_rebuffer * rebuffer_s + params.weight_abandon * abandoned)
+    terms[SWITCH] = -params.weight_switch * (after.switch - before.switch)
+    terms[WASTE] = -(params.weight_waste * wasted_mbit + params.weight_download * downloaded_mbit)
     compute = 0.0
     for unit in range(UNITS):
         compute -= params.weight_compute[unit] * (after.busy_s[unit] - before.busy_s[unit])
-    terms[4] = compute
-    return terms[0] + terms[1] + terms[2] + terms[3] + terms[4]
+    terms[COMPUTE] = compute
+    return terms[QUALITY] + terms[REBUFFER] + terms[SWITCH] + terms[WASTE] + terms[COMPUTE]

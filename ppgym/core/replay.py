@@ -24,6 +24,8 @@ REPLAY_COLUMNS = (
 """What a replay tells of an episode: the return, the totals of `info`, the sums of the reward's terms, and the busy
 seconds of each unit."""
 
+RETURN = REPLAY_COLUMNS.index("return")
+FIRST_TOTAL = REPLAY_COLUMNS.index(INFO_TOTALS[0])
 FIRST_TERM = REPLAY_COLUMNS.index(f"reward_{REWARD_TERMS[0]}")
 FIRST_UNIT = REPLAY_COLUMNS.index(f"busy_{UNIT_NAMES[0]}_s")
 
@@ -94,7 +96,7 @@ def replay_many(sims: Sims, recorded: Recorded, results: ReplayResults) -> None:
                 results.requests[i, params.option_representation[(action - 1) % options]] += 1
             step += 1
         results.played[i] = step - first[i]
-        row[0] = total
-        write_totals(state, row[1:])
+        row[RETURN] = total
+        write_totals(state, row[FIRST_TOTAL:])
         for unit in range(UNITS):
             row[FIRST_UNIT + unit] = state.busy_s[unit]

@@ -36,7 +36,10 @@ INFO_TOTALS = (
 )
 INFO_STEP = ("elapsed_s", *(f"reward_{name}" for name in REWARD_TERMS), "invalid_action")
 INFO_COLUMNS = INFO_TOTALS + INFO_STEP
-FIRST_TERM = INFO_COLUMNS.index("reward_quality")
+TIME_S, PLAYED_S, REBUFFER_S, QUALITY, SWITCH, DOWNLOADED, WASTED, BUSY_S, VIDEOS_WATCHED = range(len(INFO_TOTALS))
+ELAPSED_S = INFO_COLUMNS.index("elapsed_s")
+FIRST_TERM = INFO_COLUMNS.index(f"reward_{REWARD_TERMS[0]}")
+INVALID_ACTION = INFO_COLUMNS.index("invalid_action")
 
 
 class StepResults(NamedTuple):
@@ -79,20 +82,20 @@ def write_totals(state: StateRecord, info: F8) -> None:
 
     Args:
         state: Record of `STATE_DTYPE`.
-        info: Output [len(INFO_COLUMNS)].
+        info: Output [>= len(INFO_TOTALS)], in the order of `INFO_TOTALS`.
     """
-    info[0] = state.time_s
-    info[1] = state.played_s
-    info[2] = state.rebuffer_s
-    info[3] = state.quality
-    info[4] = state.switch
-    info[5] = state.downloaded_bytes
-    info[6] = state.wasted_bytes
+    info[TIME_S] = state.time_s
+    info[PLAYED_S] = state.played_s
+    info[REBUFFER_S] = state.rebuffer_s
+    info[QUALITY] = state.quality
+    info[SWITCH] = state.switch
+    info[DOWNLOADED] = state.downloaded_bytes
+    info[WASTED] = state.wasted_bytes
     busy_s = 0.0
     for unit in range(UNITS):
         busy_s += state.busy_s[unit]
-    info[7] = busy_s
-    info[8] = state.video
+    info[BUSY_S] = busy_s
+    info[VIDEOS_WATCHED] = state.video
 
 
 @kernel
@@ -127,13 +130,13 @@ def step_many(
             before = totals_of(state)
             transition(sim, state, actions[i], log)
             results.reward[i] = reward_terms(sim.params, before, totals_of(state), info[FIRST_TERM:])
-            info[FIRST_TERM - 1] = state.time_s - time_s
+            info[ELAPSED_S] = state.time_s - time_s
         else:
             reset_state(sim, state, log)
             results.reward[i] = 0.0
             info[:] = 0.0
         write_totals(state, info)
-        info[info.shape[0] - 1] = state.invalid_action
+        info[INVALID_ACTION] = state.invalid_action
         results.terminated[i] = state.terminated
         results.truncated[i] = state.truncated
         find_candidates(sim, state, results.candidates)
