@@ -18,11 +18,10 @@ from agents.studies.planner import study as study_planner
 from agents.studies.planner_speed import measure_planner
 from agents.studies.tuning import tune as tune_agent
 from ppgym import mmgc
-from ppgym.benchmark import episodes as benchmark
-from ppgym.benchmark import leaderboard as submissions
-from ppgym.benchmark import run as leaderboard
-from ppgym.benchmark import speed as simulator_speed
-from ppgym.benchmark.bound.bound import episode_bound
+from ppgym.benchmark.episodes import find_suite
+from ppgym.benchmark.leaderboard import add_entries, make_board
+from ppgym.benchmark.run import run_benchmark, validate
+from ppgym.benchmark.speed import measure_simulator, print_figures
 from ppgym.benchmark.summary import REFERENCE
 from ppgym.benchmark.tables import print_board, to_csv, to_markdown
 from ppgym.files import write_text
@@ -80,13 +79,13 @@ def run(
         videos: Folder of real videos, in that layout.
         viewers: Folder of real retention curves, in that layout; goes with videos.
     """
-    chosen = benchmark.suite(suite)
+    chosen = find_suite(suite)
     if report is not None and output is None:
         output = report.with_suffix(".run")
     folders = {"network": network, "videos": videos, "viewers": viewers}
     if clairvoyant and "clairvoyant" not in agents:
         agents = (*agents, "clairvoyant")
-    board = leaderboard.run(
+    board = run_benchmark(
         make_agent,
         agents,
         scenarios or chosen.scenarios,
@@ -98,7 +97,7 @@ def run(
         output=output,
         overrides={key: str(folder) for key, folder in folders.items() if folder is not None},
         read_params=agent_params,
-        bound=episode_bound,
+        bounded=True,
         unranked=UNRANKED,
     )
     if output is not None:
@@ -127,21 +126,19 @@ def public_board(
         submit: Folder of a run over the whole suite, whose agents become entries.
         root: Folder of the boards.
         baseline: Entry that the others are compared with.
-        workers: Processes that bound episodes.
+        workers: Processes that compute the bounds.
     """
     if submit is not None:
-        for folder in submissions.submit(submit, root, suite):
+        for folder in add_entries(submit, root, suite):
             print(f"{folder}: say in its README.md what it is")
-    board = submissions.make_board(
-        root, suite, baseline=baseline, bound=episode_bound, unranked=UNRANKED, workers=workers
-    )
+    board = make_board(root, suite, baseline=baseline, unranked=UNRANKED, workers=workers)
     print_board(board)
 
 
 @app.command
 def speed() -> None:
     """Measure the simulator and the planner on one core of this machine, against their targets."""
-    simulator_speed.print_figures([*simulator_speed.measure(make_agent), *measure_planner()])
+    print_figures([*measure_simulator(make_agent), *measure_planner()])
 
 
 @app.command(name="devices")
@@ -291,8 +288,8 @@ def explain(
     print_explanation(scenario, seed=seed, decision=decision, simulations=simulations)
 
 
-@app.command
-def validate(folder: Annotated[Path, tyro.conf.Positional], data: Path | None = None) -> None:
+@app.command(name="validate")
+def validate_folder(folder: Annotated[Path, tyro.conf.Positional], data: Path | None = None) -> None:
     """Replay the records of a run and compare the totals.
 
     Args:
@@ -303,7 +300,7 @@ def validate(folder: Annotated[Path, tyro.conf.Positional], data: Path | None = 
         ValueError: A record, or a figure of results.json, does not come back.
     """
     if data is None:
-        checked = leaderboard.validate(folder, episode_bound)
+        checked = validate(folder)
         rate = checked.transitions / checked.seconds
         print(f"{checked.records} records come back exactly ({checked.transitions:,} transitions, {rate:,.0f}/s)")
         return

@@ -23,7 +23,7 @@ from agents.learned.masks import may_wait
 from agents.learned.policies import DQNAgent, PPOAgent, load_weights, policy_of
 from agents.learned.student import StudentAgent, StudentNetwork, StudentVectorEnv, act
 from agents.learned.student_features import student_features
-from ppgym.benchmark.episodes import suite
+from ppgym.benchmark.episodes import find_suite
 from ppgym.core.actions import action_count
 from ppgym.core.observation import Layout
 from ppgym.env import PromptPreamEnv
@@ -173,7 +173,7 @@ def play_situations(agent: str, policy: Deployed, count: int) -> Iterator[Situat
     Yields:
         The situations.
     """
-    scenarios = suite("standard").scenarios
+    scenarios = find_suite("standard").scenarios
     kind = StudentVectorEnv if agent == "student" else PromptPreamVectorEnv
     steps = -(-count // (len(scenarios) * SIDE_BY_SIDE))
     for scenario in scenarios:

@@ -14,8 +14,8 @@ import yaml
 
 from agents import agent_class, make_agent
 from agents.rules.parameters import HYPERPARAMS, PROMPT_VARIANT, Space, tuned_params
-from ppgym.benchmark import episodes as benchmark
-from ppgym.benchmark import run as leaderboard
+from ppgym.benchmark.episodes import versions
+from ppgym.benchmark.run import run_benchmark
 from ppgym.benchmark.summary import Row
 from ppgym.files import write_text
 from ppgym.world.scenario import QoEWeights
@@ -93,7 +93,7 @@ def tune(
     sets += [{key: draw.draw(rng) for key, draw in space.items()} for _ in range(trials - len(sets))]
 
     def play(params: dict[str, Any], count: int) -> list[Row]:
-        return leaderboard.run(
+        return run_benchmark(
             make_agent,
             [agent],
             scenarios,
@@ -130,7 +130,7 @@ def tune(
         "episodes": episodes,
         "seed": seed,
         "command": " ".join(command),
-        "versions": benchmark.versions(),
+        "versions": versions(),
     }
     path = folder / f"{agent}.yml"
     header = "# Found on the validation split; score: mean QoE over the scenarios, on episodes new to the search.\n"

@@ -39,7 +39,7 @@ from agents.training.imitation import Demonstrations, demonstrate, demonstrate_s
 from agents.training.planner_labels import EXPERT
 from agents.training.student import train_student
 from agents.training.vec_env import begin_episodes, make_vec_env
-from ppgym.benchmark import run as leaderboard
+from ppgym.benchmark.run import run_benchmark
 from ppgym.benchmark.summary import Row
 from ppgym.benchmark.tables import print_board, print_standings
 from ppgym.env import PromptPreamEnv
@@ -211,7 +211,7 @@ def compare_with_rivals(run: Run) -> list[Row]:
         The table's rows.
     """
     agent, scenarios = run.config["agent"], names_of(run.config["scenario"])
-    board = leaderboard.run(
+    board = run_benchmark(
         make_agent,
         [agent, *RIVALS[agent]],
         scenarios,

@@ -17,7 +17,7 @@ from agents.learned.student import StudentNetwork, StudentVectorEnv, play
 from agents.training.config import LATEST, Run
 from agents.training.distillation import concatenate, fit, make_dataset
 from agents.training.planner_labels import EXPERT, label_episodes, read_episodes
-from ppgym.benchmark.episodes import Job, suite
+from ppgym.benchmark.episodes import Job, find_suite
 from ppgym.progress import track
 
 FIRST_SEED, SEEDS_A_RUN, SEEDS_A_ROUND = 1_000_000, 100_000, 10_000  # of the labelled episodes
@@ -26,7 +26,7 @@ FIRST_SEED, SEEDS_A_RUN, SEEDS_A_ROUND = 1_000_000, 100_000, 10_000  # of the la
 def scenario_and_others(config: Mapping[str, Any]) -> tuple[str, list[str]]:
     """The scenario that a run is for, and the others that it learns in besides."""
     scenario, others = config["scenario"], config["hyperparams"]["others"]
-    return scenario, [] if others is None else [s for s in suite(others).scenarios if s != scenario]
+    return scenario, [] if others is None else [s for s in find_suite(others).scenarios if s != scenario]
 
 
 class Validation:

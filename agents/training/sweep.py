@@ -18,7 +18,7 @@ from rich.table import Table
 from agents.training.config import holds_run, reopen_run
 from agents.training.run import compare_with_rivals, train
 from ppgym.benchmark.summary import Row
-from ppgym.benchmark.workers import check_engine, connect_ray
+from ppgym.benchmark.workers import check_workers, connect_ray
 from ppgym.files import read_json, write_bytes, write_text
 from ppgym.progress import Progress
 
@@ -100,7 +100,7 @@ def train_sweep(
     Raises:
         ValueError: An unknown engine, or whatever `train` refuses.
     """
-    check_engine(engine, None)
+    check_workers(engine, None)
     if engine == "ray":
         rows = _train_on_ray(sweep, output, arguments)
     else:

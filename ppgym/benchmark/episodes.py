@@ -1,7 +1,7 @@
-"""Agents on scenarios over paired episodes: the suites, and how an episode is played and recorded.
+"""The suites, and how episodes are played and recorded: every agent meets the same ones.
 
-Agents are made by a factory that the caller hands in, as is what bounds them; neither is imported here. What the
-records amount to is `ppgym.benchmark.run`'s.
+The caller hands in the function that makes agents, since agents import this package. `ppgym.benchmark.summary` turns
+records into figures.
 """
 
 import functools
@@ -19,6 +19,7 @@ import numba
 import numpy as np
 
 import ppgym
+from ppgym.benchmark.bound.bound import episode_bound
 from ppgym.benchmark.records import Journal, Record
 from ppgym.benchmark.workers import run_jobs
 from ppgym.core.jit import kernel_hash
@@ -32,7 +33,6 @@ from ppgym.world.viewers import VIEWERS
 
 AgentFactory = Callable[..., Any]  # (name, env, *, seed, **params) -> agent with Stable-Baselines3's `predict`
 ParamsReader = Callable[..., dict[str, Any]]  # (name, env, **params) -> all parameters that the agent then has
-Bound = Callable[[PromptPreamEnv], float]  # no policy's return in the env's current episode exceeds it
 
 ENV_ID = "PromptPream-v0"
 STANDARD_NETWORKS = ("low", "medium", "high", "mixed")
@@ -72,7 +72,7 @@ SUITES = {
 }
 
 
-def suite(name: str) -> Suite:
+def find_suite(name: str) -> Suite:
     """A suite by name.
 
     Args:
@@ -115,7 +115,7 @@ def plan_jobs(
 ) -> list[Job]:
     """The episodes of a run: every agent meets the same ones.
 
-    Everything is made once, so that a wrong name costs no work.
+    Each environment and agent is made once here, so that a wrong name is found before anything is played.
 
     Args:
         make_agent: Makes an agent by name.
@@ -155,11 +155,11 @@ def plan_jobs(
 def play_episode(make_agent: AgentFactory, read_params: ParamsReader | None, job: Job) -> Record:
     """Play one episode with a fresh agent.
 
-    The agent's seed is the episode's, so that a record follows from its job alone, whatever was played before.
+    The agent has the seed of the episode. A record therefore depends on its job alone, not on earlier episodes.
 
     Args:
         make_agent: Makes an agent by name.
-        read_params: Tells all of its parameters; where None the record holds those of the job.
+        read_params: Reads all parameters of an agent for the record; where None, the record holds those of the job.
         job: What to play.
 
     Returns:
@@ -204,19 +204,18 @@ def play_episode(make_agent: AgentFactory, read_params: ParamsReader | None, job
     return record
 
 
-def bound_qoe(bound: Bound, job: Job) -> float:
+def bound_qoe(job: Job) -> float:
     """The QoE that no policy exceeds in an episode.
 
     Args:
-        bound: Bounds returns.
-        job: The episode, whoever plays it.
+        job: The episode; its agent does not matter.
 
     Returns:
         Bound of the return per minute of drawn watch time.
     """
     env = _environment(Scenario.parse(job.scenario, **job.overrides), job.split)
     env.reset(seed=job.seed)
-    return bound(env) / (env.drawn_watch_s() / 60.0)
+    return episode_bound(env) / (env.drawn_watch_s() / 60.0)
 
 
 def play_jobs(
@@ -227,17 +226,18 @@ def play_jobs(
     workers: int | None = None,
     output: str | Path | None = None,
 ) -> list[Record]:
-    """Play jobs, keeping each finished episode in the output folder's journal.
+    """Play jobs. Each finished episode is kept in the journal of the output folder, and is not played again.
 
     Args:
         play: Plays one.
         jobs: The jobs.
         engine: See `ppgym.benchmark.workers.run_jobs`.
         workers: See there.
-        output: Folder of the journal, which stays there; None keeps nothing.
+        output: Folder of the journal; None keeps nothing. Whoever has written the records elsewhere deletes the
+            journal, the file `Journal.NAME`.
 
     Returns:
-        Records in the order of the jobs; those that the journal holds are not played again.
+        Records in the order of the jobs.
 
     Raises:
         ValueError: The journal is of other jobs.
@@ -245,9 +245,8 @@ def play_jobs(
     if output is None:
         return run_jobs(play, jobs, engine=engine, workers=workers)
     plan = json.dumps([[job._asdict() for job in jobs], versions()], sort_keys=True)
-    journal = Journal(Path(output), hashlib.sha256(plan.encode()).hexdigest())
-    left = [place for place in range(len(jobs)) if place not in journal.finished]
-    try:
+    with Journal(Path(output), hashlib.sha256(plan.encode()).hexdigest()) as journal:
+        left = [place for place in range(len(jobs)) if place not in journal.finished]
         run_jobs(
             play,
             [jobs[place] for place in left],
@@ -255,18 +254,15 @@ def play_jobs(
             workers=workers,
             done=lambda i, record: journal.keep(left[i], record),
         )
-    finally:
-        journal.close()
     return [journal.finished[place] for place in range(len(jobs))]
 
 
 def bound_episodes(
-    bound: Bound, jobs: Sequence[Job], *, engine: str = "local", workers: int | None = None
+    jobs: Sequence[Job], *, engine: str = "local", workers: int | None = None
 ) -> dict[tuple[str, int], float]:
-    """The QoE that no policy exceeds, of the episode of each job.
+    """The QoE that no policy exceeds, for the episode of each job.
 
     Args:
-        bound: Bounds returns.
         jobs: One for each episode.
         engine: See `ppgym.benchmark.workers.run_jobs`.
         workers: See there.
@@ -274,8 +270,8 @@ def bound_episodes(
     Returns:
         By scenario and seed.
     """
-    most = run_jobs(functools.partial(bound_qoe, bound), jobs, engine=engine, workers=workers, doing="Bounding")
-    return {(job.scenario, job.seed): value for job, value in zip(jobs, most, strict=True)}
+    bounds = run_jobs(bound_qoe, jobs, engine=engine, workers=workers, doing="Bounding")
+    return {(job.scenario, job.seed): bound for job, bound in zip(jobs, bounds, strict=True)}
 
 
 @functools.cache

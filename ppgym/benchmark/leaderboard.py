@@ -1,4 +1,4 @@
-"""The public board: entries that anybody can submit, and the pages made of them.
+"""The public leaderboard: entries that anybody can submit, and the pages made of them.
 
 An entry is a folder ``SUITE/ENTRY`` with a README.md that says what it is and the records.jsonl.gz of one agent on the
 whole suite. Its figures are made from replayed records alone.
@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from ppgym.benchmark.episodes import Bound, Job, bound_episodes, suite
+from ppgym.benchmark.episodes import Job, bound_episodes, find_suite
 from ppgym.benchmark.records import Record, read_records, write_records
 from ppgym.benchmark.run import write_board
 from ppgym.benchmark.summary import Board, summarize
@@ -47,9 +47,9 @@ def read_entry(folder: Path, suite_name: str) -> list[Record]:
     if not (folder / "README.md").is_file():
         raise FileNotFoundError(f"{folder / 'README.md'}: expected a page that says what the entry is")
     records = list(read_records(folder))
-    whole = suite(suite_name)
+    suite = find_suite(suite_name)
     expected = {
-        (scenario, seed) for scenario in whole.scenarios for seed in range(FIRST_SEED, FIRST_SEED + whole.episodes)
+        (scenario, seed) for scenario in suite.scenarios for seed in range(FIRST_SEED, FIRST_SEED + suite.episodes)
     }
     agents = {(record["agent"], json.dumps(record.get("params"), sort_keys=True)) for record in records}
     if len({agent for agent, _ in agents}) != 1:
@@ -69,7 +69,7 @@ def read_entry(folder: Path, suite_name: str) -> list[Record]:
     return [record | {"agent": folder.name} for record in records]
 
 
-def submit(run: Path, root: Path, suite_name: str) -> list[Path]:
+def add_entries(run: Path, root: Path, suite_name: str) -> list[Path]:
     """Make entries of a run's records, one for each agent; an entry that exists keeps its README.md.
 
     Args:
@@ -107,7 +107,6 @@ def make_board(
     suite_name: str,
     *,
     baseline: str,
-    bound: Bound | None = None,
     unranked: Collection[str] = (),
     workers: int | None = None,
 ) -> Board:
@@ -117,37 +116,32 @@ def make_board(
         root: Folder of the boards.
         suite_name: The suite.
         baseline: Entry that the others are compared with.
-        bound: Bounds what any policy can get in an episode.
         unranked: Entries that do not compete.
-        workers: Processes that bound episodes.
+        workers: Processes that compute the bounds.
 
     Returns:
         The figures.
 
     Raises:
         FileNotFoundError: No entries, or one lacks a file.
-        ValueError: An entry that is not what it should be, or whose records do not come back.
+        ValueError: An entry does not cover the suite, or its records do not come back.
     """
     entries = sorted(path for path in (root / suite_name).glob("*/") if path.is_dir())
     if not entries:
         raise FileNotFoundError(f"{root / suite_name}: expected entries, folders of README.md and records.jsonl.gz")
     records = [record for folder in entries for record in read_entry(folder, suite_name)]
-    whole = suite(suite_name)
-    records.sort(key=lambda record: whole.scenarios.index(record["scenario"]))
-    bounds = None
-    if bound is not None:
-        jobs = [
-            Job(scenario, {}, SPLIT, "", {}, FIRST_SEED + i)
-            for scenario in whole.scenarios
-            for i in range(whole.episodes)
-        ]
-        bounds = bound_episodes(bound, jobs, workers=workers)
+    suite = find_suite(suite_name)
+    records.sort(key=lambda record: suite.scenarios.index(record["scenario"]))
+    jobs = [
+        Job(scenario, {}, SPLIT, "", {}, FIRST_SEED + i) for scenario in suite.scenarios for i in range(suite.episodes)
+    ]
+    bounds = bound_episodes(jobs, workers=workers)
     board = summarize(records, baseline=baseline, bounds=bounds, unranked=unranked)
     folder = root / suite_name
     head = (
         f"# The suite `{suite_name}`\n\n"
-        f"{len(entries)} entries, the same {whole.episodes} episodes of the {SPLIT} split on each of "
-        f"{len(whole.scenarios)} scenarios. Made by `python evaluate.py leaderboard --suite {suite_name}` from "
+        f"{len(entries)} entries, the same {suite.episodes} episodes of the {SPLIT} split on each of "
+        f"{len(suite.scenarios)} scenarios. Made by `python evaluate.py leaderboard --suite {suite_name}` from "
         "replayed records; what an entry is stands in its folder. Intervals are 95 % bootstrap intervals, over all "
         "scenarios stratified by scenario; IQM is the interquartile mean of all episodes.\n\n"
     )

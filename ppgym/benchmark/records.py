@@ -1,17 +1,17 @@
-"""Records of episodes as files: a result is the recipe that reproduces it.
+"""Records of episodes and their files: a result is the recipe that reproduces it.
 
-A record says scenario, seed, agent with all parameters and every action; nothing is played here.
+A record holds scenario, seed, agent with all parameters, and every action. Nothing is played here.
 """
 
 import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from ppgym.core.state import F8
 from ppgym.files import read_json_lines, write_json_lines
 
 Record = dict[str, Any]  # an episode as records.jsonl holds it
@@ -62,24 +62,28 @@ def _check_record(where: str, record: Record) -> None:
         raise ValueError(f"{where}: key 'seed': expected a whole number >= 0, got {record['seed']!r}")
 
 
-def qoe_of(records: Sequence[Record]) -> npt.NDArray[np.float64]:
-    """QoE of each of some episodes, by the records' own totals: return per minute of drawn watch time.
+def qoe_of(records: Sequence[Record]) -> F8:
+    """QoE of each episode, from the totals that its record states: return per minute of drawn watch time.
 
     Args:
         records: n episodes.
 
     Returns:
-        [n].
+        float64 [n].
     """
     totals = [record["totals"] for record in records]
     return np.array([each["return"] / (each["drawn_watch_s"] / 60.0) for each in totals])
 
 
 class Journal:
-    """What an unfinished run has played: each episode is kept when it ends, so that a kill loses none.
+    """The results of an unfinished run, each written when it comes in, so that a kill loses none of them.
 
-    The first line names the run's plan; each other line is an episode, by its place in the plan. What a kill leaves of
-    a line is dropped.
+    Open it in a `with`, run the jobs whose places are not in `finished`, and pass each result to `keep`; delete the
+    file when the run's own files are written. `ppgym.benchmark.episodes.play_jobs` does so for episodes. (A job whose
+    result is a file of its own needs no journal: run those whose file is missing.)
+
+    The first line names the plan. Each other line is a result, with the place of its job in the plan. A last line that
+    a kill has cut is dropped.
     """
 
     NAME = "unfinished.jsonl"
@@ -88,46 +92,46 @@ class Journal:
         """Open the journal of a run, or begin it.
 
         Args:
-            folder: Of the run; made where missing.
-            plan: What the run will play, as text that two runs share if they are the same.
+            folder: Of the run; made where it is missing.
+            plan: Names the jobs; two runs share it only if they have the same jobs.
 
         Raises:
             ValueError: The folder holds the journal of another run.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / self.NAME
+        lines = self.path.read_bytes().splitlines(keepends=True) if self.path.is_file() else []
         head = f"{json.dumps({'plan': plan})}\n".encode()
-        whole = [line for line in self._lines() if line.endswith(b"\n")]
+        whole = [line for line in lines if line.endswith(b"\n")]
         if whole and whole[0] != head:
             raise ValueError(
                 f"{self.path}: holds {len(whole) - 1} episodes of an interrupted run with other arguments or versions; "
                 "finish that run, delete the file, or choose another folder"
             )
         entries = [json.loads(line) for line in whole[1:]]
-        self.finished: dict[int, Record] = {entry["place"]: entry["record"] for entry in entries}
-        self._file: TextIO = self.path.open("a", encoding="utf-8")
+        self.finished: dict[int, Any] = {entry["place"]: entry["record"] for entry in entries}
+        self._file = self.path.open("ab")
         self._file.truncate(sum(len(line) for line in whole))
         if not whole:
-            self._append({"plan": plan})
+            self._file.write(head)
 
-    def _lines(self) -> list[bytes]:
-        return self.path.read_bytes().splitlines(keepends=True) if self.path.is_file() else []
-
-    def keep(self, place: int, record: Record) -> None:
-        """Keep an episode.
+    def keep(self, place: int, result: Any) -> None:
+        """Keep a result.
 
         Args:
-            place: In the plan.
-            record: The episode.
+            place: Of its job in the plan.
+            result: As JSON holds it.
         """
-        self.finished[place] = record
-        self._append({"place": place, "record": record})
-
-    def _append(self, entry: dict[str, Any]) -> None:
-        self._file.write(f"{json.dumps(entry)}\n")
+        self.finished[place] = result
+        self._file.write(f"{json.dumps({'place': place, 'record': result})}\n".encode())
         self._file.flush()
 
-    def close(self) -> None:
-        """Put what is written on the disk."""
+    def __enter__(self) -> Self:
+        """Nothing is left to do: it is open."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Write all of it to the disk, and close."""
+        self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()

@@ -1,7 +1,7 @@
-"""Runs of the benchmark and the replay that checks them: what is played becomes a folder of records and figures.
+"""Runs of the benchmark, and the validation of what they wrote: a folder of records and figures.
 
-What the figures are is in `ppgym.benchmark.summary`, how they are shown in `ppgym.benchmark.tables`, what is submitted
-to the public board in `ppgym.benchmark.leaderboard`.
+`ppgym.benchmark.summary` makes the figures, `ppgym.benchmark.tables` shows them, `ppgym.benchmark.leaderboard` keeps
+the public ones.
 """
 
 import functools
@@ -12,23 +12,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ppgym.benchmark.episodes import (
-    AgentFactory,
-    Bound,
-    Job,
-    ParamsReader,
-    bound_episodes,
-    plan_jobs,
-    play_episode,
-    play_jobs,
-)
+from ppgym.benchmark.episodes import AgentFactory, Job, ParamsReader, bound_episodes, plan_jobs, play_episode, play_jobs
 from ppgym.benchmark.records import Journal, Record, read_records, write_records
-from ppgym.benchmark.summary import MISMATCHES_SHOWN, REFERENCE, Board, replayed, summarize
-from ppgym.benchmark.workers import check_engine
+from ppgym.benchmark.summary import REFERENCE, Board, check_problems, replayed, summarize
+from ppgym.benchmark.workers import check_workers
 from ppgym.files import agree, read_json, write_text
 
 
-def run(
+def run_benchmark(
     make_agent: AgentFactory,
     agents: Sequence[str],
     scenarios: Sequence[str],
@@ -43,17 +34,17 @@ def run(
     params: Mapping[str, Mapping[str, Any]] | None = None,
     read_params: ParamsReader | None = None,
     baseline: str = REFERENCE,
-    bound: Bound | None = None,
+    bounded: bool = False,
     unranked: Collection[str] = (),
 ) -> Board:
     """Play every agent on the same episodes of every scenario.
 
-    Results do not depend on the engine and the number of workers, times apart. A run with an output folder that is
-    interrupted, even by a kill, goes on where it was when it is called again.
+    Figures do not depend on the engine and the number of workers, except for times. A run with an output folder that
+    was interrupted, even by a kill, continues when it is called again.
 
     Args:
-        make_agent: Makes an agent by name. It, `read_params` and `bound` are functions of modules, so that workers can
-            import them.
+        make_agent: Makes an agent by name. It and `read_params` are functions of modules, so that workers can import
+            them.
         agents: Names, as the factory knows them.
         scenarios: Names ``network/device/viewer``.
         episodes: Episodes of each scenario, with seeds `seed`, `seed` + 1, ...
@@ -64,9 +55,9 @@ def run(
         output: Folder for records.jsonl and results.json; None writes nothing.
         overrides: Fields of `Scenario` that differ from the named ones, as JSON would hold them.
         params: Parameters of agents, by name.
-        read_params: Tells all parameters that an agent has, for its records; those of `params` alone where None.
+        read_params: Reads all parameters of an agent for its records; where None, they hold those of `params` alone.
         baseline: Agent that the others are compared with, if it plays.
-        bound: Bounds what any policy can get in an episode; where None no row has figures of it.
+        bounded: Whether to compute also the QoE that no policy exceeds in these episodes.
         unranked: Names of agents that do not compete.
 
     Returns:
@@ -76,7 +67,7 @@ def run(
         ValueError: An unknown name, a number out of range, or an output folder that holds another unfinished run.
         FileNotFoundError: A file that a scenario names is missing.
     """
-    check_engine(engine, workers)
+    check_workers(engine, workers)
     jobs = plan_jobs(
         make_agent,
         agents,
@@ -90,15 +81,13 @@ def run(
     play = functools.partial(play_episode, make_agent, read_params)
     records = play_jobs(play, jobs, engine=engine, workers=workers, output=output)
     bounds = None
-    if bound is not None:
-        of_first = [job for job in jobs if job.agent == agents[0]]
-        bounds = bound_episodes(bound, of_first, engine=engine, workers=workers)
+    if bounded:
+        bounds = bound_episodes([job for job in jobs if job.agent == agents[0]], engine=engine, workers=workers)
     board = summarize(records, baseline=baseline, bounds=bounds, unranked=unranked)
     if output is not None:
-        folder = Path(output)
-        write_records(folder, records)
-        write_board(folder, board)
-        (folder / Journal.NAME).unlink()
+        write_records(Path(output), records)
+        write_board(Path(output), board)
+        (Path(output) / Journal.NAME).unlink()
     return board
 
 
@@ -106,7 +95,7 @@ def write_board(folder: Path, board: Board) -> None:
     """Write results.json as a whole.
 
     Args:
-        folder: Made where missing.
+        folder: Made where it is missing.
         board: The figures.
     """
     content = {"rows": [asdict(row) for row in board.rows], "overall": [asdict(one) for one in board.overall]}
@@ -121,20 +110,19 @@ class Checked(NamedTuple):
     seconds: float  # of reading and replaying
 
 
-def validate(folder: str | Path, bound: Bound | None = None) -> Checked:
+def validate(folder: str | Path) -> Checked:
     """Replay every record of a run, exactly, and make the figures of its results.json anew where it has one.
 
     Args:
-        folder: What `run` wrote.
-        bound: What bounded it; where None the rows' figures of the bound are not checked.
+        folder: What `run_benchmark` wrote.
 
     Returns:
         How much was replayed.
 
     Raises:
         FileNotFoundError: The folder holds no records.
-        ValueError: No records, a line that is no record, a record that does not come back, or a figure that does not
-            follow from the records; names the mismatches.
+        ValueError: No records, a line that is no record, a record whose totals do not come back, or a figure that does
+            not follow from the records; names the mismatches.
     """
     folder, started_s = Path(folder), time.perf_counter()
     records = list(read_records(folder))
@@ -143,35 +131,33 @@ def validate(folder: str | Path, bound: Bound | None = None) -> Checked:
         replayed(records)
         seconds = time.perf_counter() - started_s
         if results.is_file():
-            _check_rows(results, records, bound)
+            _check_rows(results, records)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
     return Checked(len(records), sum(len(record["actions"]) for record in records), seconds)
 
 
-def _check_rows(path: Path, records: Sequence[Record], bound: Bound | None) -> None:
+def _check_rows(path: Path, records: Sequence[Record]) -> None:
     stated = read_json(path).get("rows", [])
     rows = {(row.get("scenario"), row.get("agent")): row for row in stated}
     unranked = {row.get("agent") for row in stated if row.get("ranked") is False}
     baseline = next((row["baseline"] for row in stated if row.get("baseline")), REFERENCE)
     bounds = None
-    if bound is not None and any(row.get("bound_mean") is not None for row in stated):
+    if any(row.get("bound_mean") is not None for row in stated):
         jobs = {(r["scenario"], r["seed"]): _job_of(r) for r in records}
-        bounds = bound_episodes(bound, list(jobs.values()))
-    board = summarize(records, baseline=baseline, bounds=bounds, unranked=unranked)
-    mismatches = []
-    for row in board.rows:
-        if (row.scenario, row.agent) not in rows:
-            mismatches.append(f"{row.agent} on {row.scenario}: no row of its records")
-        found = rows.pop((row.scenario, row.agent), {})
+        bounds = bound_episodes(list(jobs.values()))
+    problems = []
+    for row in summarize(records, baseline=baseline, bounds=bounds, unranked=unranked).rows:
+        found = rows.pop((row.scenario, row.agent), None)
+        if found is None:
+            problems.append(f"{row.agent} on {row.scenario}: no row of its records")
+            continue
         for key, value in json.loads(json.dumps(asdict(row))).items():
-            unknown = value is None and ((key.startswith(("bound", "share")) and bounds is None) or "decision" in key)
-            if key in found and not unknown and not agree(found[key], value):
-                mismatches.append(f"{row.agent} on {row.scenario}: {key} {found[key]!r}, from its records {value!r}")
-    mismatches += [f"{agent} on {scenario}: a row without records" for scenario, agent in rows]
-    if mismatches:
-        shown = "\n".join(mismatches[:MISMATCHES_SHOWN])
-        raise ValueError(f"{len(mismatches)} figures of {path.name} do not come back:\n{shown}")
+            untold = value is None and "decision" in key  # records may lack the times of decisions
+            if key in found and not untold and not agree(found[key], value):
+                problems.append(f"{row.agent} on {row.scenario}: {key} {found[key]!r}, from its records {value!r}")
+    problems += [f"{agent} on {scenario}: a row without records" for scenario, agent in rows]
+    check_problems(f"{len(problems)} figures of {path.name}", problems)
 
 
 def _job_of(record: Record) -> Job:

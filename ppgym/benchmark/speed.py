@@ -275,7 +275,7 @@ def run_python(program: str, cache_dir: str | None = None) -> list[float]:
     return [float(number) for number in output.split()]
 
 
-def measure(make_agent: AgentFactory) -> list[Figure]:
+def measure_simulator(make_agent: AgentFactory) -> list[Figure]:
     """Measure everything on the default scenario; takes about two minutes.
 
     Args:
@@ -305,7 +305,7 @@ def print_figures(figures: list[Figure], console: Console | None = None) -> None
     """Print the figures with their targets.
 
     Args:
-        figures: From `measure`.
+        figures: From `measure_simulator`.
         console: Where to; standard output where None.
     """
     table = Table(title="Speed on one core, default scenario", title_justify="left", box=SIMPLE_HEAD)

@@ -1,6 +1,7 @@
-"""What records amount to: the rows of figures of agents on scenarios, and standings over all of them.
+"""The figures of records: a row for each scenario and agent, and standings over all scenarios.
 
-Every figure comes from what is replayed; a record that does not come back is refused. No file is read or written here.
+Every figure is made from replayed totals; a record whose totals do not come back is refused. No file is read or
+written here.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS
 from ppgym.core.state import F8, UNIT_NAMES
 
 REFERENCE = "on_demand"  # the agent from which the way to the bound is measured, and the default baseline
-MISMATCHES_SHOWN = 20  # in an error message
+PROBLEMS_SHOWN = 20  # in an error message
 
 Bounds = Mapping[tuple[str, int], float]  # (scenario, seed) -> QoE that no policy exceeds
 
@@ -160,15 +161,27 @@ def replayed(records: Sequence[Record]) -> list[dict[str, float]]:
     if not records:
         raise ValueError("no records")
     replays = replay(records)
-    mismatches = [
+    problems = [
         f"record {number} ({record['agent']}, seed {record['seed']}): {one.problem}"
         for number, (record, one) in enumerate(zip(records, replays, strict=True), 1)
         if one.problem
     ]
-    if mismatches:
-        shown = "\n".join(mismatches[:MISMATCHES_SHOWN])
-        raise ValueError(f"{len(mismatches)} of {len(records)} records do not come back:\n{shown}")
+    check_problems(f"{len(problems)} of {len(records)} records", problems)
     return [one.totals for one in replays]
+
+
+def check_problems(what: str, problems: Sequence[str]) -> None:
+    """Refuse what does not come back.
+
+    Args:
+        what: Begins the message.
+        problems: A line each; none where all came back.
+
+    Raises:
+        ValueError: There are problems; shows the first `PROBLEMS_SHOWN`.
+    """
+    if problems:
+        raise ValueError("\n".join([f"{what} do not come back:", *problems[:PROBLEMS_SHOWN]]))
 
 
 def summarize(
@@ -263,7 +276,7 @@ def make_row(
     decision_ms = _decision_ms(played.records)
     compared: dict[str, Any] = {}
     if baseline is not None:
-        compared = compare([qoe], [baseline.qoe]) | {"baseline": baseline.records[0]["agent"]}
+        compared = difference_and_improvement([qoe], [baseline.qoe]) | {"baseline": baseline.records[0]["agent"]}
     if bounds is not None:
         most = np.array([bounds[first["scenario"], seed] for seed in played.seeds])
         compared |= {"bound_mean": float(most.mean()), "bound_ci95": bootstrap_interval(most)}
@@ -295,12 +308,12 @@ def make_row(
 def _standing(name: str, qoe: list[F8], baseline: str, of_baseline: list[F8] | None, ranked: bool) -> Standing:
     mean, mean_ci95 = stratified(mean_of_strata, qoe)
     iqm, iqm_ci95 = stratified(interquartile_mean, qoe)
-    compared = {} if of_baseline is None else compare(qoe, of_baseline) | {"baseline": baseline}
+    compared = {} if of_baseline is None else difference_and_improvement(qoe, of_baseline) | {"baseline": baseline}
     return Standing(name, len(qoe), mean, mean_ci95, iqm, iqm_ci95, ranked, **compared)
 
 
-def compare(qoe: list[F8], baseline: list[F8]) -> dict[str, Any]:
-    """Paired difference and probability of improvement.
+def difference_and_improvement(qoe: list[F8], baseline: list[F8]) -> dict[str, Any]:
+    """Paired difference of QoE, and probability of improvement.
 
     Args:
         qoe: For each scenario [n] QoE of an agent.

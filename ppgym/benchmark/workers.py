@@ -1,6 +1,6 @@
-"""Where jobs run: in this process, in processes of this machine, or as tasks of a Ray cluster.
+"""The workers that run jobs: this process, processes of this machine, or tasks of a Ray cluster.
 
-An engine knows functions and jobs, not what they mean. What comes out must not depend on it.
+Results do not depend on which of them runs a job.
 """
 
 import functools
@@ -22,25 +22,23 @@ JOBS_A_TASK = 4  # of Ray: a task costs about a millisecond
 TASKS_A_WORKER = 2  # of Ray, in flight: one runs while the next travels
 
 
-def check_engine(engine: str, workers: int | None) -> None:
-    """Refuse what no engine can be.
+def check_workers(engine: str, workers: int | None) -> None:
+    """Refuse workers that there cannot be.
 
     Args:
-        engine: Name.
-        workers: How many, None for the engine's default.
+        engine: "local" or "ray".
+        workers: How many; None for the engine's default.
 
     Raises:
-        ValueError: An unknown engine, with the nearest known one, fewer than one worker, or Ray is not installed.
+        ValueError: An unknown engine, with the nearest known one, or fewer than one worker.
+        ModuleNotFoundError: Ray is not installed.
     """
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}; {suggest(engine, ENGINES)}")
     if workers is not None and workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
     if engine == "ray":
-        try:
-            import ray  # noqa: F401
-        except ImportError as error:
-            raise ValueError("engine 'ray' needs Ray: pip install 'ppgym[ray]'") from error
+        import ray  # noqa: F401
 
 
 def run_jobs(
@@ -52,7 +50,7 @@ def run_jobs(
     doing: str = "Playing",
     done: Callable[[int, Result], None] | None = None,
 ) -> list[Result]:
-    """What a function makes of each job; `ppgym.progress` shows how far it is.
+    """Call a function on each job, and show the progress.
 
     Args:
         function: Of a module, or a partial of one, so that workers can import it.
@@ -68,9 +66,9 @@ def run_jobs(
         The results, in the order of the jobs.
 
     Raises:
-        ValueError: See `check_engine`.
+        ValueError: See `check_workers`.
     """
-    check_engine(engine, workers)
+    check_workers(engine, workers)
     results: dict[int, Result] = {}
     with Progress(doing, len(jobs)) as progress:
         incoming = _on_ray(function, jobs, workers) if engine == "ray" else _on_this_machine(function, jobs, workers)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ppgym.benchmark import episodes as benchmark
+from ppgym.benchmark.episodes import SUITES
 from ppgym.benchmark.run import validate
 
 ROOT = Path(__file__).parents[2]
@@ -76,8 +76,8 @@ def test_a_run_writes_its_report_and_keeps_its_records_beside_it(
 
 def test_no_arguments_mean_the_quick_suite(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 1)  # plays in this process, which has compiled everything
-    quick = benchmark.SUITES["quick"]
-    monkeypatch.setitem(benchmark.SUITES, "quick", quick._replace(episodes=1))
+    quick = SUITES["quick"]
+    monkeypatch.setitem(SUITES, "quick", quick._replace(episodes=1))
     assert call(monkeypatch) == 0
     text = capsys.readouterr().out
     for scenario in quick.scenarios:

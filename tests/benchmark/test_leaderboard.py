@@ -17,12 +17,11 @@ import pytest
 from rich.console import Console
 
 from agents import agent_params, make_agent
-from ppgym.benchmark import episodes as benchmark
-from ppgym.benchmark import leaderboard as submissions
-from ppgym.benchmark.episodes import Suite
+from ppgym.benchmark.episodes import SUITES, Suite
+from ppgym.benchmark.leaderboard import add_entries, make_board, read_entry
 from ppgym.benchmark.records import Journal, read_records, write_records
 from ppgym.benchmark.replay import replay
-from ppgym.benchmark.run import run, validate
+from ppgym.benchmark.run import run_benchmark, validate
 from ppgym.benchmark.summary import Board, summarize
 from ppgym.benchmark.tables import print_board, to_csv, to_markdown
 
@@ -32,15 +31,12 @@ AGENTS = ("random", "on_demand", "greedy")
 SEEDS = 3
 
 
-def bound(env: Any) -> float:
-    """A bound, though not a good one."""
-    return 4.0 * float(env.drawn_watch_s())
-
-
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Board]:
     folder = tmp_path_factory.mktemp("board")
-    board = run(make_agent, AGENTS, SCENARIOS, episodes=SEEDS, output=folder, read_params=agent_params, bound=bound)
+    board = run_benchmark(
+        make_agent, AGENTS, SCENARIOS, episodes=SEEDS, output=folder, read_params=agent_params, bounded=True
+    )
     return folder, board
 
 
@@ -100,7 +96,7 @@ def test_another_baseline_and_none(results: tuple[Path, Board]) -> None:
 
 def test_a_run_comes_back_with_all_its_figures(results: tuple[Path, Board]) -> None:
     folder, _ = results
-    checked = validate(folder, bound)
+    checked = validate(folder)
     assert checked.records == len(AGENTS) * len(SCENARIOS) * SEEDS
     assert checked.transitions == sum(len(record["actions"]) for record in read_records(folder))
     assert not (folder / Journal.NAME).exists()
@@ -112,7 +108,7 @@ def test_a_run_comes_back_with_all_its_figures(results: tuple[Path, Board]) -> N
         (lambda rows: rows[0].update(qoe_mean=rows[0]["qoe_mean"] + 1e-6), "random on medium.*: qoe_mean"),
         (
             lambda rows: rows[1].update(bound_mean=500.0),
-            "on_demand on medium.*: bound_mean 500.0, from its records 240",
+            "on_demand on medium.*: bound_mean 500.0, from its records [12]",
         ),
         (lambda rows: rows[1]["utilisation"].update(npu=0.5), "utilisation"),
         (lambda rows: rows[2].update(share_ci95=[0.0, 1.0]), "share_ci95"),
@@ -127,7 +123,7 @@ def test_a_row_whose_figures_do_not_come_back_is_refused(copied: Path, change: A
     change(content["rows"])
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=message):
-        validate(copied, bound)
+        validate(copied)
 
 
 def test_agents_that_met_other_episodes_are_not_compared(results: tuple[Path, Board]) -> None:
@@ -159,17 +155,17 @@ def test_it_is_shown_in_80_columns_in_markdown_and_in_csv(results: tuple[Path, B
 
 @pytest.fixture
 def small_suite(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setitem(benchmark.SUITES, "small", Suite(SCENARIOS, SEEDS))
+    monkeypatch.setitem(SUITES, "small", Suite(SCENARIOS, SEEDS))
     return "small"
 
 
 def test_a_run_is_submitted_and_makes_the_board(results: tuple[Path, Board], tmp_path: Path, small_suite: str) -> None:
-    folders = submissions.submit(results[0], tmp_path, small_suite)
+    folders = add_entries(results[0], tmp_path, small_suite)
     assert [folder.name for folder in folders] == list(AGENTS)
     (tmp_path / small_suite / "random" / "README.md").write_text("# What it is")
-    submissions.submit(results[0], tmp_path, small_suite)
+    add_entries(results[0], tmp_path, small_suite)
     assert (tmp_path / small_suite / "random" / "README.md").read_text() == "# What it is"
-    board = submissions.make_board(tmp_path, small_suite, baseline="on_demand", bound=bound)
+    board = make_board(tmp_path, small_suite, baseline="on_demand")
     assert {(row.scenario, row.agent): row.qoe_mean for row in board.rows} == {
         (row.scenario, row.agent): row.qoe_mean for row in results[1].rows
     }
@@ -178,7 +174,7 @@ def test_a_run_is_submitted_and_makes_the_board(results: tuple[Path, Board], tmp
     assert json.loads((tmp_path / small_suite / "results.json").read_text())["overall"]
     again = tmp_path / small_suite / "greedy-2"
     shutil.copytree(tmp_path / small_suite / "greedy", again)  # one agent may enter twice, by other folders
-    board = submissions.make_board(tmp_path, small_suite, baseline="on_demand")
+    board = make_board(tmp_path, small_suite, baseline="on_demand")
     assert {row.agent for row in board.rows} == {*AGENTS, "greedy-2"}
 
 
@@ -195,30 +191,30 @@ def test_a_run_is_submitted_and_makes_the_board(results: tuple[Path, Board], tmp
 def test_an_entry_that_is_not_the_whole_suite_is_refused(
     results: tuple[Path, Board], tmp_path: Path, small_suite: str, change: Any, message: str
 ) -> None:
-    folder = submissions.submit(results[0], tmp_path, small_suite)[0]
+    folder = add_entries(results[0], tmp_path, small_suite)[0]
     write_records(folder, change(list(read_records(folder))), packed=True)
     with pytest.raises(ValueError, match=message):
-        submissions.read_entry(folder, small_suite)
+        read_entry(folder, small_suite)
 
 
 def test_an_entry_says_what_it_is(results: tuple[Path, Board], tmp_path: Path, small_suite: str) -> None:
-    folder = submissions.submit(results[0], tmp_path, small_suite)[0]
+    folder = add_entries(results[0], tmp_path, small_suite)[0]
     (folder / "README.md").unlink()
     with pytest.raises(FileNotFoundError, match=r"README\.md: expected a page"):
-        submissions.make_board(tmp_path, small_suite, baseline="on_demand")
+        make_board(tmp_path, small_suite, baseline="on_demand")
 
 
 SLOW_RUN = """
 import sys
 from agents import make_agent
-from ppgym.benchmark.run import run
-run(make_agent, ["random", "greedy"], ["medium/snapdragon-8-elite/skimmer"], episodes=40, output=sys.argv[1])
+from ppgym.benchmark.run import run_benchmark
+run_benchmark(make_agent, ["random", "greedy"], ["medium/snapdragon-8-elite/skimmer"], episodes=40, output=sys.argv[1])
 """
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     arguments: dict[str, Any] = {"episodes": 40}
-    whole = run(make_agent, ["random", "greedy"], SCENARIOS[:1], output=tmp_path / "whole", **arguments)
+    whole = run_benchmark(make_agent, ["random", "greedy"], SCENARIOS[:1], output=tmp_path / "whole", **arguments)
     process = subprocess.Popen([sys.executable, "-c", SLOW_RUN, str(tmp_path / "cut")], cwd=ROOT, env=os.environ)
     journal = tmp_path / "cut" / Journal.NAME
     while process.poll() is None and (not journal.is_file() or journal.read_bytes().count(b"\n") < 6):
@@ -229,8 +225,8 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     kept = [json.loads(line) for line in journal.read_bytes().splitlines(keepends=True)[1:] if line.endswith(b"\n")]
     assert 5 <= len(kept) < 80
     with pytest.raises(ValueError, match="of an interrupted run with other arguments"):
-        run(make_agent, ["random"], SCENARIOS[:1], output=tmp_path / "cut", **arguments)
-    board = run(make_agent, ["random", "greedy"], SCENARIOS[:1], output=tmp_path / "cut", **arguments)
+        run_benchmark(make_agent, ["random"], SCENARIOS[:1], output=tmp_path / "cut", **arguments)
+    board = run_benchmark(make_agent, ["random", "greedy"], SCENARIOS[:1], output=tmp_path / "cut", **arguments)
     assert [row.qoe_mean for row in board.rows] == [row.qoe_mean for row in whole.rows]
     records = list(read_records(tmp_path / "cut"))
     assert [(r["agent"], r["seed"]) for r in records] == [(a, s) for a in ("random", "greedy") for s in range(40)]

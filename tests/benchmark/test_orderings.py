@@ -3,7 +3,7 @@
 import pytest
 
 from agents import make_agent
-from ppgym.benchmark import run as leaderboard
+from ppgym.benchmark.run import run_benchmark
 from ppgym.benchmark.summary import Row
 
 SCENARIO = "high/pixels-only/typical"  # the link carries twice the top rate, as in both papers
@@ -14,7 +14,7 @@ def rows() -> dict[str, Row]:
     """Figures over paired episodes; the margins below are about half of what 64 test episodes show."""
     agents = ["pdas", "fixed_preload", "dashlet", "next_one"]
     return {
-        row.agent: row for row in leaderboard.run(make_agent, agents, [SCENARIO], episodes=32, split="validation").rows
+        row.agent: row for row in run_benchmark(make_agent, agents, [SCENARIO], episodes=32, split="validation").rows
     }
 
 

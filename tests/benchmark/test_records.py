@@ -67,24 +67,22 @@ def test_a_kill_at_any_byte_loses_the_line_being_written_alone(
     tmp_path_factory: pytest.TempPathFactory, kept: list[int], data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
-    journal = Journal(folder, "plan")
-    for place in kept:
-        journal.keep(place, RECORD | {"seed": place})
-    journal.close()
+    with Journal(folder, "plan") as journal:
+        for place in kept:
+            journal.keep(place, RECORD | {"seed": place})
     content = journal.path.read_bytes()
     cut = data.draw(st.integers(0, len(content)))
     journal.path.write_bytes(content[:cut])
     whole = max(content[:cut].count(b"\n") - 1, 0)
-    again = Journal(folder, "plan")
-    assert list(again.finished) == kept[:whole]
-    again.keep(100, RECORD)
-    again.close()
-    assert list(Journal(folder, "plan").finished) == [*kept[:whole], 100]
+    with Journal(folder, "plan") as again:
+        assert list(again.finished) == kept[:whole]
+        again.keep(100, RECORD)
+    with Journal(folder, "plan") as again:
+        assert list(again.finished) == [*kept[:whole], 100]
 
 
 def test_the_journal_of_another_run_is_refused(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, "one plan")
-    journal.keep(0, RECORD)
-    journal.close()
+    with Journal(tmp_path, "one plan") as journal:
+        journal.keep(0, RECORD)
     with pytest.raises(ValueError, match=r"unfinished\.jsonl: holds 1 episodes of an interrupted run"):
         Journal(tmp_path, "another")

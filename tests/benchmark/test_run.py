@@ -12,12 +12,12 @@ import pytest
 from rich.console import Console
 
 from agents import agent_params, make_agent
-from ppgym.benchmark import episodes as benchmark
-from ppgym.benchmark import run as leaderboard
 from ppgym.benchmark import speed
 from ppgym.benchmark.bootstrap import bootstrap_interval, share_closed
+from ppgym.benchmark.bound.bound import episode_bound
+from ppgym.benchmark.episodes import find_suite
 from ppgym.benchmark.records import read_records
-from ppgym.benchmark.run import validate
+from ppgym.benchmark.run import run_benchmark, validate
 from ppgym.benchmark.summary import Row
 from ppgym.benchmark.tables import print_table
 from ppgym.core.step import INFO_TOTALS
@@ -56,11 +56,6 @@ KEYS = {
 UNTIMED = {"wall_time_s": 0, "decision_us": {}}
 
 
-def generous(env: PromptPreamEnv) -> float:
-    """A bound, though not a good one."""
-    return 4.0 * env.drawn_watch_s()
-
-
 def untimed(row: Row) -> dict[str, Any]:
     return {key: value for key, value in asdict(row).items() if not key.startswith("decision_ms")}
 
@@ -76,7 +71,7 @@ def tamper(folder: Path, change: Any) -> None:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row]]:
     folder = tmp_path_factory.mktemp("run")
-    return folder, leaderboard.run(
+    return folder, run_benchmark(
         make_agent, ["random", "greedy"], [SCENARIO], episodes=3, seed=5, output=folder, overrides={"n_videos": 5}
     ).rows
 
@@ -169,7 +164,7 @@ def test_folders_without_records_are_refused(tmp_path: Path) -> None:
 
 
 def test_workers_change_nothing(results: tuple[Path, list[Row]], tmp_path: Path) -> None:
-    rows = leaderboard.run(
+    rows = run_benchmark(
         make_agent,
         ["random", "greedy"],
         [SCENARIO],
@@ -192,16 +187,14 @@ def test_agents_meet_the_same_episodes(results: tuple[Path, list[Row]]) -> None:
 
 def test_parameters_reach_the_agent_and_the_record(tmp_path: Path) -> None:
     params = {"greedy": {"defer_s": 1.0}}
-    leaderboard.run(make_agent, ["greedy"], [SCENARIO], episodes=1, output=tmp_path, params=params)
+    run_benchmark(make_agent, ["greedy"], [SCENARIO], episodes=1, output=tmp_path, params=params)
     assert [record["params"] for record in read_records(tmp_path)] == [{"defer_s": 1.0}]
 
 
 def test_the_record_holds_all_parameters_where_they_can_be_told(tmp_path: Path) -> None:
     agents = ["greedy", "static", "agents.base:RandomLegal"]
     params = {"greedy": {"defer_s": 1.0}, "static": {"each": 3}}
-    leaderboard.run(
-        make_agent, agents, [SCENARIO], episodes=1, output=tmp_path, params=params, read_params=agent_params
-    )
+    run_benchmark(make_agent, agents, [SCENARIO], episodes=1, output=tmp_path, params=params, read_params=agent_params)
     greedy, static, random = [record["params"] for record in read_records(tmp_path)]
     assert greedy == {"defer_s": 1.0, "link_price": 0.3, "least_value": 0.6, "switch_share": 0.5}
     tuned = agent_params("static", PromptPreamEnv(SCENARIO))
@@ -222,16 +215,21 @@ def test_rows_know_the_bound_and_the_share_from_paired_episodes(tmp_path: Path) 
     agents = ["random", "on_demand", "greedy"]
 
     def run(names: list[str], **kwargs: Any) -> list[Row]:
-        return leaderboard.run(
-            make_agent, names, [SCENARIO], episodes=3, bound=generous, unranked={"greedy"}, **kwargs
+        return run_benchmark(
+            make_agent, names, [SCENARIO], episodes=3, bounded=True, unranked={"greedy"}, **kwargs
         ).rows
 
+    env, bounds = PromptPreamEnv(SCENARIO, "test"), []
+    for seed in range(3):
+        env.reset(seed=seed)
+        bounds.append(episode_bound(env) / (env.drawn_watch_s() / 60.0))
+    most = float(np.mean(bounds))
     rows = {row.agent: row for row in run(agents, output=tmp_path)}
     for row in rows.values():
-        assert row.bound_mean == pytest.approx(240.0)
-        assert row.bound_ci95 == pytest.approx((240.0, 240.0))
+        assert row.bound_mean == pytest.approx(most)
+        assert row.bound_ci95 == pytest.approx(bootstrap_interval(np.array(bounds)))
         assert row.share is not None
-        way = (row.qoe_mean - rows["on_demand"].qoe_mean) / (240.0 - rows["on_demand"].qoe_mean)
+        way = (row.qoe_mean - rows["on_demand"].qoe_mean) / (most - rows["on_demand"].qoe_mean)
         assert row.share == pytest.approx(way)
     assert rows["on_demand"].share_ci95 == (0.0, 0.0)
     assert rows["greedy"].share_ci95 is not None
@@ -267,12 +265,12 @@ def test_rows_know_the_bound_and_the_share_from_paired_episodes(tmp_path: Path) 
 def test_bad_input_is_refused_before_anything_is_played(change: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {"agents": ["random"], "scenarios": [SCENARIO], "episodes": 1} | change
     with pytest.raises(ValueError, match=message):
-        leaderboard.run(make_agent, **arguments)
+        run_benchmark(make_agent, **arguments)
 
 
 def test_unknown_suites_are_refused() -> None:
     with pytest.raises(ValueError, match="did you mean 'quick'"):
-        benchmark.suite("quik")
+        find_suite("quik")
 
 
 def test_the_interval_is_of_the_mean_and_of_one_episode_a_point() -> None:

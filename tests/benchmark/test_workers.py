@@ -1,4 +1,4 @@
-"""Engines: the same results in the same order whatever runs them, and each reported as it comes in."""
+"""Workers: the same results in the same order whatever runs them, and each reported as it comes in."""
 
 import functools
 import importlib.util
@@ -11,7 +11,7 @@ import pytest
 
 from agents import make_agent
 from ppgym.benchmark.records import Record, read_records
-from ppgym.benchmark.run import run
+from ppgym.benchmark.run import run_benchmark
 from ppgym.benchmark.workers import run_jobs
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
@@ -53,7 +53,7 @@ def test_unknown_engines_are_refused() -> None:
 
 
 def play(agents: list[str], output: Path, engine: str, workers: int) -> list[Record]:
-    run(make_agent, agents, [DEFAULT_SCENARIO], episodes=2, output=output, engine=engine, workers=workers)
+    run_benchmark(make_agent, agents, [DEFAULT_SCENARIO], episodes=2, output=output, engine=engine, workers=workers)
     return [record | {"wall_time_s": 0.0, "decision_us": {}} for record in read_records(output)]
 
 

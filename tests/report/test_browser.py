@@ -15,7 +15,7 @@ from matplotlib import image
 
 from agents import agent_params, make_agent
 from agents.studies.explanation import explain_record
-from ppgym.benchmark import run as leaderboard
+from ppgym.benchmark.run import run_benchmark
 from ppgym.report import write_report
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ pytestmark = [
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a small run with a break-even map; an agent's name tries to break out of it."""
     folder = tmp_path_factory.mktemp("report")
-    leaderboard.run(
+    run_benchmark(
         make_agent,
         ["mcts", "greedy", "on_demand"],
         SCENARIOS,

@@ -15,8 +15,8 @@ from hypothesis import strategies as some
 
 from agents import agent_params, make_agent
 from agents.studies.explanation import explain_record
-from ppgym.benchmark import run as leaderboard
 from ppgym.benchmark.records import read_records
+from ppgym.benchmark.run import run_benchmark
 from ppgym.core.qoe import REWARD_TERMS
 from ppgym.env import PromptPreamEnv
 from ppgym.rendering import STALL
@@ -41,7 +41,7 @@ CELLS: list[dict[str, Any]] = [
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the planner, on a small budget, and two heuristics."""
     folder = tmp_path_factory.mktemp("run")
-    leaderboard.run(
+    run_benchmark(
         make_agent,
         ["mcts", "greedy", "on_demand"],
         SCENARIOS,
@@ -49,7 +49,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         output=folder,
         params={"mcts": {"simulations": 8}},
         read_params=agent_params,
-        bound=lambda env: 500.0,
+        bounded=True,
     )
     return folder
 

@@ -10,7 +10,7 @@ import pytest
 from agents import AGENTS, agent_class, make_agent
 from agents.base import FIRST_BPS, RandomLegal, expected_bps
 from agents.rules.preload import OnDemand
-from ppgym.benchmark import run as leaderboard
+from ppgym.benchmark.run import run_benchmark
 from ppgym.core.actions import WAIT
 from ppgym.core.state import LOOKAHEAD, NO_ENTRY
 from ppgym.env import PromptPreamEnv
@@ -191,7 +191,7 @@ def test_greedy_requests_what_a_stalled_viewer_waits_for_even_if_nothing_pays() 
 
 def test_greedy_beats_the_rules_that_know_pixels_alone() -> None:
     """Paired episodes of the validation split; the margins are half of what was seen over 64 episodes."""
-    rows = leaderboard.run(
+    rows = run_benchmark(
         make_agent,
         NAMES[1:],
         ["low/snapdragon-8-elite/typical", "low/pixels-only/typical"],

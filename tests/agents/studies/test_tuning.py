@@ -11,8 +11,8 @@ import yaml
 from agents import make_agent
 from agents.rules.parameters import Between, OneOf, tuned_params
 from agents.rules.preload import PromptStatic, Static
+from agents.studies import tuning
 from agents.studies.tuning import SCENARIOS, SPLIT, tune
-from ppgym.benchmark import run as leaderboard
 from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import QoEWeights
 
@@ -30,13 +30,13 @@ def test_it_looks_at_the_validation_split_alone_and_keeps_the_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, int, int, dict[str, Any]]] = []
-    run = leaderboard.run
+    run = tuning.run_benchmark
 
     def spy(*args: Any, **kwargs: Any) -> Any:
         asked.append((kwargs["split"], kwargs["seed"], kwargs["episodes"], kwargs["params"]["static"]))
         return run(*args, **kwargs)
 
-    monkeypatch.setattr(leaderboard, "run", spy)
+    monkeypatch.setattr(tuning, "run_benchmark", spy)
     path = tune("static", SCENARIOS[:1], trials=9, episodes=9, seed=1, folder=tmp_path)
     found = yaml.safe_load(path.read_text())
     defaults = {"current": 5, "each": 2, "rungs": "throughput"}
@@ -63,7 +63,7 @@ def test_defaults_that_are_not_beaten_stay(tmp_path: Path, monkeypatch: pytest.M
         qoe_mean = 1.0 - qoe if kwargs["seed"] == 3 else qoe
         return SimpleNamespace(rows=[SimpleNamespace(scenario="low", qoe_mean=qoe_mean)])
 
-    monkeypatch.setattr(leaderboard, "run", lucky)
+    monkeypatch.setattr(tuning, "run_benchmark", lucky)
     found = yaml.safe_load(tune("static", trials=9, episodes=1, seed=0, folder=tmp_path).read_text())
     assert found["params"] == {"current": 5, "each": 2, "rungs": "throughput"}
     assert (found["score"], found["score_of_defaults"]) == (1.0, 1.0)
@@ -81,7 +81,7 @@ def test_a_prompt_aware_variant_begins_with_what_the_rule_over_pixels_has(
         asked.append(kwargs["params"]["static+prompt"])
         return SimpleNamespace(rows=[SimpleNamespace(scenario="low", qoe_mean=0.0)])
 
-    monkeypatch.setattr(leaderboard, "run", spy)
+    monkeypatch.setattr(tuning, "run_benchmark", spy)
     tune("static+prompt", trials=3, episodes=1, folder=tmp_path)
     assert asked[1] == {"current": 2, "each": 1, "rungs": "throughput"}
 
