@@ -1,20 +1,19 @@
-"""Estimates over paired episodes and their 95 % bootstrap intervals.
+"""Estimates over paired episodes, and their 95 % percentile bootstrap intervals.
 
-Resamples depend on the number of values (and the stratum) alone, so that pairs stay pairs: the same episodes are picked
-for every agent. Strata, the scenarios of a suite, are resampled each within itself.
+Which episodes a resample holds depends only on how many there are and on the stratum. It is therefore the same for
+every agent, and pairs stay pairs. The strata are the scenarios of a suite; each is resampled within itself.
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.stats import trim_mean
 
 from ppgym.core.state import F8
 
 Interval = tuple[float, float]
 
 RESAMPLES = 10_000
-MIDDLE = 0.25  # cut from either end for the interquartile mean
+TRIMMED = 0.25  # share of the values that the interquartile mean leaves out at either end
 
 
 def resample(values: F8, stratum: int = 0) -> F8:
@@ -22,7 +21,7 @@ def resample(values: F8, stratum: int = 0) -> F8:
 
     Args:
         values: [n] one value an episode.
-        stratum: Which; strata are picked from independently.
+        stratum: Number of the stratum; each has its own random picks.
 
     Returns:
         [RESAMPLES, n].
@@ -49,7 +48,7 @@ def interval_of(estimates: F8) -> Interval:
     """95 % percentile interval of an estimate.
 
     Args:
-        estimates: [RESAMPLES] the estimate of each resample.
+        estimates: [RESAMPLES] one for each resample.
 
     Returns:
         Low and high.
@@ -59,7 +58,7 @@ def interval_of(estimates: F8) -> Interval:
 
 
 def bootstrap_interval(values: F8) -> Interval:
-    """95 % percentile bootstrap interval of a mean; the same values give the same interval.
+    """95 % interval of a mean; the same values give the same interval.
 
     Args:
         values: [n] one value an episode, n at least 1.
@@ -71,13 +70,13 @@ def bootstrap_interval(values: F8) -> Interval:
 
 
 def crossed_interval(values: F8) -> Interval:
-    """95 % percentile bootstrap interval of a mean over seeds of training and episodes, both picked anew each time.
+    """95 % interval of a mean over crossed factors: each resample picks both training seeds and episodes.
 
     Args:
-        values: [seeds, n] one value a seed and episode, the same episodes for every seed.
+        values: [seeds, n] one value for each training seed and episode; every seed has the same episodes.
 
     Returns:
-        Low and high; over episodes alone where there is one seed.
+        Low and high; where there is one seed, of episodes alone.
     """
     means = np.stack([resampled_means(of_seed) for of_seed in values], axis=1)  # [RESAMPLES, seeds]
     picked = resample(np.arange(float(len(values))), 1).astype(np.int64)
@@ -98,7 +97,7 @@ def mean_of_strata(values: Sequence[F8]) -> F8:
 
 
 def interquartile_mean(values: Sequence[F8]) -> F8:
-    """Mean of the middle half of all values (https://arxiv.org/abs/2108.13264): few odd episodes do not move it.
+    """Mean of the middle half of all values (https://arxiv.org/abs/2108.13264): a few outliers do not move it.
 
     Args:
         values: For each stratum [..., n].
@@ -106,12 +105,14 @@ def interquartile_mean(values: Sequence[F8]) -> F8:
     Returns:
         [...].
     """
-    mean: F8 = trim_mean(np.concatenate(values, axis=-1), MIDDLE, axis=-1)
+    whole = np.concatenate(values, axis=-1)
+    low, high = (cut := int(TRIMMED * whole.shape[-1])), whole.shape[-1] - cut
+    mean: F8 = np.partition(whole, (low, high - 1), axis=-1)[..., low:high].mean(axis=-1)
     return mean
 
 
 def stratified(statistic: Callable[[Sequence[F8]], F8], values: Sequence[F8]) -> tuple[float, Interval]:
-    """An estimate over strata, and its 95 % stratified bootstrap interval.
+    """An estimate over strata, and its 95 % interval.
 
     Args:
         statistic: `mean_of_strata` or `interquartile_mean`.
@@ -125,7 +126,7 @@ def stratified(statistic: Callable[[Sequence[F8]], F8], values: Sequence[F8]) ->
 
 
 def improvement(new: F8, old: F8) -> F8:
-    """Where paired episodes improve: their mean is the probability of improvement.
+    """Which paired episodes improve; the mean is the probability of improvement.
 
     Args:
         new: [n].
@@ -139,15 +140,15 @@ def improvement(new: F8, old: F8) -> F8:
 
 
 def share_closed(qoe: F8, reference: F8, bound: F8) -> tuple[float, Interval]:
-    """Share of the distance from a reference to a bound that an agent closes.
+    """Share of the gap between a reference and a bound that an agent closes.
 
     Args:
-        qoe: [n] the agent's.
-        reference: [n] the reference's, in the same episodes.
-        bound: [n] theirs.
+        qoe: [n] QoE of the agent.
+        reference: [n] QoE of the reference in the same episodes.
+        bound: [n] QoE that no policy exceeds in them.
 
     Returns:
-        (share of the means, its 95 % percentile bootstrap interval over episodes, the same picks for all three).
+        Share of the means, and its 95 % interval; a resample holds the same episodes for all three.
     """
     shares = (resampled_means(qoe) - resampled_means(reference)) / resampled_means(bound - reference)
     return float((qoe - reference).mean() / (bound - reference).mean()), interval_of(shares)

@@ -1,4 +1,4 @@
-"""How figures are shown: tables for a terminal of 80 columns, Markdown, CSV. No figure is made here."""
+"""Tables of figures for a terminal of 80 columns, in Markdown and in CSV. No figure is made here."""
 
 import csv
 import io
@@ -21,17 +21,16 @@ def print_board(board: Board, console: Console | None = None) -> None:
         board: The figures.
         console: Where to; standard output where None.
     """
-    console = console or Console()
     print_table(board.rows, console)
     if len({row.scenario for row in board.rows}) > 1 and board.overall:
         print_standings(board.overall, console)
 
 
 def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
-    """Print a table for each scenario: the best agent first, then what is not ranked.
+    """Print a table for each scenario: the ranked agents, best first, then the others in italics.
 
-    Where the bound is known, the share of the way to it takes the place of the 99th percentile of decision times; what
-    follows its +- is half of the 95 % interval.
+    Where the bound is known, the share of the way to it replaces the 99th percentile of decision times; the number
+    after its +- is half of the 95 % interval.
 
     Args:
         rows: The figures.
@@ -44,26 +43,29 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
         console.print(f"{scenario}, {first.episodes} episodes", style="bold", highlight=False)
         for key, value in first.overrides.items():
             console.print(f"  {key} = {value}", highlight=False, soft_wrap=True)
-        bounded = first.bound_mean is not None
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        table.add_column("agent", overflow="fold")
-        share, times = (["of bound"], ["ms"]) if bounded else ([], ["ms p50", "ms p99"])
-        for heading in ["QoE/min", "95 % interval", *share, "stall", "waste", "quality", *times]:
-            table.add_column(heading, justify="right", no_wrap=True)
-        for row in chosen:
-            if row.ranked:
-                table.add_row(*_cells(row))
-        table.add_section()
-        for row in chosen:
-            if not row.ranked:
-                table.add_row(*_cells(row), style="italic")
+        share, times = (["of bound"], ["ms"]) if first.bound_mean is not None else ([], ["ms p50", "ms p99"])
+        table = _new_table("QoE/min", "95 % interval", *share, "stall", "waste", "quality", *times)
+        for ranked in (True, False):
+            for row in chosen:
+                if row.ranked == ranked:
+                    table.add_row(*_cells(row), style="" if ranked else "italic")
+            table.add_section()
         if first.bound_mean is not None and first.bound_ci95 is not None:
             table.add_row("bound", _short(first.bound_mean), _interval(first.bound_ci95), "100%", style="italic")
         console.print(table)
 
 
+def _new_table(*headings: str) -> Table:
+    """A table whose first column folds long names of agents, so that no figure ever wraps."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("agent", overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
 def _cells(row: Row) -> list[str]:
-    """A row of the table."""
+    """A row of the table of a scenario."""
     cells = [row.agent, _short(row.qoe_mean), _interval(row.qoe_ci95)]
     if row.share is not None and row.share_ci95 is not None:
         low, high = row.share_ci95
@@ -72,8 +74,8 @@ def _cells(row: Row) -> list[str]:
         cells.append("")
     cells += [f"{row.stall_ratio:.1%}", f"{row.waste_ratio:.1%}", f"{row.quality_mean:.2f}"]
     times = (row.decision_ms_p50, row.decision_ms_p99)
-    cells += ["" if time is None else f"{time:.2f}" for time in (times[:1] if row.bound_mean is not None else times)]
-    return cells
+    shown = times[: 1 if row.bound_mean is not None else 2]
+    return cells + ["" if ms is None else f"{ms:.2f}" if ms < 10.0 else f"{ms:.0f}" for ms in shown]
 
 
 def print_standings(overall: Sequence[Standing], console: Console | None = None) -> None:
@@ -84,20 +86,15 @@ def print_standings(overall: Sequence[Standing], console: Console | None = None)
         console: Where to; standard output where None.
     """
     console = console or Console()
-    first = overall[0]
-    baseline = next((one.baseline for one in overall if one.baseline), None)
-    console.print(f"All {first.scenarios} scenarios, each weighs the same", style="bold", highlight=False)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("agent", overflow="fold")
-    headings = ["QoE/min", "95 % interval", "IQM"]
-    if baseline is not None:
-        headings += [f"over {baseline}", "better in"]
-    for heading in headings:
-        table.add_column(heading, justify="right", overflow="fold")
+    baseline = _baseline(overall)
+    over = f", gain over {baseline}" if baseline else ""
+    title = f"All {overall[0].scenarios} scenarios, each weighs the same{over}"
+    console.print(title, style="bold", highlight=False)
+    table = _new_table("QoE/min", "95 % interval", "IQM", *(["gain", "better in"] if baseline else []))
     for one in _best_first(overall):
         cells = [one.agent, _short(one.qoe_mean), _interval(one.qoe_ci95), _short(one.iqm)]
         if one.difference is not None and one.improvement is not None:
-            cells += [_signed(one.difference), f"{one.improvement:.0%}"]
+            cells += [_short(one.difference, "+"), f"{one.improvement:.0%}"]
         table.add_row(*cells, style="" if one.ranked else "italic")
     console.print(table)
 
@@ -129,7 +126,7 @@ def markdown_standings(overall: Sequence[Standing]) -> str:
     Returns:
         The table.
     """
-    baseline = next((one.baseline for one in overall if one.baseline), None)
+    baseline = _baseline(overall)
     lines = [["agent", "QoE / min", "95 %", "IQM", "95 %", *([f"over {baseline}", "better in"] if baseline else [])]]
     for one in _best_first(overall):
         name = one.agent if one.ranked else f"*{one.agent}*"
@@ -216,6 +213,10 @@ def _flatten(row: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def _baseline(overall: Iterable[Standing]) -> str | None:
+    return next((one.baseline for one in overall if one.baseline), None)
+
+
 def _best_first(overall: Iterable[Standing]) -> list[Standing]:
     return sorted(overall, key=lambda one: (not one.ranked, -one.iqm))
 
@@ -230,9 +231,5 @@ def _interval(interval: Interval) -> str:
     return f"{_short(low)} to {_short(high)}"
 
 
-def _short(value: float) -> str:
-    return f"{value:.1f}" if abs(value) < 100.0 else f"{value:.0f}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.1f}" if abs(value) < 100.0 else f"{value:+.0f}"
+def _short(value: float, sign: str = "") -> str:
+    return f"{value:{sign}.1f}" if abs(value) < 100.0 else f"{value:{sign}.0f}"

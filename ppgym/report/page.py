@@ -1,31 +1,36 @@
-"""The page: its parts put together into one HTML file that needs no network.
+"""The page: templates filled with the parts of a run, as one HTML file that needs no network.
 
-Data stand in the page as compressed blocks, one an episode and one a scenario, and are unpacked when they are looked
-at, as is plotly. The tables are plain HTML. Whatever comes from a run is escaped or compressed: no name can end a
-script.
+The data of each episode and each scenario lie in the page as compressed blocks, and so does plotly. The browser
+unpacks a block when it shows it. The tables are plain HTML. Jinja escapes all that comes from a run.
 """
 
 import base64
 import json
 import zlib
-from collections.abc import Iterable
-from html import escape
 from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
+import jinja2
+from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 import ppgym
 from ppgym.files import write_text
-from ppgym.report.breakeven import Plane, breakeven_figure, read_planes
+from ppgym.report.breakeven import breakeven_figure, read_planes
 from ppgym.report.figures import qoe_figure, terms_figure, trade_off_figure
 from ppgym.report.player import Explain, choose_episodes, episode_block, stage
-from ppgym.report.results import ALL, Results, Row, average_rows, read_run
-from ppgym.report.tables import leaderboard
+from ppgym.report.results import ALL, Results, average_rows, read_run
+from ppgym.report.tables import leaderboard_table
 
-ASSETS = files("ppgym.report") / "assets"
+PAGES = jinja2.Environment(
+    loader=jinja2.PackageLoader("ppgym.report", "assets"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+)
+PAGES.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+PAGES.globals["asset"] = lambda name: Markup((files("ppgym.report") / "assets" / name).read_text("utf-8"))
 
 
 def write_report(
@@ -40,7 +45,7 @@ def write_report(
 
     Args:
         path: The page; written whole or not at all.
-        folder: What `ppgym.benchmark.run.run` wrote.
+        folder: What `ppgym.benchmark.run.run_benchmark` wrote.
         breakeven: File of a break-even map, see `ppgym.report.breakeven.read_planes`; no map where None.
         episodes_per_scenario: Episodes of each scenario in the player.
         explain: Explains each decision of one of the planner's records, in the order of its actions.
@@ -61,17 +66,14 @@ def write_report(
         blocks[f"figures-{i}"] = {name: figure.to_plotly_json() for name, figure in drawn.items()}
     for i, plane in enumerate(planes):
         blocks[f"plane-{i}"] = breakeven_figure(plane).to_plotly_json()
-    page = Template((ASSETS / "page.html").read_text("utf-8")).substitute(
-        summary=escape(_summary(results)),
-        style=_asset("page.css"),
-        choices="".join(f'<option value="{i}">{escape(name)}</option>' for i, name in enumerate(views)),
-        tables="".join(_table(i, name, rows) for i, (name, rows) in enumerate(views.items())),
-        breakeven=_maps(planes),
-        versions=escape(_versions(results)),
-        index=_inline(index | {"first": 1 if average else 0}),
-        blocks="\n".join(_block(name, _json(content)) for name, content in blocks.items()),
-        plotly=_block("plotly", get_plotlyjs()),
-        scripts="\n".join(_asset(name) for name in ("page.js", "lanes.js", "player.js")),
+    texts = {name: json.dumps(content, separators=(",", ":"), allow_nan=False) for name, content in blocks.items()}
+    page = PAGES.get_template("page.html").render(
+        summary=_summary(results),
+        views={name: leaderboard_table(rows) for name, rows in views.items()},
+        planes=planes,
+        versions=_versions(results),
+        index=index | {"first": 1 if average else 0},
+        blocks={name: _packed(text) for name, text in (texts | {"plotly": get_plotlyjs()}).items()},
     )
     write_text(path, page)
 
@@ -102,39 +104,6 @@ def _versions(results: Results) -> str:
     return ", ".join(f"{name} {version}" for name, version in played.items())
 
 
-def _table(number: int, name: str, rows: list[Row]) -> str:
-    hidden = " hidden" if number else ""
-    return (
-        f'<div class="scroll" data-view="{number}" role="region" tabindex="0" aria-label="Leaderboard, {escape(name)}"'
-        f"{hidden}>{leaderboard(name, rows)}</div>"
-    )
-
-
-def _maps(planes: Iterable[Plane]) -> str:
-    """The section of the break-even map; nothing without planes."""
-    figures = "".join(
-        f'<figure class="card"><figcaption>{escape(plane.y_name)} against {escape(plane.x_name)}</figcaption>'
-        f'<div class="plot tall" data-block="plane-{i}" role="img" aria-label="Break-even map of '
-        f'{escape(plane.x_name)} and {escape(plane.y_name)}"></div></figure>'
-        for i, plane in enumerate(planes)
-    )
-    return Template((ASSETS / "breakeven.html").read_text("utf-8")).substitute(figures=figures) if figures else ""
-
-
-def _asset(name: str) -> str:
-    return (ASSETS / name).read_text("utf-8")
-
-
-def _json(content: Any) -> str:
-    return json.dumps(content, separators=(",", ":"), allow_nan=False)
-
-
-def _inline(content: Any) -> str:
-    """JSON that may stand in a script element: it holds no `<`, so nothing in it ends the element."""
-    return _json(content).replace("<", "\\u003c")
-
-
-def _block(name: str, text: str) -> str:
-    """A text in a script element that no browser runs, compressed: a zlib stream in base64."""
-    packed = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
-    return f'<script type="application/octet-stream" id="{name}">{packed}</script>'
+def _packed(text: str) -> str:
+    """A zlib stream in base64, which `unpack` of page.js undoes."""
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()

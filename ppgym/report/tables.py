@@ -1,8 +1,7 @@
-"""The leaderboard as HTML: one table a scenario, whose headings sort it in a browser."""
+"""The leaderboard of the page: one table for each scenario. Its headings sort it in a browser."""
 
 import math
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import NamedTuple
 
 from ppgym.core.state import UNIT_NAMES
@@ -75,59 +74,32 @@ COLUMNS = (
 )
 
 
-def leaderboard(scenario: str, rows: Sequence[Row]) -> str:
-    """A table of one scenario, best agent first; agents that do not compete stand below the others until sorted.
+class LeaderboardTable(NamedTuple):
+    """A table of one scenario, for `assets/leaderboard.html`."""
+
+    caption: str
+    columns: list[Column]  # those that some row fills
+    rows: list[Row]  # the best agent first, those that do not compete last
+    leader: str | None
+    bound: Row | None  # what no policy exceeds
+
+
+def leaderboard_table(rows: Sequence[Row]) -> LeaderboardTable:
+    """The table of one scenario.
 
     Args:
-        scenario: Its name.
         rows: Its rows, at least one.
 
     Returns:
-        HTML. Columns that no row fills are left out.
+        The table.
     """
-    columns = [column for column in COLUMNS if any(column.value(row) is not None for row in rows)]
-    first = leader(rows)
-    order = sorted(rows, key=lambda row: (not row["ranked"], -row["qoe_mean"]))
-    body = "".join(_row(row, columns, row["agent"] == first) for row in order)
-    return (
-        f'<table class="leaderboard"><caption>{escape(_caption(rows))}</caption>'
-        f'<thead><tr><th scope="col"><button type="button" data-ascending>agent</button></th>'
-        f"{''.join(_heading(column) for column in columns)}</tr></thead>"
-        f"<tbody>{body}</tbody>{_bound(rows, columns)}</table>"
-    )
-
-
-def _caption(rows: Sequence[Row]) -> str:
+    first = rows[0]
     baseline = next((f", baseline {row['baseline']}" for row in rows if row.get("baseline")), "")
-    return f"{rows[0]['scenario']}: {rows[0]['episodes']} paired episodes of each agent{baseline}"
-
-
-def _heading(column: Column) -> str:
-    state = ' aria-sort="descending"' if column is COLUMNS[0] else ""
-    ascending = "" if column.descending else " data-ascending"
-    return (
-        f'<th scope="col"{state} title="{escape(column.meaning)}">'
-        f'<button type="button"{ascending}>{escape(column.heading)}</button></th>'
+    bounded = next((row for row in rows if row.get("bound_mean") is not None), None)
+    return LeaderboardTable(
+        caption=f"{first['scenario']}: {first['episodes']} paired episodes of each agent{baseline}",
+        columns=[column for column in COLUMNS if any(column.value(row) is not None for row in rows)],
+        rows=sorted(rows, key=lambda row: (not row["ranked"], -row["qoe_mean"])),
+        leader=leader(rows),
+        bound=bounded and {"qoe_mean": bounded["bound_mean"], "qoe_ci95": bounded.get("bound_ci95")},
     )
-
-
-def _row(row: Row, columns: Sequence[Column], is_leader: bool) -> str:
-    agent = escape(row["agent"])
-    note = "" if row["ranked"] else ' <small class="unranked">sees the future, unranked</small>'
-    cells = "".join(
-        f'<td data-value="{"" if (value := column.value(row)) is None else value}">{column.text(row)}</td>'
-        for column in columns
-    )
-    kind = ' class="leader"' if is_leader else ""
-    return f'<tr{kind}><th scope="row" data-value="{agent}">{agent}{note}</th>{cells}</tr>'
-
-
-def _bound(rows: Sequence[Row], columns: Sequence[Column]) -> str:
-    """What no policy exceeds, below the agents."""
-    bound = next((row for row in rows if row.get("bound_mean") is not None), None)
-    if bound is None:
-        return ""
-    as_row: Row = {"qoe_mean": bound["bound_mean"], "qoe_ci95": bound.get("bound_ci95")}
-    cells = "".join(f"<td>{column.text(as_row)}</td>" for column in columns[:2])
-    rest = f'<td colspan="{len(columns) - 2}">no policy exceeds this in these episodes</td>'
-    return f'<tfoot><tr><th scope="row">bound</th>{cells}{rest}</tr></tfoot>'
