@@ -383,7 +383,7 @@ def render_rgb(
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("drawing pixels needs Matplotlib: pip install 'ppgym[bench]'") from error
+        raise ImportError("drawing pixels needs matplotlib: pip install '.[bench]' in the clone of ppgym") from error
 
     dpi = 100
     figure = Figure(figsize=(size[0] / dpi, size[1] / dpi), dpi=dpi, facecolor="white")

@@ -40,7 +40,7 @@ STANDARD_DEVICES = ("snapdragon-8-gen-2", "snapdragon-8-elite", "rtx-4090")
 
 
 class Suite(NamedTuple):
-    """Scenarios that belong together, and how many episodes of each make a result."""
+    """A set of scenarios, and the number of episodes that each of them is played with."""
 
     scenarios: tuple[str, ...]
     episodes: int

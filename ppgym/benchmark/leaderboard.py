@@ -31,18 +31,18 @@ TEMPLATE = """# {name}
 
 
 def read_entry(folder: Path, suite_name: str) -> list[Record]:
-    """The records of an entry, under its name.
+    """Read an entry, and check that it covers its suite.
 
     Args:
         folder: Of the entry.
-        suite_name: Suite that it is to cover.
+        suite_name: The suite.
 
     Returns:
         Records, each with the entry's name as its agent.
 
     Raises:
         FileNotFoundError: README.md or the records are missing.
-        ValueError: The records are not one agent's on each episode of the suite once.
+        ValueError: The records are not those of one agent on each episode of the suite once.
     """
     if not (folder / "README.md").is_file():
         raise FileNotFoundError(f"{folder / 'README.md'}: expected a page that says what the entry is")
@@ -51,9 +51,9 @@ def read_entry(folder: Path, suite_name: str) -> list[Record]:
     expected = {
         (scenario, seed) for scenario in suite.scenarios for seed in range(FIRST_SEED, FIRST_SEED + suite.episodes)
     }
-    agents = {(record["agent"], json.dumps(record.get("params"), sort_keys=True)) for record in records}
-    if len({agent for agent, _ in agents}) != 1:
-        raise ValueError(f"{folder}: expected one agent, got {sorted({agent for agent, _ in agents})}")
+    agents = {record["agent"] for record in records}
+    if len(agents) != 1:
+        raise ValueError(f"{folder}: expected one agent, got {sorted(agents)}")
     for number, record in enumerate(records, 1):
         where = f"{folder}, record {number}"
         if record["split"] != SPLIT or record.get("overrides"):
@@ -70,7 +70,7 @@ def read_entry(folder: Path, suite_name: str) -> list[Record]:
 
 
 def add_entries(run: Path, root: Path, suite_name: str) -> list[Path]:
-    """Make entries of a run's records, one for each agent; an entry that exists keeps its README.md.
+    """Make an entry of each agent of a run. An entry that exists keeps its README.md.
 
     Args:
         run: Folder of the run.

@@ -1,4 +1,7 @@
-"""Records played again: what really came of their actions. Faster than the environment, and exactly equal to it."""
+"""The replay of records: it plays their actions again by the kernel alone, and compares the totals exactly.
+
+It is faster than the environment, and equal to it to the bit.
+"""
 
 import json
 from collections.abc import Sequence
@@ -16,14 +19,14 @@ BATCH = 512  # records of one call, which bounds the memory of their draws
 
 
 class Replay(NamedTuple):
-    """What came of a record."""
+    """What the actions of a record lead to."""
 
     totals: dict[str, float]  # REPLAY_COLUMNS, "drawn_watch_s", "requests" and "prompt_requests"
-    problem: str  # why the record does not come back; empty where it does
+    problem: str  # how the record differs from its replay; empty where it does not
 
 
 def replay(records: Sequence[Record]) -> list[Replay]:
-    """Play the actions of records again, and compare what comes out with their totals, exactly.
+    """Play the actions of records again, and compare the totals exactly.
 
     Args:
         records: As `ppgym.benchmark.records.read_records` yields them, of any scenarios.
@@ -71,12 +74,9 @@ def _replay_batch(world: World, records: Sequence[Record]) -> list[Replay]:
     for i, record in enumerate(records):
         came = dict(zip(REPLAY_COLUMNS, results.totals[i].tolist(), strict=True))
         came["drawn_watch_s"] = float(drawn_s[draws[i]])
-        came["requests"], came["prompt_requests"] = (
-            float(results.requests[i].sum()),
-            float(results.requests[i, is_prompt].sum()),
-        )
-        state = results.states[i]
-        ended = bool(state.terminated or state.truncated)
+        came["requests"] = float(results.requests[i].sum())
+        came["prompt_requests"] = float(results.requests[i, is_prompt].sum())
+        ended = bool(results.states[i].terminated or results.states[i].truncated)
         replays.append(Replay(came, _problem(record, came, int(results.played[i]), ended)))
     return replays
 

@@ -1,7 +1,7 @@
-"""How fast the simulator is on this machine, against its targets.
+"""How fast the simulator is on one core of this machine, against its targets.
 
-Everything runs on one core, on two streams of actions that are recorded first: random legal ones and those of the
-greedy agent. Nothing is simulated here but through the kernel and its shells.
+Two streams of actions are recorded first: random legal ones, and those of the greedy agent. Then the kernel, one
+environment and the vector environment play them.
 """
 
 import os
@@ -29,12 +29,12 @@ from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import make_rng
 
 STREAMS = ("random", "greedy")  # agents whose actions are recorded
-EPISODE_STREAMS = 32  # different feeds, links and viewers of each
+EPISODE_STREAMS = 32  # seeds, each with its own feeds, links and viewers
 ENVS = 1024
 STREAM_STEPS = 1000
 VECTOR_STEPS = 300
 SINGLE_STREAMS = 16
-PASSES = 3  # the fastest counts: whatever else the machine does only slows
+PASSES = 3  # the fastest counts, since other work on the machine only slows them
 
 FIRST_CALL = f"""
 import time
@@ -64,8 +64,7 @@ print(ppgym.benchmark.speed.resident_bytes() - before_bytes)
 class Streams(NamedTuple):
     """Recorded actions; row s belongs to seed s.
 
-    After an episode's end comes one action that is not used, as in a vector environment that resets itself at the next
-    step.
+    One unused action follows each end of an episode, since a vector environment resets itself at the step after it.
     """
 
     actions: I8  # [EPISODE_STREAMS, STREAM_STEPS]
@@ -73,7 +72,7 @@ class Streams(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """One measured figure; where there is one for each stream, the worse counts."""
+    """A measured figure. Where it has a value for each stream, the worse value counts."""
 
     name: str
     values: tuple[float, ...]
@@ -236,12 +235,12 @@ def single_rate(streams: Streams) -> float:
 
 
 def rate(run: Callable[[], int], prepare: Callable[[], None] = lambda: None) -> float:
-    """What is done per second in the fastest of `PASSES` passes, after one that compiles.
+    """Work per second of the fastest of `PASSES` passes, after one that compiles.
 
-    Seconds are this process's own on its core, so that a busy machine measures what an idle one does.
+    Seconds are CPU time of this process, so that other processes on the machine do not count.
 
     Args:
-        run: Does the work and returns how much it was.
+        run: Does the work, and returns its amount.
         prepare: Called before each pass, not timed.
 
     Returns:
@@ -315,12 +314,6 @@ def print_figures(figures: list[Figure], console: Console | None = None) -> None
     for figure in figures:
         shown = [f"{value:,.2f}" if value < 100 and value != int(value) else f"{value:,.0f}" for value in figure.values]
         shown += [""] * (len(STREAMS) - len(shown))
-        if np.isfinite(figure.target):
-            target, mark = (
-                f"{'>=' if figure.at_least else '<='} {figure.target:,.0f}",
-                "pass" if figure.passed else "MISS",
-            )
-        else:
-            target, mark = "", ""
-        table.add_row(figure.name, *shown, target, mark)
+        goal = [f"{'>=' if figure.at_least else '<='} {figure.target:,.0f}", "pass" if figure.passed else "MISS"]
+        table.add_row(figure.name, *shown, *(goal if np.isfinite(figure.target) else ["", ""]))
     (console or Console()).print(table)

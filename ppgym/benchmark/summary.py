@@ -24,7 +24,7 @@ from ppgym.benchmark.replay import replay
 from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS
 from ppgym.core.state import F8, UNIT_NAMES
 
-REFERENCE = "on_demand"  # the agent from which the way to the bound is measured, and the default baseline
+REFERENCE = "on_demand"  # the agent at which the gap to the bound begins, and the default baseline
 PROBLEMS_SHOWN = 20  # in an error message
 
 Bounds = Mapping[tuple[str, int], float]  # (scenario, seed) -> QoE that no policy exceeds
@@ -50,7 +50,7 @@ class Row:
             `qoe_mean`.
         prompt_share: Share of the requests that asked for prompts.
         utilisation: Busy seconds of each compute unit / seconds of the sessions, as ratios of sums.
-        decision_ms_p50: Milliseconds of a decision, median, to two digits; None where the records do not tell.
+        decision_ms_p50: Median milliseconds of a decision, to two digits; None where the records have no times.
         decision_ms_p99: Milliseconds of a decision, 99th percentile.
         overrides: What differs from the named scenario.
         ranked: Whether the agent competes; one that sees the future does not.
@@ -62,9 +62,9 @@ class Row:
         improvement_ci95: Its interval.
         bound_mean: Mean over these episodes of the QoE that no policy exceeds; None where it was not asked for.
         bound_ci95: Its interval.
-        share: Share of the distance from `REFERENCE` to the bound that the agent closes, of means over these episodes;
-            None without either.
-        share_ci95: Its interval, from episodes that are resampled for all three alike.
+        share: Share of the gap between `REFERENCE` and the bound that the agent closes, of means over these episodes;
+            None where one of them is missing.
+        share_ci95: Its interval; a resample holds the same episodes for all three.
     """
 
     scenario: str
@@ -147,7 +147,7 @@ class Played(NamedTuple):
 
 
 def replayed(records: Sequence[Record]) -> list[dict[str, float]]:
-    """The totals that come out when records are played again; see `ppgym.benchmark.replay`.
+    """The totals of replayed records; see `ppgym.benchmark.replay`.
 
     Args:
         records: The records.
@@ -191,10 +191,10 @@ def summarize(
     bounds: Bounds | None = None,
     unranked: Collection[str] = (),
 ) -> Board:
-    """The figures of records, from what comes out when they are played again.
+    """The figures of records, from their replayed totals.
 
     Args:
-        records: Of any agents and scenarios, each pair of them on the same seeds.
+        records: Of any agents and scenarios; all agents of a scenario have the same seeds.
         baseline: Agent that the others are compared with, if it is among them.
         bounds: QoE that no policy exceeds, for each episode; where None no row has figures of it.
         unranked: Names of agents that do not compete.

@@ -60,7 +60,7 @@ def run_jobs(
         workers: Processes (1 by default, which works in this one), or Ray tasks at once (as many as the cluster has
             CPUs by default).
         doing: What the progress says.
-        done: Told each place and result as it comes in, in any order.
+        done: Called with the place of each job and its result when it comes in, in any order.
 
     Returns:
         The results, in the order of the jobs.
@@ -109,10 +109,8 @@ def _on_ray(
     task = ray.remote(max_retries=-1)(_several)
     call = ray.put(function)
     at_once = TASKS_A_WORKER * (workers or int(ray.cluster_resources().get("CPU", 1)))
-    left = [
-        [(place, jobs[place]) for place in range(first, min(first + JOBS_A_TASK, len(jobs)))]
-        for first in range(0, len(jobs), JOBS_A_TASK)
-    ][::-1]
+    numbered = list(enumerate(jobs))
+    left = [numbered[first : first + JOBS_A_TASK] for first in range(0, len(jobs), JOBS_A_TASK)][::-1]
     running: list[Any] = []
     while left or running:
         while left and len(running) < at_once:
@@ -136,9 +134,8 @@ def connect_ray(workers: int | None = None) -> Any:
     if not ray.is_initialized():
         root = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        size: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False}
-        if os.environ.get("RAY_ADDRESS"):
-            size = {}
+        new: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False}
+        size = {} if os.environ.get("RAY_ADDRESS") else new
         ray.init(
             log_to_driver=False, logging_level=logging.WARNING, runtime_env={"env_vars": {"PYTHONPATH": path}}, **size
         )

@@ -1,7 +1,4 @@
-"""The break-even map: where on a plane of conditions prompts pay, read from a file and drawn.
-
-How the cells are measured is the business of whoever writes the file.
-"""
+"""The break-even map: on which conditions prompts pay. It is read from a file and drawn; nothing is measured here."""
 
 import math
 from collections import defaultdict
@@ -90,8 +87,7 @@ def _plane(name: str, cells: Sequence[dict[str, Any]], devices: Sequence[dict[st
 def breakeven_figure(plane: Plane) -> go.Figure:
     """A map of gain: amber where prompts pay, blue where pixels do, a line where neither does.
 
-    Cells are drawn of one size, whatever the steps between them; devices stand where they belong between cells. A dot
-    marks a cell whose interval holds 0.
+    All cells have one size, and devices lie between them by interpolation. A dot marks a cell whose interval holds 0.
 
     Args:
         plane: The plane.
@@ -176,7 +172,7 @@ def _side(x: float, plane: Plane) -> str:
 
 
 def _place(value: float, axis: Sequence[float]) -> float:
-    """Where a value falls among the cells: between two, by ratio where all are above 0; at the edge outside them."""
+    """A value's position among the cells: interpolated, by ratio where all are above 0; at the edge outside them."""
     steps = np.array(axis)
     if steps[0] > 0.0 and value > 0.0:
         steps, value = np.log(steps), math.log(value)

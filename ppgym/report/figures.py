@@ -1,6 +1,6 @@
-"""The plots of a scenario: QoE with intervals, what it is made of, and stalls against waste.
+"""The plots of a scenario: QoE with intervals, the terms of QoE, and stalls against waste.
 
-They carry no theme: a browser gives them the colours of the page, light or dark.
+They have no theme: page.js gives them the colours of the page, light or dark.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def _height(rows: Sequence[Row]) -> int:
 
 
 def _agent_axis(rows: Sequence[Row]) -> dict[str, object]:
-    """An axis of agents; of a long name, such as an import path, it shows the end."""
+    """An axis of agents; it shows the end of a long name, such as an import path."""
     names = [row["agent"] for row in rows]
     short = [
         name if len(name) <= LONGEST_NAME else "\N{HORIZONTAL ELLIPSIS}" + name[1 - LONGEST_NAME :] for name in names
@@ -59,11 +59,12 @@ def _agent_axis(rows: Sequence[Row]) -> dict[str, object]:
 
 
 def far_below(values: Sequence[float], far: float = 4.0) -> list[bool]:
-    """Which values lie so far below the others that an axis with room for them would squeeze the rest.
+    """Which values lie so far below the others that an axis with room for all would squeeze the rest.
 
     Args:
         values: At least one.
-        far: How many times as far as the median from the largest, or as a tenth of the largest, is too far.
+        far: A value is too far where its distance from the largest is more than this many times the median's distance,
+            and more than this many tenths of the largest value.
 
     Returns:
         Whether each is too far.
@@ -74,7 +75,7 @@ def far_below(values: Sequence[float], far: float = 4.0) -> list[bool]:
 
 
 def _cut(figure: go.Figure, rows: Sequence[Row], below: Sequence[bool], low: float, high: float) -> None:
-    """Cut the axis where some rows lie far below the rest, and write their QoE at its edge."""
+    """Let the axis end above the rows that lie far below the rest, and write their QoE at its edge."""
     if not any(below):
         return
     room = 0.04 * (high - low)

@@ -1,6 +1,6 @@
-"""What the episode player shows: which episodes, and the timeline of each agent in them, in few bytes.
+"""The data of the episode player: which episodes it shows, and a compact timeline of each agent in them.
 
-Timelines come from records that are played again; lanes, colours and marks are those of `ppgym.rendering`.
+Timelines are made by replaying records; lanes, colours and marks are those of `ppgym.rendering`.
 """
 
 import math
@@ -107,26 +107,21 @@ def episode_block(results: Results, scenario: str, seed: int, explain: Explain |
     found: list[dict[str, Any] | None] = []
     for row in results.rows[scenario]:
         record = results.records[scenario][row["agent"]].get(seed)
-        if record is None:
-            found.append(None)
-            continue
-        filmed = film(record)
-        if explain is not None and row["agent"] == PLANNER:
-            filmed["explained"] = explain(record)
-        found.append(filmed)
+        explained = {"explained": explain(record)} if record and explain and row["agent"] == PLANNER else {}
+        found.append(film(record) | explained if record else None)
     return found
 
 
 def film(record: Record) -> dict[str, Any]:
-    """Play a record again and write down what a viewer of it sees.
+    """Replay a record, and write down what the player shows of it.
 
     Args:
         record: The record.
 
     Returns:
-        JSON-ready columns: of spans (times in ms; starts and decision times as steps from the one before, so that they
-        pack well), of decisions (time, return in hundredths, downloaded and wasted kbit so far, all as steps), and the
-        swipes and totals.
+        Columns of whole numbers, as JSON holds them: of spans (times in ms) and of decisions (time in ms, return in
+        hundredths, downloaded and wasted kbit so far), and the swipes and totals. Starts of spans and all columns of
+        decisions are differences from the value before, which compress well.
 
     Raises:
         ValueError: The record does not come back.

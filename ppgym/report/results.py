@@ -1,7 +1,4 @@
-"""What a run's folder says, in the shape that the page shows: rows, episodes, and the mean over scenarios.
-
-Files are read by `ppgym.benchmark.records`; nothing is drawn here.
-"""
+"""The results of a run as the page shows them: rows, records, and means over scenarios. Nothing is drawn here."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -14,13 +11,13 @@ import numpy as np
 from ppgym.benchmark.records import Record, qoe_of, read_records
 from ppgym.files import read_json
 
-Row = dict[str, Any]  # of results.json, or made here in its image
+Row = dict[str, Any]  # a row of results.json, or one of means with the same keys
 REQUIRED = (
     *("scenario", "agent", "episodes", "qoe_mean", "qoe_ci95", "ranked"),
     *("stall_ratio", "waste_ratio", "terms", "utilisation"),
 )
 
-ALL = "All scenarios"  # what the mean over scenarios goes by
+ALL = "All scenarios"  # the name of the mean over scenarios
 PLANNER = "mcts"  # whose advantage chooses the episodes of the player
 AVERAGED = (
     "stall_ratio",
@@ -90,7 +87,7 @@ def qoe_by_seed(records: dict[int, Record]) -> dict[int, float]:
 
 
 def average_rows(results: Results) -> list[Row]:
-    """Rows of the agents that have played everywhere: the run's standings, and the means of what only rows have.
+    """Rows of the agents that have played in all scenarios: the standings of the run, and means of the other figures.
 
     Args:
         results: The run.
