@@ -14,7 +14,7 @@ from agents import UNRANKED, agent_params, make_agent
 from agents.studies.breakeven import find_breakeven
 from agents.studies.explanation import explain_record, print_explanation
 from agents.studies.paper_claims import SCENARIOS, check_claims
-from agents.studies.planner import study as study_planner
+from agents.studies.planner import make_planner_tables
 from agents.studies.planner_speed import measure_planner
 from agents.studies.tuning import tune as tune_agent
 from ppgym import mmgc
@@ -270,7 +270,7 @@ def study(
         workers: Processes.
         output: Folder for records.jsonl.gz and study.json.
     """
-    study_planner(episodes=episodes, seed=seed, workers=workers, output=output)
+    make_planner_tables(episodes=episodes, seed=seed, workers=workers, output=output)
 
 
 @app.command

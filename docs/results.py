@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agents.studies.paper_claims import ONE_KNOB
+from agents.studies.paper_claims import PLANNER_SWEEP, SWEEPS
 from ppgym.benchmark.bootstrap import bootstrap_interval
 from ppgym.benchmark.records import qoe_of, read_records
 from ppgym.benchmark.summary import Row, Standing
@@ -100,9 +100,9 @@ def turned() -> str:
     measures = ("qoe_mean", "stall_s_per_min", "wasted_mbit_per_min")
     found = read("results/claims/claims.json")
     for points in by_scenario(found["points"]).values():
-        best = max((point for point in points if point["agent"] != "mcts"), key=lambda point: point["qoe_mean"])
+        best = max((point for point in points if point["agent"] in SWEEPS), key=lambda point: point["qoe_mean"])
         for point in points:
-            if point["agent"] == "mcts" and point["params"] in ONE_KNOB:
+            if point["agent"] == "mcts" and point["params"] in PLANNER_SWEEP:
                 weights = [f"{point['params'].get(f'{name}_weight', 1.0):g} times" for name in ("waste", "stall")]
                 changes = [f"{point[name] / best[name] - 1.0:+.0%}" for name in measures]
                 lines.append([place(point)[0], *weights, *changes])

@@ -1,24 +1,24 @@
-"""How a rule without a search of its own chooses the rung of a chunk: RobustMPC, by throughput, by quality."""
+"""How a preloading rule chooses a chunk's representation: by RobustMPC, by throughput, or by quality."""
 
 import numpy as np
 
-from agents.rules.forecast import Legal, Outlook, first_ready
-from agents.rules.pdas import Start, Weights, Window, search_rungs
+from agents.rules.forecast import Forecast, Situation, first_ready
+from agents.rules.pdas import Start, Weights, Window, search_bitrates
 from ppgym.core.jit import njit
-from ppgym.core.state import CHUNK_S, F8, NO_ENTRY, CatalogArrays, Params
-from ppgym.planning_view import PlanningView
+from ppgym.core.state import CHUNK_S, F8, NO_ENTRY
 
-MPC_CHUNKS = 5  # RobustMPC looks so far ahead, and its estimate rests on as many throughputs
+MPC_CHUNKS = 5  # look-ahead of RobustMPC, and throughputs of its estimate; published (Yin et al., SIGCOMM'15)
 
 
 @njit
 def robust_bps(throughput_bps: F8, default_bps: float) -> float:
-    """RobustMPC's estimate: the harmonic mean of the last 5 throughputs / (1 + largest of the last 5 relative errors).
+    """RobustMPC's estimate: harmonic mean of the last 5 throughputs / (1 + largest of its last 5 relative errors).
+
+    An error compares a throughput with the harmonic mean of the up to 5 throughputs before it.
 
     Args:
-        throughput_bps: [n] of the last transfers, oldest first. The errors are those of the means that they give; with
-            n = 8 the oldest of these means rest on fewer than 5.
-        default_bps: Before the first transfer.
+        throughput_bps: [n] of the last transfers, oldest first.
+        default_bps: Returned before the first transfer.
 
     Returns:
         Bits per second.
@@ -36,24 +36,19 @@ def robust_bps(throughput_bps: F8, default_bps: float) -> float:
 
 
 @njit
-def choose_by_mpc(
-    params: Params, catalog: CatalogArrays, outlook: Outlook, legal: Legal, slot: int, bps: float, stall_weight: float
-) -> int:
-    """RobustMPC: PDAS's search for a window of one video whose viewer never swipes.
+def choose_by_mpc(situation: Situation, forecast: Forecast, slot: int, stall_weight: float) -> int:
+    """RobustMPC: PDAS's search over one video whose viewer never swipes.
 
     Args:
-        params: The scenario's constants.
-        catalog: The visible manifests, by slot.
-        outlook: What is foreseen.
-        legal: [O] options for the slot's next chunk.
-        slot: The video, as if it played.
-        bps: Expected rate of a transfer.
-        stall_weight: Per second, where a Mbit/s of quality or of a switch weighs 1.
+        situation: What the rule decides from.
+        forecast: What is expected.
+        slot: The video; it counts as the current one.
+        stall_weight: Per second of stall; a Mbit/s of quality or of a switch has weight 1.
 
     Returns:
         Option; `NO_ENTRY` where none is legal.
     """
-    one = slice(slot, slot + 1)
+    one, catalog = slice(slot, slot + 1), situation.catalog
     window = Window(
         catalog.n_chunks[one],
         catalog.chunk_bytes[one],
@@ -62,83 +57,83 @@ def choose_by_mpc(
         np.zeros(1, np.int32),
         1.0,
     )
-    start = Start(0, outlook.next_chunk[slot], outlook.quality[slot], outlook.needed_s[one], outlook.free_s, legal, bps)
-    _, option = search_rungs(params, window, start, Weights(1.0, 1.0, stall_weight, 0.0, 0.0), MPC_CHUNKS)
-    return option
+    start = Start(
+        0,
+        forecast.next_chunk[slot],
+        forecast.quality[slot],
+        forecast.needed_s[one],
+        forecast.free_s,
+        situation.legal[slot],
+        situation.bps,
+    )
+    weights = Weights(1.0, 1.0, stall_weight, 0.0, 0.0)
+    return search_bitrates(situation.params, window, start, weights, MPC_CHUNKS)[1]
 
 
 @njit
-def choose_by_quality(
-    params: Params, catalog: CatalogArrays, outlook: Outlook, legal: Legal, slot: int, bps: float, least_quality: float
-) -> int:
-    """Of the rungs of a quality or above it, the smallest that is decoded in time; else the first to be decoded.
+def choose_by_quality(situation: Situation, forecast: Forecast, slot: int, least_quality: float) -> int:
+    """The smallest representation of at least a quality that is decoded in time; else the one that is decoded first.
+
+    In time is before the next chunk is needed, or within `CHUNK_S`, whichever is later.
 
     Args:
-        params: The scenario's constants.
-        catalog: The visible manifests, by slot.
-        outlook: What is foreseen.
-        legal: [O] options for the slot's next chunk.
+        situation: What the rule decides from.
+        forecast: What is expected.
         slot: The video.
-        bps: Expected rate of a transfer.
         least_quality: The quality.
 
     Returns:
         Option; `NO_ENTRY` where none is legal.
     """
-    chunk = outlook.next_chunk[slot]
+    params, catalog, chunk = situation.params, situation.catalog, forecast.next_chunk[slot]
     quality, size_bytes = catalog.quality[slot, chunk], catalog.chunk_bytes[slot, chunk]
     best, best_bytes, first, first_s = NO_ENTRY, np.inf, NO_ENTRY, np.inf
     for representation in range(quality.shape[0]):
         if quality[representation] < least_quality:
             continue
-        arrival_s = params.rtt_s + 8.0 * size_bytes[representation] / bps
-        option, ready_s = first_ready(params, legal, outlook.free_s, representation, arrival_s)
+        arrival_s = params.rtt_s + 8.0 * size_bytes[representation] / situation.bps
+        option, ready_s = first_ready(params, situation.legal[slot], forecast.free_s, representation, arrival_s)
         if ready_s < first_s:
             first, first_s = option, ready_s
-        if ready_s <= max(outlook.needed_s[slot], CHUNK_S) and size_bytes[representation] < best_bytes:
+        if ready_s <= max(forecast.needed_s[slot], CHUNK_S) and size_bytes[representation] < best_bytes:
             best, best_bytes = option, size_bytes[representation]
     return best if best != NO_ENTRY else first
 
 
 @njit
-def choose_by_throughput(
-    params: Params, catalog: CatalogArrays, outlook: Outlook, legal: Legal, slot: int, bps: float
-) -> int:
-    """The best quality that is decoded in the time that is buffered, one second at least; else the first to be decoded.
+def choose_by_throughput(situation: Situation, forecast: Forecast, slot: int) -> int:
+    """The best quality that is decoded in time, see `choose_by_quality`; else the chunk that is decoded first.
 
     Args:
-        params: The scenario's constants.
-        catalog: The visible manifests, by slot.
-        outlook: What is foreseen.
-        legal: [O] options for the slot's next chunk.
+        situation: What the rule decides from.
+        forecast: What is expected.
         slot: The video.
-        bps: Expected rate of a transfer.
 
     Returns:
         Option; `NO_ENTRY` where none is legal.
     """
-    chunk = outlook.next_chunk[slot]
+    params, catalog, chunk = situation.params, situation.catalog, forecast.next_chunk[slot]
     best = 0.0
     for representation in range(catalog.quality.shape[2]):
-        arrival_s = params.rtt_s + 8.0 * catalog.chunk_bytes[slot, chunk, representation] / bps
-        _, ready_s = first_ready(params, legal, outlook.free_s, representation, arrival_s)
-        if ready_s <= max(outlook.needed_s[slot], CHUNK_S):
+        arrival_s = params.rtt_s + 8.0 * catalog.chunk_bytes[slot, chunk, representation] / situation.bps
+        _, ready_s = first_ready(params, situation.legal[slot], forecast.free_s, representation, arrival_s)
+        if ready_s <= max(forecast.needed_s[slot], CHUNK_S):
             best = max(best, catalog.quality[slot, chunk, representation])
-    return choose_by_quality(params, catalog, outlook, legal, slot, bps, best)
+    return choose_by_quality(situation, forecast, slot, best)
 
 
-def ladder_quality(view: PlanningView, slot: int, chunk: int, legal: Legal, level: float) -> float:
-    """Quality of a rung of the legal ladder.
+def ladder_quality(situation: Situation, slot: int, chunk: int, level: float) -> float:
+    """Quality of the lowest, the middle or the top of the legal qualities.
 
     Args:
-        view: The planning view.
-        slot: Visible slot.
+        situation: What the rule decides from.
+        slot: The video, with at least one legal option.
         chunk: Its next chunk.
-        legal: [O], at least one.
-        level: 0 for the lowest rung, 0.5 for the middle one, 1 for the top.
+        level: 0 for the lowest, 0.5 for the middle, 1 for the top.
 
     Returns:
-        Mbit/s-equivalent.
+        Quality in the ladder's unit.
     """
-    rungs = sorted({float(view.catalog.quality[slot, chunk, r]) for r in view.params.option_representation[legal]})
-    return rungs[round(level * (len(rungs) - 1))]
+    legal = situation.params.option_representation[situation.legal[slot]]
+    qualities = sorted({float(situation.catalog.quality[slot, chunk, r]) for r in legal})
+    return qualities[round(level * (len(qualities) - 1))]

@@ -1,4 +1,4 @@
-"""Dashlet (NSDI'23), and the same rule with prompts among its rates."""
+"""Dashlet (NSDI'23), over pixels alone or with prompts."""
 
 from typing import Any, ClassVar, NamedTuple
 
@@ -6,25 +6,27 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from agents.base import Heuristic, Mask, expected_bps
+from agents.base import Heuristic, Mask
 from agents.rules.forecast import (
-    Legal,
-    Outlook,
+    Forecast,
+    Situation,
     conditional_survival,
     first_ready,
-    foresee,
-    legal_options,
+    lateness_at_s,
+    make_forecast,
+    mean_lateness_s,
+    observe,
     usable_representations,
 )
 from agents.rules.parameters import Between, Space
 from ppgym.core.actions import WAIT
 from ppgym.core.jit import njit
-from ppgym.core.state import F8, I4, LOOKAHEAD, NO_ENTRY, RING, SLOTS, CatalogArrays, Params, StateRecord
+from ppgym.core.state import F8, LOOKAHEAD, NO_ENTRY, RING, SLOTS, CatalogArrays
 from ppgym.planning_view import PlanningView
 
 
-class Knobs(NamedTuple):
-    """Dashlet's constants; see `Dashlet`."""
+class DashletParameters(NamedTuple):
+    """See `Dashlet`."""
 
     horizon_s: float
     least_stall_s: float
@@ -35,16 +37,16 @@ class Knobs(NamedTuple):
 
 @njit
 def watch_seconds(curve: F8, n_chunks: int, watched_s: float, seconds: int) -> F8:
-    """w: PMF of the seconds that a video will be watched on, given what has been watched of it.
+    """w: PMF of the seconds for which a video will be watched further.
 
-    Retention is linear within a second. Each second's leavers count as if they left at its middle, and are shared by
-    the two whole seconds around it in such proportion that the mean is exact.
+    Retention is linear within a second, so viewers who leave in a second leave at its middle on average. Their
+    probability is split between the two nearest whole seconds such that the mean is exact.
 
     Args:
         curve: [C + 1] P(watched at least c seconds).
         n_chunks: Seconds of the video.
-        watched_s: Content seconds watched.
-        seconds: Length of the PMF; what lies beyond is left out.
+        watched_s: Content seconds watched so far.
+        seconds: Length of the PMF; later seconds are left out.
 
     Returns:
         [seconds].
@@ -54,7 +56,7 @@ def watch_seconds(curve: F8, n_chunks: int, watched_s: float, seconds: int) -> F
     watching = curve[here] + (watched_s - here) * (curve[here + 1] - curve[here])
     before = watching
     for second in range(here + 1, n_chunks + 2):
-        # past the end leave those who watch all of it
+        # the step after the last second: viewers who watch all of it
         after = curve[second] if second <= n_chunks else 0.0
         time_s = 0.5 * (max(second - 1.0, watched_s) + second) if second <= n_chunks else float(n_chunks)
         left_s = time_s - watched_s
@@ -80,7 +82,7 @@ def convolve(left: F8, right: F8) -> F8:
 
 @njit
 def arrival_times(catalog: CatalogArrays, position_s: float, stay_p: float, seconds: int) -> F8:
-    """head_i: PMF of the second, from now, in which the viewer comes to each video, if nothing stalls.
+    """head_i: PMF of the second from now in which the viewer comes to each video, if nothing stalls.
 
     Args:
         catalog: The visible manifests, by slot.
@@ -89,7 +91,7 @@ def arrival_times(catalog: CatalogArrays, position_s: float, stay_p: float, seco
         seconds: Length of the PMFs.
 
     Returns:
-        [S, seconds]; a row sums to the chance of coming within that time.
+        [S, seconds]; the sum of a row is the chance that the viewer comes within that time.
     """
     heads = np.zeros((SLOTS, seconds))
     heads[0, 0] = 1.0
@@ -102,160 +104,115 @@ def arrival_times(catalog: CatalogArrays, position_s: float, stay_p: float, seco
     return heads
 
 
-@njit
-def lateness(heads: F8) -> F8:
-    """sum_{t < h} (h - t) head_i(t) for h = 0, 1, 2, ...: how long a viewer has been at a video after h seconds.
-
-    Args:
-        heads: [S, seconds].
-
-    Returns:
-        [S, seconds + 1] expected seconds.
-    """
-    result = np.zeros((heads.shape[0], heads.shape[1] + 1))
-    for slot in range(heads.shape[0]):
-        arrived = 0.0
-        for second in range(heads.shape[1]):
-            arrived += heads[slot, second]
-            result[slot, second + 1] = result[slot, second] + arrived
-    return result
-
-
-class Forecast(NamedTuple):
-    """What the expected stalls follow from."""
+class StallForecast(NamedTuple):
+    """What expected stalls follow from."""
 
     survival: F8  # [S, C + 1]
-    late_s: F8  # [S, seconds + 1], see `lateness`
+    lateness_s: F8  # [S, seconds + 1], see `mean_lateness_s`
     position_s: float
 
 
 @njit
-def expected_stall_s(forecast: Forecast, slot: int, chunk: int, absent_s: float) -> float:
+def expected_stall_s(stalls: StallForecast, slot: int, chunk: int, absent_s: float) -> float:
     """E_ij(h): expected stall if a chunk is absent for h seconds from now.
 
     Args:
-        forecast: The forecast.
+        stalls: What it follows from.
         slot: i.
         chunk: j.
-        absent_s: h; at most the forecast's length.
+        absent_s: h; at most the length of the PMFs.
 
     Returns:
         Seconds.
     """
-    lead_s = chunk - forecast.position_s if slot == 0 else float(chunk)  # from the start, or from where it plays
-    time_s = absent_s - max(lead_s, 0.0)
-    if time_s <= 0.0:
-        return 0.0
-    place = min(int(time_s), forecast.late_s.shape[1] - 2)
-    low, high = forecast.late_s[slot, place], forecast.late_s[slot, place + 1]
-    return float(forecast.survival[slot, chunk] * (low + (time_s - place) * (high - low)))
+    lead_s = chunk - stalls.position_s if slot == 0 else float(chunk)  # from the playhead, or from the video's start
+    return float(stalls.survival[slot, chunk] * lateness_at_s(stalls.lateness_s[slot], absent_s - max(lead_s, 0.0)))
 
 
 @njit
-def decide(
-    params: Params,
-    catalog: CatalogArrays,
-    state: StateRecord,
-    candidates: I4,
-    legal: Legal,
-    is_prompt: npt.NDArray[np.bool_],
-    stay_p: float,
-    bps: float,
-    knobs: Knobs,
-) -> int:
+def decide(situation: Situation, is_prompt: npt.NDArray[np.bool_], parameters: DashletParameters) -> int:
     """One decision of Dashlet.
 
     Args:
-        params: The scenario's constants.
-        catalog: The visible manifests, by slot.
-        state: Public record.
-        candidates: [S, L] of the planning view.
-        legal: [S, O] of each slot's next chunk.
+        situation: What it decides from.
         is_prompt: [R].
-        stay_p: P(the viewer goes on to the next video).
-        bps: Expected rate of a transfer.
-        knobs: The constants.
+        parameters: See `Dashlet`.
 
     Returns:
         The action.
     """
-    outlook = foresee(params, catalog, state, candidates, bps)
-    seconds = int(max(2.0 * knobs.horizon_s + 1.0, knobs.near_s)) + 2
-    heads = arrival_times(catalog, outlook.position_s, stay_p, seconds)
-    forecast = Forecast(conditional_survival(catalog, outlook), lateness(heads), outlook.position_s)
+    params, catalog, state, candidates, legal, stay_p, bps = situation
+    forecast = make_forecast(params, catalog, state, candidates, bps)
+    seconds = int(max(2.0 * parameters.horizon_s + 1.0, parameters.near_s)) + 2
+    heads = arrival_times(catalog, forecast.position_s, stay_p, seconds)
+    stalls = StallForecast(conditional_survival(catalog, forecast), mean_lateness_s(heads, 1.0), forecast.position_s)
 
     wanted = 0  # N
     for slot in range(SLOTS):
-        if outlook.next_chunk[slot] != NO_ENTRY:
-            end = min(catalog.n_chunks[slot], outlook.playing_chunk[slot] + RING)
-            for chunk in range(outlook.next_chunk[slot], end):
-                wanted += expected_stall_s(forecast, slot, chunk, knobs.horizon_s) > knobs.least_stall_s
+        if forecast.next_chunk[slot] != NO_ENTRY:
+            end = min(catalog.n_chunks[slot], forecast.playing_chunk[slot] + RING)
+            for chunk in range(forecast.next_chunk[slot], end):
+                wanted += expected_stall_s(stalls, slot, chunk, parameters.horizon_s) > parameters.least_stall_s
     if wanted == 0:
         return WAIT
 
-    rank_s = max(int(2.0 * knobs.horizon_s / wanted) + 1.0, knobs.near_s)  # h'
-    best, most_s = NO_ENTRY, knobs.idle_stall_s
+    rank_s = max(int(2.0 * parameters.horizon_s / wanted) + 1.0, parameters.near_s)  # h'
+    best, most_s = NO_ENTRY, parameters.idle_stall_s
     for slot in range(SLOTS):
-        if outlook.next_chunk[slot] != NO_ENTRY and legal[slot].any():
-            stall_s = expected_stall_s(forecast, slot, outlook.next_chunk[slot], rank_s)
+        if forecast.next_chunk[slot] != NO_ENTRY and legal[slot].any():
+            stall_s = expected_stall_s(stalls, slot, forecast.next_chunk[slot], rank_s)
             if stall_s > most_s:
                 best, most_s = slot, stall_s
     if best == NO_ENTRY:
         return WAIT
-    target_bits = knobs.horizon_s * bps / wanted
-    if expected_stall_s(forecast, best, outlook.next_chunk[best], knobs.danger_s) > knobs.least_stall_s:
+    target_bits = parameters.horizon_s * bps / wanted
+    if expected_stall_s(stalls, best, forecast.next_chunk[best], parameters.danger_s) > parameters.least_stall_s:
         target_bits *= 0.5
-    option = choose_rate(
-        params, catalog, state, outlook, forecast, best, legal[best], is_prompt, bps, target_bits, knobs.least_stall_s
-    )
+    option = choose_rate(situation, forecast, stalls, best, is_prompt, target_bits, parameters.least_stall_s)
     return int(1 + best * LOOKAHEAD * legal.shape[1] + option)
 
 
 @njit
 def choose_rate(
-    params: Params,
-    catalog: CatalogArrays,
-    state: StateRecord,
-    outlook: Outlook,
+    situation: Situation,
     forecast: Forecast,
+    stalls: StallForecast,
     slot: int,
-    legal: Legal,
     is_prompt: npt.NDArray[np.bool_],
-    bps: float,
     target_bits: float,
     least_stall_s: float,
 ) -> int:
     """The option for a slot's next chunk.
 
-    The best quality under the size target, of equals the smallest; the video's last representation is kept where this
-    is not the top one. A prompt takes part where its decoding costs no stall beyond that of what is ready first.
+    It takes the best quality under the size target, and the smallest of equal ones. Where this is not the top quality,
+    it keeps the representation of the video's last chunk. A prompt is a candidate only if decoding it causes no more
+    stall than the option that is ready first.
 
     Args:
-        params: The scenario's constants.
-        catalog: The visible manifests, by slot.
-        state: Public record.
-        outlook: What is foreseen.
-        forecast: What the expected stalls follow from.
-        slot: i.
-        legal: [O] options, at least one.
+        situation: What the rule decides from.
+        forecast: What is expected.
+        stalls: What expected stalls follow from.
+        slot: i, with at least one legal option.
         is_prompt: [R].
-        bps: Expected rate of a transfer.
         target_bits: The size target.
-        least_stall_s: An expected stall below this is none.
+        least_stall_s: A shorter expected stall counts as none.
 
     Returns:
         Option.
     """
-    chunk = outlook.next_chunk[slot]
+    params, catalog, state, bps = situation.params, situation.catalog, situation.state, situation.bps
+    chunk = forecast.next_chunk[slot]
     quality = catalog.quality[slot, chunk]
     bits = 8.0 * catalog.chunk_bytes[slot, chunk]
     representations = bits.shape[0]
     options, stall_s = np.full(representations, NO_ENTRY), np.full(representations, np.inf)
-    horizon_s = float(forecast.late_s.shape[1] - 1)
+    horizon_s = float(stalls.lateness_s.shape[1] - 1)
     for r in range(representations):
-        options[r], ready_s = first_ready(params, legal, outlook.free_s, r, params.rtt_s + bits[r] / bps)
+        options[r], ready_s = first_ready(
+            params, situation.legal[slot], forecast.free_s, r, params.rtt_s + bits[r] / bps
+        )
         if options[r] != NO_ENTRY:
-            stall_s[r] = expected_stall_s(forecast, slot, chunk, min(ready_s, horizon_s))
+            stall_s[r] = expected_stall_s(stalls, slot, chunk, min(ready_s, horizon_s))
     bearable_s = max(stall_s.min(), least_stall_s)
 
     choice, smallest, top = NO_ENTRY, NO_ENTRY, 0.0
@@ -273,7 +230,7 @@ def choose_rate(
             choice = r
     if choice == NO_ENTRY:
         choice = smallest
-    if chunk > outlook.playing_chunk[slot] and quality[choice] < top:
+    if chunk > forecast.playing_chunk[slot] and quality[choice] < top:
         row, column = (state.video + slot) % SLOTS, (chunk - 1) % RING
         last = params.option_representation[state.chunk_option[row, column]]
         if options[last] != NO_ENTRY and not (is_prompt[last] and stall_s[last] > bearable_s):
@@ -289,21 +246,21 @@ class Dashlet(Heuristic):
     * w_i is the PMF of the seconds for which video i is watched, for the current video given its position;
     * head_0 is now, head_i = head_{i-1} * w_{i-1} is when the viewer comes to video i (convolution);
     * f_ij is head_i shifted by j chunks and scaled by P(w_i >= j): when chunk j begins to play;
-    * E_ij(h) = sum_{t<h} (h - t) f_ij(t) is the stall to expect if the chunk is absent for h seconds.
+    * E_ij(h) = sum_{t<h} (h - t) f_ij(t) is the expected stall if the chunk is absent for h seconds.
 
-    The N chunks with E_ij(25) > 0.0016 are candidates. Each may have a size of 25 throughput / N, half of it where
-    E_ij(5) exceeds the threshold too. Requested is the next chunk of the video with the largest E_ij(h'),
-    h' = max(int(50 / N) + 1, 10); it waits where there is no candidate or where E_ij(h') is below 1e-5. Rate: the
-    largest under the size target; the video's last one is kept unless the choice is the top one.
+    The N chunks with E_ij(25) > 0.0016 are candidates. The size target of each is 25 throughput / N, and half of it
+    where E_ij(5) exceeds the threshold too. Dashlet requests the next chunk of the video with the largest E_ij(h'),
+    h' = max(int(50 / N) + 1, 10). It waits without a candidate, and where E_ij(h') is below 1e-5. The rate is the
+    largest under the size target; unless this is the top rate, the video keeps its last one.
 
-    What the paper leaves open, and what this world needs:
+    ppgym's choices where the paper is silent:
 
     * h is in seconds; PMFs are on whole seconds. Throughput is the harmonic mean of the last 5.
     * Candidates are the chunks of the visible videos.
-    * The chance that the session ends before a video thins its head.
+    * head_i includes the chance that the session ends before video i.
     * Idling is `WAIT`.
 
-    Knows the manifests, the retention curves and the past throughputs; with prompts also the device profile.
+    It knows the manifests, the retention curves and the past throughputs; with prompts also the device profile.
     """
 
     PROMPTS = False
@@ -331,10 +288,10 @@ class Dashlet(Heuristic):
         Args:
             env: The environment that it will act in.
             seed: Not used: nothing is drawn.
-            horizon_s: For which candidates are sought and sizes planned.
+            horizon_s: h of the candidates and of the size target.
             least_stall_s: Expected stall above which a chunk is a candidate, or in danger.
-            danger_s: Time within which a chunk is in danger.
-            near_s: Least h' for which chunks are ordered.
+            danger_s: h by which a chunk is in danger.
+            near_s: Least h' by which chunks are ordered.
             idle_stall_s: Expected stall below which it waits.
 
         Raises:
@@ -347,18 +304,16 @@ class Dashlet(Heuristic):
         self.is_prompt = np.zeros(len(self.representations), np.bool_)
         for option in self.env.options:
             self.is_prompt[option.representation] = option.codec == "prompt"
-        self.knobs = Knobs(float(horizon_s), float(least_stall_s), float(danger_s), float(near_s), float(idle_stall_s))
+        self.parameters = DashletParameters(
+            float(horizon_s), float(least_stall_s), float(danger_s), float(near_s), float(idle_stall_s)
+        )
 
     def decide(self, view: PlanningView, mask: Mask) -> int:
         """Choose; see `Heuristic.decide`."""
-        legal = legal_options(view, mask, self.representations)
-        bps, stay_p = expected_bps(view), 1.0 - view.distribution.leave_p
-        return decide(
-            view.params, view.catalog, view.state, view.candidates, legal, self.is_prompt, stay_p, bps, self.knobs
-        )
+        return decide(observe(view, mask, self.representations), self.is_prompt, self.parameters)
 
 
 class PromptDashlet(Dashlet):
-    """Dashlet with prompts among the rates: E_ij at the time when a prompt would be decoded decides whether it may."""
+    """Dashlet with prompts: E_ij at the time when a prompt would be decoded says whether it is a candidate."""
 
     PROMPTS = True

@@ -1,8 +1,8 @@
-"""What a client foresees at a decision: how long its requests will take and when each video will need its next chunk.
+"""What a rule expects at a decision: when requested chunks are decoded, and when each video needs its next chunk.
 
-Facts for rules to weigh, all from the planning view; no rule lives here.
+Everything follows from the planning view. The rules themselves are in the other files of this folder.
 
-Shape legend: S visible slots, C chunks, R representations, U compute units, O options.
+Shape legend: S visible slots, L look-ahead, C chunks, R representations, U compute units, O options, T whole seconds.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from agents.base import expected_bps
 from ppgym.core.jit import njit
 from ppgym.core.state import (
     CHUNK_S,
@@ -28,19 +29,31 @@ from ppgym.core.state import (
 from ppgym.planning_view import PlanningView
 from ppgym.world.scenario import Option
 
-NO_QUALITY = -1.0  # nothing has been played that a switch could be charged against
+NO_QUALITY = -1.0  # no chunk has been played yet, so that nothing can be a switch
 
 Legal = npt.NDArray[np.bool_]
 
 
-class Outlook(NamedTuple):
-    """What is foreseen if the link keeps its pace and decoding takes what the profile says."""
+class Situation(NamedTuple):
+    """What a rule decides from."""
+
+    params: Params
+    catalog: CatalogArrays  # the visible manifests, by slot
+    state: StateRecord  # public
+    candidates: I4  # [S, L]
+    legal: Legal  # [S, O] options for each slot's next chunk
+    stay_p: float  # P(the viewer goes on to the next video)
+    bps: float  # expected rate of a transfer
+
+
+class Forecast(NamedTuple):
+    """What happens if transfers have the expected rate and decoding takes the profile's seconds."""
 
     next_chunk: I4  # [S] chunk to request next; NO_ENTRY where there is none
-    playing_chunk: I4  # [S] the playhead, 0 in videos to come
+    playing_chunk: I4  # [S] the playhead; 0 in later videos
     position_s: float  # content seconds of the current video that have played
     buffered_s: F8  # [S] content seconds requested and not played
-    needed_s: F8  # [S] until the next chunk is needed if the viewer comes to the slot now (slot 0: plays on)
+    needed_s: F8  # [S] until the next chunk is needed if the viewer comes to the slot now (slot 0: goes on)
     quality: F8  # [S] of the chunk before the next one; NO_QUALITY where there is none
     free_s: F8  # [U] until a unit has done all that is requested
 
@@ -50,7 +63,7 @@ def usable_representations(options: Sequence[Option], with_prompts: bool) -> npt
 
     Args:
         options: The option table.
-        with_prompts: Whether prompts are among them, or pixels alone.
+        with_prompts: Whether it may use prompts, or pixels alone.
 
     Returns:
         [R] true where the device decodes the representation and the rule may use it.
@@ -83,9 +96,25 @@ def legal_options(view: PlanningView, mask: npt.NDArray[np.generic], representat
     return legal
 
 
+def observe(view: PlanningView, mask: npt.NDArray[np.generic], representations: npt.NDArray[np.bool_]) -> Situation:
+    """Gather what a rule decides from.
+
+    Args:
+        view: The planning view.
+        mask: [1 + S * L * O] the legality mask.
+        representations: [R] true for those to consider.
+
+    Returns:
+        The situation.
+    """
+    legal = legal_options(view, mask, representations)
+    stay_p = 1.0 - view.distribution.leave_p
+    return Situation(view.params, view.catalog, view.state, view.candidates, legal, stay_p, expected_bps(view))
+
+
 @njit
-def foresee(params: Params, catalog: CatalogArrays, state: StateRecord, candidates: I4, bps: float) -> Outlook:
-    """Foresee when units are free and when chunks are needed.
+def make_forecast(params: Params, catalog: CatalogArrays, state: StateRecord, candidates: I4, bps: float) -> Forecast:
+    """Forecast when units are free and when chunks are needed.
 
     Args:
         params: The scenario's constants.
@@ -95,9 +124,9 @@ def foresee(params: Params, catalog: CatalogArrays, state: StateRecord, candidat
         bps: Expected rate of a transfer.
 
     Returns:
-        The outlook.
+        The forecast.
     """
-    ready_s, free_s = foresee_decoding(params, catalog, state, bps)
+    ready_s, free_s = forecast_decoding(params, catalog, state, bps)
     next_chunk = candidates[:, 0].copy()
     playing_chunk = np.zeros(SLOTS, np.int32)
     playing_chunk[0] = state.playhead
@@ -120,12 +149,12 @@ def foresee(params: Params, catalog: CatalogArrays, state: StateRecord, candidat
             option = state.chunk_option[row, chunk % RING]
             quality[slot] = catalog.quality[slot, chunk, params.option_representation[option]]
             chunk += 1
-    return Outlook(next_chunk, playing_chunk, position_s, buffered_s, needed_s, quality, free_s)
+    return Forecast(next_chunk, playing_chunk, position_s, buffered_s, needed_s, quality, free_s)
 
 
 @njit
-def foresee_decoding(params: Params, catalog: CatalogArrays, state: StateRecord, bps: float) -> tuple[F8, F8]:
-    """Foresee when what has been requested is decoded: jobs, then queues, then transfers, each at its expected pace.
+def forecast_decoding(params: Params, catalog: CatalogArrays, state: StateRecord, bps: float) -> tuple[F8, F8]:
+    """Forecast when requested chunks are decoded: running jobs first, then queues, then transfers.
 
     Args:
         params: The scenario's constants.
@@ -135,7 +164,7 @@ def foresee_decoding(params: Params, catalog: CatalogArrays, state: StateRecord,
 
     Returns:
         Seconds from now until each chunk is decoded, [S, RING] by feed position % S and chunk % RING (0 where it is
-        or where it is not requested); and [U] until each unit has done all of it.
+        decoded already or was never requested), and [U] seconds until each unit has done all of its jobs.
     """
     ready_s, free_s = np.zeros((SLOTS, RING)), np.zeros(UNITS)
     for unit in range(UNITS):
@@ -172,8 +201,8 @@ def first_ready(params: Params, legal: Legal, free_s: F8, representation: int, a
         params: The scenario's constants.
         legal: [O] options to choose from.
         free_s: [U] when each unit is free.
-        representation: In which the chunk comes.
-        arrival_s: When its last byte is in; on the clock of `free_s`.
+        representation: Of the chunk.
+        arrival_s: When its last byte arrives; on the clock of `free_s`.
 
     Returns:
         The option and when the chunk is decoded; (`NO_ENTRY`, inf) where no option has this representation.
@@ -188,21 +217,61 @@ def first_ready(params: Params, legal: Legal, free_s: F8, representation: int, a
 
 
 @njit
-def conditional_survival(catalog: CatalogArrays, outlook: Outlook) -> F8:
-    """P(a video is watched at least so long, given what has been watched), if the viewer comes to it.
+def conditional_survival(catalog: CatalogArrays, forecast: Forecast) -> F8:
+    """P(a video is watched for at least so many seconds), given its playhead and that the viewer comes to it.
 
     Args:
         catalog: The visible manifests, by slot.
-        outlook: Its playheads.
+        forecast: Gives the playheads.
 
     Returns:
-        [S, C + 1] by slot and whole second: H(second) / H(playhead), 1 up to the playhead.
+        [S, C + 1] by slot and whole second: retention(second) / retention(playhead), 1 up to the playhead.
     """
     survival = catalog.retention.copy()
     for slot in range(SLOTS):
-        here = outlook.playing_chunk[slot]
+        here = forecast.playing_chunk[slot]
         watching = survival[slot, here]
         survival[slot, : here + 1] = 1.0
         if watching > 0.0:
             survival[slot, here + 1 :] /= watching
     return survival
+
+
+@njit
+def mean_lateness_s(arrivals: F8, share_present: float) -> F8:
+    """Expected seconds that the viewer has been at a video, by the seconds from now: E[max(h - arrival, 0)].
+
+    Args:
+        arrivals: [S, T] P(the viewer comes to the video in this second from now).
+        share_present: Share of that second for which the viewer is there: 1 if arrivals are at its start, 0.5 if they
+            are spread evenly over it.
+
+    Returns:
+        [S, T + 1] by slot and h = 0, 1, 2, ...
+    """
+    result = np.zeros((arrivals.shape[0], arrivals.shape[1] + 1))
+    for slot in range(arrivals.shape[0]):
+        arrived = 0.0
+        for second in range(arrivals.shape[1]):
+            late_s = arrived + share_present * arrivals[slot, second]
+            result[slot, second + 1] = result[slot, second] + late_s
+            arrived += arrivals[slot, second]
+    return result
+
+
+@njit
+def lateness_at_s(lateness_s: F8, delay_s: float) -> float:
+    """Expected seconds for which the viewer waits for something that comes after a delay.
+
+    Args:
+        lateness_s: [T + 1] a row of `mean_lateness_s`.
+        delay_s: Seconds from now; beyond T the last second is extrapolated.
+
+    Returns:
+        Seconds, linear between whole seconds; 0 without a delay.
+    """
+    if delay_s <= 0.0:
+        return 0.0
+    second = min(int(delay_s), lateness_s.shape[0] - 2)
+    low_s, high_s = lateness_s[second], lateness_s[second + 1]
+    return float(low_s + (delay_s - second) * (high_s - low_s))

@@ -1,13 +1,11 @@
-"""Parameters of agents: the ranges that tuning draws from, declared beside each agent, and the best values found.
+"""Parameters of agents: the ranges for tuning, which each agent declares, and the best values found.
 
-The search itself is in `tuning.py`.
+The search itself is in `agents.studies.tuning`.
 """
 
 import functools
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from ppgym.world.scenario import QoEWeights
 
@@ -20,25 +18,13 @@ class Between(NamedTuple):
 
     low: float
     high: float
-    by_ratio: bool = False  # uniform in the logarithm
-
-    def draw(self, rng: np.random.Generator) -> float:
-        """A random value, to four significant digits."""
-        if self.by_ratio:
-            value = self.low * (self.high / self.low) ** rng.random()
-        else:
-            value = self.low + (self.high - self.low) * rng.random()
-        return float(f"{value:.4g}")
+    by_ratio: bool = False  # drawn uniformly in the logarithm
 
 
 class OneOf(NamedTuple):
     """One of some values."""
 
     values: tuple[Any, ...]
-
-    def draw(self, rng: np.random.Generator) -> Any:
-        """A random value."""
-        return self.values[int(rng.integers(len(self.values)))]
 
 
 Space = dict[str, Between | OneOf]
@@ -47,17 +33,17 @@ Space = dict[str, Between | OneOf]
 def tuned_params(agent: str, weights: QoEWeights, folder: Path = HYPERPARAMS) -> dict[str, Any]:
     """The best parameters that tuning has found for an agent.
 
-    They were sought under the default weights and hold for no others: elsewhere an agent keeps its class's defaults,
-    which are its paper's. A prompt-aware variant that has none of its own has those of the rule over pixels, so that
-    prompts are all that tells the two apart.
+    They were sought under the default weights and are used under no others: there an agent keeps its class's defaults,
+    which are its paper's. A prompt-aware variant without a file of its own uses that of the rule over pixels, so that
+    the two differ in prompts alone.
 
     Args:
         agent: Name.
-        weights: Of the reward that the agent will be judged by.
-        folder: Holds NAME.yml as `tuning.tune` writes it.
+        weights: Of the agent's reward.
+        folder: Holds NAME.yml, written by `tuning.tune`.
 
     Returns:
-        Keyword arguments of the agent's class; none where nothing is known.
+        Keyword arguments of the agent's class; none where nothing was found.
     """
     if weights != QoEWeights():
         return {}

@@ -1,6 +1,6 @@
-"""PDAS, the winner of the ACM MM 2022 Grand Challenge, and the same rule with prompts among its rungs.
+"""PDAS, the winner of the ACM MM 2022 Grand Challenge, over pixels alone or with prompts.
 
-The search over rungs is a function of its own, for RobustMPC is a special case of it (`preload.py`).
+`bitrate.py` uses its search as well: RobustMPC is a special case of it.
 """
 
 import math
@@ -8,35 +8,35 @@ from typing import Any, ClassVar, NamedTuple
 
 import gymnasium
 import numpy as np
-import numpy.typing as npt
 
-from agents.base import Heuristic, Mask, expected_bps
+from agents.base import Heuristic, Mask
 from agents.rules.forecast import (
     NO_QUALITY,
     Legal,
+    Situation,
     conditional_survival,
     first_ready,
-    foresee,
-    legal_options,
+    make_forecast,
+    observe,
     usable_representations,
 )
 from agents.rules.parameters import Between, OneOf, Space
 from ppgym.core.actions import WAIT
 from ppgym.core.jit import njit
 from ppgym.core.qoe import MBIT_PER_BYTE
-from ppgym.core.state import CHUNK_S, F8, I4, LOOKAHEAD, NO_ENTRY, SLOTS, CatalogArrays, Params, StateRecord
+from ppgym.core.state import CHUNK_S, F8, I4, LOOKAHEAD, NO_ENTRY, SLOTS, Params
 from ppgym.planning_view import PlanningView
 
 
 class Window(NamedTuple):
-    """The videos that a search looks at, the playing one first.
+    """The videos of a search, the current one first.
 
     Attributes:
         n_chunks: [S].
         chunk_bytes: [S, C, R].
         quality: [S, C, R] q.
-        survival: [S, C + 1] p, see `outlook.conditional_survival`.
-        playing_chunk: [S] z: m_c of the playing video, else 0.
+        survival: [S, C + 1] p, see `conditional_survival`.
+        playing_chunk: [S] z: m_c of the current video, else 0.
         stay_p: P(the viewer goes on to the next video).
     """
 
@@ -49,7 +49,7 @@ class Window(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Where a search begins.
+    """Where a search starts.
 
     Attributes:
         slot: i, the video to request from.
@@ -110,15 +110,15 @@ def expected_stall_s(window: Window, buffer_s: F8, time_s: float) -> float:
 
 
 @njit
-def search_rungs(params: Params, window: Window, start: Start, weights: Weights, steps: int) -> tuple[float, int]:
-    """The best of all sequences of rungs for the next K chunks of a video, requested one after the other.
+def search_bitrates(params: Params, window: Window, start: Start, weights: Weights, steps: int) -> tuple[float, int]:
+    """Search all sequences of representations for the next K chunks of a video, requested one after the other.
 
     Args:
         params: The scenario's constants.
         window: The videos.
-        start: Where the search begins.
+        start: Where the search starts.
         weights: Of the utility.
-        steps: K; fewer where the video ends before.
+        steps: K; fewer where the video ends earlier.
 
     Returns:
         Utility of the best sequence, sum(w_1 Phi - w_2 Psi - w_3 Gamma) - w_4 Cost, and the option of its first chunk;
@@ -126,18 +126,17 @@ def search_rungs(params: Params, window: Window, start: Start, weights: Weights,
     """
     slot = start.slot
     steps = min(steps, window.n_chunks[slot] - start.chunk)
-    representations = window.quality.shape[2]
-    ladder = np.zeros(representations, np.int64)
-    rungs = 0
-    for representation in range(representations):
+    legal = np.zeros(window.quality.shape[2], np.int64)  # representations, the first `count`
+    count = 0
+    for representation in range(len(legal)):
         if first_ready(params, start.legal, start.free_s, representation, 0.0)[0] != NO_ENTRY:
-            ladder[rungs] = representation
-            rungs += 1
+            legal[count] = representation
+            count += 1
     best, best_option = -np.inf, NO_ENTRY
-    if rungs == 0:
+    if count == 0:
         return best, best_option
 
-    # What holds after the first 0, 1, ..., K chunks of the sequence; a sequence shares most of it with the one before
+    # Row k: after the first k chunks of the sequence. The next sequence reuses the rows before its first change
     utility, elapsed_s, quality = np.zeros(steps + 1), np.zeros(steps + 1), np.full(steps + 1, start.quality)
     options = np.zeros(steps, np.int64)
     needed_s, free_s = np.zeros((steps + 1, start.needed_s.shape[0])), np.zeros((steps + 1, start.free_s.shape[0]))
@@ -149,13 +148,13 @@ def search_rungs(params: Params, window: Window, start: Start, weights: Weights,
     changed = 0
     while changed >= 0:
         for step in range(changed, steps):
-            chunk, representation = start.chunk + step, ladder[sequence[step]]
+            chunk, representation = start.chunk + step, legal[sequence[step]]
             size_bytes = window.chunk_bytes[slot, chunk, representation]
             arrival_s = elapsed_s[step] + params.rtt_s + 8.0 * size_bytes / start.bps
             option, ready_s = first_ready(params, start.legal, free_s[step], representation, arrival_s)
 
             buffer_s[:] = needed_s[step]
-            buffer_s[0] = max(needed_s[step, 0] - elapsed_s[step], 0.0)  # only the current video plays meanwhile
+            buffer_s[0] = max(needed_s[step, 0] - elapsed_s[step], 0.0)  # only the current video plays
             gamma_s = expected_stall_s(window, buffer_s, ready_s - elapsed_s[step])
             p = window.survival[slot, chunk] * stay_p
             q = window.quality[slot, chunk, representation]
@@ -167,13 +166,13 @@ def search_rungs(params: Params, window: Window, start: Start, weights: Weights,
             options[step] = option
             needed_s[step + 1], free_s[step + 1] = needed_s[step], free_s[step]
             free_s[step + 1, params.option_unit[option]] = ready_s
-            if slot == 0:  # it goes on when the chunk is there
+            if slot == 0:  # it stalls until the chunk is decoded
                 needed_s[step + 1, 0] = max(needed_s[step, 0], ready_s)
             needed_s[step + 1, slot] += CHUNK_S
         if utility[steps] > best:
             best, best_option = utility[steps], options[0]
-        changed = steps - 1  # the next sequence: the last rung changes fastest
-        while changed >= 0 and sequence[changed] == rungs - 1:
+        changed = steps - 1  # the next sequence: the last place changes fastest
+        while changed >= 0 and sequence[changed] == count - 1:
             sequence[changed] = 0
             changed -= 1
         if changed >= 0:
@@ -181,8 +180,8 @@ def search_rungs(params: Params, window: Window, start: Start, weights: Weights,
     return best, best_option
 
 
-class Knobs(NamedTuple):
-    """PDAS's constants; see `PDAS`."""
+class PDASParameters(NamedTuple):
+    """See `PDAS`."""
 
     steps: int
     buffer_s: float
@@ -191,69 +190,57 @@ class Knobs(NamedTuple):
 
 
 @njit
-def most_buffer_s(params: Params, window: Window, start: Start, knobs: Knobs) -> float:
-    """b_max = max(p T_max, b_th): how much of a video may be buffered and yet more requested.
+def most_buffer_s(params: Params, window: Window, start: Start, parameters: PDASParameters) -> float:
+    """b_max = max(p T_max, b_th): a video whose buffer is longer requests nothing.
 
     Args:
         params: The scenario's constants.
         window: The videos.
         start: The video and its next chunk.
-        knobs: b_0, alpha and beta of b_th.
+        parameters: b_0, alpha and beta of b_th.
 
     Returns:
         Seconds.
     """
-    slowest_s = 0.0  # T_max: of the top rate, or of a prompt that takes longer to decode
+    slowest_s = 0.0  # T_max
     idle_s = np.zeros_like(start.free_s)
     for representation in range(window.quality.shape[2]):
         arrival_s = params.rtt_s + 8.0 * window.chunk_bytes[start.slot, start.chunk, representation] / start.bps
         option, ready_s = first_ready(params, start.legal, idle_s, representation, arrival_s)
         if option != NO_ENTRY:
             slowest_s = max(slowest_s, ready_s)
-    threshold_s = knobs.buffer_s * math.exp(-knobs.per_mbps * start.bps / 1e6 - knobs.per_video * start.slot)
+    threshold_s = parameters.buffer_s * math.exp(
+        -parameters.per_mbps * start.bps / 1e6 - parameters.per_video * start.slot
+    )
     return max(float(window.survival[start.slot, start.chunk]) * slowest_s, threshold_s)
 
 
 @njit
-def decide(
-    params: Params,
-    catalog: CatalogArrays,
-    state: StateRecord,
-    candidates: I4,
-    legal: npt.NDArray[np.bool_],
-    stay_p: float,
-    bps: float,
-    knobs: Knobs,
-) -> int:
+def decide(situation: Situation, parameters: PDASParameters) -> int:
     """One decision of PDAS.
 
     Args:
-        params: The scenario's constants.
-        catalog: The visible manifests, by slot.
-        state: Public record.
-        candidates: [S, L] of the planning view.
-        legal: [S, O] of each slot's next chunk.
-        stay_p: P(the viewer goes on to the next video).
-        bps: C.
-        knobs: The constants.
+        situation: What it decides from.
+        parameters: See `PDAS`.
 
     Returns:
         The action.
     """
-    outlook = foresee(params, catalog, state, candidates, bps)
-    survival = conditional_survival(catalog, outlook)
-    window = Window(catalog.n_chunks, catalog.chunk_bytes, catalog.quality, survival, outlook.playing_chunk, stay_p)
+    params, catalog, state, candidates, legal, stay_p, bps = situation
+    forecast = make_forecast(params, catalog, state, candidates, bps)
+    survival = conditional_survival(catalog, forecast)
+    window = Window(catalog.n_chunks, catalog.chunk_bytes, catalog.quality, survival, forecast.playing_chunk, stay_p)
     weights = Weights(
         params.weight_quality, params.weight_switch, params.weight_rebuffer, params.weight_download, params.weight_waste
     )
     action, best = WAIT, -np.inf
     for slot in range(SLOTS):
-        chunk = outlook.next_chunk[slot]
+        chunk = forecast.next_chunk[slot]
         if chunk == NO_ENTRY:
             continue
-        start = Start(slot, chunk, outlook.quality[slot], outlook.needed_s, outlook.free_s, legal[slot], bps)
-        if outlook.buffered_s[slot] <= most_buffer_s(params, window, start, knobs):
-            utility, option = search_rungs(params, window, start, weights, knobs.steps)
+        start = Start(slot, chunk, forecast.quality[slot], forecast.needed_s, forecast.free_s, legal[slot], bps)
+        if forecast.buffered_s[slot] <= most_buffer_s(params, window, start, parameters):
+            utility, option = search_bitrates(params, window, start, weights, parameters.steps)
             if utility > best:
                 action, best = 1 + slot * LOOKAHEAD * legal.shape[1] + option, utility
     return action
@@ -262,40 +249,41 @@ def decide(
 class PDAS(Heuristic):
     """PDAS (Kuaishou; ACM MM 2022, doi:10.1145/3503161.3551571): Probability-Driven Adaptive Streaming.
 
-    Every video i of the window whose buffer b_i is at most b_max searches all rungs of its next K chunks for the
-    largest utility
+    For every video i of the window whose buffer b_i is at most b_max, PDAS searches all bitrates of the next K chunks
+    for the largest utility
 
-        sum(w_1 Phi - w_2 Psi - w_3 Gamma) - w_4 Cost,
+        sum(w_1 Phi - w_2 Psi - w_3 Gamma) - w_4 Cost.
 
-    and the best video's first chunk is requested; with no such video it waits. In the paper's symbols, with m the chunk
-    requested, i_c and m_c the video and chunk that play and H_{i,m} the share of viewers who reach chunk m of video i:
+    It requests the first chunk of the best video; it waits where no video has room. In the paper's symbols, with m the
+    requested chunk, i_c and m_c the video and chunk that play, and H_{i,m} the share of viewers who reach chunk m of
+    video i:
 
     * p_{i,m}(m_c) = H_{i,m} / H_{i,m_c}, 1 if m <= m_c, is the chance that the chunk is played;
     * Phi = p q(r) and Psi = p |q(r_m) - q(r_{m-1})| are its quality and its switch;
-    * T = size / C, k = ceil(T / chunk): the transfer and the chunks that play meanwhile;
+    * T = size / C, k = ceil(T / chunk): the time of the transfer and the chunks that play in it;
     * Gamma = sum_j P_{i_c,j} Gamma_j with Gamma_j = p_{j,z+k}(z) max(T - b_j, 0), z = m_c for the current video, else
-      0: the stall in any video of the window; P_{i_c,j} = prod_{i_c <= l < j} (1 - p_{l,z+k}(z)) is the chance to swipe
-      that far meanwhile;
+      0: the stall in any video of the window; P_{i_c,j} = prod_{i_c <= l < j} (1 - p_{l,z+k}(z)) is the chance that
+      the viewer swipes that far in the time T;
     * Cost: megabits;
     * b_max = max(p T_max, b_th) with T_max the time of chunk m at the top rate and
       b_th = b_0 exp(-alpha C - beta (i - i_c)).
 
-    What the paper leaves open, and what a world with decoding and other prices needs:
+    ppgym's choices where the paper is silent or has no decoding:
 
-    * K = 3: the fewest for which a chunk that is fetched now can spare the one after the next a stall; the paper gives
-      none.
-    * C in the exponent is in Mbit/s. Then the 1 to 4 Mbit/s of the challenge's networks move b_th from 2.6 to 1.1 s; in
-      Mbyte/s they would hardly move it, in kbit/s b_th would vanish.
-    * C is the harmonic mean of the last 5 throughputs, and T has the round trip added to it.
-    * The weights are those of the reward, so w = (1, 1, 1.85, 0.5) under preset `mmgc2022`. Where wasted megabits have
-      a price, Cost has the expected waste (1 - p) size.
-    * The chance that the session ends before a video is in p and in P.
-    * A chunk is there when it is decoded: T is the time until the unit that has it ready first is done with it, in
-      Gamma as in T_max (that of the slowest rung, on an idle unit). Requests follow each other as transfers end. With
-      decoding in no time all of this is the paper's.
+    * b_0 = 3.5 s, alpha = 0.3 and beta = 0.15 are published; K = 3 is not (assumption). With a smaller K, a chunk that
+      is requested now cannot prevent a stall two chunks later.
+    * C in the exponent is in Mbit/s (assumption). Then b_th falls from 2.6 to 1.1 s between 1 and 4 Mbit/s, the range
+      of the challenge's networks. In Mbyte/s it would hardly change, in kbit/s it would be 0.
+    * C is the harmonic mean of the last 5 throughputs. T includes the round trip.
+    * The weights are those of the reward: w = (1, 1, 1.85, 0.5) under preset `mmgc2022`. Where wasted megabits have a
+      price, Cost includes the expected waste (1 - p) size.
+    * p and P include the chance that the session ends before a video.
+    * T lasts until the chunk is decoded by the unit that is done first, in Gamma and in T_max (that of the slowest
+      representation, on an idle unit). The next request starts when a transfer ends. Without decode times all of this
+      equals the paper.
     * Its sleep of 0.05 s is `WAIT`.
 
-    Knows the manifests, the retention curves, the device profile and the past throughputs.
+    It knows the manifests, the retention curves, the device profile and the past throughputs.
     """
 
     PROMPTS = False
@@ -327,22 +315,20 @@ class PDAS(Heuristic):
             per_video: beta.
 
         Raises:
-            ValueError: K below 1, or a device that decodes none of the rungs.
+            ValueError: K below 1, or a device that decodes none of its representations.
         """
         super().__init__(env, seed=seed)
         if steps < 1:
             raise ValueError(f"steps: expected at least 1, got {steps}")
         self.representations = usable_representations(self.env.options, self.PROMPTS)
-        self.knobs = Knobs(int(steps), float(buffer_s), float(per_mbps), float(per_video))
+        self.parameters = PDASParameters(int(steps), float(buffer_s), float(per_mbps), float(per_video))
 
     def decide(self, view: PlanningView, mask: Mask) -> int:
         """Choose; see `Heuristic.decide`."""
-        legal = legal_options(view, mask, self.representations)
-        bps, stay_p = expected_bps(view), 1.0 - view.distribution.leave_p
-        return decide(view.params, view.catalog, view.state, view.candidates, legal, stay_p, bps, self.knobs)
+        return decide(observe(view, mask, self.representations), self.parameters)
 
 
 class PromptPDAS(PDAS):
-    """PDAS with prompts among the rungs: the same rule, which weighs how long each takes to decode."""
+    """PDAS with prompts: the same rule, which counts their decode seconds."""
 
     PROMPTS = True

@@ -1,7 +1,7 @@
 """Preloading by fixed rules: on demand, NextOne, Douyin's SDK, S-i-j, Fixed-Preload and No-Save.
 
-A rule names the video to request from; a rung rule (`rungs.py`) names the rung. Those that are tuned are here twice,
-over pixels alone and with prompts among the rungs.
+A rule names the video to request from; a bitrate rule (`bitrate.py`) names the representation. Rules that are tuned
+have a variant that may request prompts as well.
 """
 
 from abc import abstractmethod
@@ -10,33 +10,33 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 
-from agents.base import Heuristic, Mask, expected_bps
+from agents.base import Heuristic, Mask
 from agents.rules.bitrate import choose_by_mpc, choose_by_quality, choose_by_throughput, ladder_quality, robust_bps
-from agents.rules.forecast import Legal, Outlook, foresee, legal_options, usable_representations
+from agents.rules.forecast import Forecast, Situation, make_forecast, observe, usable_representations
 from agents.rules.parameters import Between, OneOf, Space
 from ppgym.core.actions import WAIT
 from ppgym.core.state import CHUNK_S, LOOKAHEAD, NO_ENTRY, SLOTS
 from ppgym.files import suggest
 from ppgym.planning_view import PlanningView
 
-RUNG_RULES = ("top", "buffer", "throughput", "mpc")
+BITRATE_RULES = ("top", "buffer", "throughput", "mpc")
 
-LEVELS_ABOVE_S = (1.0, 2.0)  # seconds buffered above which the middle and the top rung are due (Fixed-Preload)
+LEVELS_ABOVE_S = (1.0, 2.0)  # buffered seconds above which the middle and the top bitrate come; as in Fixed-Preload
+MPC_STALL_WEIGHT = 4.3  # per second, of RobustMPC; as in No-Save
 
 
 class Preload(Heuristic):
-    """A rule that names the video to request from; its next chunk comes at the rung of a rung rule.
+    """A rule that names the video to request from; a bitrate rule chooses the representation of its next chunk.
 
-    Rung rules, each over all representations at hand, with the time that the earliest unit would be done with decoding:
+    Each bitrate rule considers all legal representations, decoded by the unit that would be done first:
 
     * "top": the top quality.
-    * "buffer": the lowest, the middle or the top quality, by whether more than 1 s and more than 2 s of the video are
-      buffered.
-    * "throughput": the best quality that is decoded in the time that is buffered, one second at least.
-    * "mpc": RobustMPC over the next 5 chunks, with a weight of 4.3 on stalls as in No-Save.
+    * "buffer": the lowest quality; the middle one if more than 1 s of the video are buffered, the top one above 2 s.
+    * "throughput": the best quality that is decoded before the buffered seconds have played, or within one second.
+    * "mpc": RobustMPC over the next 5 chunks.
 
-    Where several representations have the quality, the smallest that is decoded in time comes; so a prompt takes the
-    place of pixels where it is no worse and not too late.
+    Where several representations have that quality or a better one, the rule takes the smallest that is decoded in
+    time. So a prompt replaces pixels where it is no worse and not too late.
     """
 
     PROMPTS = False
@@ -46,33 +46,33 @@ class Preload(Heuristic):
         env: gymnasium.Env[Any, Any],
         *,
         seed: int | None = None,
-        rungs: str = "throughput",
-        stall_weight: float = 4.3,
+        bitrate: str = "throughput",
+        stall_weight: float = MPC_STALL_WEIGHT,
     ) -> None:
         """Make the agent.
 
         Args:
             env: The environment that it will act in.
             seed: Not used: nothing is drawn.
-            rungs: One of `RUNG_RULES`.
+            bitrate: One of `BITRATE_RULES`.
             stall_weight: Of RobustMPC, per second.
 
         Raises:
-            ValueError: An unknown rung rule, or a device that decodes none of the rungs.
+            ValueError: An unknown bitrate rule, or a device that decodes none of the representations.
         """
         super().__init__(env, seed=seed)
-        if rungs not in RUNG_RULES:
-            raise ValueError(f"unknown rung rule {rungs!r}; {suggest(rungs, RUNG_RULES)}")
-        self.rungs, self.stall_weight = rungs, float(stall_weight)
+        if bitrate not in BITRATE_RULES:
+            raise ValueError(f"bitrate: unknown rule {bitrate!r}; {suggest(bitrate, BITRATE_RULES)}")
+        self.bitrate, self.stall_weight = bitrate, float(stall_weight)
         self.representations = usable_representations(self.env.options, self.PROMPTS)
 
     @abstractmethod
-    def target(self, view: PlanningView, outlook: Outlook) -> int | None:
+    def target(self, view: PlanningView, forecast: Forecast) -> int | None:
         """The video to request from.
 
         Args:
             view: What a client may know.
-            outlook: What is foreseen from it.
+            forecast: What is expected.
 
         Returns:
             Slot with a next chunk; None to wait.
@@ -80,31 +80,28 @@ class Preload(Heuristic):
 
     def decide(self, view: PlanningView, mask: Mask) -> int:
         """Choose; see `Heuristic.decide`."""
-        bps = expected_bps(view)
-        outlook = foresee(view.params, view.catalog, view.state, view.candidates, bps)
-        slot = self.target(view, outlook)
-        if slot is None:
+        situation = observe(view, mask, self.representations)
+        forecast = make_forecast(*situation[:4], situation.bps)
+        slot = self.target(view, forecast)
+        if slot is None or not situation.legal[slot].any():
             return WAIT
-        legal = legal_options(view, mask, self.representations)[slot]
-        if not legal.any():
-            return WAIT
-        return 1 + slot * LOOKAHEAD * len(legal) + self._option(view, outlook, legal, slot, bps)
+        return 1 + slot * LOOKAHEAD * len(view.options) + self._option(view, situation, forecast, slot)
 
-    def _option(self, view: PlanningView, outlook: Outlook, legal: Legal, slot: int, bps: float) -> int:
-        world = view.params, view.catalog, outlook, legal, slot
-        if self.rungs == "mpc":
-            return choose_by_mpc(*world, robust_bps(view.throughput_bps, bps), self.stall_weight)
-        if self.rungs == "throughput":
-            return choose_by_throughput(*world, bps)
+    def _option(self, view: PlanningView, situation: Situation, forecast: Forecast, slot: int) -> int:
+        if self.bitrate == "mpc":
+            situation = situation._replace(bps=robust_bps(view.throughput_bps, situation.bps))
+            return choose_by_mpc(situation, forecast, slot, self.stall_weight)
+        if self.bitrate == "throughput":
+            return choose_by_throughput(situation, forecast, slot)
         level = 1.0
-        if self.rungs == "buffer":
-            level = float(np.mean(outlook.buffered_s[slot] > np.array(LEVELS_ABOVE_S)))
-        chunk = int(outlook.next_chunk[slot])
-        return choose_by_quality(*world, bps, ladder_quality(view, slot, chunk, legal, level))
+        if self.bitrate == "buffer":
+            level = float(np.mean(forecast.buffered_s[slot] > np.array(LEVELS_ABOVE_S)))
+        quality = ladder_quality(situation, slot, int(forecast.next_chunk[slot]), level)
+        return choose_by_quality(situation, forecast, slot, quality)
 
 
 def preloaded_bytes(view: PlanningView, slot: int, chunk: int) -> float:
-    """Bytes requested of a video to come.
+    """Bytes requested so far of a later video.
 
     Args:
         view: The planning view.
@@ -120,50 +117,50 @@ def preloaded_bytes(view: PlanningView, slot: int, chunk: int) -> float:
 
 
 class OnDemand(Preload):
-    """Plays on demand, as a player without preloading does: only the current video, on to its end.
+    """Requests only the current video, to its end, as a player without preloading does.
 
-    Knows the manifest of the current video and the past throughputs.
+    It knows the manifest of the current video and the past throughputs.
     """
 
-    def target(self, view: PlanningView, outlook: Outlook) -> int | None:
+    def target(self, view: PlanningView, forecast: Forecast) -> int | None:
         """Choose; see `Preload.target`."""
-        return 0 if outlook.next_chunk[0] != NO_ENTRY else None
+        return 0 if forecast.next_chunk[0] != NO_ENTRY else None
 
 
 class NextOne(Preload):
-    """NextOne: the current video first, then only the next one, always at the top rate.
+    """NextOne: the current video first, then only the next one, always at the top bitrate.
 
-    Knows nothing but the manifests. A baseline of Dashlet (NSDI'23, arXiv 2204.12954).
+    It knows the manifests alone. A baseline of Dashlet (NSDI'23, arXiv 2204.12954).
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], *, seed: int | None = None, rungs: str = "top") -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], *, seed: int | None = None, bitrate: str = "top") -> None:
         """Make the agent; see `Preload`.
 
         Args:
             env: The environment that it will act in.
             seed: Not used: nothing is drawn.
-            rungs: One of `RUNG_RULES`.
+            bitrate: One of `BITRATE_RULES`.
         """
-        super().__init__(env, seed=seed, rungs=rungs)
+        super().__init__(env, seed=seed, bitrate=bitrate)
 
-    def target(self, view: PlanningView, outlook: Outlook) -> int | None:
+    def target(self, view: PlanningView, forecast: Forecast) -> int | None:
         """Choose; see `Preload.target`."""
-        return next((slot for slot in (0, 1) if outlook.next_chunk[slot] != NO_ENTRY), None)
+        return next((slot for slot in (0, 1) if forecast.next_chunk[slot] != NO_ENTRY), None)
 
 
 class Douyin(Preload):
     """Douyin's SDK: once the current video is complete or 20 s ahead, 800 kB of each of the next 3 videos.
 
-    After these it goes on with the current video. The SDK cancels its preloads on a swipe; here `cancel_on_swipe` is
-    the world's. Source: volcengine.com/docs/4/65780. Rungs are not stated there. Knows the manifests and the past
-    throughputs.
+    After these it continues with the current video. The SDK cancels its preloads on a swipe; here the scenario's
+    `cancel_on_swipe` decides. Source: volcengine.com/docs/4/65780, which does not state bitrates. It knows the
+    manifests and the past throughputs.
     """
 
     SEARCH_SPACE: ClassVar[Space] = {
         "ahead_s": Between(1.0, 20.0, by_ratio=True),
         "videos": OneOf((1, 2, 3, 4)),
         "preload_bytes": Between(5e4, 8e5, by_ratio=True),
-        "rungs": OneOf(RUNG_RULES),
+        "bitrate": OneOf(BITRATE_RULES),
     }
 
     def __init__(
@@ -174,7 +171,7 @@ class Douyin(Preload):
         ahead_s: float = 20.0,
         videos: int = 3,
         preload_bytes: float = 800e3,
-        rungs: str = "throughput",
+        bitrate: str = "throughput",
     ) -> None:
         """Make the agent; see `Preload`.
 
@@ -184,18 +181,18 @@ class Douyin(Preload):
             ahead_s: Of the current video, before others are preloaded.
             videos: How many are preloaded.
             preload_bytes: Of each.
-            rungs: One of `RUNG_RULES`.
+            bitrate: One of `BITRATE_RULES`.
         """
-        super().__init__(env, seed=seed, rungs=rungs)
+        super().__init__(env, seed=seed, bitrate=bitrate)
         self.ahead_s, self.videos, self.preload_bytes = ahead_s, videos, preload_bytes
 
-    def target(self, view: PlanningView, outlook: Outlook) -> int | None:
+    def target(self, view: PlanningView, forecast: Forecast) -> int | None:
         """Choose; see `Preload.target`."""
-        current_is_done = outlook.next_chunk[0] == NO_ENTRY
-        if not current_is_done and outlook.buffered_s[0] <= self.ahead_s:
+        current_is_done = forecast.next_chunk[0] == NO_ENTRY
+        if not current_is_done and forecast.buffered_s[0] <= self.ahead_s:
             return 0
         for slot in range(1, min(self.videos + 1, SLOTS)):
-            chunk = int(outlook.next_chunk[slot])
+            chunk = int(forecast.next_chunk[slot])
             if chunk != NO_ENTRY and preloaded_bytes(view, slot, chunk) < self.preload_bytes:
                 return slot
         return None if current_is_done else 0
@@ -204,14 +201,14 @@ class Douyin(Preload):
 class Static(Preload):
     """S-i-j: keeps i chunks of the current video ahead, then j chunks of each visible video after it.
 
-    The plainest rule with a limit on both. That i counts the current video and j those to come is our reading of its
-    name. Knows the manifests and the past throughputs.
+    It is the simplest rule with both limits. That i is for the current video and j for later ones is our reading of
+    its name. It knows the manifests and the past throughputs.
     """
 
     SEARCH_SPACE: ClassVar[Space] = {
         "current": OneOf((1, 2, 3, 4, 5, 6, 8)),
         "each": OneOf((0, 1, 2, 3, 4, 5)),
-        "rungs": OneOf(RUNG_RULES),
+        "bitrate": OneOf(BITRATE_RULES),
     }
 
     def __init__(
@@ -221,7 +218,7 @@ class Static(Preload):
         seed: int | None = None,
         current: int = 5,
         each: int = 2,
-        rungs: str = "throughput",
+        bitrate: str = "throughput",
     ) -> None:
         """Make the agent; see `Preload`.
 
@@ -229,17 +226,17 @@ class Static(Preload):
             env: The environment that it will act in.
             seed: Not used: nothing is drawn.
             current: i, chunks of the current video that are requested and have not begun.
-            each: j, chunks of each video to come.
-            rungs: One of `RUNG_RULES`.
+            each: j, chunks of each later video.
+            bitrate: One of `BITRATE_RULES`.
         """
-        super().__init__(env, seed=seed, rungs=rungs)
+        super().__init__(env, seed=seed, bitrate=bitrate)
         self.current, self.each = current, each
 
-    def target(self, view: PlanningView, outlook: Outlook) -> int | None:
+    def target(self, view: PlanningView, forecast: Forecast) -> int | None:
         """Choose; see `Preload.target`."""
         for slot in range(SLOTS):
             limit_s = (self.current if slot == 0 else self.each) * CHUNK_S
-            if outlook.next_chunk[slot] != NO_ENTRY and outlook.buffered_s[slot] < limit_s:
+            if forecast.next_chunk[slot] != NO_ENTRY and forecast.buffered_s[slot] < limit_s:
                 return slot
         return None
 
@@ -247,15 +244,15 @@ class Static(Preload):
 class FixedPreload(Preload):
     """Fixed-Preload: the current video first, then up to four likely chunks of each video after it.
 
-    A chunk is likely where S(chunk) / S(position) > 0.65. The rung follows from what is buffered of the video: the
-    lowest up to 1 s, the middle one up to 2 s, else the top. Baseline of the ACM MM 2022 Grand Challenge
-    (github.com/AItransCompetition/Short-Video-Streaming-Challenge). Knows the manifests and the retention curves.
+    A chunk is likely where S(chunk) / S(position) > 0.65. The bitrate is the lowest up to 1 s of buffer, the middle one
+    up to 2 s, else the top one. A baseline of the ACM MM 2022 Grand Challenge
+    (github.com/AItransCompetition/Short-Video-Streaming-Challenge). It knows the manifests and the retention curves.
     """
 
     SEARCH_SPACE: ClassVar[Space] = {
         "chunks": OneOf((1, 2, 3, 4, 5)),
         "least_survival": Between(0.3, 0.95),
-        "rungs": OneOf(RUNG_RULES),
+        "bitrate": OneOf(BITRATE_RULES),
     }
 
     def __init__(
@@ -265,24 +262,24 @@ class FixedPreload(Preload):
         seed: int | None = None,
         chunks: int = 4,
         least_survival: float = 0.65,
-        rungs: str = "buffer",
+        bitrate: str = "buffer",
     ) -> None:
         """Make the agent; see `Preload`.
 
         Args:
             env: The environment that it will act in.
             seed: Not used: nothing is drawn.
-            chunks: Of each video to come, at most.
-            least_survival: P(a chunk is played), given that its video is, above which it is likely.
-            rungs: One of `RUNG_RULES`.
+            chunks: Of each later video, at most.
+            least_survival: P(a chunk is played, given that its video is) above which the chunk is likely.
+            bitrate: One of `BITRATE_RULES`.
         """
-        super().__init__(env, seed=seed, rungs=rungs)
+        super().__init__(env, seed=seed, bitrate=bitrate)
         self.chunks, self.least_survival = chunks, least_survival
 
-    def target(self, view: PlanningView, outlook: Outlook) -> int | None:
+    def target(self, view: PlanningView, forecast: Forecast) -> int | None:
         """Choose; see `Preload.target`."""
         for slot in range(SLOTS):
-            chunk, survival = outlook.next_chunk[slot], view.catalog.retention[slot]
+            chunk, survival = forecast.next_chunk[slot], view.catalog.retention[slot]
             likely = chunk < self.chunks and survival[chunk] > self.least_survival * survival[0]
             if chunk != NO_ENTRY and (slot == 0 or likely):
                 return slot
@@ -290,18 +287,18 @@ class FixedPreload(Preload):
 
 
 class NoSave(Preload):
-    """No-Save: the current video first, then 800 kB more of each video after it in turn, rungs by RobustMPC.
+    """No-Save: the current video first, then 800 kB more of each later video in turn, at RobustMPC's bitrate.
 
-    Baseline of the ACM MM 2022 Grand Challenge (github.com/AItransCompetition/Short-Video-Streaming-Challenge). The
-    official one runs its estimator twice a decision and carries rungs over from sequence to sequence of its search
-    (`ppgym.mmgc.policies.NoSave` does); this one is the rule that it means. Knows the manifests and the past
-    throughputs.
+    A baseline of the ACM MM 2022 Grand Challenge (github.com/AItransCompetition/Short-Video-Streaming-Challenge). The
+    official code has two faults: it runs its estimator twice a decision, and its search carries bitrates over from one
+    sequence to the next. `ppgym.mmgc.policies.NoSave` reproduces them; this class is the rule without them. It knows
+    the manifests and the past throughputs.
     """
 
     SEARCH_SPACE: ClassVar[Space] = {
         "preload_bytes": Between(5e4, 1.6e6, by_ratio=True),
         "stall_weight": Between(1.0, 20.0, by_ratio=True),
-        "rungs": OneOf(RUNG_RULES),
+        "bitrate": OneOf(BITRATE_RULES),
     }
 
     def __init__(
@@ -310,8 +307,8 @@ class NoSave(Preload):
         *,
         seed: int | None = None,
         preload_bytes: float = 800e3,
-        rungs: str = "mpc",
-        stall_weight: float = 4.3,
+        bitrate: str = "mpc",
+        stall_weight: float = MPC_STALL_WEIGHT,
     ) -> None:
         """Make the agent; see `Preload`.
 
@@ -319,43 +316,43 @@ class NoSave(Preload):
             env: The environment that it will act in.
             seed: Not used: nothing is drawn.
             preload_bytes: Of each video in a round.
-            rungs: One of `RUNG_RULES`.
+            bitrate: One of `BITRATE_RULES`.
             stall_weight: Of RobustMPC, per second.
         """
-        super().__init__(env, seed=seed, rungs=rungs, stall_weight=stall_weight)
+        super().__init__(env, seed=seed, bitrate=bitrate, stall_weight=stall_weight)
         self.preload_bytes = preload_bytes
 
-    def target(self, view: PlanningView, outlook: Outlook) -> int | None:
+    def target(self, view: PlanningView, forecast: Forecast) -> int | None:
         """Choose; see `Preload.target`."""
-        if outlook.next_chunk[0] != NO_ENTRY:
+        if forecast.next_chunk[0] != NO_ENTRY:
             return 0
-        unfinished = [slot for slot in range(1, SLOTS) if outlook.next_chunk[slot] != NO_ENTRY]
+        unfinished = [slot for slot in range(1, SLOTS) if forecast.next_chunk[slot] != NO_ENTRY]
 
         def rounds(slot: int) -> float:
-            return preloaded_bytes(view, slot, int(outlook.next_chunk[slot])) // self.preload_bytes
+            return preloaded_bytes(view, slot, int(forecast.next_chunk[slot])) // self.preload_bytes
 
         return min(unfinished, key=rounds, default=None)
 
 
 class PromptDouyin(Douyin):
-    """Douyin's rule with prompts among the rungs."""
+    """Douyin's rule with prompts."""
 
     PROMPTS = True
 
 
 class PromptStatic(Static):
-    """S-i-j with prompts among the rungs."""
+    """S-i-j with prompts."""
 
     PROMPTS = True
 
 
 class PromptFixedPreload(FixedPreload):
-    """Fixed-Preload with prompts among the rungs."""
+    """Fixed-Preload with prompts."""
 
     PROMPTS = True
 
 
 class PromptNoSave(NoSave):
-    """No-Save with prompts among the rungs."""
+    """No-Save with prompts."""
 
     PROMPTS = True

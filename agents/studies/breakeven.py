@@ -1,8 +1,8 @@
 """The break-even map: where prompts gain QoE over pixels, and where a device stops to profit from them.
 
-The planner with prompts meets the planner without them on the same episodes of the test split, over planes of a world's
-bandwidth and the speed at which the device decodes, the quality of prompts, or the price of a busy second. What a world
-is like beside these is `DEFAULT_SCENARIO`. The picture is drawn in `breakeven_map.py`.
+The planner with prompts and the planner without them play the same episodes of the test split. One plane varies the
+bandwidth and the device's decode speed, one the bandwidth and the quality of prompts, one the bandwidth and the price
+of a busy second. All else is as in `DEFAULT_SCENARIO`. `breakeven_plot.py` draws the picture.
 """
 
 import json
@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from agents.rules.parameters import tuned_params
 from agents.studies.breakeven_plot import draw_map
-from agents.studies.cached_episodes import play_once
+from agents.studies.cached_episodes import Variant, play_variants
+from agents.studies.tables import print_table
 from ppgym.benchmark.bootstrap import bootstrap_interval
-from ppgym.benchmark.episodes import Job
 from ppgym.benchmark.records import qoe_of
 from ppgym.core.state import F8
 from ppgym.files import write_text
@@ -28,10 +26,9 @@ from ppgym.world.devices import DeviceProfile
 from ppgym.world.networks import load_traces
 from ppgym.world.scenario import DEFAULT_SCENARIO, QoEWeights, Scenario
 
-PLANNER = "mcts"
-RULES = ("no_save", "pdas")  # the best of those that fetch pixels alone
-PIXELS = {"prompts": False}  # the planner without prompts
-SPLIT = "test"
+PLANNER = Variant("mcts")
+PIXELS = Variant("agents.studies.ablations:AblatedPlanner", {"prompts": False})  # the planner without prompts
+RULES = ("no_save", "pdas")  # the best of those that request pixels alone
 
 NETWORK, DEVICE, _ = DEFAULT_SCENARIO.split("/")
 BANDWIDTHS = (0.5, 1.0, 1.36, 2.0, 3.0)  # factors on `NETWORK`; three of them have the means of `NAMED`
@@ -46,7 +43,7 @@ class Plane(NamedTuple):
     quantity: str
     key: str  # of the override
     values: tuple[float, ...]
-    usual: float  # where nothing is overridden
+    usual: float  # of the default scenario
     pays_above: bool  # whether prompts pay at large values, else at small ones
 
 
@@ -65,7 +62,7 @@ class Cell(NamedTuple):
     bandwidth: float  # factor
 
     def overrides(self, prompts: bool) -> dict[str, Any]:
-        """How its world differs from the default scenario, as far as an agent with or without prompts can notice."""
+        """The overrides of its world that an agent with or without prompts can notice."""
         changed: dict[str, Any] = {} if self.bandwidth == 1.0 else {"bandwidth_scale": self.bandwidth}
         if self.value == self.plane.usual:
             return changed
@@ -89,19 +86,11 @@ def find_breakeven(*, episodes: int = 24, seed: int = 0, workers: int = 1, outpu
         output: Folder for records.jsonl.gz, breakeven.json and breakeven.png; episodes that it holds already are not
             played again. None writes nothing.
     """
-    contestants: list[tuple[str, Mapping[str, Any], bool]] = [
-        (PLANNER, {}, True),
-        (PLANNER, PIXELS, False),
-        *((rule, tuned_params(rule, QoEWeights()), False) for rule in RULES),
-    ]
+    contestants = [PLANNER, PIXELS, *(Variant(rule, tuned_params(rule, QoEWeights())) for rule in RULES)]
     places = cells()
-    jobs = [
-        Job(DEFAULT_SCENARIO, cell.overrides(prompts), SPLIT, agent, params, seed + i)
-        for cell in places
-        for agent, params, prompts in contestants
-        for i in range(episodes)
-    ]
-    qoe = qoe_of(play_once(jobs, workers=workers, folder=output)).reshape(len(places), len(contestants), episodes)
+    variants = [one._replace(overrides=cell.overrides(one is PLANNER)) for cell in places for one in contestants]
+    played = play_variants(variants, episodes=episodes, seed=seed, workers=workers, output=output)
+    qoe = np.reshape([qoe_of(of_variant) for of_variant in played], (len(places), len(contestants), episodes))
     rows = [make_row(cell, of_cell) for cell, of_cell in zip(places, qoe, strict=True)]
     results = {
         "scenario": DEFAULT_SCENARIO,
@@ -147,7 +136,7 @@ def make_row(cell: Cell, qoe: F8) -> dict[str, Any]:
 
 def mean_mbps(network: str) -> float:
     """Mean over a network's traces of the split that is played, in Mbit/s."""
-    return float(np.mean([trace.mean_bps for trace in load_traces(network, SPLIT)])) / 1e6
+    return float(np.mean([trace.mean_bps for trace in load_traces(network, "test")])) / 1e6
 
 
 def place_devices() -> list[dict[str, Any]]:
@@ -188,7 +177,7 @@ def answer(plane: Plane, rows: Sequence[Mapping[str, Any]]) -> str:
         rows: Rows of `make_row`.
 
     Returns:
-        The value from which on, away from where prompts are worst off, every cell pays.
+        For each network the last value at which prompts pay, counted from the value that suits them best.
     """
     ends = []
     for network, factor in NAMED.items():
@@ -213,13 +202,14 @@ def print_map(results: Mapping[str, Any]) -> None:
     console = Console()
     for plane, sentence in zip(PLANES, results["answers"], strict=True):
         rows = [row for row in results["rows"] if row["plane"] == plane.name]
-        table = Table(box=SIMPLE_HEAD, title=f"Gain in QoE of prompts over pixels, by {plane.quantity}", pad_edge=False)
-        table.add_column("Mbit/s", no_wrap=True)
-        for value in plane.values:
-            table.add_column(f"{value:g}", justify="right", no_wrap=True)
-        for mbps in dict.fromkeys(row["y"]["value"] for row in rows):
-            table.add_row(f"{mbps:.1f}", *(_cell(row) for row in rows if row["y"]["value"] == mbps))
-        console.print(table)
+        print_table(
+            f"Gain in QoE of prompts over pixels, by {plane.quantity}",
+            ["Mbit/s", *(f"{value:g}" for value in plane.values)],
+            [
+                [f"{mbps:.1f}", *(_cell(row) for row in rows if row["y"]["value"] == mbps)]
+                for mbps in dict.fromkeys(row["y"]["value"] for row in rows)
+            ],
+        )
         console.print(f"{sentence}\n", highlight=False)
     console.print("± is half of the 95 % interval; in brackets what is not told apart from 0.", highlight=False)
 

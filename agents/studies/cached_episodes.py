@@ -1,54 +1,95 @@
-"""Episodes that are played once: what a folder of records already holds is taken from there.
+"""Episodes that are played once: what a folder of records holds already is read from there.
 
-So a long evaluation can be cut at any time and goes on from its last batch, and one that is extended plays what is new.
+An evaluation that is interrupted continues from its last episode. One that is extended plays only the new episodes.
 """
 
 import functools
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from agents import agent_params, make_agent
-from ppgym.benchmark.episodes import Job, play_episode, versions
-from ppgym.benchmark.records import Record, read_records, write_records
-from ppgym.benchmark.workers import run_jobs
+from ppgym.benchmark.episodes import Job, play_episode, play_jobs, versions
+from ppgym.benchmark.records import Journal, Record, read_records, write_records
 from ppgym.env import PromptPreamEnv
-
-BATCH = 64  # episodes between two writes of the folder
+from ppgym.world.scenario import DEFAULT_SCENARIO
 
 Key = tuple[str, str, str, str, str, int]
+
+
+class Variant(NamedTuple):
+    """An agent with its parameters, in a world that may differ from the scenario."""
+
+    agent: str
+    params: Mapping[str, Any] = {}
+    overrides: Mapping[str, Any] = {}
+    most: int | None = None  # episodes
+
+
+def play_variants(
+    variants: Sequence[Variant],
+    *,
+    scenario: str = DEFAULT_SCENARIO,
+    episodes: int,
+    seed: int,
+    workers: int,
+    output: Path | None,
+) -> list[list[Record]]:
+    """Play variants on the same episodes of the test split; see `play_once`.
+
+    Args:
+        variants: What to compare.
+        scenario: Name network/device/viewer.
+        episodes: Of each variant, but at most its own limit.
+        seed: First seed.
+        workers: Processes.
+        output: Folder of records.
+
+    Returns:
+        The episodes of each variant.
+    """
+    jobs = [
+        [
+            Job(scenario, one.overrides, "test", one.agent, one.params, seed + i)
+            for i in range(min(one.most or episodes, episodes))
+        ]
+        for one in variants
+    ]
+    played = iter(play_once(list(itertools.chain(*jobs)), workers=workers, folder=output))
+    return [list(itertools.islice(played, len(of_variant))) for of_variant in jobs]
 
 
 def play_once(jobs: Sequence[Job], *, workers: int, folder: Path | None) -> list[Record]:
     """Play what a folder of records does not hold yet, and add it there.
 
     A record answers a job of the same scenario, split, agent and seed under the same versions, if their parameters are
-    the same; one that a record lacks, because the agent got it later, has its default. Nothing tells whether an agent's
-    code is what it was: who changes an agent begins a new folder. Records that can answer no job are left out of it.
+    the same; a parameter that a record lacks has its default. Changes of an agent's code are not noticed: after one,
+    use a new folder. Records of other agents and versions are left out of the folder.
 
     Args:
         jobs: What to play; the same twice is played once.
         workers: Processes.
-        folder: Holds records.jsonl.gz, or will; None keeps nothing.
+        folder: Of records.jsonl.gz, which is made where missing; None keeps nothing.
 
     Returns:
         Records in the order of the jobs.
+
+    Raises:
+        ValueError: The folder holds unfinished episodes of other jobs.
     """
     known = _read(folder, {job.agent for job in jobs})
     keys = [_key(job.scenario, job.overrides, job.split, job.agent, job.params, job.seed) for job in jobs]
     missing = {key: job for key, job in zip(keys, jobs, strict=True) if key not in known}
-    play = functools.partial(play_episode, make_agent, agent_params)
-    places = list(missing)
-
-    def keep(place: int, record: Record) -> None:
-        known[places[place]] = record
-        if folder is not None and len(known) % BATCH == 0:
-            write_records(folder, list(known.values()), packed=True)
-
-    run_jobs(play, list(missing.values()), workers=workers, done=keep)
+    if missing:
+        play = functools.partial(play_episode, make_agent, agent_params)
+        played = play_jobs(play, list(missing.values()), workers=workers, output=folder)
+        known |= zip(missing, played, strict=True)
     if folder is not None:
         write_records(folder, list(({key: known[key] for key in keys} | known).values()), packed=True)
+        if missing:
+            (folder / Journal.NAME).unlink()
     return [known[key] for key in keys]
 
 

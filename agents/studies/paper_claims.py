@@ -1,12 +1,11 @@
-"""The paper's three claims, put to the test: the planner against the frontier of the policies that fetch pixels alone.
+"""Tests the paper's three claims: the planner against the frontier of the policies that request pixels alone.
 
-PromptPream (arXiv 2602.09484) states stalls and waste down by over 31 % and QoE up by 45 % against traditional
-strategies, without saying which. Here every pixel policy is tuned (`agents/hyperparams`), then swept over how eagerly
-it preloads; the planner turns one knob, the weight of waste, with whose square root the weight of stalls rises: bytes
-are then saved on quality. All play the same episodes. Beside the claims stands what the weight of waste does alone.
+PromptPream (arXiv 2602.09484) claims over 31 % fewer stalls and less waste, and 45 % more QoE, than traditional
+strategies, without naming these. Here every pixel policy is tuned (`agents/hyperparams`), then swept over how eagerly
+it preloads. The planner is swept over the weight of waste. The weight of stalls rises with its square root, so that
+fewer bytes cost quality and not stalls. All play the same episodes. A second table shows the weight of waste alone.
 """
 
-import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -15,13 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
-from agents.studies.cached_episodes import play_once
-from ppgym.benchmark.bootstrap import bootstrap_interval, resampled_means
-from ppgym.benchmark.episodes import Job
+from agents.studies.cached_episodes import Variant, play_variants
+from agents.studies.tables import print_table, signed
+from ppgym.benchmark.bootstrap import bootstrap_interval, interval_of, resampled_means
 from ppgym.benchmark.records import Record, qoe_of
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.core.state import F8
@@ -31,10 +28,10 @@ from ppgym.planning.pruning import DEFAULT_RULES, RULES, prune
 from ppgym.planning.rollout import RECENT, estimate_bps
 
 PLANNER = "mcts"
+ABLATED = "agents.studies.ablations:AblatedPlanner"
 LESS = 0.31  # stalls and waste, as claimed
 MORE = 0.45  # QoE, as claimed
 
-SPLIT = "test"
 SCENARIOS = tuple(
     f"{network}/{device}/typical"
     for device in ("snapdragon-8-elite", "snapdragon-8-gen-2", "rtx-4090")
@@ -54,41 +51,43 @@ SWEEPS: dict[str, tuple[Mapping[str, Any], ...]] = {
 """How eagerly each pixel policy preloads: one parameter each, the others as tuned."""
 
 WASTE_WEIGHTS = (1.5, 2.0, 4.0, 8.0)
-"""How far the planner's knob is turned."""
+"""Of the planner; 1 is its default."""
 
-ONE_KNOB: tuple[Mapping[str, Any], ...] = (
+PLANNER_SWEEP: tuple[Mapping[str, Any], ...] = (
     {},
     *({"waste_weight": weight, "stall_weight": round(math.sqrt(weight), 3)} for weight in WASTE_WEIGHTS),
 )
-"""The planner's one knob; the first is its default."""
+"""The planner's settings for the claims, its default first."""
 
 WASTE_ALONE: tuple[Mapping[str, Any], ...] = tuple({"waste_weight": weight} for weight in WASTE_WEIGHTS[1:])
-"""The weight of waste alone, outside the claims: what it saves is paid for by stalls."""
+"""The weight of waste alone, outside the claims: it reduces waste and causes stalls."""
 
-FEW_EPISODES = 32  # of points by the weight of waste alone
+FEW_EPISODES = 32  # of settings of the weight of waste alone
 
-ABLATIONS: dict[str, Mapping[str, Any]] = {
-    "no prompts": {"prompts": False},
-    "no compute model": {"compute_model": False},
-    "in order": {"in_order": True},
-    "one unit": {"one_unit": True},
-    "no pruning": {"pruning": False},
-    "no belief": {"belief": False},
-    "no hindsight": {"bandwidth_calibration": False},
+ABLATIONS: dict[str, Variant] = {
+    "no prompts": Variant(ABLATED, {"prompts": False}),
+    "no compute model": Variant(ABLATED, {"compute_model": False}),
+    "in order": Variant(ABLATED, {"in_order": True}),
+    "one unit": Variant(ABLATED, {"one_unit": True}),
+    "no pruning": Variant(PLANNER, {"pruning": False}),
+    "no belief": Variant(ABLATED, {"belief": False}),
+    "no hindsight": Variant(PLANNER, {"bandwidth_calibration": False}),
     **{
-        f"no rule {rule.name}": {"pruning": [other.name for other in DEFAULT_RULES if other is not rule]}
+        f"no rule {rule.name}": Variant(
+            PLANNER, {"pruning": [other.name for other in DEFAULT_RULES if other is not rule]}
+        )
         for rule in DEFAULT_RULES
         if not rule.safe
     },
     **{
-        f"with rule {rule.name}": {"pruning": [other.name for other in (*DEFAULT_RULES, rule)]}
+        f"with rule {rule.name}": Variant(PLANNER, {"pruning": [other.name for other in (*DEFAULT_RULES, rule)]})
         for rule in RULES
         if rule not in DEFAULT_RULES
     },
 }
-"""The planner without one of its parts, without each pruning rule that is not safe, and with those it leaves out."""
+"""The planner without one of its parts, without each pruning rule that is not safe, and with each one it leaves out."""
 
-PRUNED_EPISODES = 8
+PRUNED_EPISODES = 8  # over whose decisions the pruning rules are counted
 
 
 class Point(NamedTuple):
@@ -116,7 +115,7 @@ class Claim:
         gain: Relative gain of the planner.
         ci95: Its 95 % paired bootstrap interval.
         holds: "holds" where the gain reaches what is claimed, "does not hold" otherwise.
-        qoe_difference: In QoE, of the planner's point to its default; how much the gain costs.
+        qoe_difference: In QoE, of the planner's point to its default; what the gain costs.
         qoe_ci95: Its 95 % paired bootstrap interval.
     """
 
@@ -133,12 +132,11 @@ class Claim:
     qoe_ci95: tuple[float, float]
 
 
-def point_of(agent: str, params: Mapping[str, Any], played: Sequence[Record]) -> Point:
+def point_of(variant: Variant, played: Sequence[Record]) -> Point:
     """Gather an agent's episodes.
 
     Args:
-        agent: Name.
-        params: What was set.
+        variant: The agent and its parameters.
         played: Its episodes.
 
     Returns:
@@ -146,8 +144,8 @@ def point_of(agent: str, params: Mapping[str, Any], played: Sequence[Record]) ->
     """
     totals = [record["totals"] for record in played]
     return Point(
-        agent,
-        params,
+        variant.agent,
+        variant.params,
         qoe_of(played),
         np.array([each["rebuffer_s"] for each in totals]),
         MBIT_PER_BYTE * np.array([each["wasted_bytes"] for each in totals]),
@@ -171,20 +169,8 @@ def relative_gain(new: F8, old: F8) -> tuple[float, tuple[float, float]]:
         The gain, and its 95 % percentile bootstrap interval.
     """
     of_old = resampled_means(old)
-    low, high = np.percentile((resampled_means(new) - of_old) / np.abs(of_old), (2.5, 97.5))
-    return float((new.mean() - old.mean()) / abs(old.mean())), (float(low), float(high))
-
-
-def _qoe(point: Point) -> F8:
-    return point.qoe
-
-
-def _smoothness(point: Point) -> F8:
-    return -point.stall_s
-
-
-def _thrift(point: Point) -> F8:
-    return -point.wasted_mbit
+    interval = interval_of((resampled_means(new) - of_old) / np.abs(of_old))
+    return float((new.mean() - old.mean()) / abs(old.mean())), interval
 
 
 def judge(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]) -> list[Claim]:
@@ -206,15 +192,15 @@ def judge(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]) -> l
     fewest = min(frugal, key=lambda point: point.stall_s.sum(), default=None)
     least = min(smooth, key=lambda point: point.wasted_mbit.sum(), default=None)
     claims = []
-    for claim, claimed, point, measure in (
-        ("QoE", MORE, planner[0], _qoe),
-        ("fewer stalls, waste no more", LESS, fewest, _smoothness),
-        ("less waste, stalls no more", LESS, least, _thrift),
+    for claim, claimed, point, sign, measure in (
+        ("QoE", MORE, planner[0], 1.0, "qoe"),
+        ("fewer stalls, waste no more", LESS, fewest, -1.0, "stall_s"),
+        ("less waste, stalls no more", LESS, least, -1.0, "wasted_mbit"),
     ):
-        gain, interval = float("nan"), (float("nan"), float("nan"))
-        cost, cost_interval = gain, interval
+        gain = cost = float("nan")
+        interval = cost_interval = (gain, gain)
         if point is not None:
-            gain, interval = relative_gain(measure(point), measure(best))
+            gain, interval = relative_gain(sign * getattr(point, measure), sign * getattr(best, measure))
             difference = point.qoe - planner[0].qoe
             cost, cost_interval = float(difference.mean()), bootstrap_interval(difference)
         claims.append(
@@ -236,7 +222,7 @@ def judge(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]) -> l
 
 
 def judge_alone(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]) -> list[Claim]:
-    """What the planner reaches of the claims on stalls and waste by the weight of waste alone, in the first episodes.
+    """What the weight of waste alone reaches of the claims on stalls and waste, in the episodes that all points have.
 
     Args:
         scenario: Name.
@@ -247,18 +233,12 @@ def judge_alone(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]
         The two claims, against the same baseline as in `judge`.
     """
     episodes = min(len(point.qoe) for point in planner)
+
+    def first(point: Point) -> Point:
+        return Point(point.agent, point.params, *(values[:episodes] for values in point[2:]))
+
     best = max(pixels, key=lambda point: point.qoe.mean())
-    return judge(scenario, [first_of(best, episodes)], [first_of(point, episodes) for point in planner])[1:]
-
-
-def first_of(point: Point, episodes: int) -> Point:
-    """A point over its first episodes."""
-    return point._replace(
-        qoe=point.qoe[:episodes],
-        stall_s=point.stall_s[:episodes],
-        wasted_mbit=point.wasted_mbit[:episodes],
-        minutes=point.minutes[:episodes],
-    )
+    return judge(scenario, [first(best)], [first(point) for point in planner])[1:]
 
 
 def ablate(scenario: str, default: Point, ablated: Mapping[str, Point]) -> list[dict[str, Any]]:
@@ -301,7 +281,7 @@ def count_removed(scenario: str, played: Sequence[Record]) -> dict[str, float]:
         Means over decisions: "legal", then what each default rule removes, by name, then "left", then what each other
         rule would remove of these.
     """
-    env = PromptPreamEnv(scenario, SPLIT)
+    env = PromptPreamEnv(scenario, "test")
     counts = []
     for record in played:
         env.reset(seed=record["seed"])
@@ -337,14 +317,8 @@ def check_claims(
     """
     results: dict[str, list[dict[str, Any]]] = {}
     for scenario in scenarios:
-        found = check_scenario(
-            scenario,
-            ABLATIONS if ablations and scenario == scenarios[0] else {},
-            episodes=episodes,
-            seed=seed,
-            workers=workers,
-            output=output,
-        )
+        ablated = ABLATIONS if ablations and scenario == scenarios[0] else {}
+        found = check_scenario(scenario, ablated, episodes=episodes, seed=seed, workers=workers, output=output)
         results = {part: [*results.get(part, []), *rows] for part, rows in found.items()}
         if output is not None:
             _merge(output / "claims.json", results)
@@ -368,7 +342,7 @@ def _merge(path: Path, results: Mapping[str, Sequence[Mapping[str, Any]]]) -> No
 
 def check_scenario(
     scenario: str,
-    ablated: Mapping[str, Mapping[str, Any]],
+    ablated: Mapping[str, Variant],
     *,
     episodes: int,
     seed: int,
@@ -388,27 +362,23 @@ def check_scenario(
     Returns:
         "claims", "alone", "ablations", "pruning" and "points", all rows with a key "scenario".
     """
-    few = min(episodes, FEW_EPISODES)
-    settings = [
-        *((agent, params, episodes) for agent, sweep in SWEEPS.items() for params in sweep),
-        *((PLANNER, params, episodes) for params in ONE_KNOB),
-        *((PLANNER, params, few) for params in WASTE_ALONE),
-        *((PLANNER, params, episodes) for params in ablated.values()),
+    variants = [
+        *(Variant(agent, params) for agent, sweep in SWEEPS.items() for params in sweep),
+        *(Variant(PLANNER, params) for params in PLANNER_SWEEP),
+        *(Variant(PLANNER, params, most=FEW_EPISODES) for params in WASTE_ALONE),
+        *ablated.values(),
     ]
-    jobs = [Job(scenario, {}, SPLIT, agent, params, seed + i) for agent, params, n in settings for i in range(n)]
-    played = iter(play_once(jobs, workers=workers, folder=output))
-    cells = [(agent, params, list(itertools.islice(played, n))) for agent, params, n in settings]
-    points = [point_of(*cell) for cell in cells]
-    pixels = [point for point in points if point.agent != PLANNER]
-    planner = points[len(pixels) :]
-    turned, alone = planner[: len(ONE_KNOB)], planner[len(ONE_KNOB) :][: len(WASTE_ALONE)]
-    parts = planner[len(ONE_KNOB) + len(WASTE_ALONE) :]
-    default = cells[len(pixels)][2]
+    cells = play_variants(variants, scenario=scenario, episodes=episodes, seed=seed, workers=workers, output=output)
+    points = [point_of(*cell) for cell in zip(variants, cells, strict=True)]
+    default = sum(map(len, SWEEPS.values()))
+    alone = default + len(PLANNER_SWEEP)
+    parts = alone + len(WASTE_ALONE)
+    pixels, planner = points[:default], points[default:alone]
     return {
-        "claims": [asdict(claim) for claim in judge(scenario, pixels, turned)],
-        "alone": [asdict(claim) for claim in judge_alone(scenario, pixels, [turned[0], *alone])],
-        "ablations": ablate(scenario, turned[0], dict(zip(ablated, parts, strict=True))),
-        "pruning": [{"scenario": scenario, **count_removed(scenario, default[:PRUNED_EPISODES])}],
+        "claims": [asdict(claim) for claim in judge(scenario, pixels, planner)],
+        "alone": [asdict(claim) for claim in judge_alone(scenario, pixels, [planner[0], *points[alone:parts]])],
+        "ablations": ablate(scenario, planner[0], dict(zip(ablated, points[parts:], strict=True))),
+        "pruning": [{"scenario": scenario, **count_removed(scenario, cells[default][:PRUNED_EPISODES])}],
         "points": [
             {
                 "scenario": scenario,
@@ -432,47 +402,41 @@ def print_claims(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """
     console = Console()
     console.print("The paper's claims, on held-out episodes", style="bold")
-    console.print("Stalls at no more waste than the baseline's, waste at no more stalls.\n", highlight=False)
-    for scenario in dict.fromkeys(claim["scenario"] for claim in results["claims"]):
-        claims = [claim for claim in results["claims"] if claim["scenario"] == scenario]
-        first = claims[0]
-        console.print(f"{scenario}, {first['episodes']} episodes, against {first['baseline']}", highlight=False)
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for column in ("claim", "gain, 95 %", "planner", ""):
-            table.add_column(column, no_wrap=True)
-        for claim in claims:
-            table.add_row(*_claim_cells(claim), claim["holds"])
-        table.add_section()
-        for claim in results["alone"]:
-            if claim["scenario"] == scenario:
-                cost = "" if claim["planner"] is None else f"QoE {claim['qoe_difference']:+.1f}"
-                table.add_row(*_claim_cells(claim), cost, style="italic")
-        console.print(table)
     console.print(
-        "In italics, outside the claims: by the weight of waste alone, in the first "
-        f"{FEW_EPISODES} episodes at most, and the QoE that it takes from the planner.\n",
+        "Stalls at no more waste than the baseline's, waste at no more stalls. Rows with a cost in QoE are outside the "
+        f"claims: they turn the weight of waste alone, in the first {FEW_EPISODES} episodes at most.\n",
         highlight=False,
     )
+    for scenario in dict.fromkeys(claim["scenario"] for claim in results["claims"]):
+        claims, alone = ([row for row in results[part] if row["scenario"] == scenario] for part in ("claims", "alone"))
+        first = claims[0]
+        print_table(
+            f"{scenario}, {first['episodes']} episodes, against {first['baseline']}",
+            ("claim", "gain, 95 %", "planner", ""),
+            [
+                *([*_claim_cells(claim), claim["holds"]] for claim in claims),
+                *(
+                    [*_claim_cells(claim), "" if claim["planner"] is None else f"QoE {claim['qoe_difference']:+.1f}"]
+                    for claim in alone
+                ),
+            ],
+        )
     if results["ablations"]:
-        title = f"What each part of the planner is worth, {results['ablations'][0]['scenario']}"
-        table = Table(box=SIMPLE_HEAD, title=title, pad_edge=False)
-        for column in ("planner", "QoE", "difference, 95 %", "the part"):
-            table.add_column(column, justify="right" if column == "QoE" else "left", no_wrap=True)
-        for row in results["ablations"]:
-            low, high = row["ci95"]
-            difference = f"{row['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
-            table.add_row(row["ablation"], f"{row['qoe_mean']:.1f}", difference, row["holds"])
-        console.print(table)
+        print_table(
+            f"What each part of the planner is worth, {results['ablations'][0]['scenario']}",
+            ("planner", "QoE", "difference, 95 %", "the part"),
+            [
+                [row["ablation"], f"{row['qoe_mean']:.1f}", signed(row["difference"], row["ci95"]), row["holds"]]
+                for row in results["ablations"]
+            ],
+        )
     device = results["pruning"][0]["scenario"].split("/")[1]
     pruned = [row for row in results["pruning"] if row["scenario"].split("/")[1] == device]
-    title = f"Requests that the pruning rules remove, mean of a decision, {device}"
-    table = Table(box=SIMPLE_HEAD, title=title)
-    table.add_column("")
-    for row in pruned:
-        table.add_column(row["scenario"].split("/")[0], justify="right")
-    for key in (key for key in pruned[0] if key != "scenario"):
-        table.add_row(key.replace("_", " "), *(f"{row[key]:.1f}" for row in pruned))
-    console.print(table)
+    print_table(
+        f"Requests that the pruning rules remove, mean of a decision, {device}",
+        ("", *(row["scenario"].split("/")[0] for row in pruned)),
+        [[key.replace("_", " "), *(f"{row[key]:.1f}" for row in pruned)] for key in pruned[0] if key != "scenario"],
+    )
 
 
 def _claim_cells(claim: Mapping[str, Any]) -> list[str]:

@@ -1,15 +1,13 @@
-"""What the seed of a training run matters: runs of one command, against the agents they were compared with.
+"""How much the seed of a training run matters: runs of one command, against the agents they were compared with.
 
     python train.py --seeds 5 --output runs/ppo
     python -m agents.studies.training_seeds runs/ppo --output docs/results/seeds
 
-plays nothing: it reads the test episodes that each run has been compared on, and puts the runs of an agent with the
-same hyperparameters and scenario together. Records go beside the figures, so that `python evaluate.py validate`
-replays them.
+plays nothing. It reads the test episodes of each run's comparison, and groups the runs by agent, hyperparameters and
+scenario. The output folder holds records as well, which `python evaluate.py validate` replays.
 """
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -18,12 +16,14 @@ import numpy as np
 import tyro
 
 from agents.learned.checkpoints import read_card
-from agents.studies.planner import print_rows
+from agents.studies.tables import print_differences
 from ppgym.benchmark.bootstrap import crossed_interval
 from ppgym.benchmark.records import Record, qoe_of, read_records, write_records
+from ppgym.commandline import run_command
 from ppgym.files import write_text
 
 Command = tuple[str, str, str]  # agent, policy, scenario
+SHOWN = ("agent", "policy", "against", "qoe_mean", "difference", "ci95")  # of a row, on the terminal
 STUDENT = "StudentNetwork"  # the policy of runs whose hyperparameters name none
 
 
@@ -73,14 +73,14 @@ def runs_below(folders: Sequence[Path]) -> Iterator[Path]:
         yield from inner
 
 
-def compare(runs: Sequence[Trained]) -> list[dict[str, Any]]:
-    """Rows of the runs of one command: against each rule, over seeds and episodes.
+def compare_with_rivals(runs: Sequence[Trained]) -> list[dict[str, Any]]:
+    """Compare runs of one command with each other agent, over seeds and episodes.
 
     Args:
         runs: Of the same command, each compared on the same episodes.
 
     Returns:
-        A row for each rule and scenario.
+        A row for each other agent and scenario.
 
     Raises:
         ValueError: They were compared on other episodes, or two have the same seed.
@@ -114,8 +114,8 @@ def compare(runs: Sequence[Trained]) -> list[dict[str, Any]]:
     return rows
 
 
-def study(folders: Annotated[tuple[Path, ...], tyro.conf.Positional], *, output: Path | None = None) -> None:
-    """Compare runs by what they were trained with, and print.
+def make_seed_table(folders: Annotated[tuple[Path, ...], tyro.conf.Positional], *, output: Path | None = None) -> None:
+    """Compare the runs of each command with the other agents, print and write.
 
     Args:
         folders: Of runs, or of many.
@@ -124,7 +124,7 @@ def study(folders: Annotated[tuple[Path, ...], tyro.conf.Positional], *, output:
     by_command: dict[tuple[Command, str], list[Trained]] = {}
     for run in map(read_run, runs_below(folders)):
         by_command.setdefault((run.command, run.recipe), []).append(run)
-    rows = [row for runs in by_command.values() for row in compare(runs)]
+    rows = [row for runs in by_command.values() for row in compare_with_rivals(runs)]
     every = [run for runs in by_command.values() for run in runs]
     if output is not None:
         curves = [
@@ -136,18 +136,12 @@ def study(folders: Annotated[tuple[Path, ...], tyro.conf.Positional], *, output:
         rules = {key: cell for run in every for key, cell in run.played.items() if key[0] != run.command[0]}
         own = [cell for run in every for key, cell in run.played.items() if key[0] == run.command[0]]
         write_records(output, [record for cell in (*own, *rules.values()) for record in cell], packed=True)
-    shown = [
-        {key: row[key] for key in ("agent", "policy", "against", "qoe_mean", "difference", "ci95")} for row in rows
-    ]
-    print_rows("QoE over training seeds, and how it differs from others' over the same episodes", shown)
+    shown = [{key: row[key] for key in SHOWN} for row in rows]
+    print_differences("QoE over training seeds, and how it differs from others' over the same episodes", shown)
     for row in {(row["agent"], row["policy"], row["scenario"]): row for row in rows}.values():
         cells = [f"seed {seed} {qoe:.1f}" for seed, qoe in zip(row["seeds"], row["qoe_by_seed"], strict=True)]
         print(f"{row['agent']}, {row['policy']}, {row['scenario']}: {', '.join(cells)}")
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(study)
-    except (FileNotFoundError, ValueError) as error:
-        print(f"seeds_study: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_command(lambda: tyro.cli(make_seed_table), extra="rl")

@@ -1,7 +1,7 @@
 """Tuning: successive halving over random parameters of an agent on the validation split, recorded beside the result.
 
-The test split is never touched. One set of parameters is sought for all scenarios together, and it takes the place of
-the class's defaults, which are the paper's constants, only where it beats them on episodes new to the search.
+The test split is never played. One set of parameters is sought for all scenarios together. It replaces the class's
+defaults, which are the paper's constants, only where it beats them on episodes that the search has not met.
 """
 
 import inspect
@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import yaml
 
 from agents import agent_class, make_agent
-from agents.rules.parameters import HYPERPARAMS, PROMPT_VARIANT, Space, tuned_params
+from agents.rules.parameters import HYPERPARAMS, PROMPT_VARIANT, Between, OneOf, Space, tuned_params
 from ppgym.benchmark.episodes import versions
 from ppgym.benchmark.run import run_benchmark
 from ppgym.benchmark.summary import Row
@@ -23,7 +24,8 @@ from ppgym.world.scenario import QoEWeights
 SPLIT = "validation"
 SCENARIOS = tuple(f"{network}/snapdragon-8-elite/typical" for network in ("low", "medium", "high", "mixed"))
 """The standard networks, on one device: rules over pixels hardly depend on it."""
-KEEP = 3  # of so many sets of parameters one goes on to the next round, which has so many times the episodes
+REDUCTION = 3  # about one in so many sets of parameters reaches the next round, which has so many times the episodes
+ROUNDS = 3
 
 
 def default_params(agent: str) -> tuple[Space, dict[str, Any]]:
@@ -46,6 +48,22 @@ def default_params(agent: str) -> tuple[Space, dict[str, Any]]:
     return space, {name: arguments[name].default for name in space}
 
 
+def suggest_value(trial: optuna.Trial, name: str, range_: Between | OneOf) -> Any:
+    """A value of a parameter for a trial.
+
+    Args:
+        trial: The trial.
+        name: Of the parameter.
+        range_: Where it lies.
+
+    Returns:
+        One of the values, or a number, which is rounded to four significant digits.
+    """
+    if isinstance(range_, OneOf):
+        return trial.suggest_categorical(name, range_.values)
+    return float(f"{trial.suggest_float(name, range_.low, range_.high, log=range_.by_ratio):.4g}")
+
+
 def score(rows: Sequence[Row]) -> float:
     """What tuning maximises: the mean QoE over scenarios."""
     return float(np.mean([row.qoe_mean for row in rows]))
@@ -63,10 +81,10 @@ def tune(
 ) -> Path:
     """Search an agent's parameters and write the best to FOLDER/AGENT.yml.
 
-    Three rounds of a ninth, a third and all of `episodes` leave the best third of the sets each; every round meets
-    episodes of its own, the same for all sets. What is left then meets the class's defaults on as many new ones, and
-    the better of the two is written. The defaults take part from the start, as does, for a prompt-aware variant, what
-    was found for the rule over pixels.
+    Rounds have a ninth, a third and all of `episodes`. Every round has episodes of its own, the same for all sets. A
+    set of parameters reaches the next round while it is among the best third of those that have played this one. The
+    best of the last round and the class's defaults then play new episodes, and the better of the two is written. The
+    first set is the defaults; for a prompt-aware variant, the second set is what was found for the rule over pixels.
 
     Args:
         agent: Name, as the registry knows it; its class declares `SEARCH_SPACE`.
@@ -86,46 +104,59 @@ def tune(
     if trials < 1:
         raise ValueError(f"trials: expected at least 1, got {trials}")
     space, defaults = default_params(agent)
-    rng = np.random.default_rng(seed)
-    sets = [defaults]
-    if agent.endswith(PROMPT_VARIANT):
-        sets.append(defaults | tuned_params(agent.removesuffix(PROMPT_VARIANT), QoEWeights(), folder))
-    sets += [{key: draw.draw(rng) for key, draw in space.items()} for _ in range(trials - len(sets))]
+    counts = [max(episodes // REDUCTION ** (ROUNDS - 1 - round_), 1) for round_ in range(ROUNDS)]
+    firsts = seed + np.cumsum([0, *counts])  # seeds of the rounds and of the comparison
 
-    def play(params: dict[str, Any], count: int) -> list[Row]:
+    def play(params: dict[str, Any], first: int, count: int) -> list[Row]:
         return run_benchmark(
             make_agent,
             [agent],
             scenarios,
             episodes=count,
-            seed=first,
+            seed=int(first),
             split=SPLIT,
             workers=workers,
             params={agent: params},
         ).rows
 
-    first, left = seed, sets
-    for count in (max(episodes // KEEP**2, 1), max(episodes // KEEP, 1), episodes):
-        ranked = sorted(left, key=lambda params: -score(play(params, count)))
-        left = ranked[: max(len(left) // KEEP, 1)]
-        first += count
-    found, of_defaults = play(left[0], episodes), play(defaults, episodes)
+    def objective(trial: optuna.Trial) -> float:
+        params = {name: suggest_value(trial, name, range_) for name, range_ in space.items()}
+        trial.set_user_attr("params", params)
+        for round_, count in enumerate(counts):
+            reached = score(play(params, firsts[round_], count))
+            trial.report(reached, REDUCTION**round_)
+            if round_ < ROUNDS - 1 and trial.should_prune():
+                raise optuna.TrialPruned
+        return reached
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        direction="maximize",
+        sampler=optuna.samplers.RandomSampler(seed=seed),
+        pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION),
+    )
+    study.enqueue_trial(defaults)
+    if agent.endswith(PROMPT_VARIANT):
+        study.enqueue_trial(defaults | tuned_params(agent.removesuffix(PROMPT_VARIANT), QoEWeights(), folder))
+    study.optimize(objective, n_trials=trials)
+    best: dict[str, Any] = study.best_trial.user_attrs["params"]
+    found, of_defaults = play(best, firsts[-1], episodes), play(defaults, firsts[-1], episodes)
     better = score(found) > score(of_defaults)
 
     named = [] if tuple(scenarios) == SCENARIOS else ["--scenarios", *scenarios]
     command = ["python evaluate.py tune", agent, *named, f"--trials {trials} --episodes {episodes} --seed {seed}"]
     content = {
         "agent": agent,
-        "params": left[0] if better else defaults,
+        "params": best if better else defaults,
         "score": round(max(score(found), score(of_defaults)), 3),
         "score_of_defaults": round(score(of_defaults), 3),
         "qoe_mean": {row.scenario: round(row.qoe_mean, 3) for row in (found if better else of_defaults)},
     }
-    if not better and left[0] != defaults:
-        content["rejected"] = {"params": left[0], "score": round(score(found), 3)}
+    if not better and best != defaults:
+        content["rejected"] = {"params": best, "score": round(score(found), 3)}
     content |= {
         "split": SPLIT,
-        "seeds_of_score": f"{first} to {first + episodes - 1}",
+        "seeds_of_score": f"{firsts[-1]} to {firsts[-1] + episodes - 1}",
         "trials": trials,
         "episodes": episodes,
         "seed": seed,

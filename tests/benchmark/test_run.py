@@ -199,7 +199,7 @@ def test_the_record_holds_all_parameters_where_they_can_be_told(tmp_path: Path) 
     assert greedy == {"defer_s": 1.0, "link_price": 0.3, "least_value": 0.6, "switch_share": 0.5}
     tuned = agent_params("static", PromptPreamEnv(SCENARIO))
     assert static == tuned | {"each": 3}
-    assert set(static) == {"current", "each", "rungs"}
+    assert set(static) == {"current", "each", "bitrate"}
     assert random == {}
 
 

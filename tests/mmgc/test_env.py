@@ -466,7 +466,7 @@ def test_evaluation_by_name_and_its_records(dataset: MMGCDataset, tmp_path: Path
     lines = file.read_text().splitlines()
     assert len(lines) == 4 * 2 * 2
     params = {record["agent"]: record["params"] for record in map(json.loads, lines)}
-    assert params["static"] == {"current": 5, "each": 2, "rungs": "throughput"}  # untuned, under these weights
+    assert params["static"] == {"current": 5, "each": 2, "bitrate": "throughput"}  # untuned, under these weights
     assert params["no_save"] == params[str(EXAMPLE)] == {}
     (tmp_path / "records.jsonl.gz").write_bytes(gzip.compress(file.read_bytes()))
     file.unlink()

@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from agents import make_agent
-from agents.studies.planner import MISTAKEN
+from agents.studies.ablations import AblatedPlanner
+from agents.studies.planner import BIASED_BELIEF
 from ppgym.core.state import HISTORY, new_states
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.bandwidth_calibration import (
@@ -235,24 +236,25 @@ def test_throughputs_that_are_off_by_a_factor_are_found_out(bandwidth: float) ->
     found = []
     for seed in range(12):
         env = PromptPreamEnv(split="validation", leave_p=0.0)
-        agent: Any = make_agent(MISTAKEN, env, seed=seed, agent="mcts", bandwidth=bandwidth, simulations=8)
+        agent: Any = make_agent(BIASED_BELIEF, env, seed=seed, agent="mcts", bandwidth=bandwidth, simulations=8)
         observation, _ = env.reset(seed=seed)
         for _ in range(60):
             action, _ = agent.predict(observation)
             observation, _, terminated, truncated, _ = env.step(action)
             assert not (terminated or truncated)
-        found.append(agent._agent.calibration.log_factor)
+        found.append(agent.agent.calibration.log_factor)
     assert bandwidth * math.exp(float(np.mean(found))) == pytest.approx(1.0, abs=0.06)
 
 
 def test_without_it_the_throughputs_stand() -> None:
-    for parameters in ({"bandwidth_calibration": False}, {"belief": False}):
+    for parameter in ("bandwidth_calibration", "belief"):
         env = PromptPreamEnv()
-        agent: Any = make_agent("mcts", env, seed=0, simulations=8, **parameters)
+        agent = AblatedPlanner(env, seed=0, simulations=8, **{parameter: False})
+        planner: Any = agent.agent
         observation, _ = env.reset(seed=0)
         for _ in range(12):
             view = env.planning_view()
             action, _ = agent.predict(observation)
-            assert np.array_equal(agent.last_plan.view.throughput_bps, view.throughput_bps)
+            assert np.array_equal(planner.last_plan.view.throughput_bps, view.throughput_bps)
             observation, *_ = env.step(action)
         assert len(view.throughput_bps) > 3

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from agents import AGENTS, make_agent
 from agents.mcts import MCTSAgent, read_parameters
 from ppgym.core.actions import WAIT
-from ppgym.core.state import HISTORY, LOOKAHEAD, NO_ENTRY
+from ppgym.core.state import HISTORY, LOOKAHEAD
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.explain import name_action
 from ppgym.planning.planner import Planner, PlannerParameters, advantage_sd, posterior_advantage
@@ -202,49 +201,10 @@ def test_pruning_can_be_left_out_or_chosen() -> None:
         assert none.last_plan.removed == {}
 
 
-def test_without_prompts_none_is_asked_for() -> None:
-    env = PromptPreamEnv()
-    steps = play(env, MCTSAgent(env, simulations=16, prompts=False), 0, 60)
-    kinds = {request[2].codec for step in steps if (request := requested(step))}
-    assert kinds
-    assert "prompt" not in kinds
-
-
 def test_with_prompts_some_are() -> None:
     env = PromptPreamEnv()
     steps = play(env, MCTSAgent(env, simulations=16), 0, 60)
     assert "prompt" in {request[2].codec for step in steps if (request := requested(step))}
-
-
-def test_one_unit_decodes_each_representation_on_its_fastest() -> None:
-    env = PromptPreamEnv("low/snapdragon-8-elite/typical")
-    asked = 0
-    for step in play(env, MCTSAgent(env, simulations=16, one_unit=True), 1, 60):
-        if request := requested(step):
-            rivals = [o.decode_s for o in env.options if o.usable and o.representation == request[2].representation]
-            assert request[2].decode_s == min(rivals)
-            asked += 1
-    assert asked > 5
-
-
-def test_in_order_asks_for_a_video_after_the_other_and_chunk_after_chunk() -> None:
-    env = PromptPreamEnv()
-    places = []
-    for step in play(env, MCTSAgent(env, simulations=16, in_order=True), 2, 80):
-        if request := requested(step):
-            slot, chunk, _ = request
-            view = step["view"]
-            assert (view.candidates[:slot, 0] == NO_ENTRY).all()  # earlier videos are complete
-            assert chunk == view.candidates[slot, 0]
-            places.append((int(view.state.video) + slot, chunk))
-    assert len(places) > 10
-    assert all(early < late for early, late in pairwise(places))
-
-
-def test_in_order_waits_when_everything_was_asked_for() -> None:
-    env = PromptPreamEnv(n_videos=1)
-    agent = MCTSAgent(env, simulations=4, in_order=True)
-    assert any((step["view"].candidates == NO_ENTRY).all() for seed in range(3) for step in play(env, agent, seed))
 
 
 def test_what_the_caller_masks_is_not_done() -> None:
@@ -253,43 +213,6 @@ def test_what_the_caller_masks_is_not_done() -> None:
         mask[[WAIT, np.flatnonzero(env.action_masks())[-1]]] = 1
         action, _ = MCTSAgent(env, simulations=16).predict(None, action_masks=mask)
         assert mask[action]
-
-
-def test_without_a_belief_there_is_one_future() -> None:
-    for env in situations(5):
-        agent = MCTSAgent(env, simulations=16, belief=False)
-        action, _ = agent.predict(None)
-        assert env.action_masks()[action]
-        assert len(agent.last_plan.futures.states) == 1
-
-
-def test_without_a_compute_model_prompts_take_no_time_in_planning() -> None:
-    env = PromptPreamEnv()
-    env.reset(seed=0)
-    agent = MCTSAgent(env, simulations=16, compute_model=False)
-    agent.predict(None)
-    planned = agent.last_plan.view
-    seconds = zip(planned.params.option_decode_s, env.world.params.option_decode_s, strict=True)
-    for option, (planned_s, real_s) in zip(planned.options, seconds, strict=True):
-        if option.usable and option.codec == "prompt":
-            assert planned_s <= 0.02
-            assert planned_s < real_s
-        else:
-            assert planned_s == real_s
-
-
-def test_ablations_leave_the_view_alone() -> None:
-    env = PromptPreamEnv()
-    env.reset(seed=0)
-    view = env.planning_view()
-    before = view.params.option_usable.copy(), view.params.option_decode_s.copy(), view.action_mask.copy()
-    agent = MCTSAgent(
-        env, simulations=16, prompts=False, compute_model=False, one_unit=True, in_order=True, waste_weight=2.0
-    )
-    agent.decide(view, view.action_mask)
-    after = view.params.option_usable, view.params.option_decode_s, view.action_mask
-    for left, right in zip(before, after, strict=True):
-        assert np.array_equal(left, right)
 
 
 def test_one_parameter_of_the_rollout_policy_can_be_set_from_json() -> None:

@@ -8,16 +8,15 @@ import pytest
 from agents.base import expected_bps
 from agents.rules.dashlet import (
     Dashlet,
-    Forecast,
-    Knobs,
+    DashletParameters,
     PromptDashlet,
+    StallForecast,
     arrival_times,
     convolve,
     expected_stall_s,
-    lateness,
     watch_seconds,
 )
-from agents.rules.forecast import conditional_survival, foresee, legal_options
+from agents.rules.forecast import conditional_survival, legal_options, make_forecast, mean_lateness_s
 from ppgym.core.actions import WAIT
 from ppgym.core.state import LOOKAHEAD, NO_ENTRY, SLOTS
 from ppgym.env import PromptPreamEnv
@@ -43,7 +42,7 @@ def test_convolution_equals_numpys() -> None:
 
 
 def test_lateness_by_hand() -> None:
-    np.testing.assert_allclose(lateness(np.array([[0.0, 0.5, 0.25, 0.0]])), [[0.0, 0.0, 0.5, 1.25, 2.0]])
+    np.testing.assert_allclose(mean_lateness_s(np.array([[0.0, 0.5, 0.25, 0.0]]), 1.0), [[0.0, 0.0, 0.5, 1.25, 2.0]])
 
 
 def test_expected_stalls_equal_monte_carlo() -> None:
@@ -53,10 +52,10 @@ def test_expected_stalls_equal_monte_carlo() -> None:
     position_s, stay_p, draws = 2.3, 0.9, 40_000
     curves = [RetentionCurve(view.catalog.retention[s, : n + 1]) for s, n in enumerate(view.catalog.n_chunks) if n > 0]
     rng = np.random.default_rng(1)
-    outlook = foresee(view.params, view.catalog, view.state, view.candidates, 1e6)
-    outlook.playing_chunk[0] = 2
+    forecast = make_forecast(view.params, view.catalog, view.state, view.candidates, 1e6)
+    forecast.playing_chunk[0] = 2
     heads = arrival_times(view.catalog, position_s, stay_p, 60)
-    forecast = Forecast(conditional_survival(view.catalog, outlook), lateness(heads), position_s)
+    stalls = StallForecast(conditional_survival(view.catalog, forecast), mean_lateness_s(heads, 1.0), position_s)
 
     arrival_s = np.zeros(draws)
     for slot, curve in enumerate(curves):
@@ -71,51 +70,51 @@ def test_expected_stalls_equal_monte_carlo() -> None:
                 if slot == 0:  # the paper's condition is the chunk that plays, not the moment within it
                     expected_s = expected_s * curve.at(position_s) / curve.at(2.0)
                 error = 4 * expected_s.std() / np.sqrt(draws) + 0.02 * absent_s**0.5
-                assert expected_stall_s(forecast, slot, chunk, absent_s) == pytest.approx(expected_s.mean(), abs=error)
+                assert expected_stall_s(stalls, slot, chunk, absent_s) == pytest.approx(expected_s.mean(), abs=error)
         stays = rng.random(draws) < stay_p
         arrival_s = np.where(stays, arrival_s + watch_s - watched_s, np.inf)
 
 
 def naive_decision(view: PlanningView, agent: Dashlet) -> tuple[int, int]:
     """Slot and representation by the equations of the paper, pixels alone; (-1, -1) for waiting."""
-    knobs: Knobs = agent.knobs
+    parameters: DashletParameters = agent.parameters
     bps = expected_bps(view)
     catalog, state = view.catalog, view.state
-    outlook = foresee(view.params, catalog, state, view.candidates, bps)
+    forecast = make_forecast(view.params, catalog, state, view.candidates, bps)
     seconds = 120
     heads = [np.eye(1, seconds)[0]]
     for slot in range(1, SLOTS):
-        watched_s = outlook.position_s if slot == 1 else 0.0
+        watched_s = forecast.position_s if slot == 1 else 0.0
         watch = watch_seconds(catalog.retention[slot - 1], catalog.n_chunks[slot - 1], watched_s, seconds)
         heads.append((1 - view.distribution.leave_p) * np.convolve(heads[-1], watch)[:seconds])
 
     late_s = [[sum((h - t) * head[t] for t in range(h)) for h in range(60)] for head in heads]
 
     def stall_s(slot: int, chunk: int, absent_s: float) -> float:
-        begin = int(outlook.playing_chunk[slot])
+        begin = int(forecast.playing_chunk[slot])
         p = catalog.retention[slot, chunk] / catalog.retention[slot, begin] if chunk > begin else 1.0
-        lead_s = max(chunk - (outlook.position_s if slot == 0 else 0.0), 0.0)
+        lead_s = max(chunk - (forecast.position_s if slot == 0 else 0.0), 0.0)
         return float(p * np.interp(absent_s - lead_s, range(60), late_s[slot]))
 
-    following = {s: int(outlook.next_chunk[s]) for s in range(SLOTS) if outlook.next_chunk[s] != NO_ENTRY}
+    following = {s: int(forecast.next_chunk[s]) for s in range(SLOTS) if forecast.next_chunk[s] != NO_ENTRY}
     candidates = [
         (s, c)
         for s, first in following.items()
         for c in range(first, catalog.n_chunks[s])
-        if stall_s(s, c, knobs.horizon_s) > knobs.least_stall_s
+        if stall_s(s, c, parameters.horizon_s) > parameters.least_stall_s
     ]
     if not candidates:
         return -1, -1
-    near_s = max(int(2 * knobs.horizon_s / len(candidates)) + 1, knobs.near_s)
+    near_s = max(int(2 * parameters.horizon_s / len(candidates)) + 1, parameters.near_s)
     slot = max(following, key=lambda s: stall_s(s, following[s], near_s))
     chunk = following[slot]
-    if stall_s(slot, chunk, near_s) <= knobs.idle_stall_s:
+    if stall_s(slot, chunk, near_s) <= parameters.idle_stall_s:
         return -1, -1
-    target = knobs.horizon_s * bps / len(candidates)
-    if stall_s(slot, chunk, knobs.danger_s) > knobs.least_stall_s:
+    target = parameters.horizon_s * bps / len(candidates)
+    if stall_s(slot, chunk, parameters.danger_s) > parameters.least_stall_s:
         target /= 2
     rate = max((r for r in range(3) if 8 * catalog.chunk_bytes[slot, chunk, r] <= target), default=0)
-    if chunk > outlook.playing_chunk[slot] and rate < 2:
+    if chunk > forecast.playing_chunk[slot] and rate < 2:
         option = state.chunk_option[(state.video + slot) % SLOTS, (chunk - 1) % 64]
         rate = int(view.params.option_representation[option])
     return slot, rate

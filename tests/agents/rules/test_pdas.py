@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from agents.base import expected_bps
-from agents.rules.forecast import NO_QUALITY, Legal, Outlook, conditional_survival, foresee, legal_options
+from agents.rules.forecast import NO_QUALITY, Forecast, Legal, conditional_survival, legal_options, make_forecast
 from agents.rules.pdas import (
     PDAS,
-    Knobs,
+    PDASParameters,
     PromptPDAS,
     Start,
     Weights,
@@ -19,7 +19,7 @@ from agents.rules.pdas import (
     expected_stall_s,
     most_buffer_s,
     reached,
-    search_rungs,
+    search_bitrates,
 )
 from ppgym.core.actions import WAIT
 from ppgym.core.state import LOOKAHEAD, NO_ENTRY, SLOTS, Params
@@ -47,14 +47,14 @@ def two_videos(survival: list[list[float]], playing_chunk: list[int], stay_p: fl
 def test_survival_is_conditional_on_the_playhead() -> None:
     catalog = PromptPreamEnv().world.catalog
     retention = np.array([[1.0, 0.8, 0.4, 0.2, 0.0]] * SLOTS)
-    outlook = Outlook(
+    forecast = Forecast(
         np.zeros(SLOTS, np.int32),
         np.array([1, 0, 0, 0, 0], np.int32),
         1.5,
         *np.zeros((3, SLOTS)),
         np.zeros(4),
     )
-    survival = conditional_survival(catalog._replace(retention=retention), outlook)
+    survival = conditional_survival(catalog._replace(retention=retention), forecast)
     np.testing.assert_allclose(survival[0], [1.0, 1.0, 0.5, 0.25, 0.0])
     np.testing.assert_allclose(survival[1], [1.0, 0.8, 0.4, 0.2, 0.0])
 
@@ -74,7 +74,7 @@ def test_expected_stall_by_hand() -> None:
 
 def pixels_only(params: Params) -> Legal:
     legal = np.zeros(len(params.option_unit), np.bool_)
-    legal[[1, 3, 5]] = True  # the three rungs on the video decoder
+    legal[[1, 3, 5]] = True  # the three bitrates on the video decoder
     return legal
 
 
@@ -86,15 +86,15 @@ def instant(params: Params) -> Params:
 def test_most_buffer_by_hand() -> None:
     params = instant(PromptPreamEnv().world.params)
     window = two_videos([[1.0, 1.0, 0.5, 0.25], [1.0, 0.8, 0.4, 0.2]], [1, 0])
-    knobs = Knobs(3, 3.5, 0.3, 0.15)
+    parameters = PDASParameters(3, 3.5, 0.3, 0.15)
 
     def limit_s(slot: int, chunk: int, bps: float) -> float:
         start = Start(slot, chunk, NO_QUALITY, np.zeros(2), np.zeros(4), pixels_only(params), bps)
-        return most_buffer_s(params, window, start, knobs)
+        return most_buffer_s(params, window, start, parameters)
 
     assert limit_s(0, 2, 2e6) == pytest.approx(3.5 * math.exp(-0.6))  # p T_max = 0.5 * 2 is less
     assert limit_s(1, 1, 2e6) == pytest.approx(3.5 * math.exp(-0.6 - 0.15))
-    assert limit_s(1, 1, 1e6) == pytest.approx(0.8 * 4.0)  # p T_max, T_max the top rung's 4 s
+    assert limit_s(1, 1, 1e6) == pytest.approx(0.8 * 4.0)  # p T_max, T_max the top bitrate's 4 s
 
 
 def test_one_step_by_hand() -> None:
@@ -106,7 +106,7 @@ def test_one_step_by_hand() -> None:
     for q, time_s, p_k in [(1.0, 0.5, 0.8), (2.0, 1.0, 0.8), (4.0, 2.0, 0.4)]:
         gamma_s = p_k * time_s + (1 - p_k) * 1.0 * time_s
         utilities.append(0.8 * q - 0.8 * abs(q - 2.0) - 1.85 * gamma_s - 0.5 * q)
-    utility, option = search_rungs(params, window, start, Weights(1, 1, 1.85, 0.5, 0.0), 1)
+    utility, option = search_bitrates(params, window, start, Weights(1, 1, 1.85, 0.5, 0.0), 1)
     assert utility == pytest.approx(max(utilities))
     assert params.option_representation[option] == int(np.argmax(utilities))
 
@@ -177,7 +177,7 @@ def test_search_equals_the_naive_one(seed: int) -> None:
             float(rng.uniform(5e5, 4e6)),
         )
         weights = Weights(*rng.random(5))
-        utility, option = search_rungs(params, window, start, weights, 3)
+        utility, option = search_bitrates(params, window, start, weights, 3)
         expected, expected_option = naive_search(params, window, start, weights, 3)
         assert utility == pytest.approx(expected)
         assert option == expected_option
@@ -187,7 +187,7 @@ def test_no_legal_option_is_no_choice() -> None:
     params = PromptPreamEnv().world.params
     window = two_videos([[1.0] * 4] * 2, [0, 0])
     start = Start(0, 0, NO_QUALITY, np.zeros(2), np.zeros(4), np.zeros(15, np.bool_), 1e6)
-    assert search_rungs(params, window, start, Weights(1, 1, 1, 1, 1), 2) == (-np.inf, NO_ENTRY)
+    assert search_bitrates(params, window, start, Weights(1, 1, 1, 1, 1), 2) == (-np.inf, NO_ENTRY)
 
 
 def test_it_waits_only_where_every_buffer_is_full_and_serves_the_rest() -> None:
@@ -199,16 +199,16 @@ def test_it_waits_only_where_every_buffer_is_full_and_serves_the_rest() -> None:
         view = env.planning_view()
         action, _ = agent.predict(None)
         bps = expected_bps(view)
-        outlook = foresee(view.params, view.catalog, view.state, view.candidates, bps)
-        survival = conditional_survival(view.catalog, outlook)
+        forecast = make_forecast(view.params, view.catalog, view.state, view.candidates, bps)
+        survival = conditional_survival(view.catalog, forecast)
         legal = legal_options(view, view.action_mask, agent.representations)
         manifest = view.catalog.n_chunks, view.catalog.chunk_bytes, view.catalog.quality
-        window = Window(*manifest, survival, outlook.playing_chunk, 1.0 - view.distribution.leave_p)
+        window = Window(*manifest, survival, forecast.playing_chunk, 1.0 - view.distribution.leave_p)
         eligible = []
-        for slot in np.flatnonzero(outlook.next_chunk != NO_ENTRY):
-            chunk, quality = outlook.next_chunk[slot], outlook.quality[slot]
-            start = Start(slot, chunk, quality, outlook.needed_s, outlook.free_s, legal[slot], bps)
-            if outlook.buffered_s[slot] <= most_buffer_s(view.params, window, start, agent.knobs):
+        for slot in np.flatnonzero(forecast.next_chunk != NO_ENTRY):
+            chunk, quality = forecast.next_chunk[slot], forecast.quality[slot]
+            start = Start(slot, chunk, quality, forecast.needed_s, forecast.free_s, legal[slot], bps)
+            if forecast.buffered_s[slot] <= most_buffer_s(view.params, window, start, agent.parameters):
                 eligible.append(slot)
         if action == WAIT:
             assert not eligible

@@ -1,4 +1,4 @@
-"""Rules by number: which video each requests from, and at which rung."""
+"""Rules by number: which video each requests from, and in which representation."""
 
 import itertools
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from agents.rules.bitrate import choose_by_mpc, robust_bps
-from agents.rules.forecast import NO_QUALITY, foresee, usable_representations
+from agents.rules.forecast import NO_QUALITY, make_forecast, observe, usable_representations
 from agents.rules.preload import (
-    RUNG_RULES,
+    BITRATE_RULES,
     Douyin,
     FixedPreload,
     NoSave,
@@ -61,28 +61,30 @@ def test_mpc_equals_a_naive_one() -> None:
     for step in range(40):
         view = env.planning_view()
         bps = 1.3 * MBIT
-        outlook = foresee(view.params, view.catalog, view.state, view.candidates, bps)
+        forecast = make_forecast(view.params, view.catalog, view.state, view.candidates, bps)
         slot = step % 3
-        chunk = int(outlook.next_chunk[slot])
+        chunk = int(forecast.next_chunk[slot])
         legal = np.zeros(15, np.bool_)
         legal[[1, 3, 5]] = view.action_mask[1 + slot * 60 :][[1, 3, 5]]
         if chunk != NO_ENTRY and legal.all() == legal[0]:
             chunks = min(5, int(view.catalog.n_chunks[slot]) - chunk)
             rewards = {}
-            for rungs in itertools.product(range(3), repeat=chunks):
-                now_s, free_s, needed_s = 0.0, float(outlook.free_s[3]), float(outlook.needed_s[slot])
-                last, reward = outlook.quality[slot], 0.0
-                for c, rung in enumerate(rungs, chunk):
+            for sequence in itertools.product(range(3), repeat=chunks):
+                now_s, free_s, needed_s = 0.0, float(forecast.free_s[3]), float(forecast.needed_s[slot])
+                last, reward = forecast.quality[slot], 0.0
+                for c, r in enumerate(sequence, chunk):
                     start_s = now_s
-                    now_s += view.params.rtt_s + 8 * view.catalog.chunk_bytes[slot, c, rung] / bps
+                    now_s += view.params.rtt_s + 8 * view.catalog.chunk_bytes[slot, c, r] / bps
                     free_s = max(now_s, free_s) + view.params.option_decode_s[1]
                     stall_s = max(free_s - start_s - max(needed_s - start_s, 0.0), 0.0)
                     needed_s = max(needed_s, free_s) + 1.0
-                    quality = view.catalog.quality[slot, c, rung]
+                    quality = view.catalog.quality[slot, c, r]
                     reward += quality - 4.3 * stall_s - (abs(quality - last) if last != NO_QUALITY else 0.0)
                     last = quality
-                rewards[rungs] = reward
-            option = choose_by_mpc(view.params, view.catalog, outlook, legal, slot, bps, 4.3)
+                rewards[sequence] = reward
+            situation = observe(view, view.action_mask, agent.representations)._replace(bps=bps)
+            situation.legal[slot] = legal
+            option = choose_by_mpc(situation, forecast, slot, 4.3)
             assert view.params.option_representation[option] == max(rewards, key=rewards.__getitem__)[0]
             compared += 1
         _, _, terminated, truncated, _ = env.step(agent.predict(None)[0])
@@ -93,7 +95,7 @@ def test_mpc_equals_a_naive_one() -> None:
 
 def test_douyin_fills_the_current_video_then_the_next_ones() -> None:
     env = PromptPreamEnv("5g/pixels-only/sticky", leave_p=0.0)
-    agent = Douyin(env, ahead_s=3.0, videos=2, preload_bytes=2.5 * 1850e3 / 8, rungs="top")
+    agent = Douyin(env, ahead_s=3.0, videos=2, preload_bytes=2.5 * 1850e3 / 8, bitrate="top")
     slots = slots_of(agent, 10)
     # Until more than 3 s of the current video are ahead; then three chunks of about 1.85 Mbit exceed 2.5 of them
     assert slots == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
@@ -101,7 +103,7 @@ def test_douyin_fills_the_current_video_then_the_next_ones() -> None:
 
 def test_static_keeps_its_limits() -> None:
     env = PromptPreamEnv("5g/pixels-only/sticky", leave_p=0.0)
-    agent = Static(env, current=3, each=2, rungs="buffer")
+    agent = Static(env, current=3, each=2, bitrate="buffer")
     env.reset(seed=0)
     most = np.zeros(SLOTS)
     for _ in range(200):
@@ -110,16 +112,16 @@ def test_static_keeps_its_limits() -> None:
         if terminated or truncated:
             break
         view = env.planning_view()
-        outlook = foresee(view.params, view.catalog, view.state, view.candidates, MBIT)
+        forecast = make_forecast(view.params, view.catalog, view.state, view.candidates, MBIT)
         if action != WAIT:
-            most = np.maximum(most, outlook.buffered_s)
+            most = np.maximum(most, forecast.buffered_s)
     assert most[0] <= 4.0  # below the limit, one more chunk was requested
     assert most[1:].max() == 2.0
 
 
 def test_no_save_takes_turns_by_rounds_of_bytes() -> None:
     env = PromptPreamEnv("5g/pixels-only/sticky", leave_p=0.0, decoded_buffer_bytes=2.0**40)
-    agent = NoSave(env, preload_bytes=4e5, rungs="top")
+    agent = NoSave(env, preload_bytes=4e5, bitrate="top")
     env.reset(seed=0)
     rounds_asked = set()
     for _ in range(60):
@@ -145,20 +147,20 @@ def test_buffer_rule_climbs_the_ladder() -> None:
     env = PromptPreamEnv("5g/pixels-only/sticky")
     agent = FixedPreload(env)
     env.reset(seed=0)
-    rungs = []
+    requested = []
     for _ in range(5):
         action, _ = agent.predict(None)
-        rungs.append(env.options[(action - 1) % 15].representation)
+        requested.append(env.options[(action - 1) % 15].representation)
         env.step(action)
-    assert rungs[0] == 0
-    assert rungs[-1] == 2
+    assert requested[0] == 0
+    assert requested[-1] == 2
 
 
-@pytest.mark.parametrize("rungs", RUNG_RULES)
-def test_prompts_are_chosen_where_they_cost_no_stall(rungs: str) -> None:
+@pytest.mark.parametrize("bitrate", BITRATE_RULES)
+def test_prompts_are_chosen_where_they_cost_no_stall(bitrate: str) -> None:
     """A prompt is smaller than pixels of its quality; each rule takes some, and not where a chunk is due at once."""
     env = PromptPreamEnv("low/snapdragon-8-elite/sticky")
-    agent = PromptStatic(env, rungs=rungs, current=6, each=1)
+    agent = PromptStatic(env, bitrate=bitrate, current=6, each=1)
     codecs = []
     env.reset(seed=1)
     for _ in range(80):
@@ -169,7 +171,7 @@ def test_prompts_are_chosen_where_they_cost_no_stall(rungs: str) -> None:
         if terminated or truncated:
             env.reset()
     assert "prompt" in codecs
-    if rungs in ("buffer", "throughput"):
+    if bitrate in ("buffer", "throughput"):
         assert codecs[0] == "h264"
 
 
@@ -198,7 +200,7 @@ def test_fixed_preload_is_the_official_one(dataset: MMGCDataset, seed: int) -> N
 
 def test_what_an_agent_refuses() -> None:
     with pytest.raises(ValueError, match="throughput"):
-        Douyin(PromptPreamEnv(), rungs="troughput")
+        Douyin(PromptPreamEnv(), bitrate="troughput")
     prompts = [option for option in PromptPreamEnv().options if option.codec == "prompt"]
     assert usable_representations(prompts, with_prompts=True).tolist() == [False] * 3 + [True] * 3
     with pytest.raises(ValueError, match="pixels"):

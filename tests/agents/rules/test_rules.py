@@ -55,7 +55,7 @@ def test_unknown_agents_are_refused_with_the_nearest_name() -> None:
     with pytest.raises(ValueError, match="no class 'Nobody'"):
         agent_class("agents.base:Nobody")
     with pytest.raises(ValueError, match="method 'predict'"):
-        agent_class("agents.rules.greedy:Knobs")
+        agent_class("agents.rules.greedy:GreedyParameters")
 
 
 def test_an_agent_may_be_an_import_path() -> None:

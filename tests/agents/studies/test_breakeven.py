@@ -21,6 +21,7 @@ from agents.studies.breakeven import (
     mean_mbps,
     place_devices,
 )
+from agents.studies.cached_episodes import Variant
 from ppgym.benchmark.run import validate
 from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import DEFAULT_SCENARIO, Scenario
@@ -39,9 +40,9 @@ def test_cells_say_what_an_agent_can_notice_and_no_more() -> None:
         Scenario.parse(DEFAULT_SCENARIO, **json.loads(json.dumps(cell.overrides(True))))
 
 
-@pytest.mark.parametrize("agent", ["mcts", "pdas", "no_save"])
+@pytest.mark.parametrize("agent", [breakeven.PIXELS.agent, "pdas", "no_save"])
 def test_who_fetches_pixels_does_not_notice_what_prompts_are_like(agent: str) -> None:
-    params: dict[str, Any] = {"prompts": False, "simulations": 24} if agent == "mcts" else {}
+    params: dict[str, Any] = {"prompts": False, "simulations": 24} if agent == breakeven.PIXELS.agent else {}
     chosen = []
     for overrides in ({}, {"prompt_speed_scale": 8.0}, {"prompt_quality_scale": 0.5}):
         env = PromptPreamEnv(DEFAULT_SCENARIO, "validation", **overrides)
@@ -109,8 +110,8 @@ def test_the_command_plays_prints_draws_and_goes_on(
     monkeypatch.setattr(breakeven, "BANDWIDTHS", (1.0, 3.0))
     monkeypatch.setattr(breakeven, "NAMED", {"low": 1.0, "high": 3.0})
     monkeypatch.setattr(breakeven, "PLANES", (SPEED._replace(values=(1.0, 8.0)), PRICE._replace(values=(0.0, 0.4))))
-    monkeypatch.setattr(breakeven, "PLANNER", "greedy")
-    monkeypatch.setattr(breakeven, "PIXELS", {})
+    monkeypatch.setattr(breakeven, "PLANNER", Variant("greedy"))
+    monkeypatch.setattr(breakeven, "PIXELS", Variant("greedy"))
     monkeypatch.setenv("COLUMNS", "80")
     breakeven.find_breakeven(episodes=1, output=tmp_path)
     breakeven.find_breakeven(episodes=2, output=tmp_path)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.studies import cached_episodes as recorded
-from agents.studies.cached_episodes import play_once
+from agents.studies import cached_episodes
+from agents.studies.cached_episodes import Variant, play_once, play_variants
 from ppgym.benchmark.episodes import Job
 from ppgym.benchmark.run import validate
 from ppgym.world.scenario import DEFAULT_SCENARIO
@@ -21,13 +21,13 @@ def job(seed: int = 0, agent: str = "static", overrides: dict | None = None, **p
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many episodes each call has played, where it has played any."""
     counts: list[int] = []
-    run_jobs = recorded.run_jobs
+    play_jobs = cached_episodes.play_jobs
 
     def count(play, jobs, **kwargs):  # type: ignore[no-untyped-def]
-        counts.extend([len(jobs)] if jobs else [])
-        return run_jobs(play, jobs, **kwargs)
+        counts.append(len(jobs))
+        return play_jobs(play, jobs, **kwargs)
 
-    monkeypatch.setattr(recorded, "run_jobs", count)
+    monkeypatch.setattr(cached_episodes, "play_jobs", count)
     return counts
 
 
@@ -67,16 +67,44 @@ def test_a_parameter_that_a_record_lacks_has_its_default(tmp_path: Path, counted
     assert counted == [1, 1]
 
 
-def test_what_was_played_before_a_cut_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorded, "BATCH", 2)
-    play_episode = recorded.play_episode
+def test_what_was_played_before_an_interruption_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    play_once([job(9)], workers=1, folder=tmp_path)
+    play_episode = cached_episodes.play_episode
+    played: list[int] = []
+    interrupted_at = 2
 
-    def cut(make_agent, read_params, job):  # type: ignore[no-untyped-def]
-        if job.seed == 3:
+    def interrupt(make_agent, read_params, job):  # type: ignore[no-untyped-def]
+        if job.seed == interrupted_at:
             raise KeyboardInterrupt
+        played.append(job.seed)
         return play_episode(make_agent, read_params, job)
 
-    monkeypatch.setattr(recorded, "play_episode", cut)
+    monkeypatch.setattr(cached_episodes, "play_episode", interrupt)
     with pytest.raises(KeyboardInterrupt):
         play_once([job(seed) for seed in range(4)], workers=1, folder=tmp_path)
-    assert validate(tmp_path).records == 2
+    assert played == [0, 1] and validate(tmp_path).records == 1
+    play_once([job(9)], workers=1, folder=tmp_path)  # what is complete is still read
+    with pytest.raises(ValueError, match="holds 2 episodes of an interrupted run"):
+        play_once([job(seed) for seed in range(5)], workers=1, folder=tmp_path)
+    interrupted_at = -1
+    records = play_once([job(seed) for seed in range(4)], workers=1, folder=tmp_path)
+    assert played == [0, 1, 2, 3] and [record["seed"] for record in records] == [0, 1, 2, 3]
+    assert validate(tmp_path).records == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["records.jsonl.gz"]
+
+
+def test_variants_meet_the_same_episodes(tmp_path: Path) -> None:
+    variants = [
+        Variant("on_demand"),
+        Variant("static", {"each": 3}, most=1),
+        Variant("on_demand", overrides={"rtt_s": 0.3}),
+    ]
+    cells = play_variants(variants, episodes=2, seed=4, workers=1, output=tmp_path)
+    assert [[(record["agent"], record["seed"]) for record in cell] for cell in cells] == [
+        [("on_demand", 4), ("on_demand", 5)],
+        [("static", 4)],
+        [("on_demand", 4), ("on_demand", 5)],
+    ]
+    assert cells[1][0]["params"]["each"] == 3
+    assert cells[2][0]["overrides"] == {"rtt_s": 0.3}
+    assert validate(tmp_path).records == 5

@@ -1,4 +1,4 @@
-"""Judging the paper's claims: hand-worked points, and the wrong beliefs of the study."""
+"""Judging the paper's claims: hand-worked points."""
 
 import json
 from dataclasses import asdict
@@ -10,12 +10,12 @@ import pytest
 
 from agents import make_agent
 from agents.studies import paper_claims as claims
-from agents.studies import planner as study
-from agents.studies.biased_belief import Mistaken, MistakenEnv
+from agents.studies import planner as planner_study
+from agents.studies.cached_episodes import Variant
 from agents.studies.explanation import print_explanation
 from agents.studies.paper_claims import (
     ABLATIONS,
-    ONE_KNOB,
+    PLANNER_SWEEP,
     SWEEPS,
     WASTE_ALONE,
     Point,
@@ -26,7 +26,6 @@ from agents.studies.paper_claims import (
     print_claims,
     relative_gain,
 )
-from agents.studies.planner import MISTAKEN, error_name
 from ppgym.benchmark.run import validate
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.pruning import DEFAULT_RULES, RULES
@@ -110,57 +109,26 @@ def test_every_point_can_be_made() -> None:
     env = PromptPreamEnv()
     env.reset(seed=0)
     settings = [(agent, params) for agent, sweep in SWEEPS.items() for params in sweep]
-    settings += [("mcts", params) for params in (*ONE_KNOB, *WASTE_ALONE, *ABLATIONS.values())]
+    settings += [("mcts", params) for params in (*PLANNER_SWEEP, *WASTE_ALONE)]
+    settings += [(variant.agent, variant.params) for variant in ABLATIONS.values()]
     for agent, params in settings:
         make_agent(agent, env, seed=0, **params)
-    assert ONE_KNOB[0] == {}, "the default is judged for its QoE"
-    assert {"waste_weight": 4.0, "stall_weight": 2.0} in ONE_KNOB
+    assert PLANNER_SWEEP[0] == {}, "the default is judged for its QoE"
+    assert {"waste_weight": 4.0, "stall_weight": 2.0} in PLANNER_SWEEP
     unsafe = [rule for rule in RULES if not rule.safe]
     assert all(f"{'no' if rule in DEFAULT_RULES else 'with'} rule {rule.name}" in ABLATIONS for rule in unsafe)
-    assert ABLATIONS["with rule canonical_order"]["pruning"] == [rule.name for rule in RULES]
+    assert ABLATIONS["with rule canonical_order"].params["pruning"] == [rule.name for rule in RULES]
     others = ["dominated_unit", "dominated_representation", "negligible_stall"]
-    assert ABLATIONS["no rule late_prompt"]["pruning"] == others
+    assert ABLATIONS["no rule late_prompt"].params["pruning"] == others
     assert name_of(point("pdas", [1.0], [0.0], [0.0], buffer_s=2.0)) == "pdas buffer_s=2"
-
-
-def test_a_mistaken_client_reads_what_is_off_by_a_factor() -> None:
-    env = PromptPreamEnv()
-    env.reset(seed=0)
-    for _ in range(4):
-        env.step(int(np.flatnonzero(env.action_masks())[1]))
-    right, wrong = env.planning_view(), MistakenEnv(env, 1.3, 0.7).planning_view()
-    assert len(right.throughput_bps) > 0
-    np.testing.assert_allclose(wrong.throughput_bps, 0.7 * right.throughput_bps)
-    np.testing.assert_allclose(wrong.state.throughput_bps, 0.7 * right.state.throughput_bps)
-    np.testing.assert_allclose(np.log(wrong.catalog.retention[:, 1:5]), 1.3 * np.log(right.catalog.retention[:, 1:5]))
-    assert wrong.time_s == right.time_s
-    np.testing.assert_array_equal(env.planning_view().throughput_bps, right.throughput_bps)
-
-
-@pytest.mark.parametrize("factors", [{"retention": 0.0}, {"bandwidth": -1.0}, {"bandwidth": float("nan")}])
-def test_a_factor_is_above_zero(factors: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="expected a factor above 0"):
-        Mistaken(PromptPreamEnv(), agent="pdas", **factors)
-
-
-def test_without_errors_nothing_is_mistaken() -> None:
-    env = PromptPreamEnv()
-    observation, _ = env.reset(seed=3)
-    right, same = make_agent("pdas", env, seed=0), make_agent(MISTAKEN, env, seed=0, agent="pdas")
-    for _ in range(20):
-        action, _ = right.predict(observation)
-        assert same.predict(observation)[0] == action
-        observation, *_ = env.step(int(action))
-    assert error_name({}) == "none"
-    assert error_name({"bandwidth": 0.7}) == "bandwidth x 0.7"
 
 
 def test_the_commands_play_print_and_write_what_they_judge(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(claims, "SWEEPS", {"static": ({},), "no_save": ({},)})
-    monkeypatch.setattr(claims, "ABLATIONS", {"no prompts": {"prompts": False}})
-    monkeypatch.setattr(claims, "ONE_KNOB", ({}, {"waste_weight": 4.0, "stall_weight": 2.0}))
+    monkeypatch.setattr(claims, "ABLATIONS", {"no prompts": Variant(claims.ABLATED, {"prompts": False})})
+    monkeypatch.setattr(claims, "PLANNER_SWEEP", ({}, {"waste_weight": 4.0, "stall_weight": 2.0}))
     monkeypatch.setattr(claims, "WASTE_ALONE", ({"waste_weight": 4.0},))
     monkeypatch.setenv("COLUMNS", "80")
     folder = tmp_path / "claims"
@@ -182,20 +150,22 @@ def test_the_commands_play_print_and_write_what_they_judge(
     assert [claim["scenario"] for claim in both["claims"]] == [DEFAULT_SCENARIO] * 3 + ["medium/rtx-4090/typical"] * 3
     assert validate(folder).records == 6 + 5
 
-    monkeypatch.setattr(study, "BUDGETS", (4, 8))
-    monkeypatch.setattr(study, "BELIEVERS", {name: {"agent": name} for name in ("pdas", "dashlet")})
-    monkeypatch.setattr(study, "THINKERS", ("greedy",))
-    study.study(episodes=1, output=tmp_path / "study")
+    monkeypatch.setattr(planner_study, "BUDGETS", (4, 8))
+    monkeypatch.setattr(planner_study, "BELIEVERS", {name: {"agent": name} for name in ("pdas", "dashlet")})
+    monkeypatch.setattr(planner_study, "THINKERS", ("greedy",))
+    planner_study.make_planner_tables(episodes=1, output=tmp_path / "study")
     written = json.loads((tmp_path / "study" / "study.json").read_text(encoding="utf-8"))
     assert [row["simulations"] for row in written["budget"]] == [4, 8]
-    assert written["wrong belief"][0]["difference"] == 0.0 and len(written["wrong belief"]) == 2 * len(study.ERRORS)
+    assert written["wrong belief"][0]["difference"] == 0.0 and len(written["wrong belief"]) == 2 * len(
+        planner_study.ERRORS
+    )
     for gained, *rows in zip(
         written["hindsight"], written["wrong belief"][:5], written["wrong belief"][5:], strict=True
     ):
         assert gained["error"] == rows[0]["error"] == rows[1]["error"]
         assert gained["difference"] == pytest.approx(rows[0]["qoe_mean"] - rows[1]["qoe_mean"])
     assert [row["charged"] for row in written["thinking time"]] == [False, True]
-    assert validate(tmp_path / "study").records == 2 + 2 * len(study.ERRORS) + 2
+    assert validate(tmp_path / "study").records == 2 + 2 * len(planner_study.ERRORS) + 2
 
 
 def test_an_explanation_begins_with_the_choice(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from agents.learned.checkpoints import provenance, write_checkpoint
-from agents.studies.training_seeds import study
+from agents.studies.training_seeds import make_seed_table
 from ppgym.benchmark.records import read_records, write_records
 
 PLACE = "low/snapdragon-8-elite/typical"
@@ -57,7 +57,7 @@ def test_rows_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     write_run(tmp_path / "many" / "seed-0", 0, {"ppo": [10.0, 20.0], "no_save": [8.0, 16.0]})
     write_run(tmp_path / "many" / "seed-1", 1, {"ppo": [12.0, 24.0], "no_save": [8.0, 16.0]})
     write_run(tmp_path / "mlp", 0, {"ppo": [7.0, 7.0], "no_save": [8.0, 16.0]}, policy="MlpPolicy")
-    study((tmp_path / "many", tmp_path / "mlp"), output=tmp_path / "out")
+    make_seed_table((tmp_path / "many", tmp_path / "mlp"), output=tmp_path / "out")
     found = json.loads((tmp_path / "out" / "seeds.json").read_text())
     shared, mlp = found["rows"]
     assert shared["seeds"] == [0, 1]
@@ -73,7 +73,7 @@ def test_rows_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_students_are_put_together_like_others(tmp_path: Path) -> None:
     write_student(tmp_path / "seed-0", 0, {"student": [9.0, 21.0], "mcts": [8.0, 16.0]})
     write_student(tmp_path / "seed-1", 1, {"student": [6.0, 18.0], "mcts": [8.0, 16.0]})
-    study((tmp_path,), output=tmp_path / "out")
+    make_seed_table((tmp_path,), output=tmp_path / "out")
     found = json.loads((tmp_path / "out" / "seeds.json").read_text())
     (row,) = found["rows"]
     assert (row["agent"], row["policy"], row["against"]) == ("student", "StudentNetwork", "mcts")
@@ -85,12 +85,12 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "a", 0, {"ppo": [10.0, 20.0], "no_save": [8.0, 16.0]})
     write_run(tmp_path / "b", 1, {"ppo": [12.0, 24.0], "no_save": [8.0, 16.0]}, first=5)
     with pytest.raises(ValueError, match="compared on the same episodes"):
-        study((tmp_path / "a", tmp_path / "b"))
+        make_seed_table((tmp_path / "a", tmp_path / "b"))
     with pytest.raises(ValueError, match=r"a run a seed, got seeds \[0, 0\]"):
-        study((tmp_path / "a", tmp_path / "a"))
+        make_seed_table((tmp_path / "a", tmp_path / "a"))
     with pytest.raises(FileNotFoundError, match="expected a run, or runs in its folders"):
-        study((tmp_path / "none",))
+        make_seed_table((tmp_path / "none",))
     write_student(tmp_path / "many" / "seed-0", 0, {"student": [1.0], "mcts": [1.0]})
     (tmp_path / "many" / "seed-1").mkdir()
     with pytest.raises(FileNotFoundError, match="seed-1"):
-        study((tmp_path / "many",))
+        make_seed_table((tmp_path / "many",))
