@@ -23,7 +23,10 @@ ERRORS: tuple[Mapping[str, float], ...] = (
 )
 BELIEVERS: Mapping[str, Mapping[str, Any]] = {
     "mcts": {"agent": "mcts"},
-    "mcts without hindsight": {"agent": "mcts", "bandwidth_calibration": False},  # second: the first is compared with it
+    "mcts without hindsight": {
+        "agent": "mcts",
+        "bandwidth_calibration": False,
+    },  # the first is compared with it
     "pdas": {"agent": "pdas"},
     "dashlet": {"agent": "dashlet"},
 }
