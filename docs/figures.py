@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 import ppgym  # noqa: F401  registers the environment
 from agents import make_agent
-from agents.studies.paper_claims import ONE_KNOB
+from agents.studies.paper_claims import PLANNER_SWEEP, SWEEPS
 from examples.my_agent import MyAgent
 from ppgym.benchmark.records import qoe_of, read_records
 from ppgym.rendering import CODEC_COLOURS, INK
@@ -280,15 +280,15 @@ def ablations() -> Figure:
 
 
 def claims() -> Figure:
-    """QoE, stalls and waste against the best pixel policy, as the planner's knob is turned."""
+    """QoE, stalls and waste against the best pixel policy, by the weight of waste that the planner is given."""
     points = read("claims/claims.json")["points"]
     names = list(dict.fromkeys(point["scenario"] for point in points))
     figure, panels = new_figure(9, 3.2, ncols=len(names), sharey=True)
     measures = {"QoE": ("qoe_mean", BLUE), "stalls": ("stall_s_per_min", RED), "waste": ("wasted_mbit_per_min", AMBER)}
     for axes, name in zip(panels, names, strict=True):
         there = [point for point in points if point["scenario"] == name]
-        best = max((point for point in there if point["agent"] != "mcts"), key=lambda point: point["qoe_mean"])
-        turned = [point for point in there if point["agent"] == "mcts" and point["params"] in ONE_KNOB]
+        best = max((point for point in there if point["agent"] in SWEEPS), key=lambda point: point["qoe_mean"])
+        turned = [point for point in there if point["agent"] == "mcts" and point["params"] in PLANNER_SWEEP]
         weights = [point["params"].get("waste_weight", 1.0) for point in turned]
         for label, (key, colour) in measures.items():
             axes.plot(weights, [point[key] / best[key] - 1 for point in turned], "o-", color=colour, label=label)
