@@ -1,6 +1,6 @@
-"""What policies by rule share: they decide from the planning view, from public facts and what has happened.
+"""What policies without learning share: they decide from the planning view. Also the random policy.
 
-The rules themselves are in `preload.py`, `pdas.py`, `dashlet.py` and `greedy.py`; here is the one that draws.
+The rules are in `agents/rules`, the planner is in `mcts.py`.
 """
 
 from abc import ABC, abstractmethod
@@ -16,7 +16,7 @@ from ppgym.planning_view import PlanningView
 
 Mask = npt.NDArray[Any]
 
-THROUGHPUTS = 5  # samples that an estimate rests on
+THROUGHPUTS = 5  # samples of an estimate; published (Yin et al., SIGCOMM'15)
 FIRST_BPS = 1e6  # before the first transfer has ended, for rules; an assumption, and rules are tuned with it
 
 
@@ -33,7 +33,7 @@ def expected_bps(view: PlanningView) -> float:
 
 
 class Heuristic(ABC):
-    """An agent that decides from the planning view and the mask; `mcts` alone also keeps something of earlier views."""
+    """An agent that decides from the planning view and the mask; of earlier views `mcts` alone keeps something."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], *, seed: int | None = None) -> None:
         """Make the agent.
@@ -52,7 +52,7 @@ class Heuristic(ABC):
         deterministic: bool = False,
         action_masks: Mask | None = None,
     ) -> tuple[int, Any]:
-        """Decide; see `agents.Agent`. The observation is not read: the planning view says the same in full."""
+        """Decide; see `agents.Agent`. The observation is not read: the planning view holds more."""
         view = self.env.planning_view()
         return self.decide(view, view.action_mask if action_masks is None else action_masks), state
 
@@ -85,7 +85,7 @@ class RandomLegal(Heuristic):
         deterministic: bool = False,
         action_masks: Mask | None = None,
     ) -> tuple[int, Any]:
-        """Draw; see `agents.Agent`. It draws even if asked to be deterministic, for it has no better."""
+        """Draw; see `agents.Agent`. It draws even if asked to be deterministic, and needs no planning view."""
         return self._draw(self.env.action_masks() if action_masks is None else action_masks), state
 
     def decide(self, view: PlanningView, mask: Mask) -> int:

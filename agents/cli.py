@@ -13,10 +13,10 @@ import tyro
 from agents import UNRANKED, agent_params, make_agent
 from agents.studies.breakeven import find_breakeven
 from agents.studies.explanation import explain_record, print_explanation
-from agents.studies.paper_claims import SCENARIOS, check_claims
+from agents.studies.paper_claims import check_claims
 from agents.studies.planner import make_planner_tables
 from agents.studies.planner_speed import measure_planner
-from agents.studies.tuning import tune as tune_agent
+from agents.studies.tuning import tune
 from ppgym import mmgc
 from ppgym.benchmark.episodes import find_suite
 from ppgym.benchmark.leaderboard import add_entries, make_board
@@ -28,7 +28,6 @@ from ppgym.files import write_text
 from ppgym.report import write_report
 from ppgym.world import device_table
 from ppgym.world.devices import DEVICES, DeviceProfile
-from ppgym.world.scenario import DEFAULT_SCENARIO
 
 CONTESTANTS = ("mcts", "ppo", "greedy", "dashlet", "pdas", "fixed_preload", "next_one", "on_demand", "random")
 BREAKEVEN = Path(__file__).parents[1] / "docs" / "results" / "breakeven" / "breakeven.json"  # the committed map
@@ -199,93 +198,14 @@ def challenge(
     )
 
 
-@app.command
-def tune(
-    agent: Annotated[str, tyro.conf.Positional],
-    trials: int = 27,
-    episodes: int = 108,
-    seed: int = 0,
-    workers: int = 1,
-) -> None:
-    """Search an agent's parameters on the validation split and keep the best in agents/hyperparams.
-
-    Args:
-        agent: Name of an agent that declares what there is to tune.
-        trials: Sets of parameters to try.
-        episodes: Of each scenario in the last round, and in the comparison with the defaults.
-        seed: Of the draws, and the first seed of the episodes.
-        workers: Processes.
-    """
-    print(tune_agent(agent, trials=trials, episodes=episodes, seed=seed, workers=workers))
-
-
-@app.command
-def claims(
-    scenarios: tuple[str, ...] = SCENARIOS,
-    episodes: int = 64,
-    seed: int = 0,
-    workers: int = 1,
-    ablations: bool = True,
-    output: Path | None = None,
-) -> None:
-    """Put the paper's three claims to the test, on held-out episodes, and print what holds.
-
-    Args:
-        scenarios: Names network/device/viewer.
-        episodes: Of each scenario.
-        seed: First seed.
-        workers: Processes.
-        ablations: Play the planner without each of its parts as well.
-        output: Folder for records.jsonl.gz and claims.json.
-    """
-    check_claims(scenarios, episodes=episodes, seed=seed, workers=workers, ablations=ablations, output=output)
-
-
-@app.command
-def breakeven(episodes: int = 24, seed: int = 0, workers: int = 1, output: Path | None = None) -> None:
-    """Map where prompts gain over pixels, by decode speed, bandwidth, quality of prompts and price of compute.
-
-    Args:
-        episodes: Of each cell of the map.
-        seed: First seed.
-        workers: Processes.
-        output: Folder for records.jsonl.gz, breakeven.json and breakeven.png. A call that was cut goes on from what
-            the folder holds.
-    """
-    find_breakeven(episodes=episodes, seed=seed, workers=workers, output=output)
-
-
-@app.command
-def study(
-    episodes: int = 48,
-    seed: int = 0,
-    workers: int = 1,
-    output: Path | None = None,
-) -> None:
-    """Show what the planner's budget buys, what a wrong belief costs, and whether thinking time changes the ranking.
-
-    Args:
-        episodes: Of each row.
-        seed: First seed.
-        workers: Processes.
-        output: Folder for records.jsonl.gz and study.json.
-    """
-    make_planner_tables(episodes=episodes, seed=seed, workers=workers, output=output)
-
-
-@app.command
-def explain(
-    scenario: str = DEFAULT_SCENARIO, seed: int = 0, decision: int = 10, simulations: int | None = None
-) -> None:
-    """Show what the planner has in mind at a decision: what it looked at, and what goes where and when after it.
-
-    Args:
-        scenario: Name network/device/viewer.
-        seed: Of the episode, on the test split.
-        decision: Which decision of the episode, from 0.
-        simulations: Budget of a decision; the planner's default where None.
-    """
-    print_explanation(scenario, seed=seed, decision=decision, simulations=simulations)
+for name, command in {
+    "tune": tune,
+    "claims": check_claims,
+    "breakeven": find_breakeven,
+    "study": make_planner_tables,
+    "explain": print_explanation,
+}.items():
+    app.command(command, name=name)
 
 
 @app.command(name="validate")

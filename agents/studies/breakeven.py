@@ -77,7 +77,7 @@ def cells() -> list[Cell]:
 
 
 def find_breakeven(*, episodes: int = 24, seed: int = 0, workers: int = 1, output: Path | None = None) -> None:
-    """Play the planes, print where prompts pay, and draw the map.
+    """Map where prompts gain over pixels, by decode speed, bandwidth, quality of prompts and price of compute.
 
     Args:
         episodes: Of each cell.

@@ -1,39 +1,38 @@
-"""The planner's explanation of its decisions: of one on the terminal, of a whole record for a report."""
+"""Explains the planner's decisions: one on the terminal, or all of a record for a report."""
 
 import math
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-
 from agents import make_agent
 from agents.mcts import MCTSAgent
+from agents.studies.tables import print_table
 from ppgym.benchmark.records import Record
 from ppgym.env import PromptPreamEnv
-from ppgym.world.scenario import Scenario
+from ppgym.world.scenario import DEFAULT_SCENARIO, Scenario
 
 CONSIDERED = 8  # rows shown
 PLANNED = 12
-DROPPED = -1e9  # gain of an action that the search gave up
+DROPPED = -1e9  # a lower gain is that of an action that the search gave up
 KEPT_ACTIONS = 5  # of a decision, in a report
 KEPT_REQUESTS = 8
 
 
-def print_explanation(scenario: str, *, seed: int, decision: int, simulations: int | None) -> None:
-    """Play the planner to a decision and print its explanation.
+def print_explanation(
+    scenario: str = DEFAULT_SCENARIO, *, seed: int = 0, decision: int = 10, simulations: int | None = None
+) -> None:
+    """Show what the planner considered at a decision, and which requests it planned after it.
 
     Args:
         scenario: Name network/device/viewer.
         seed: Of the episode, on the test split.
-        decision: Which decision, from 0.
-        simulations: Budget of a decision; the default where None.
+        decision: Which decision of the episode, from 0.
+        simulations: Budget of a decision; the planner's default where None.
 
     Raises:
         ValueError: The episode ends before that decision.
     """
     env = PromptPreamEnv(scenario, "test")
-    agent = MCTSAgent(env, seed=seed) if simulations is None else MCTSAgent(env, seed=seed, simulations=simulations)
+    agent = MCTSAgent(env, seed=seed, **({} if simulations is None else {"simulations": simulations}))
     env.reset(seed=seed)
     for i in range(decision + 1):
         view = env.planning_view()
@@ -44,26 +43,32 @@ def print_explanation(scenario: str, *, seed: int, decision: int, simulations: i
         if terminated or truncated:
             raise ValueError(f"decision: expected one before the episode's end at decision {i + 1}, got {decision}")
     explanation = agent.explain()
-    console = Console()
-    console.print(f"{scenario}, seed {seed}, decision {decision} at {view.time_s:.2f} s: {explanation.choice}")
-    table = Table(box=SIMPLE_HEAD, title="What it looked at")
-    for column in ("request", "simulations", "gain, QoE"):
-        table.add_column(column, justify="left" if column == "request" else "right")
-    for name, share, gain in explanation.considered[:CONSIDERED]:
-        table.add_row(name, f"{share:.0%}", f"{gain:+.2f}" if gain > DROPPED else "dropped")
-    console.print(table)
-    table = Table(box=SIMPLE_HEAD, title="What follows: video.chunk, share of futures, seconds from now")
-    for column in ("chunk", "as", "in", "request", "arrival", "decoded", "plays"):
-        table.add_column(column, justify="left" if column == "as" else "right")
-    for one in explanation.schedule[:PLANNED]:
-        times = (f"{time_s:.2f}" for time_s in (one.request_s, one.arrival_s, one.ready_s, one.play_s))
-        where = f"{one.representation}@{one.unit}"
-        table.add_row(f"{one.video}.{one.chunk}", where, f"{one.share:.0%}", *times)
-    console.print(table)
+    print(f"{scenario}, seed {seed}, decision {decision} at {view.time_s:.2f} s: {explanation.choice}")
+    print_table(
+        "What it looked at",
+        ("request", "simulations", "gain, QoE"),
+        [
+            (name, f"{share:.0%}", f"{gain:+.2f}" if gain > DROPPED else "dropped")
+            for name, share, gain in explanation.considered[:CONSIDERED]
+        ],
+    )
+    print_table(
+        "What follows: video.chunk, share of futures, seconds from now",
+        ("chunk", "as", "in", "request", "arrival", "decoded", "plays"),
+        [
+            (
+                f"{one.video}.{one.chunk}",
+                f"{one.representation}@{one.unit}",
+                f"{one.share:.0%}",
+                *(f"{time_s:.2f}" for time_s in (one.request_s, one.arrival_s, one.ready_s, one.play_s)),
+            )
+            for one in explanation.schedule[:PLANNED]
+        ],
+    )
 
 
 def explain_record(record: Record) -> list[dict[str, Any]]:
-    """Play a planner's record again and write down what it had in mind at every decision.
+    """Play a planner's record again and explain every decision.
 
     Args:
         record: Of `MCTSAgent`, with all of its parameters.

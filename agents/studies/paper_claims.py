@@ -296,7 +296,7 @@ def count_removed(scenario: str, played: Sequence[Record]) -> dict[str, float]:
 
 
 def check_claims(
-    scenarios: Sequence[str] = SCENARIOS,
+    scenarios: tuple[str, ...] = SCENARIOS,
     *,
     episodes: int = 64,
     seed: int = 0,
@@ -304,14 +304,14 @@ def check_claims(
     ablations: bool = True,
     output: Path | None = None,
 ) -> None:
-    """Play all points on the test split, judge the claims and print them.
+    """Put the paper's three claims to the test, on held-out episodes, and print what holds.
 
     Args:
         scenarios: Names network/device/viewer.
         episodes: Of each scenario.
         seed: First seed.
         workers: Processes.
-        ablations: Whether the planner's ablations are played as well, on the first scenario.
+        ablations: Play the planner without each of its parts as well, on the first scenario.
         output: Folder for records.jsonl.gz and claims.json, written after every scenario. Episodes that it holds
             already are not played again, and what it says of other scenarios stays. None writes nothing.
     """
@@ -341,13 +341,7 @@ def _merge(path: Path, results: Mapping[str, Sequence[Mapping[str, Any]]]) -> No
 
 
 def check_scenario(
-    scenario: str,
-    ablated: Mapping[str, Variant],
-    *,
-    episodes: int,
-    seed: int,
-    workers: int,
-    output: Path | None,
+    scenario: str, ablated: Mapping[str, Variant], *, episodes: int, seed: int, workers: int, output: Path | None
 ) -> dict[str, list[dict[str, Any]]]:
     """Play all points on one scenario and judge the claims.
 

@@ -23,10 +23,7 @@ ERRORS: tuple[Mapping[str, float], ...] = (
 )
 BELIEVERS: Mapping[str, Mapping[str, Any]] = {
     "mcts": {"agent": "mcts"},
-    "mcts without hindsight": {
-        "agent": "mcts",
-        "bandwidth_calibration": False,
-    },  # the first is compared with it
+    "mcts without hindsight": {"agent": "mcts", "bandwidth_calibration": False},  # the first is compared with it
     "pdas": {"agent": "pdas"},
     "dashlet": {"agent": "dashlet"},
 }
@@ -35,14 +32,8 @@ THINKING_S = 0.008  # charged for every agent's decision: no less than the plann
 BIASED_BELIEF = "agents.studies.biased_belief:BiasedBelief"
 
 
-def make_planner_tables(
-    *,
-    episodes: int = 48,
-    seed: int = 0,
-    workers: int = 1,
-    output: Path | None = None,
-) -> None:
-    """Play all of it and print four tables.
+def make_planner_tables(*, episodes: int = 48, seed: int = 0, workers: int = 1, output: Path | None = None) -> None:
+    """Show what the planner's budget buys, what a biased belief costs, and whether thinking time changes the ranking.
 
     Args:
         episodes: Of each row.

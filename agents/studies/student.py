@@ -33,12 +33,7 @@ COMPARED = ((STUDENT, TEACHER), (GUIDED, "planner, 64"), (GUIDED, BUDGET))
 
 
 def make_student_table(
-    *,
-    scenario: str = DEFAULT_SCENARIO,
-    episodes: int = 64,
-    seed: int = 0,
-    workers: int = 1,
-    output: Path | None = None,
+    *, scenario: str = DEFAULT_SCENARIO, episodes: int = 64, seed: int = 0, workers: int = 1, output: Path | None = None
 ) -> None:
     """Play, compare and print.
 

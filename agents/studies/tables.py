@@ -22,11 +22,7 @@ def paired_difference(new: Sequence[Record], old: Sequence[Record]) -> dict[str,
         "qoe_mean", "difference" and its 95 % percentile bootstrap interval "ci95".
     """
     qoe, gained = qoe_of(new), qoe_of(new) - qoe_of(old)
-    return {
-        "qoe_mean": float(qoe.mean()),
-        "difference": float(gained.mean()),
-        "ci95": bootstrap_interval(gained),
-    }
+    return {"qoe_mean": float(qoe.mean()), "difference": float(gained.mean()), "ci95": bootstrap_interval(gained)}
 
 
 def signed(value: float, interval: Sequence[float]) -> str:

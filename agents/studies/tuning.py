@@ -7,10 +7,11 @@ defaults, which are the paper's constants, only where it beats them on episodes 
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import optuna
+import tyro
 import yaml
 
 from agents import agent_class, make_agent
@@ -70,8 +71,8 @@ def score(rows: Sequence[Row]) -> float:
 
 
 def tune(
-    agent: str,
-    scenarios: Sequence[str] = SCENARIOS,
+    agent: Annotated[str, tyro.conf.Positional],
+    scenarios: tuple[str, ...] = SCENARIOS,
     *,
     trials: int = 27,
     episodes: int = 108,
@@ -79,7 +80,7 @@ def tune(
     workers: int = 1,
     folder: Path = HYPERPARAMS,
 ) -> Path:
-    """Search an agent's parameters and write the best to FOLDER/AGENT.yml.
+    """Search an agent's parameters on the validation split and keep the best in FOLDER/AGENT.yml.
 
     Rounds have a ninth, a third and all of `episodes`. Every round has episodes of its own, the same for all sets. A
     set of parameters reaches the next round while it is among the best third of those that have played this one. The
@@ -87,7 +88,7 @@ def tune(
     first set is the defaults; for a prompt-aware variant, the second set is what was found for the rule over pixels.
 
     Args:
-        agent: Name, as the registry knows it; its class declares `SEARCH_SPACE`.
+        agent: Name of an agent whose class declares `SEARCH_SPACE`.
         scenarios: Names network/device/viewer; one set of parameters serves them all.
         trials: Sets of parameters to try.
         episodes: Of each scenario, in the last round and in the comparison with the defaults.
@@ -166,4 +167,5 @@ def tune(
     path = folder / f"{agent}.yml"
     header = "# Found on the validation split; score: mean QoE over the scenarios, on episodes new to the search.\n"
     write_text(path, header + yaml.safe_dump(content, sort_keys=False, width=120))
+    print(path)
     return path

@@ -132,7 +132,7 @@ def test_the_commands_play_print_and_write_what_they_judge(
     monkeypatch.setattr(claims, "WASTE_ALONE", ({"waste_weight": 4.0},))
     monkeypatch.setenv("COLUMNS", "80")
     folder = tmp_path / "claims"
-    claims.check_claims([DEFAULT_SCENARIO], episodes=1, output=folder)
+    claims.check_claims((DEFAULT_SCENARIO,), episodes=1, output=folder)
     written = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
     assert [claim["claim"].split()[0] for claim in written["claims"]] == ["QoE", "fewer", "less"]
     assert [row["claim"].split()[0] for row in written["alone"]] == ["fewer", "less"]
@@ -144,7 +144,7 @@ def test_the_commands_play_print_and_write_what_they_judge(
     printed = capsys.readouterr().out
     assert "holds" in printed and max(map(len, printed.splitlines())) <= 80
 
-    claims.check_claims(["medium/rtx-4090/typical"], episodes=1, ablations=False, output=folder)
+    claims.check_claims(("medium/rtx-4090/typical",), episodes=1, ablations=False, output=folder)
     both = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
     assert both["ablations"] == written["ablations"] and both["claims"][:3] == written["claims"]
     assert [claim["scenario"] for claim in both["claims"]] == [DEFAULT_SCENARIO] * 3 + ["medium/rtx-4090/typical"] * 3
