@@ -5,6 +5,7 @@ import numpy as np
 from agents.rules.forecast import Forecast, Situation, first_ready
 from agents.rules.pdas import Start, Weights, Window, search_bitrates
 from ppgym.core.jit import njit
+from ppgym.core.link import mean_throughput
 from ppgym.core.state import CHUNK_S, F8, NO_ENTRY
 
 MPC_CHUNKS = 5  # look-ahead of RobustMPC, and throughputs of its estimate; published (Yin et al., SIGCOMM'15)
@@ -23,16 +24,11 @@ def robust_bps(throughput_bps: F8, default_bps: float) -> float:
     Returns:
         Bits per second.
     """
-    seen = throughput_bps.shape[0]
-    if seen == 0:
-        return default_bps
-    worst = 0.0
+    seen, worst = throughput_bps.shape[0], 0.0
     for i in range(max(seen - MPC_CHUNKS, 1), seen):
-        before = throughput_bps[max(i - MPC_CHUNKS, 0) : i]
-        estimate = before.shape[0] / (1.0 / before).sum()
+        estimate = mean_throughput(throughput_bps[:i], i, MPC_CHUNKS, default_bps)
         worst = max(worst, abs(estimate - throughput_bps[i]) / throughput_bps[i])
-    last = throughput_bps[max(seen - MPC_CHUNKS, 0) :]
-    return float(last.shape[0] / (1.0 / last).sum() / (1.0 + worst))
+    return mean_throughput(throughput_bps, seen, MPC_CHUNKS, default_bps) / (1.0 + worst)
 
 
 @njit
