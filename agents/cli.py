@@ -198,14 +198,11 @@ def challenge(
     )
 
 
-for name, command in {
-    "tune": tune,
-    "claims": check_claims,
-    "breakeven": find_breakeven,
-    "study": make_planner_tables,
-    "explain": print_explanation,
-}.items():
-    app.command(command, name=name)
+app.command(name="tune")(tune)
+app.command(name="claims")(check_claims)
+app.command(name="breakeven")(find_breakeven)
+app.command(name="study")(make_planner_tables)
+app.command(name="explain")(print_explanation)
 
 
 @app.command(name="validate")

@@ -32,7 +32,7 @@ def print_explanation(
         ValueError: The episode ends before that decision.
     """
     env = PromptPreamEnv(scenario, "test")
-    agent = MCTSAgent(env, seed=seed, **({} if simulations is None else {"simulations": simulations}))
+    agent = MCTSAgent(env, seed=seed) if simulations is None else MCTSAgent(env, seed=seed, simulations=simulations)
     env.reset(seed=seed)
     for i in range(decision + 1):
         view = env.planning_view()

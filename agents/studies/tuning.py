@@ -78,7 +78,7 @@ def tune(
     episodes: int = 108,
     seed: int = 0,
     workers: int = 1,
-    folder: Path = HYPERPARAMS,
+    folder: tyro.conf.Suppress[Path] = HYPERPARAMS,
 ) -> Path:
     """Search an agent's parameters on the validation split and keep the best in FOLDER/AGENT.yml.
 
