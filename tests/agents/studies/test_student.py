@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from agents.studies import student as student_study
+from agents.studies.cached_episodes import Variant
 from ppgym.benchmark.records import read_records
 from ppgym.benchmark.run import validate
 from ppgym.files import read_json
 
 
 def test_the_study_compares_paired_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cheap = {name: ("next_one" if name == student_study.STUDENT else "greedy", {}) for name in student_study.PLAYERS}
+    cheap = {name: Variant("next_one" if name == student_study.STUDENT else "greedy") for name in student_study.PLAYERS}
     monkeypatch.setattr(student_study, "PLAYERS", cheap)
-    student_study.study(episodes=3, output=tmp_path)
+    student_study.make_student_table(episodes=3, output=tmp_path)
     found = read_json(tmp_path / "student.json")
     assert validate(tmp_path).records == 3 * 2, "what two players do alike is played once"
     qoe: dict[str, list[float]] = {"greedy": [], "next_one": []}
