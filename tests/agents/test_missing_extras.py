@@ -28,6 +28,5 @@ def test_the_extra_is_named(how: str, command: list[str], missing: str, extra: s
         [sys.executable, "-c", how, missing, *command], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode != 0
-    lines = done.stderr.splitlines()
-    assert len(lines) == 1, done.stderr
-    assert lines[0].endswith(f"needs {missing}: pip install '.[{extra}]' in the clone of ppgym")
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].endswith(f"needs {missing}: pip install '.[{extra}]' in the clone of ppgym")
