@@ -104,7 +104,7 @@ def test_decoding_varies_by_its_law_in_the_videos_to_come() -> None:
     state = view.state.copy()
     state.job_video[:] = NO_ENTRY
     idle = dataclasses.replace(view, state=state)
-    jitter = sample_futures(idle, 200, np.random.default_rng(0), 1.0).episodes.jitter
+    jitter = sample_futures(idle, 200, np.random.default_rng(0), 1.0).sims.episodes.jitter
     assert (jitter[:, :2] == 1.0).all()
     assert jitter[:, 2:].mean() == pytest.approx(1.0, abs=0.01)
     assert np.log(jitter[:, 2:]).std() == pytest.approx(0.3, abs=0.01)
