@@ -32,6 +32,7 @@ from typing import overload
 import numpy as np
 
 from ppgym.codec import entropy
+from ppgym.codec.checks import check_whole
 from ppgym.core.state import F4, U1
 from ppgym.files import write_bytes
 
@@ -110,10 +111,10 @@ class PromptChunk:
                 f"got {self.generator!r}"
             )
         object.__setattr__(self, "generator", digits)
-        _check_whole("height_px", self.height_px, 1, MAX_SIDE_PX)
-        _check_whole("width_px", self.width_px, 1, MAX_SIDE_PX)
-        _check_whole("frame_count", self.frame_count, 1, MAX_FRAMES)
-        _check_whole("bits", self.bits, MIN_BITS, MAX_BITS)
+        check_whole("prompt chunk: height_px", self.height_px, 1, MAX_SIDE_PX)
+        check_whole("prompt chunk: width_px", self.width_px, 1, MAX_SIDE_PX)
+        check_whole("prompt chunk: frame_count", self.frame_count, 1, MAX_FRAMES)
+        check_whole("prompt chunk: bits", self.bits, MIN_BITS, MAX_BITS)
         if not isinstance(self.fps, int | float) or not 0.01 <= self.fps <= 1000:
             raise ValueError(f"prompt chunk: fps: expected a number from 0.01 to 1000, got {self.fps!r}")
         object.__setattr__(self, "fps", float(Fraction(self.fps).limit_denominator(MAX_FPS_DENOMINATOR)))
@@ -238,7 +239,7 @@ class PromptChunk:
                 f"prompt chunk: expected 1 to {MAX_FRAMES} frames at a rate above 0 and no more keyframes, got "
                 f"{frame_count} at {fps_numerator}/{fps_denominator} and {count}"
             )
-        _check_whole("bits", bits, MIN_BITS, MAX_BITS)
+        check_whole("prompt chunk: bits", bits, MIN_BITS, MAX_BITS)
         _check_size(count, tokens, rank, width)
         gaps = [reader.varint() for _ in range(count - 1)]
         u_scale, u_zero, v_scale, v_zero = (_unpack_parameter(reader, count) for _ in PARAMETERS)
@@ -444,14 +445,9 @@ def _equal(a: object, b: object) -> bool:
     return a == b
 
 
-def _check_whole(name: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ValueError(f"prompt chunk: {name}: expected a whole number from {low} to {high}, got {value!r}")
-
-
 def _check_size(keyframes: int, tokens: int, rank: int, width: int) -> None:
     for name, size in (("tokens", tokens), ("rank", rank), ("width", width)):
-        _check_whole(name, size, 1, MAX_DIMENSION)
+        check_whole(f"prompt chunk: {name}", size, 1, MAX_DIMENSION)
     values = keyframes * rank * (tokens + width)
     if values > MAX_VALUES:
         raise ValueError(f"prompt chunk: expected at most {MAX_VALUES} values of U and V, got {values}")

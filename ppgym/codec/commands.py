@@ -22,7 +22,7 @@ from ppgym.files import write_bytes, write_text
 if TYPE_CHECKING:
     from ppgym.codec.generator import Generator
 
-CHECKPOINT = Path("runs/tiny/checkpoint.safetensors")
+CHECKPOINT = Path("runs/tiny/checkpoint.pt")
 
 app = tyro.extras.SubcommandApp()
 

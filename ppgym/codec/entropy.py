@@ -1,20 +1,20 @@
-"""Lossless coding of quantised prompts: a model of each value, and the range coder that it drives.
+"""Lossless coding of quantised prompts: a model of each value, and a range coder that uses it.
 
-A value q of a plane (U or V at a keyframe) is coded as its bits, from the top; what is modelled is the probability of
-each bit:
+A value q of a plane (U or V at a keyframe) is coded as its bits, from the top. The model gives the probability of each
+bit:
 
 1. *Predict* the value from the same position at the two keyframes before: mu = a x1 + b (x1 - x2), with a and b by
    least squares over all that has been coded (lag 1 correlates with 0.5 in V and 0.8 in U of SD-Turbo's prompts).
-2. *Scale*: the mean absolute error is learned by level of the recent errors of the row, and of the column (tokens and
-   components of U differ by far). A row begins with its errors at the keyframe before, scaled as those of the rows
-   above have changed since.
-3. *Experts*: the masses of a normal and a Laplace law of that mean, at the scale of the row and at that of the column,
-   on the two halves that the next bit chooses between.
-4. *Mix* their log-odds by weights that follow the coding cost downhill (as in PAQ; M. Mahoney, "Adaptive Weighing of
-   Context Models for Lossless Data Compression", 2005), and drive a binary range coder with the result.
+2. *Scale*: the mean absolute error is learned by level of the recent errors of the row, and of the column, because
+   tokens and components of U differ greatly. A row begins with its errors at the keyframe before, times the change
+   that the rows above have shown since then.
+3. *Experts*: the next bit chooses between two halves. Four experts give the probability mass of each half: a normal
+   and a Laplace distribution around that mean, at the scale of the row and at that of the column.
+4. *Mix* their log-odds by weights that gradient descent on the coding cost adapts (as in PAQ; M. Mahoney, "Adaptive
+   Weighing of Context Models for Lossless Data Compression", 2005). A binary range coder uses the result.
 
-Encoder and decoder run one and the same function. Everything in it is an integer, and the tables come from `decimal`,
-whose results are correctly rounded, so all machines agree to the bit.
+Encoder and decoder run the same function. It computes with integers only, and its tables come from `decimal`, which
+rounds correctly. So all machines agree to the bit.
 """
 
 import functools
@@ -35,15 +35,15 @@ MAX_ZERO = 1 << 15  # bounds that keep all products below within 63 bits
 MAX_REFERENCE = 1 << 16
 WEIGHT_ONE = 1 << 16
 
-# The laws' cumulative tables: over +-SPAN mean absolute deviations, STEPS to each, interpolated
+# Cumulative distributions: over +-SPAN mean absolute deviations, STEPS to each, interpolated
 STEPS = 32
 SPAN = 16
 HALF_TABLE = STEPS * SPAN
 MASS_ONE = 1 << 28
 FLOOR_MASS = MASS_ONE >> 18  # of each value, so that none is impossible
 
-LAWS = 2
-EXPERTS = 2 * LAWS  # each law, with the scale of the row and with that of the column
+DISTRIBUTIONS = 2
+EXPERTS = 2 * DISTRIBUTIONS  # each distribution, with the scale of the row and with that of the column
 MIX_SHIFT = 16
 LEAST_PROBABILITY = 16  # of 65536
 LEVELS = 48
@@ -58,7 +58,7 @@ class Tables(NamedTuple):
     """Functions of the model, tabulated.
 
     Attributes:
-        mass: int64 [2, 2 HALF_TABLE + 1], cumulative normal and Laplace law of mean absolute deviation 1.
+        mass: int64 [2, 2 HALF_TABLE + 1], cumulative normal and Laplace distribution of mean absolute deviation 1.
         squash: int64 [4096], 65536 / (1 + exp(-x)) for x from -8 in steps of 1/256.
         stretch: int64 [4096], its inverse in steps of 1/256.
     """
@@ -163,15 +163,15 @@ def _code_bit(coder: Coder, decoding: bool, bit: Whole, p_one: Whole) -> Whole:
 
 
 @njit
-def _mass_below(law: I8, t: Whole) -> Whole:
-    """Cumulative law at t, in 1/256 of a table's step."""
+def _mass_below(distribution: I8, t: Whole) -> Whole:
+    """Cumulative distribution at t, in 1/256 of a table's step."""
     t += HALF_TABLE << 8
     if t <= 0:
         return np.int64(0)
     if t >= HALF_TABLE << 9:
         return np.int64(MASS_ONE)
     i = t >> 8
-    return law[i] + (((law[i + 1] - law[i]) * (t & 255)) >> 8)
+    return distribution[i] + (((distribution[i + 1] - distribution[i]) * (t & 255)) >> 8)
 
 
 @njit
@@ -247,13 +247,13 @@ def _code_value(
         half = np.int64(1) << (bits - 1 - depth)
         edge = lowest + ONE_STEP * found
         for expert in range(EXPERTS):
-            law, to_table = tables.mass[expert % LAWS], scales[expert // LAWS]
+            distribution, to_table = tables.mass[expert % DISTRIBUTIONS], scales[expert // DISTRIBUTIONS]
             low = (edge * to_table) >> 8
             middle = ((edge + ONE_STEP * half) * to_table) >> 8
             high = ((edge + 2 * ONE_STEP * half) * to_table) >> 8
-            below = _mass_below(law, middle)
-            upper = _mass_below(law, high) - below + half * FLOOR_MASS
-            lower = below - _mass_below(law, low) + half * FLOOR_MASS
+            below = _mass_below(distribution, middle)
+            upper = _mass_below(distribution, high) - below + half * FLOOR_MASS
+            lower = below - _mass_below(distribution, low) + half * FLOOR_MASS
             odds[expert] = tables.stretch[((upper << 16) // (upper + lower)) >> 4]
 
         weights = model.weights[depth]

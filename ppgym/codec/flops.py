@@ -54,7 +54,7 @@ def _count(module: nn.Module, *inputs: Any) -> int:
     return int(counter.get_total_flops())
 
 
-def flops_law(generator: Generator, side_px: int) -> tuple[float, float, float]:
+def flops_coefficients(generator: Generator, side_px: int) -> tuple[float, float, float]:
     """The coefficients of `ppgym.world.devices.DecodeRow.flops`, through the counts at three sizes.
 
     Args:
@@ -66,8 +66,8 @@ def flops_law(generator: Generator, side_px: int) -> tuple[float, float, float]:
     """
     pixels = np.array([1.0, 4.0, 9.0])  # in frames of side_px
     counts = [sum(count_flops(generator, side_px * times)) for times in (1, 2, 3)]
-    law = np.linalg.solve(np.vander(pixels, increasing=True), np.array(counts, dtype=np.float64))
-    constant, linear, quadratic = np.maximum(law, 0.0) / float(side_px**2) ** np.arange(3)
+    coefficients = np.linalg.solve(np.vander(pixels, increasing=True), np.array(counts, dtype=np.float64))
+    constant, linear, quadratic = np.maximum(coefficients, 0.0) / float(side_px**2) ** np.arange(3)
     return round(float(constant)), float(f"{linear:.9g}"), float(f"{quadratic:.9g}")
 
 

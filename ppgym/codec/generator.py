@@ -1,7 +1,7 @@
 """One-step generators: from token embeddings to pictures, in one pass of a diffusion model.
 
-A generator is a UNet2DConditionModel and an autoencoder in SD-Turbo's layout. At the last timestep, where a picture is
-noise z all but for a trace, one pass of the UNet says what the clean latent x0 is. With a = sqrt(alpha_bar) and
+A generator is a UNet2DConditionModel and an autoencoder in SD-Turbo's layout. At the last timestep a picture is almost
+nothing but noise z. From there, one pass of the UNet predicts the clean latent x0. With a = sqrt(alpha_bar) and
 s = sqrt(1 - alpha_bar) of that timestep:
 
 | the UNet predicts | x0 |
@@ -11,7 +11,7 @@ s = sqrt(1 - alpha_bar) of that timestep:
 | "sample" (the tiny generator) | the prediction itself |
 
 and the picture is vae.decode(x0 / scaling_factor). The noise z is the same for every frame of every video: drawn once
-from a fixed seed, or stored with the model (`tiny.py`). So nothing but the prompt decides what is seen.
+from a fixed seed, or stored with the model (`tiny.py`). So the prompt alone decides the picture.
 """
 
 import hashlib

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ppgym.codec.checks import check_frames
 from ppgym.core.state import U1
 
 LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue, ITU-R BT.601
@@ -26,26 +27,6 @@ class Quality(NamedTuple):
     def __str__(self) -> str:
         """For a line of output."""
         return f"PSNR {self.psnr_db:.2f} dB, SSIM {self.ssim:.4f}"
-
-
-def check_frames(where: str, frames: object) -> U1:
-    """Refuse what is no clip.
-
-    Args:
-        where: Name for the message.
-        frames: What was given.
-
-    Returns:
-        The frames.
-
-    Raises:
-        ValueError: Not uint8 [T, H, W, 3] with at least one frame and pixel.
-    """
-    if not isinstance(frames, np.ndarray):
-        raise ValueError(f"{where}: expected a NumPy array of frames, got {type(frames).__name__}")
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
-        raise ValueError(f"{where}: expected frames uint8 [T, H, W, 3], got {frames.dtype} {list(frames.shape)}")
-    return frames
 
 
 def bitrate_bps(size_bytes: int, frame_count: int, fps: float) -> float:

@@ -28,14 +28,14 @@ def side_by_side(rows: Sequence[tuple[str, U1]], columns: int = 5) -> bytes:
     moments = np.unique(np.linspace(0, count - 1, columns).round().astype(int))
     scale = max(-(-LEAST_SIDE_PX // min(height, width)), 1)
     row_px, column_px = LABEL_PX + height * scale + GAP_PX, width * scale + GAP_PX
-    sheet = Image.new("RGB", (column_px * len(moments) + GAP_PX, row_px * len(rows)), PAPER)
-    draw = ImageDraw.Draw(sheet)
+    canvas = Image.new("RGB", (column_px * len(moments) + GAP_PX, row_px * len(rows)), PAPER)
+    draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(size=14)
     for i, (label, frames) in enumerate(rows):
         draw.text((GAP_PX, i * row_px + 1), label, fill=INK, font=font)
         for j, moment in enumerate(moments):
             picture = Image.fromarray(frames[moment]).resize((width * scale, height * scale), Image.Resampling.NEAREST)
-            sheet.paste(picture, (GAP_PX + j * column_px, i * row_px + LABEL_PX))
+            canvas.paste(picture, (GAP_PX + j * column_px, i * row_px + LABEL_PX))
     memory = io.BytesIO()
-    sheet.save(memory, format="PNG")
+    canvas.save(memory, format="PNG")
     return memory.getvalue()

@@ -17,7 +17,7 @@ import av.error
 import llvmlite.binding
 import numpy as np
 
-from ppgym.codec.metrics import check_frames
+from ppgym.codec.checks import check_frames, check_whole
 from ppgym.core.state import U1
 from ppgym.files import suggest, write_bytes
 
@@ -115,8 +115,7 @@ def encode_at_crf(frames: U1, codec: str, crf: int, fps: float) -> bytes:
         ValueError: As for `encode_pixels`.
     """
     encoder = _encoder(codec)
-    if not isinstance(crf, int) or not 1 <= crf <= encoder.max_crf:
-        raise ValueError(f"crf: expected a whole number from 1 to {encoder.max_crf} for {codec}, got {crf!r}")
+    check_whole(f"crf of {codec}", crf, 1, encoder.max_crf)
     return b"".join(_encode(frames, codec, fps, crf=crf))
 
 
@@ -171,10 +170,7 @@ def _encode(
     frames: U1, codec: str, fps: float, *, bitrate_bps: float | None = None, crf: int | None = None
 ) -> Iterator[bytes]:
     """The stream's access units, in the order of decoding."""
-    check_frames(codec, frames)
-    height, width = frames.shape[1:3]
-    if height % 2 or width % 2:
-        raise ValueError(f"{codec}: expected an even height and width (YUV 4:2:0), got {height} x {width}")
+    height, width = check_frames(codec, frames, even=True).shape[1:3]
     if not 1 <= fps <= 240:
         raise ValueError(f"fps: expected a number from 1 to 240, got {fps!r}")
     encoder = _encoder(codec)
@@ -292,10 +288,7 @@ def write_mp4(path: str | Path, frames: U1, fps: float) -> None:
     Raises:
         ValueError: Not such frames.
     """
-    check_frames(str(path), frames)
-    height, width = frames.shape[1:3]
-    if height % 2 or width % 2:
-        raise ValueError(f"{path}: expected an even height and width (YUV 4:2:0), got {height} x {width}")
+    height, width = check_frames(str(path), frames, even=True).shape[1:3]
     memory = io.BytesIO()
     with av.open(memory, "w", format="mp4") as container:
         rate = Fraction(fps).limit_denominator(1001)
@@ -321,8 +314,7 @@ def fit_frames(frames: U1, height_px: int, width_px: int) -> U1:
     Raises:
         ValueError: Not such frames.
     """
-    check_frames("clip", frames)
-    height, width = frames.shape[1:3]
+    height, width = check_frames("clip", frames).shape[1:3]
     cut_height = min(height, max(round(width * height_px / width_px), 1))
     cut_width = min(width, max(round(height * width_px / height_px), 1))
     top, left = (height - cut_height) // 2, (width - cut_width) // 2

@@ -1,8 +1,8 @@
 """The command `profile`: this machine's device profile, from the user's cache or measured now.
 
-What is answered from the cache needs neither PyTorch nor the model; measuring is in `timing.py`, FLOPs in `flops.py`.
-A profile is kept under the machine (`ppgym.world.this_machine`) and under everything else that its figures depend on:
-the request, the model's files, the versions of the libraries, the number of threads.
+An answer from the cache needs neither PyTorch nor the model. `timing.py` measures, and `flops.py` counts FLOPs. The
+cache's key is the machine (`ppgym.world.this_machine`) and everything else that the figures depend on: the request, the
+model's files, the versions of the libraries and the number of threads.
 """
 
 import dataclasses
@@ -92,8 +92,8 @@ def profile(
 ) -> None:
     """Measure how fast this machine decodes chunks of one second, and keep that as its device profile.
 
-    A scenario with the device "auto" uses the profile that was measured last. What was measured before is answered
-    from the user's cache.
+    A scenario with the device "auto" uses the profile that was measured last. If the same was measured before, the
+    answer comes from the user's cache.
 
     Args:
         units: Compute units, cpu and gpu; those that this machine has by default.
@@ -157,7 +157,7 @@ def cache_entry(request: Request) -> Path:
 
 
 def model_files(model: str) -> dict[str, list[Any]]:
-    """What tells a model from another without reading its weights: its small files' content, the large ones' facts.
+    """What tells models apart without reading their weights: the content of small files, size and time of large ones.
 
     Args:
         model: Generator's name, folder or hub id.
@@ -264,8 +264,8 @@ def measure_machine(request: Request, report: Callable[[str], None] = print) -> 
         "notes": [f"The machine was busy with other work: load average {load:.1f} before."] if load > 1 else [],
         "stages": [asdict(stage) for stage in stages],
     }
-    law = flops.flops_law(generator, request.resolution)
-    return make_profile(request, machine, stages, together, law, measurement)
+    coefficients = flops.flops_coefficients(generator, request.resolution)
+    return make_profile(request, machine, stages, together, coefficients, measurement)
 
 
 def make_profile(

@@ -1,9 +1,8 @@
-"""Gradient inversion: the prompt whose pictures, drawn by a one-step generator, are a given second of video.
+"""Gradient inversion: finds the prompt from which a one-step generator draws a given second of video.
 
-After Promptus (J. Wu et al., https://arxiv.org/abs/2405.20032), with these differences: a chunk closes itself with a
-keyframe of its own and chains no latents, so that it decodes alone; between keyframes the embeddings U V are
-interpolated; 4 to 8 bits instead of 8 are fitted in the loop; where the generator can guess a prompt from a picture,
-the descent starts there.
+After Promptus (J. Wu et al., https://arxiv.org/abs/2405.20032), with these differences. A chunk ends with a keyframe of
+its own and chains no latents, so it decodes alone. The embeddings U V are interpolated between keyframes. The loop fits
+4 to 8 bits instead of 8. If the generator can guess a prompt from a picture, gradient descent starts there.
 """
 
 from collections.abc import Callable
@@ -16,13 +15,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from ppgym.codec.bitstream import PromptChunk
+from ppgym.codec.checks import check_frames, check_whole
 from ppgym.codec.generator import Frames, Generator, interpolation
-from ppgym.codec.metrics import LUMA, check_frames
+from ppgym.codec.metrics import LUMA
 from ppgym.progress import track
 
 STARTS: Final = ("features", "neutral")
 PATIENCE_STEPS: Final = 12  # without progress until the learning rate is halved
-FLOOR: Final = 1 / 32  # of the first learning rate; a plateau there ends the descent
+FLOOR: Final = 1 / 32  # of the first learning rate; a plateau there ends gradient descent
 SSIM_WEIGHT: Final = 0.05  # of 1 - SSIM beside the mean squared error
 RANDOM_ROWS_STD: Final = 0.3  # of V where nothing says what it should be
 
@@ -133,7 +133,7 @@ def invert_prompt(
         # 6. Embeddings of the keyframes, and between them
         embeddings = torch.einsum("tk,knw->tnw", blend[chosen], torch.matmul(coarse_u, coarse_v))
 
-        # 7. Draw, and hold against the clip; bits cost, too
+        # 7. Draw, and compare with the clip; bits cost, too
         drawn = generator.draw(embeddings.to(generator.dtype)).float()
         loss = distortion(drawn, truth[chosen].to(generator.device).float() / 255)
         loss = loss + bit_price * (expected_bits(u, bits) + expected_bits(v, bits)) / (u.numel() + v.numel())
@@ -258,9 +258,7 @@ def _check(
         ("steps", steps, 0, None),
         ("batch_size", batch_size, 1, None),
     ):
-        if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
-            expected = f"at least {low}" if high is None else f"from {low} to {high}"
-            raise ValueError(f"invert_prompt: {name}: expected a whole number {expected}, got {value!r}")
+        check_whole(f"invert_prompt: {name}", value, low, high)
     if not learning_rate > 0:
         raise ValueError(f"invert_prompt: learning_rate: expected a number above 0, got {learning_rate!r}")
     if start is not None and start not in STARTS:

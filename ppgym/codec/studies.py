@@ -33,22 +33,32 @@ LEARNING_RATES: Final = {"features": 0.03, "neutral": 0.1}  # a start that is fa
 CHAINED_S: Final = 3  # seconds of a clip in the comparison of closed with chained chunks
 
 
+class Rival(NamedTuple):
+    """A clip in a pixel codec, at the size of its prompt.
+
+    Attributes:
+        quality: At that size; of the codec's smallest stream where that is larger.
+        too_large: Whether it is larger.
+        needed_bytes: What the codec takes for the prompt's SSIM.
+    """
+
+    quality: Quality
+    too_large: bool
+    needed_bytes: float
+
+
 class Contest(NamedTuple):
     """A clip as a prompt, and as pixels of as many bytes.
 
     Attributes:
         size_bytes: Of the prompt.
         prompt: Its quality.
-        pixels: Quality of each of `PIXEL_CODECS` at that size.
-        too_large: Whether the codec's smallest stream is larger; its quality is then that of this stream.
-        needed_bytes: What the codec takes for the prompt's SSIM.
+        rivals: One for each of `PIXEL_CODECS`.
     """
 
     size_bytes: int
     prompt: Quality
-    pixels: tuple[Quality, ...]
-    too_large: tuple[bool, ...]
-    needed_bytes: tuple[float, ...]
+    rivals: tuple[Rival, ...]
 
 
 def contest(
@@ -75,14 +85,14 @@ def contest(
     data = invert_prompt(frames, generator, **settings, shared_v=True, bit_price=BIT_PRICE).to_bytes()
     prompt = quality(generator.decode(PromptChunk.from_bytes(data)), frames)
     rate_bps = bitrate_bps(len(data), len(frames), FPS)
-    pixels, too_large, needed_bytes = [], [], []
+    rivals = []
     for codec in PIXEL_CODECS:
         curve = RateCurve.measure(frames, codec, FPS, RATE_FACTORS)
-        reading = curve.quality_at(rate_bps)
-        pixels.append(Quality(curve.quality_at(rate_bps, "psnr_db").value, reading.value))
-        too_large.append(reading.flag == CLAMPED_LOW)
-        needed_bytes.append(curve.bitrate_for(prompt.ssim).value * len(frames) / FPS / 8)
-    return Contest(len(data), prompt, tuple(pixels), tuple(too_large), tuple(needed_bytes))
+        similarity, flag = curve.quality_at(rate_bps)
+        reached = Quality(curve.quality_at(rate_bps, "psnr_db").value, similarity)
+        needed_bytes = curve.bitrate_for(prompt.ssim).value * len(frames) / FPS / 8
+        rivals.append(Rival(reached, flag == CLAMPED_LOW, needed_bytes))
+    return Contest(len(data), prompt, tuple(rivals))
 
 
 def heldout(
@@ -118,11 +128,10 @@ def heldout(
         ]
         sizes = [result.size_bytes for result in results]
         row = [family, f"{fmean(sizes):.0f}", f"{max(sizes) * 8 / 1000:.1f}", *_mean(r.prompt for r in results)]
-        for index in range(len(PIXEL_CODECS)):
-            row += _mean(r.pixels[index] for r in results)
-            row += [str(sum(r.too_large[index] for r in results))]
-            row += [f"{fmean(r.needed_bytes[index] for r in results):.0f}"]
-        wins = sum(all(r.prompt.ssim > p.ssim for p in r.pixels) for r in results)
+        for rivals in zip(*(r.rivals for r in results), strict=True):
+            row += _mean(rival.quality for rival in rivals)
+            row += [str(sum(rival.too_large for rival in rivals)), f"{fmean(r.needed_bytes for r in rivals):.0f}"]
+        wins = sum(all(r.prompt.ssim > rival.quality.ssim for rival in r.rivals) for r in results)
         rows.append([*row, f"{wins} of {clips}"])
     head = ["family", "bytes", "kbit/s at most", "prompt SSIM", "PSNR dB"]
     for codec in PIXEL_CODECS:

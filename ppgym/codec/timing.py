@@ -1,7 +1,7 @@
 """How long the stages of decoding take: repeated runs, CUDA events on a GPU, the wall clock elsewhere.
 
-A pass of a generator is timed where it is really run, in `Generator.generate`: its UNet and its decoder are wrapped,
-so that one run gives the times of both parts and of the whole.
+A pass of a generator is timed in `Generator.generate`, where it really runs: its UNet and its decoder are wrapped, so
+one run gives the times of both parts and of the whole.
 """
 
 import functools
@@ -120,11 +120,11 @@ class Stopwatch:
 
 
 def repeat(run: Callable[[], dict[str, float]], judge: str) -> dict[str, list[float]]:
-    """Run something after a warm-up until the median of one of its times stands.
+    """Run something after a warm-up until the median of one of its times is stable.
 
     Args:
         run: Does it once and returns its seconds, by name.
-        judge: Name of the time that must stand within `MEDIAN_ERROR`. After `MAX_S` it is left as it is.
+        judge: Name of the time whose median must be known within `MEDIAN_ERROR`. `MAX_S` seconds are the limit.
 
     Returns:
         Seconds of each run, by name.
@@ -138,11 +138,11 @@ def repeat(run: Callable[[], dict[str, float]], judge: str) -> dict[str, list[fl
             samples[name].append(seconds)
         elapsed_s = time.perf_counter() - start_s
         runs = len(samples[judge])
-        if runs >= MIN_RUNS and (elapsed_s > MAX_S or (elapsed_s > MIN_S and _median_stands(samples[judge]))):
+        if runs >= MIN_RUNS and (elapsed_s > MAX_S or (elapsed_s > MIN_S and _median_is_stable(samples[judge]))):
             return dict(samples)
 
 
-def _median_stands(seconds: list[float]) -> bool:
+def _median_is_stable(seconds: list[float]) -> bool:
     """Whether the median's standard error, from the quartiles as if samples were normal, is small enough."""
     low, median, high = np.percentile(seconds, (25, 50, 75))
     return bool(1.253 * (high - low) / 1.349 / len(seconds) ** 0.5 < MEDIAN_ERROR * median)
@@ -192,7 +192,7 @@ def time_passes(generator: Generator, unit: str, batch: int, *, compiled: bool =
         parts.unet = unet
         del parts.vae.decode  # what hid the class's own
     peak_bytes = dict(watch.peak_bytes)
-    if peak_bytes:  # the parts, run within, began the whole's anew
+    if peak_bytes:  # the parts, which run within the whole, have reset its peak
         peak_bytes["pass"] = max(peak_bytes.values())
     return [
         summarize(unit, name, batch, samples[name], peak_bytes.get(name), compiled)

@@ -1,11 +1,11 @@
 """The construction of the tiny generator: diffusers' UNet and AutoencoderTiny, small enough to ship with the package.
 
-SD-Turbo's layout in small: a fixed start latent goes through one pass of a UNet that attends to the prompt's tokens,
-and an AutoencoderTiny draws the picture. Two small things are added, in the folder `prompt` of the model's directory:
+It has SD-Turbo's layout: a fixed start latent goes through one pass of a UNet that attends to the prompt's tokens, and
+an AutoencoderTiny draws the picture. The folder `prompt` of the model's directory adds two small things:
 
-- a start: the latent and the neutral prompt, from which a prompt's embeddings are an offset. Both are learned, for a
-  UNet of this size has no capacity to tell positions apart by their noise, nor tokens by their content;
-- a guess of a picture's prompt from the autoencoder's latent of it, where gradient inversion starts.
+- a start: the latent and the neutral prompt. A prompt's embeddings are an offset from the neutral prompt. Both are
+  learned, because a UNet of this size cannot tell positions apart by their noise, nor tokens by their content;
+- a guess of a picture's prompt from the autoencoder's latent of it. Gradient inversion starts there.
 """
 
 import json
@@ -141,9 +141,9 @@ class TinyModel(nn.Module):
 
     @torch.no_grad()
     def attend_to_own_place(self) -> None:
-        """Let every position begin by looking at the token of its own place, some heads more sharply than others.
+        """Let every position begin with the token of its own place, some heads more sharply than others.
 
-        To find tokens takes attention long; with this it only has to learn where else to look.
+        Attention learns slowly which tokens to read. From this start it only has to learn which others it needs.
         """
         places = self.start.neutral[:, -PLACE_WIDTH:]
         for name, attention in self.unet.named_modules():
@@ -165,7 +165,7 @@ class TinyModel(nn.Module):
     def widen(self, directory: Path) -> None:
         """Take over a trained model with narrower layers, so that this one draws the same pictures to begin with.
 
-        What a layer has more of is random; what it has learned does not look at that, yet.
+        The new weights of a layer are random, and the old ones do not read them yet.
 
         Args:
             directory: Where `save` wrote it.

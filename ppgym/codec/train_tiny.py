@@ -1,13 +1,13 @@
 """Training of the tiny generator, in three stages.
 
 1. *Pictures*: the autoencoder learns to draw a picture from its latent.
-2. *Prompts*: the UNet learns to say the latent from a prompt, on latents alone. Prompts are guessed
-   from frames, cut to a random rank, and roughened like 4 to 8 bits would.
+2. *Prompts*: the UNet learns to predict the latent from a prompt, on latents alone. Prompts are guessed from frames,
+   cut to a random rank, and get noise as large as the rounding to 4 to 8 bits.
 3. *Both*: all of it end to end, from frame to prompt to frame.
 
-What makes the embeddings a *video* code is the pairs of stages 2 and 3: two frames of a clip are encoded, the
-embeddings are interpolated between them, and what is drawn there is held against the true frame of that moment. So the
-motion of the clips becomes linear in the embeddings.
+Stages 2 and 3 make the embeddings a *video* code: two frames of a clip are encoded, the embeddings are interpolated
+between them, and the picture drawn there is compared with the true frame of that moment. So the motion of the clips
+becomes linear in the embeddings.
 """
 
 import time
@@ -16,8 +16,6 @@ from typing import Final
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -108,7 +106,7 @@ def prompt_loss(model: TinyModel, rng: np.random.Generator, *, joint: bool) -> T
     with torch.set_grad_enabled(joint):
         latents = encode(model, encoded.flatten(0, 1)).view(len(encoded), -1, *model.start.latent.shape)
 
-    # 2. Guess the keyframes' prompts, as U V of a random rank, roughened like quantisation would
+    # 2. Guess the keyframes' prompts, as U V of a random rank, with noise like that of quantisation
     keyframes = model.start(latents[:, [0, -1]].flatten(0, 1)).unflatten(0, (-1, 2))  # [clips, 2, tokens, width]
     rank, bits = int(rng.choice(RANKS)), int(rng.integers(4, 9))
     stacked = keyframes.detach().flatten(1, 2)
@@ -122,7 +120,7 @@ def prompt_loss(model: TinyModel, rng: np.random.Generator, *, joint: bool) -> T
     between = torch.lerp(keyframes[:, 0], keyframes[:, 1], place[:, None, None])
     clean = model.generate_latents(torch.cat([keyframes[:, end], between]))
 
-    # 4. Hold both against the clip
+    # 4. Compare both with the clip
     if not joint:
         return functional.mse_loss(clean, torch.cat([latents[:, 2 * end], latents[:, 1]]))
     return distance(decode(model, clean), torch.cat([pictures[:, 2 * end], pictures[:, 1]]))
@@ -143,26 +141,17 @@ def learning_rate(step: int, steps: int) -> float:
 
 def save_checkpoint(path: Path, model: TinyModel, optimizer: torch.optim.Optimizer, step: int, seconds: float) -> None:
     """Write weights, Adam's moments, the step and the seconds spent; whole or not at all."""
-    tensors = {f"model.{name}": tensor.contiguous() for name, tensor in model.state_dict().items()}
-    for index, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{index}.{name}": tensor.contiguous() for name, tensor in moments.items()}
+    content = {"model": model.state_dict(), "adam": optimizer.state_dict(), "step": step, "seconds": seconds}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={"step": str(step), "seconds": f"{seconds:.0f}"})
+        torch.save(content, temporary)
 
 
 def load_checkpoint(path: Path, model: TinyModel, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
     """Read what `save_checkpoint` wrote into model and optimizer; returns the step and the seconds spent."""
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
-        metadata = file.metadata()
-    model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("adam."):
-            _, index, moment = name.split(".")
-            state.setdefault(int(index), {})[moment] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return int(metadata["step"]), float(metadata["seconds"])
+    content = torch.load(path, weights_only=True)
+    model.load_state_dict(content["model"])
+    optimizer.load_state_dict(content["adam"])
+    return content["step"], content["seconds"]
 
 
 def train(

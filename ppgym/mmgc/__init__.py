@@ -1,8 +1,7 @@
 """The simulator of the ACM MM 2022 Grand Challenge "Short Video Streaming", reproduced exactly.
 
-Figures are the official ones (github.com/AItransCompetition/Short-Video-Streaming-Challenge), quirks included; each
-quirk is named in a comment where it is reproduced. This is the one part of ppgym with a physics of its own, and nothing
-else in ppgym follows these rules.
+Figures equal the official ones (github.com/AItransCompetition/Short-Video-Streaming-Challenge), quirks included. A
+comment names each quirk where it is reproduced. No other part of ppgym follows these rules.
 
     dataset = MMGCDataset.load(folder)
     session = MMGCSession(dataset, "low", 0, viewer_seeds(0))

@@ -1,7 +1,7 @@
 """What a client of the official simulator can know, in ppgym's terms: state, observation, mask and planning view.
 
-Made from what the official runner hands to a solution and from nothing else, so that an agent sees the same in ppgym's
-environment and in the official evaluator. Nothing that a session hides may enter this file.
+All of it comes from what the official runner hands to a solution. So an agent sees the same in ppgym's environment and
+in the official evaluator. Nothing that a session hides may enter this file.
 """
 
 import math
@@ -85,8 +85,8 @@ assert [OPTIONS[index].representation for index in OPTION_OF_RUNG] == list(range
     "the rungs are the first representations of ppgym's ladder"
 )
 
-# The feed is the catalog in order. Of an episode the kernel's observation reads the playlist alone; the rest is blank,
-# for it is hidden.
+# The feed is the catalog in order. The observation reads the playlist alone. The rest of an episode is hidden, and left
+# blank here.
 FEED = Episode(
     playlist=np.arange(VIDEOS, dtype=np.int32),
     watch_s=np.zeros(VIDEOS),
@@ -179,7 +179,7 @@ def make_world(manifests: Mapping[int, Manifest]) -> World:
 
 
 @njit
-def look(
+def fill_outputs(
     sim: Sim,
     states: np.ndarray,
     features: Features,
@@ -322,7 +322,7 @@ class Client:
         self._read_manifests(players)
         self._show_chunks(players)
         world = self.world
-        look(
+        fill_outputs(
             Sim(world.params, world.catalog, FEED),
             self.states,
             world.features,

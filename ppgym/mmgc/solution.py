@@ -1,6 +1,6 @@
 """An agent of ppgym as an official solution: what the official evaluator's `run.py --solution` accepts.
 
-It works without the data in hand: all that the agent sees is made from what the runner hands over (`client`).
+It needs no data: all that the agent sees is made from what the runner hands over (`client`).
 """
 
 from collections.abc import Callable, Sequence

@@ -108,7 +108,7 @@ def test_what_cannot_be_encoded_is_refused(change: dict[str, object], message: s
 
 
 def test_a_rate_factor_out_of_range_is_refused(clip: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="crf: expected a whole number from 1 to 51 for h264, got 52"):
+    with pytest.raises(ValueError, match="crf of h264: expected a whole number from 1 to 51, got 52"):
         encode_at_crf(clip, "h264", 52, FPS)
 
 

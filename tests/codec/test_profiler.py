@@ -22,7 +22,7 @@ from diffusers import AutoencoderTiny, UNet2DConditionModel
 
 from ppgym.codec import profiler, timing
 from ppgym.codec.__main__ import main
-from ppgym.codec.flops import count_flops, flops_law, peak_flops
+from ppgym.codec.flops import count_flops, flops_coefficients, peak_flops
 from ppgym.codec.generator import BUNDLE, SD_TURBO_UNET, Generator, load_generator
 from ppgym.codec.profiler import Request, best_pass, chunk_seconds, machine_profile, make_profile, spread
 from ppgym.codec.timing import Stage, Stopwatch, make_pass, repeat, resize, slowdowns, time_passes
@@ -408,17 +408,17 @@ def sd_turbo_on_paper() -> Any:
     return SimpleNamespace(unet=unet, vae=vae, latent=latent, tokens=77, width=1024, timestep=999, dtype=torch.float32)
 
 
-def test_flops_of_sd_turbo_are_the_known_ones_and_follow_the_law() -> None:
+def test_flops_of_sd_turbo_are_the_known_ones_and_follow_the_formula() -> None:
     model = sd_turbo_on_paper()
     frame = count_flops(model, 512)
     assert (frame.unet / 1e12, frame.decoder / 1e12) == (pytest.approx(0.804, abs=5e-4), pytest.approx(0.141, abs=5e-4))
-    law = flops_law(model, 512)
+    coefficients = flops_coefficients(model, 512)
     (row,) = (row for row in DeviceProfile.load("rtx-4090").rows if row.codec == "prompt")
-    assert law == row.flops
-    for side_px in (256, 640, 1280):  # none of them among those that the law goes through
+    assert coefficients == row.flops
+    for side_px in (256, 640, 1280):  # none of them among those that the formula goes through
         pixels = side_px**2
         counted = sum(count_flops(model, side_px))
-        assert law[0] + law[1] * pixels + law[2] * pixels**2 == pytest.approx(counted, rel=1e-6)
+        assert np.polyval(coefficients[::-1], pixels) == pytest.approx(counted, rel=1e-6)
 
 
 def test_counting_computes_nothing_and_changes_nothing(generator: Generator) -> None:

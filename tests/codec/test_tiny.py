@@ -71,7 +71,7 @@ def test_training_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(train_tiny, "CLIPS", 2)
     monkeypatch.setattr(train_tiny, "FIT_BATCHES", 2)
     monkeypatch.setattr(train_tiny, "SAVE_EVERY_STEPS", 1)
-    commands.train_tiny(tmp_path / "whole", checkpoint=tmp_path / "whole.safetensors", stages=(1, 1, 2), threads=1)
+    commands.train_tiny(tmp_path / "whole", checkpoint=tmp_path / "whole.pt", stages=(1, 1, 2), threads=1)
 
     save = train_tiny.save_checkpoint
 
@@ -81,7 +81,7 @@ def test_training_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: 
             raise KeyboardInterrupt
 
     monkeypatch.setattr(train_tiny, "save_checkpoint", interrupt)
-    checkpoint = tmp_path / "part.safetensors"
+    checkpoint = tmp_path / "part.pt"
     with pytest.raises(KeyboardInterrupt):
         commands.train_tiny(tmp_path / "part", checkpoint=checkpoint, stages=(1, 1, 2), threads=1)
     assert not (tmp_path / "part").exists()
