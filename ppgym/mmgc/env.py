@@ -53,9 +53,13 @@ class ClientEnv(gymnasium.Env[Observation, np.int64]):
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}  # type: ignore[misc]
 
-    def __init__(self) -> None:
-        """Before any session."""
-        self._client = Client()
+    def __init__(self, client: Client | None = None) -> None:
+        """Before any session.
+
+        Args:
+            client: What follows the session; a new one by default.
+        """
+        self._client = Client() if client is None else client
         self.action_space: spaces.Discrete = spaces.Discrete(len(self._client.mask))
         self.observation_space = spaces.Box(-1.0, 1.0, self._client.observation.shape, np.float32)
 

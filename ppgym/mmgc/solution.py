@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ppgym.mmgc.client import Client
 from ppgym.mmgc.env import ClientEnv
 from ppgym.mmgc.policies import Action, Algorithm
 from ppgym.mmgc.session import MMGCPlayer
@@ -50,30 +51,6 @@ class SolutionEnv(ClientEnv):
         """
         raise RuntimeError("the official runner moves this session: an agent may look at it only")
 
-    def follow(
-        self,
-        delay_ms: float,
-        rebuffer_ms: float,
-        chunk_bytes: float,
-        playing_video: int,
-        players: Sequence[MMGCPlayer],
-        first_step: bool,
-    ) -> npt.NDArray[np.float32]:
-        """Take in what the runner tells; see `Client.update`.
-
-        Returns:
-            The observation.
-        """
-        if first_step:
-            self._client.start(players)
-        else:
-            self._client.update(delay_ms, rebuffer_ms, chunk_bytes, playing_video, players)
-        return self._client.observation.copy()
-
-    def resolve(self, action: Any) -> Action:
-        """What an action means to the runner; see `Client.resolve`."""
-        return self._client.resolve(action)
-
 
 def as_solution(agent_factory: AgentFactory) -> type[Algorithm]:
     """Make an official-style class of an agent.
@@ -94,8 +71,8 @@ def as_solution(agent_factory: AgentFactory) -> type[Algorithm]:
 
         def __init__(self) -> None:
             """Make the agent."""
-            self._env = SolutionEnv()
-            self._agent = agent_factory(self._env)
+            self._client = Client()
+            self._agent = agent_factory(SolutionEnv(self._client))
             self._state: Any = None
 
         def Initialize(self) -> None:  # noqa: N802, official name
@@ -113,14 +90,18 @@ def as_solution(agent_factory: AgentFactory) -> type[Algorithm]:
             first_step: bool = False,
         ) -> Action:
             """Decide; see `ppgym.mmgc.policies.Algorithm.run`."""
-            observation = self._env.follow(delay, rebuf, video_size, play_video_id, Players, first_step)
+            client = self._client
+            if first_step:
+                client.start(Players)
+            else:
+                client.update(delay, rebuf, video_size, play_video_id, Players)
             action, self._state = self._agent.predict(
-                observation,
+                client.observation.copy(),
                 state=self._state,
                 episode_start=np.array([first_step]),
                 deterministic=True,
-                action_masks=self._env.action_masks(),
+                action_masks=client.mask.astype(np.bool_),
             )
-            return self._env.resolve(action)
+            return client.resolve(action)
 
     return AgentAlgorithm
