@@ -1,5 +1,9 @@
 """Estimates and intervals: by hand, and against SciPy's bootstrap."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -18,6 +22,17 @@ from ppgym.benchmark.bootstrap import (
 def test_the_interquartile_mean_by_hand() -> None:
     assert interquartile_mean([np.array([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 1000.0])]) == 3.5
     assert interquartile_mean([np.array([-1e6, 1.0]), np.array([3.0, 1e6])]) == 2.0  # of all strata together
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 8, 63, 64])
+def test_the_interquartile_mean_is_scipys_trimmed_mean(count: int) -> None:
+    values = np.random.default_rng(count).normal(size=(20, count))
+    assert interquartile_mean([values]) == pytest.approx(stats.trim_mean(values, 0.25, axis=-1), rel=1e-12)
+
+
+def test_no_command_waits_for_scipys_statistics() -> None:
+    program = "import sys, agents.cli; sys.exit('scipy.stats' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2]).returncode == 0
 
 
 def test_every_stratum_weighs_the_same() -> None:

@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import operator
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -50,6 +51,13 @@ def test_unknown_engines_are_refused() -> None:
         run_jobs(os.fspath, [], engine="locale")
     with pytest.raises(ValueError, match="workers: expected at least 1, got 0"):
         run_jobs(os.fspath, [], workers=0)
+
+
+def test_without_ray_the_error_names_the_missing_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ModuleNotFoundError) as found:
+        run_jobs(os.fspath, [], engine="ray")
+    assert found.value.name == "ray"  # of which a command line makes the name of the extra
 
 
 def play(agents: list[str], output: Path, engine: str, workers: int) -> list[Record]:
