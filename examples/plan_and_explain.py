@@ -51,7 +51,7 @@ for request in explanation.schedule[:6]:
 # `waste_weight` makes waste weigh more in planning. The planner then fetches less ahead.
 
 for weight in (1.0, 8.0):
-    _, info = decide(60, waste_weight=weight)
+    _, info = decide(40, waste_weight=weight)
     print(
         f"waste weighed {weight:g} times: {info['downloaded_bytes'] / 1e6:.2f} MB fetched,"
         f" {info['wasted_bytes'] / 1e6:.2f} MB wasted, {info['rebuffer_s']:.1f} s stalled in {info['time_s']:.0f} s"

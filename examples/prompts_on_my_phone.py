@@ -29,7 +29,7 @@ import numpy as np
 import ppgym  # noqa: F401  registers the environment
 from agents import make_agent
 
-EPISODES = 12
+EPISODES = 8
 
 
 def qoe(network, device, **overrides):
@@ -38,7 +38,7 @@ def qoe(network, device, **overrides):
     found = []
     for seed in range(EPISODES):
         observation, _ = env.reset(seed=seed)
-        agent = make_agent("mcts", env, seed=seed, simulations=48)
+        agent = make_agent("mcts", env, seed=seed, simulations=32)
         total, ended = 0.0, False
         while not ended:
             action, _ = agent.predict(observation)
@@ -70,7 +70,7 @@ worse = qoe("low", "snapdragon-8-elite", prompt_speed_scale=speed, prompt_qualit
 show("low, 0.6 of the quality", worse, pixels["low"])
 
 # %%
-# With a dozen episodes an interval is wide. Take `EPISODES = 100` before you decide.
+# With eight episodes an interval is wide. Take `EPISODES = 100` before you decide.
 #
 # ![Gain in QoE of prompts over pixels](../results/breakeven/breakeven.png)
 #

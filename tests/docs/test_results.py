@@ -47,6 +47,10 @@ def test_pictures_and_pages_that_readme_names_are_there() -> None:
         assert (ROOT / link).exists(), link
 
 
+def test_readme_shows_the_example_as_it_is() -> None:
+    assert f"```python\n{(ROOT / 'examples' / 'my_agent.py').read_text(encoding='utf-8')}```" in README
+
+
 def test_readme_is_short() -> None:
     """At most 8 kB and 1,300 words, and a moving picture of at most 1.5 MB."""
     assert len(README.encode()) <= 8000
