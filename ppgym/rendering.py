@@ -14,20 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ppgym.core.events import (
-    EVENT_ARRIVAL,
-    EVENT_CANCEL,
-    EVENT_JOB_ABORT,
-    EVENT_JOB_END,
-    EVENT_JOB_START,
-    EVENT_PLAY,
-    EVENT_PLAY_END,
-    EVENT_REQUEST,
-    EVENT_SESSION_END,
-    EVENT_STALL,
-    EVENT_STALL_END,
-    EVENT_SWIPE,
-)
+from ppgym.core import events
 from ppgym.core.state import NO_ENTRY, SIMULTANEOUS_S
 
 if TYPE_CHECKING:
@@ -40,6 +27,22 @@ SCREEN = "screen"
 TRANSFER, CANCELLED = "transfer", "cancelled"  # kinds of spans on the link
 DECODE, ABORTED = "decode", "aborted"  # on a compute unit
 PLAY, STALL = "play", "stall"  # on the screen
+
+# The span that an event begins or ends
+BEGINS = {
+    events.EVENT_REQUEST: TRANSFER,
+    events.EVENT_JOB_START: DECODE,
+    events.EVENT_PLAY: PLAY,
+    events.EVENT_STALL: STALL,
+}
+ENDS = {
+    events.EVENT_ARRIVAL: TRANSFER,
+    events.EVENT_CANCEL: CANCELLED,
+    events.EVENT_JOB_END: DECODE,
+    events.EVENT_JOB_ABORT: ABORTED,
+    events.EVENT_PLAY_END: PLAY,
+    events.EVENT_STALL_END: STALL,
+}
 
 Colour = tuple[float, float, float]  # red, green, blue in [0, 1]
 
@@ -132,38 +135,23 @@ class Timeline:
         self._begun: set[tuple[int, int]] = set()
         self._left: set[int] = set()
 
-    def extend(self, events: npt.NDArray[np.void]) -> None:
+    def extend(self, rows: npt.NDArray[np.void]) -> None:
         """Take in what has happened since the last call.
 
         Args:
-            events: Array [N] of `EVENT_DTYPE`, in order of time.
+            rows: Array [N] of `EVENT_DTYPE`, in order of time.
         """
-        for time_s, kind, video, chunk, option, value in events.tolist():
-            if kind == EVENT_REQUEST:
-                self._begin(LINK, time_s, video, chunk, option, TRANSFER)
-            elif kind == EVENT_ARRIVAL:
-                self._end(LINK, time_s, video, chunk, TRANSFER)
-            elif kind == EVENT_CANCEL:
-                self._end(LINK, time_s, video, chunk, CANCELLED)
-            elif kind == EVENT_JOB_START:
-                self._begin(self._option_lanes[option], time_s, video, chunk, option, DECODE)
-            elif kind == EVENT_JOB_END:
-                self._end(self._option_lanes[option], time_s, video, chunk, DECODE)
-            elif kind == EVENT_JOB_ABORT:
-                self._end(self._option_lanes[option], time_s, video, chunk, ABORTED)
-            elif kind == EVENT_PLAY:
+        for time_s, kind, video, chunk, option, value in rows.tolist():
+            if kind == events.EVENT_PLAY:
                 self._begun.add((video, chunk))
-                self._begin(SCREEN, time_s, video, chunk, option, PLAY)
-            elif kind == EVENT_PLAY_END:
-                self._end(SCREEN, time_s, video, chunk, PLAY)
-            elif kind == EVENT_STALL:
-                self._begin(SCREEN, time_s, video, chunk, NO_ENTRY, STALL)
-            elif kind == EVENT_STALL_END:
-                self._end(SCREEN, time_s, video, chunk, STALL)
-            elif kind == EVENT_SWIPE:
+            if kind in BEGINS:
+                self._begin(self._lane(BEGINS[kind], option), time_s, video, chunk, option, BEGINS[kind])
+            elif kind in ENDS:
+                self._end(self._lane(ENDS[kind], option), time_s, video, chunk, ENDS[kind])
+            elif kind == events.EVENT_SWIPE:
                 self._left.add(video)
                 self.swipes.append(Swipe(time_s, video, bool(value)))
-            elif kind == EVENT_SESSION_END:
+            elif kind == events.EVENT_SESSION_END:
                 self.session_end_s = time_s
 
     def spans(self, until_s: float) -> list[Span]:
@@ -181,6 +169,11 @@ class Timeline:
             if span.start_s < until_s
         ]
         return sorted(found, key=lambda span: (span.start_s, self.lanes.index(span.lane), span.row))
+
+    def _lane(self, kind: str, option: int) -> str:
+        return (
+            LINK if kind in (TRANSFER, CANCELLED) else SCREEN if kind in (PLAY, STALL) else self._option_lanes[option]
+        )
 
     def _begin(self, lane: str, time_s: float, video: int, chunk: int, option: int, kind: str) -> None:
         representation = NO_ENTRY if option == NO_ENTRY else self._option_representations[option]

@@ -10,7 +10,7 @@ the slot's video, from its playhead on and within `RING` chunks of it, by an opt
 import numpy as np
 import numpy.typing as npt
 
-from ppgym.core.jit import kernel, njit
+from ppgym.core.jit import kernel
 from ppgym.core.state import ABSENT, I4, LOOKAHEAD, NO_ENTRY, RING, SLOTS, U1, Sim, StateRecord
 
 WAIT = 0
@@ -174,17 +174,3 @@ def fill_mask(sim: Sim, state: StateRecord, candidates: I4, mask: Mask) -> None:
                         sim, state, slot, chunk, sim.params.option_representation[option]
                     )
             index += options
-
-
-@njit
-def legal_mask(sim: Sim, state: StateRecord, mask: Mask) -> None:
-    """The legality mask of a state.
-
-    Args:
-        sim: Its playlist alone is read of the hidden draw: it gives the visible videos, which are public.
-        state: Record of `STATE_DTYPE`.
-        mask: Output int8 [1 + S * L * O].
-    """
-    candidates = np.empty((SLOTS, LOOKAHEAD), np.int32)
-    find_candidates(sim, state, candidates)
-    fill_mask(sim, state, candidates, mask)

@@ -6,14 +6,21 @@ from typing import Any
 import numpy as np
 
 from ppgym.core import state as st
-from ppgym.core.actions import legal_mask
+from ppgym.core.actions import Mask, fill_mask, find_candidates
 from ppgym.core.dynamics import reset_state, transition
 from ppgym.core.events import new_log
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
-from ppgym.core.state import Sim, new_states
+from ppgym.core.state import Sim, StateRecord, new_states
 from tests.core.naive import Event
 
 LOG_ROWS = 4096
+
+
+def legal_mask(sim: Sim, state: StateRecord, mask: Mask) -> None:
+    """Fill the legality mask of a state."""
+    candidates = np.empty((st.SLOTS, st.LOOKAHEAD), np.int32)
+    find_candidates(sim, state, candidates)
+    fill_mask(sim, state, candidates, mask)
 
 
 class KernelSimulator:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ppgym.core.actions import action_count, find_candidates, legal_mask
+from ppgym.core.actions import action_count, fill_mask, find_candidates
 from ppgym.core.episodes import EpisodeDistribution
 from ppgym.core.state import LOOKAHEAD, SLOTS, UNIT_NAMES, CatalogArrays, Episode, Params, Sim, StateRecord
 from ppgym.planning_view import PlanningView, make_view
@@ -24,7 +24,7 @@ def view_of(world: Sim, state: StateRecord, distribution: EpisodeDistribution = 
     candidates = np.zeros((SLOTS, LOOKAHEAD), np.int32)
     find_candidates(world, state, candidates)
     mask = np.zeros(action_count(len(world.params.option_unit)), np.int8)
-    legal_mask(world, state, mask)
+    fill_mask(world, state, candidates, mask)
     units = [UNIT_NAMES[unit] for unit in params.option_unit]
     columns = (params.option_representation, units, params.option_decode_s, params.option_usable)
     facts: Any = SimpleNamespace(

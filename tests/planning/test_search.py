@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ppgym.core.actions import WAIT, legal_mask
+from ppgym.core.actions import WAIT
 from ppgym.core.dynamics import transition
 from ppgym.core.episodes import view_sim
 from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS, reward_terms, totals_of
@@ -19,6 +19,7 @@ from ppgym.planning.rollout import NetworkParameters, RolloutPolicy, new_estimat
 from ppgym.planning.search import SearchParameters, SearchTask, new_scratch, root_values, search_edges
 from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree, new_tree, reset_tree
 from ppgym.planning_view import PlanningView
+from tests.core.kernel import legal_mask
 from tests.test_env import random_legal
 
 POLICY = RolloutPolicy()
