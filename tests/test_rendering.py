@@ -233,5 +233,5 @@ def test_rgb_without_matplotlib_says_what_to_install(monkeypatch: pytest.MonkeyP
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # what makes an import fail
-    with pytest.raises(ImportError, match=r"pip install 'ppgym\[bench\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[bench\]'"):
         render_rgb(new_timeline(), 0.0, TOTALS)
