@@ -106,3 +106,18 @@ def test_misuse_is_an_error_that_says_so() -> None:
         envs.reset(options={"reset_mask": [True, False]})
     with pytest.raises(ValueError, match="seeds"):
         envs.reset(seed=[1])
+
+
+def test_drawn_watch_seconds_are_the_exact_sums_up_to_the_last_video() -> None:
+    envs: Any = gymnasium.make_vec("PromptPream-v0", num_envs=40)
+    envs.reset(seed=0)
+    drawn_s, episodes = envs.drawn_watch_s(), envs._episodes
+    lengths = set()
+    for i, (watch_s, leaves) in enumerate(zip(episodes.watch_s, episodes.leaves, strict=True)):
+        seen = int(np.argmax(leaves)) + 1 if leaves.any() else len(leaves)
+        lengths.add(seen)
+        assert drawn_s[i] == watch_s[:seen].sum()
+        single: Any = gymnasium.make("PromptPream-v0").unwrapped
+        single.reset(seed=i)
+        assert single.drawn_watch_s() == drawn_s[i]
+    assert len(lengths) > 5
