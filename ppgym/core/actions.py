@@ -1,6 +1,6 @@
 """What a client may do: the action index, its candidates and their legality.
 
-Legality is hard: it follows from the device, the manifest and memory. What is merely unwise belongs to
+An action is legal or not by the device, the manifest and memory alone. Whether it is wise is not decided here, but in
 `ppgym.planning.pruning`.
 
 An action is 0, `WAIT`, or ``1 + (slot * L + lookahead) * O + option``: the `lookahead`-th chunk not yet requested of
@@ -143,7 +143,7 @@ def resolve_action(sim: Sim, state: StateRecord, action: int) -> tuple[int, int,
 
 @kernel
 def fill_mask(sim: Sim, state: StateRecord, candidates: I4, mask: Mask) -> None:
-    """The legality mask, from the candidates at hand.
+    """Fill the legality mask, given the candidates.
 
     Args:
         sim: What is constant; nothing hidden is read.

@@ -1,6 +1,6 @@
 """Many hidden draws as arrays, and how one is drawn.
 
-An `Episodes` holds N draws side by side, so that a vector environment is arrays and nothing else; `take_sim` gives
+An `Episodes` holds N draws side by side, so that a vector environment consists of arrays alone; `take_sim` gives
 the `Sim` of one of them. The traces are a shared pool, and a draw only points into it.
 """
 
