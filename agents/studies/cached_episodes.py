@@ -17,6 +17,7 @@ from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
 Key = tuple[str, str, str, str, str, int]
+KEY = ("scenario", "overrides", "split", "agent", "params", "seed")  # of a record
 
 
 class Variant(NamedTuple):
@@ -66,7 +67,7 @@ def play_once(jobs: Sequence[Job], *, workers: int, folder: Path | None) -> list
 
     A record answers a job of the same scenario, split, agent and seed under the same versions, if their parameters are
     the same; a parameter that a record lacks has its default. Changes of an agent's code are not noticed: after one,
-    use a new folder. Records of other agents and versions are left out of the folder.
+    use a new folder. Records of other versions are dropped from the folder.
 
     Args:
         jobs: What to play; the same twice is played once.
@@ -79,7 +80,9 @@ def play_once(jobs: Sequence[Job], *, workers: int, folder: Path | None) -> list
     Raises:
         ValueError: The folder holds unfinished episodes of other jobs.
     """
-    known = _read(folder, {job.agent for job in jobs})
+    agents = {job.agent for job in jobs}
+    kept = _read(folder)
+    known = {_key(*(one.get(part, {}) for part in KEY)): one for one in kept if one["agent"] in agents}
     keys = [_key(job.scenario, job.overrides, job.split, job.agent, job.params, job.seed) for job in jobs]
     missing = {key: job for key, job in zip(keys, jobs, strict=True) if key not in known}
     if missing:
@@ -87,21 +90,18 @@ def play_once(jobs: Sequence[Job], *, workers: int, folder: Path | None) -> list
         played = play_jobs(play, list(missing.values()), workers=workers, output=folder)
         known |= zip(missing, played, strict=True)
     if folder is not None:
-        write_records(folder, list(({key: known[key] for key in keys} | known).values()), packed=True)
+        others = [one for one in kept if one["agent"] not in agents]
+        write_records(folder, [*({key: known[key] for key in keys} | known).values(), *others], packed=True)
         if missing:
             (folder / Journal.NAME).unlink()
     return [known[key] for key in keys]
 
 
-def _read(folder: Path | None, agents: set[str]) -> dict[Key, Record]:
-    """The usable records of a folder."""
+def _read(folder: Path | None) -> list[Record]:
+    """The records of a folder under today's versions."""
     if folder is None or not (folder / "records.jsonl.gz").is_file():
-        return {}
-    return {
-        _key(*(record.get(part, {}) for part in ("scenario", "overrides", "split", "agent", "params", "seed"))): record
-        for record in read_records(folder)
-        if record["agent"] in agents and record["versions"] == versions()
-    }
+        return []
+    return [record for record in read_records(folder) if record["versions"] == versions()]
 
 
 def _key(

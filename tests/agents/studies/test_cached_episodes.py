@@ -53,6 +53,7 @@ def test_what_differs_is_played(tmp_path: Path, counted: list[int]) -> None:
     assert counted == [1, 3]
     play_once([job(each=2), job(each=3)], workers=1, folder=tmp_path)
     assert counted == [1, 3]
+    assert validate(tmp_path).records == 4, "records of an agent that has no job stay"
 
 
 def test_a_parameter_that_a_record_lacks_has_its_default(tmp_path: Path, counted: list[int]) -> None:
