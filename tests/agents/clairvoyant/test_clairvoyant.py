@@ -242,7 +242,7 @@ def test_the_schedule_found_is_the_optimum_of_small_worlds(seed: int) -> None:
 
 
 def test_the_bound_is_tight_where_nothing_is_scarce() -> None:
-    """One chunk, one option: the bound is its worth less the unavoidable start-up, to a cell of stall."""
+    """One chunk, one option: the bound is its value minus the unavoidable start-up, to a cell of stall."""
     world = small_world(0)
     params = world.params._replace(option_usable=np.array([1, 0, 0], np.uint8))
     episode = world.episode._replace(watch_s=np.array([1.0, 1.0]), leaves=np.array([1, 0], np.uint8))
