@@ -1,6 +1,23 @@
 """A Gymnasium benchmark for computation-powered short-video preloading.
 
-What lives here: the version, the registration of the environment and the public names. No behaviour.
+An episode is a viewer's session in a feed of short videos. The agent chooses what is downloaded next:
+
+>>> import gymnasium
+>>> import ppgym  # registers the environment
+>>> env = gymnasium.make("PromptPream-v0", scenario="low/snapdragon-8-elite/typical", split="train")
+>>> observation, info = env.reset(seed=0)
+>>> _ = env.action_space.seed(0)
+>>> ended = False
+>>> while not ended:
+...     action = env.action_space.sample(mask=info["action_mask"])  # your policy here
+...     observation, reward, terminated, truncated, info = env.step(action)
+...     ended = terminated or truncated
+>>> print(f"played {info['played_s']:.1f} s, stalled {info['rebuffer_s']:.1f} s")
+played 116.4 s, stalled 207.4 s
+
+What a scenario is made of: `Scenario`, `QoEWeights`, `NetworkTrace`, `Catalog`, `Video`, `Representation`,
+`DeviceProfile`, `ViewerProfile` and `RetentionCurve`. What the kernel plays: `make_world`, and `sample_episode`, which
+draws an `Episode`. What a planner is given: `PlanningView`.
 """
 
 import gymnasium

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -17,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 
 # What a user's first program does. It prints where it found the package, its data and what it saw.
 PROGRAM = """
-import json
+import json, sys
+sys.modules |= dict.fromkeys(json.loads(sys.argv[1]))  # what only extras bring cannot be imported
 import ppgym, gymnasium
 from ppgym.files import data_root
 
@@ -32,6 +34,17 @@ print(json.dumps({
     "time_s": float(info["time_s"]),
 }))
 """
+
+
+def modules_of_extras(site_packages: Path) -> list[str]:
+    """The installed modules that an extra brings and `pip install .` alone does not."""
+    names: dict[bool, set[str]] = {True: set(), False: set()}
+    installed = importlib.metadata.Distribution.at(site_packages / f"ppgym-{ppgym.__version__}.dist-info")
+    for requirement in installed.requires or ():
+        name = re.split(r"[^\w.-]", requirement)[0]
+        names["extra ==" in requirement].add(name.lower())
+    modules = importlib.metadata.packages_distributions()
+    return [name for name, by in modules.items() if {package.lower() for package in by} & (names[True] - names[False])]
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -78,7 +91,10 @@ def test_wheel_works_in_an_environment_of_its_own(wheel: Path, tmp_path: Path) -
     # Dependencies are borrowed: these paths come last, and path files inside them (an editable ppgym's) do not count.
     (site_packages / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
 
-    seen = json.loads(run(python, "-I", "-c", PROGRAM, cwd=tmp_path).splitlines()[-1])
+    unwanted = modules_of_extras(site_packages)
+    assert {"torch", "rich", "platformdirs", "tyro"} <= {*unwanted}
+    assert not {"numpy", "pydantic", "yaml"} & {*unwanted}
+    seen = json.loads(run(python, "-I", "-c", PROGRAM, json.dumps(unwanted), cwd=tmp_path).splitlines()[-1])
     assert Path(seen["package"]).is_relative_to(site_packages)
     assert Path(seen["data"]).is_relative_to(site_packages)
     assert seen["version"] == ppgym.__version__

@@ -1,8 +1,7 @@
 """Device profiles: how long a device's compute units take to decode one chunk, and where each figure comes from.
 
-Tables and their files only. Which pairs of representation and unit are legal options is decided in `scenario.py`;
-queues and contention act in `ppgym.core`; measuring a machine is the work of `ppgym.codec`; where this machine's own
-profile lies says `ppgym.world.this_machine`.
+Tables and their files only. `scenario.py` decides which pairs of representation and unit are legal options. Queues and
+contention act in `ppgym.core`. `ppgym.codec` measures a machine; `this_machine.py` knows where its profile lies.
 """
 
 import dataclasses
@@ -57,8 +56,8 @@ class DecodeRow:
         height: Reference height in pixels.
         fps: Reference frames per second.
         flops: FLOPs of a frame of P pixels are flops[0] + flops[1] P + flops[2] P**2: convolutions grow with the
-            pixels, attention between pixels with their square, what reads the prompt alone not at all. Only ratios
-            count; by default a frame costs as its pixels.
+            pixels, attention between pixels grows with their square, and what reads only the prompt is constant. Only
+            ratios count. By default the FLOPs are proportional to the pixels.
 
     Raises:
         ValueError: A field is out of range or unknown; names it and what was expected.
@@ -83,8 +82,8 @@ class DecodeRow:
     def seconds_at(self, width: int, height: int, fps: float) -> float:
         """Seconds to decode one chunk of 1 s of another format.
 
-        A rule, not a measurement: time is taken as proportional to FLOPs. That is exact in fps; small pictures of a
-        large model take longer than it says, for reading the weights costs as much for them as for large ones.
+        A rule, not a measurement: time is proportional to FLOPs. This is exact in fps. Small pictures of a large model
+        take longer than the rule says, since reading the weights takes as long as for large pictures.
 
         Args:
             width: In pixels.

@@ -15,13 +15,12 @@ from ppgym.world.schemas import Count, JsonFile, NotNegative, Positive, Text, ch
 
 CODECS = ("h264", "hevc", "av1", "prompt")
 
-PIXEL_BPS = (750e3, 1200e3, 1850e3)  # the H.264 rungs of the MMGC 2022 challenge
+PIXEL_BPS = (750e3, 1200e3, 1850e3)  # the H.264 bitrates of the MMGC 2022 challenge
 PROMPT_RANKS = (4, 8, 16)
 
 # A prompt of rank r is U (77 tokens x r) and V (r x 1024 wide), 8 bits a value (Promptus, arXiv 2405.20032)
 PROMPT_BYTES_PER_RANK = 77 + 1024
-# Promptus keeps a prompt every 10 frames of 30 and interpolates: 3 a second, and a closing one where a chunk has to
-# decode alone
+# Promptus keeps a prompt every 10 frames of 30 and interpolates: 3 a second. A chunk that decodes alone needs one more
 PROMPTS_PER_S = 3
 PROMPTS_PER_CHUNK = 4
 
@@ -89,18 +88,18 @@ class Representation(Format):
 
 
 def default_ladder(prompt_quality_scale: float = 1.0) -> tuple[Representation, ...]:
-    """H.264 at 750, 1200 and 1850 kbit/s, then prompts of rank 4, 8 and 16.
+    """The published ladder: H.264 at 750, 1200 and 1850 kbit/s, then prompts of rank 4, 8 and 16.
 
-    The quality of a pixel rung is its bitrate in Mbit/s, as in the MMGC 2022 challenge. A prompt of rank r has
-    4 x 1101 r bytes a chunk. Its quality is an *assumption*: chained Promptus spends 3 x 1101 r x 8 bit/s, and Promptus
-    reports equal perceptual quality at less than a fourth of H.265's bandwidth (arXiv 2405.20032), which we
-    take as 4 x, times 1.5 from HEVC to H.264, capped at the top pixel rung, beyond which nothing was compared:
+    The quality of pixels is their bitrate in Mbit/s, as in the MMGC 2022 challenge. A prompt of rank r has 4 x 1101 r
+    bytes a chunk. Its quality is an *assumption*. Chained Promptus spends 3 x 1101 r x 8 bit/s and reports equal
+    perceptual quality at less than a fourth of H.265's bandwidth (arXiv 2405.20032). We take this as 4 x, times 1.5
+    from HEVC to H.264, capped at the top pixel bitrate, beyond which nothing was compared:
 
         quality = prompt_quality_scale * min(4 * 1.5 * 26424 r / 1e6, 1.85)
 
-    that is 0.63, 1.27 and 1.85. That a chunk which decodes alone (four prompts instead of three) is as good as a
-    chained one is part of the assumption. The scale multiplies the capped value, so below 1 it always lowers the
-    quality of every rank, and above 1 it may exceed the top rung: it is the user's knob on the whole assumption.
+    that is 0.63, 1.27 and 1.85. The assumption includes that a chunk that decodes alone (four prompts instead of three)
+    is as good as a chained one. The scale is the user's parameter of the whole assumption. It multiplies the capped
+    value: below 1 it lowers the quality of every rank, above 1 the quality may exceed that of the top pixels.
 
     Args:
         prompt_quality_scale: At least 0.

@@ -1,7 +1,7 @@
-"""Network traces: what they are, how files of three formats are read, how synthetic ones are made and split.
+"""Network traces: how many bits per second a network carries at which time.
 
-The link's physics (round trips, sharing, efficiency) lives in `ppgym.core`; this module only says how many bits
-per second a network would carry, and when.
+Files of three formats are read; synthetic traces are generated from a seed; both are split into train, validation and
+test. The link's physics (round trips, sharing, efficiency) is in `ppgym.core`.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ NETWORKS = ("low", "medium", "high", "mixed", "5g")
 SPLITS = ("train", "validation", "test")
 FORMATS = ("seconds_mbps", "mahimahi", "six_columns")
 
-GRID_S = 0.5  # interval of generated traces and of packet counts, as in the MMGC 2022 networks
+SAMPLE_S = 0.5  # interval of generated traces and of packet counts, as in the MMGC 2022 networks
 PACKET_BITS = 1500 * 8  # a Mahimahi line is one opportunity to deliver 1500 bytes
 _COLUMNS = {2: "seconds_mbps", 1: "mahimahi", 6: "six_columns"}
 
@@ -162,8 +162,8 @@ def _mahimahi(rows: list[Row]) -> _Steps:
         stamps_ms.append(int(text))
     if stamps_ms[-1] == 0:
         raise ValueError(f"{rows[-1].where}: expected a last stamp after 0 ms, where the trace wraps")
-    grid_ms = round(GRID_S * 1000)
-    edges_ms = np.append(np.arange(0, stamps_ms[-1], grid_ms), stamps_ms[-1])
+    sample_ms = round(SAMPLE_S * 1000)
+    edges_ms = np.append(np.arange(0, stamps_ms[-1], sample_ms), stamps_ms[-1])
     packets, _ = np.histogram(stamps_ms, bins=edges_ms)
     return (edges_ms / 1e3).tolist(), (packets * PACKET_BITS / np.diff(edges_ms / 1e3)).tolist()
 
@@ -197,9 +197,9 @@ class _Regimes:
     peak_mbps: float
 
 
-# Means, floor and peak of low, medium and high are FACTS of the MMGC 2022 networks (class means 1.20, 1.61, 3.58,
-# 0.2 to 12 Mbit/s); regimes, dwell and spread are chosen so that share and decay of the slow part of the variance
-# look alike. 5g is an assumption (mean 60, fades to 1, dwell 2 to 20 s): no figures were at hand.
+# Means, floor and peak of low, medium and high are computed from the MMGC 2022 networks (class means 1.20, 1.61, 3.58,
+# 0.2 to 12 Mbit/s). Regimes, dwell and spread are chosen so that the slow part of the variance has a similar share and
+# decays similarly. 5g is an assumption (mean 60, fades to 1, dwell 2 to 20 s): no figures were at hand.
 _REGIMES = {
     "low": _Regimes((0.85, 1.2, 1.55), (1 / 3, 1 / 3, 1 / 3), (5.0, 20.0), 0.37, 0.2, 12.0),
     "medium": _Regimes((1.05, 1.6, 2.18), (1 / 3, 1 / 3, 1 / 3), (5.0, 20.0), 0.38, 0.2, 12.0),
@@ -207,25 +207,25 @@ _REGIMES = {
     "5g": _Regimes((1.0, 30.0, 60.0, 105.0), (0.1, 0.25, 0.35, 0.3), (2.0, 20.0), 0.25, 1.0, 250.0),
 }
 
-# A mixed trace is a sequence of long stretches of the other classes. Its own taste for them is a Dirichlet draw
-# around shares (0.6, 0.28, 0.12), whose mean is 1.59 Mbit/s, so that traces differ as those of MMGC 2022 do: their
-# means go from 1.02 to 3.60.
+# A mixed trace is a sequence of long stretches of the other classes. Each trace draws its own shares of classes from
+# a Dirichlet distribution with means (0.6, 0.28, 0.12), which gives 1.59 Mbit/s. So traces differ as those of MMGC 2022
+# do, whose means lie between 1.02 and 3.60.
 _MIXED_CLASSES = ("low", "medium", "high")
-_MIXED_TASTE = (1.2, 0.56, 0.24)
+_MIXED_CONCENTRATION = (1.2, 0.56, 0.24)
 _MIXED_STRETCH_S = (60.0, 180.0)
 
 
 def generate_trace(network: str, seed: int, duration_s: float = 600.0) -> NetworkTrace:
-    """Draw a synthetic trace of a network class: regime switching on a 0.5 s grid, whole kbit/s.
+    """Draw a synthetic trace of a network class: regime switching, a sample every 0.5 s, whole kbit/s.
 
-    Regimes and their dwell make the slow part, gamma noise within a regime the fast part; rates are clipped to
-    the class's floor and peak. Class means are 1.20, 1.61, 3.58 and 1.59 (mixed) Mbit/s after the MMGC 2022
+    Regimes and their dwell make the slow variation, gamma noise within a regime the fast one. Rates are clipped to the
+    class's floor and peak. Class means are 1.20, 1.61, 3.58 and 1.59 (mixed) Mbit/s after the MMGC 2022
     networks, and 60 for 5g, which is an assumption.
 
     Args:
         network: One of `NETWORKS`.
         seed: At least 0; networks of one seed are independent.
-        duration_s: Rounded up to the grid.
+        duration_s: Rounded up to whole samples.
 
     Returns:
         The trace, named `NETWORK/SEED`; equal for equal arguments.
@@ -240,26 +240,26 @@ def generate_trace(network: str, seed: int, duration_s: float = 600.0) -> Networ
     if not 0 < duration_s < math.inf:
         raise ValueError(f"expected a duration above 0 s, got {duration_s}")
     rng = np.random.default_rng([NETWORKS.index(network), seed])
-    count = math.ceil(duration_s / GRID_S)
+    count = math.ceil(duration_s / SAMPLE_S)
     if network == "mixed":
-        taste = rng.dirichlet(_MIXED_TASTE)
-        classes, stretches = _stretches(rng, taste, _MIXED_STRETCH_S, count)
+        shares = rng.dirichlet(_MIXED_CONCENTRATION)
+        classes, stretches = _stretches(rng, shares, _MIXED_STRETCH_S, count)
         parts = [_samples(rng, _REGIMES[_MIXED_CLASSES[c]], n) for c, n in zip(classes, stretches, strict=True)]
         rates_mbps: F8 = np.concatenate(parts)[:count]
     else:
         rates_mbps = _samples(rng, _REGIMES[network], count)
     rates_bps: F8 = rates_mbps.round(3) * 1e6
-    return NetworkTrace(f"{network}/{seed}", np.arange(count + 1, dtype=np.float64) * GRID_S, rates_bps)
+    return NetworkTrace(f"{network}/{seed}", np.arange(count + 1, dtype=np.float64) * SAMPLE_S, rates_bps)
 
 
 def _stretches(
     rng: np.random.Generator, shares: npt.ArrayLike, dwell_s: tuple[float, float], count: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Kinds drawn with `shares` and their lengths in samples, together at least `count` samples long."""
-    draws = math.ceil(count * GRID_S / dwell_s[0])
+    draws = math.ceil(count * SAMPLE_S / dwell_s[0])
     weights = np.asarray(shares, dtype=np.float64)
     kinds = rng.choice(weights.size, size=draws, p=weights)
-    lengths = np.ceil(rng.uniform(*dwell_s, size=draws) / GRID_S).astype(np.int64)
+    lengths = np.ceil(rng.uniform(*dwell_s, size=draws) / SAMPLE_S).astype(np.int64)
     needed = int(np.searchsorted(np.cumsum(lengths), count)) + 1
     return kinds[:needed], lengths[:needed]
 
@@ -279,9 +279,9 @@ def load_traces(network: str | Path, split: str) -> tuple[NetworkTrace, ...]:
 
     Args:
         network: One of `NETWORKS` (shipped traces), or a folder of trace files, searched with its subfolders.
-            Hidden files and `*.md` are skipped, every other file must be a trace. Of a folder's files, sorted by
-            their path below it, each block of five is split train, validation, test, train, train: 60/20/20,
-            disjoint, the same on every machine, and with class subfolders each class has a like share of each split.
+            Hidden files and `*.md` are skipped; every other file must be a trace. The files are sorted by their path.
+            Each block of five is split into train, validation, test, train, train, that is 60/20/20. The split is the
+            same on every machine. Where subfolders hold classes, each class has about the same share of each split.
         split: One of `SPLITS`.
 
     Returns:

@@ -127,7 +127,7 @@ class Scenario:
         wait_s: Longest `WAIT`.
         max_decode_s: An option that takes longer for a chunk is illegal.
         charge_thinking_s: Simulated seconds that a decision takes.
-        prompt_quality_scale: Knob on the assumed quality of prompts, in (0, 1].
+        prompt_quality_scale: Factor on the assumed quality of prompts, in (0, 1].
         prompt_speed_scale: Factor on the speed at which the device decodes prompts, on each of its units.
         qoe: Weights of the reward.
         leave_p: P(the session ends after a video); the viewer's where None.
@@ -345,9 +345,8 @@ def make_world(scenario: Scenario, split: str = "train") -> World:
 
     Args:
         scenario: The scenario.
-        split: One of `ppgym.world.networks.SPLITS`. Splits share no trace and no generated video; a folder of real
-        videos,
-            which are few, serves all three.
+        split: One of `ppgym.world.networks.SPLITS`. Splits share no trace and no generated video. A folder of real
+            videos, which are few, serves all three.
 
     Returns:
         The world.

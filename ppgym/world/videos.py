@@ -152,8 +152,8 @@ class Catalog:
             `curves_dir`).
 
         Raises:
-            FileNotFoundError: A folder, a rung's file or a curve is missing.
-            ValueError: A line that is not a size, unequal chunk counts between rungs or between sizes and curve, or
+            FileNotFoundError: A folder, a file of sizes or a curve is missing.
+            ValueError: A line that is not a size, unequal chunk counts between files or between sizes and curve, or
                 no videos; names file, line, value and what was expected.
         """
         sizes_dir = Path(sizes_dir)
@@ -182,8 +182,9 @@ DURATION_S = (7.6, 14.9, 23.8)
 DURATION_BOUNDS_S = (3, 60)
 _DECILE_Z = 1.2815515655446004  # 90th percentile of the standard normal distribution
 
-# Sizes, as spreads of logarithms. TikTok's videos differ by p90 / median = 1.8 to 2.2 at one nominal rung (Dashlet's
-# data), 0.5 gives 1.9. Within a video MMGC 2022 sizes vary by 0.1 to 0.8 of their mean, rungs nearly in step.
+# Standard deviations of logarithms of sizes. TikTok's videos differ by p90 / median = 1.8 to 2.2 at one nominal bitrate
+# (Dashlet's data); 0.5 gives 1.9. Within a video, MMGC 2022 sizes vary by 0.1 to 0.8 of their mean, and the
+# representations vary nearly together.
 _VIDEO_SIGMA = 0.5
 _SCENE_SIGMA = (0.1, 0.5)  # drawn per video
 _SCENE_MEMORY = 0.6  # correlation of one second's complexity with the next one's
@@ -191,19 +192,20 @@ _RUNG_SIGMA = 0.04
 
 
 def generate_feed_videos(seed: int, count: int) -> tuple[Video, ...]:
-    """Draw synthetic videos in the three pixel rungs of the default ladder.
+    """Draw synthetic videos in the three pixel representations of the default ladder.
 
     Durations have TikTok's 10th, 50th and 90th percentile (7.6, 14.9, 23.8 s; Dashlet's data of January 2022),
-    rounded to whole seconds within 3 to 60. A chunk's bytes are the rung's, times a factor of the video, times one of
-    the scene (first-order autoregressive, shared by the rungs), times a little of its own; factors are log-normal of
-    mean 1, so a rung's mean over many videos is its nominal bitrate.
+    rounded to whole seconds within 3 to 60. A chunk has the bytes of its representation at the nominal bitrate,
+    times a factor of the video, a factor of the scene (first-order autoregressive, the same for all representations)
+    and a small factor of the chunk. The factors are log-normal with mean 1, so the mean over many videos is the nominal
+    bitrate.
 
     Args:
         seed: At least 0.
         count: Videos.
 
     Returns:
-        Videos named `SEED-INDEX`, whole bytes, larger on every higher rung; equal for equal arguments.
+        Videos named `SEED-INDEX`, whole bytes, more at every higher bitrate; equal for equal arguments.
 
     Raises:
         ValueError: A negative seed or a count below 1.
@@ -269,8 +271,8 @@ def load_catalog(split_or_path: str | Path, prompt_quality_scale: float = 1.0, l
     Args:
         split_or_path: "train", "validation" or "test" (which share no video and no seed), or a JSON file's path.
         prompt_quality_scale: As in `default_ladder`.
-        ladder: A measured ladder (`load_ladder`) in place of the default one: the sizes of pixels are scaled from the
-            rungs of the default ladder to its own.
+        ladder: File of a measured ladder (`load_ladder`) in place of the default one. Pixel sizes are scaled by the
+            ratio of its bitrates to those of the default ladder.
 
     Returns:
         The catalog in the representations of the ladder.

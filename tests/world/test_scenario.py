@@ -1,5 +1,6 @@
 """Scenarios: names, overrides, presets, what is refused, and the distribution of the episodes."""
 
+import doctest
 import os
 from pathlib import Path
 from typing import Any
@@ -162,9 +163,14 @@ def test_without_patience_any_stall_is_borne() -> None:
     assert sample_episode(make_world(Scenario.parse()), make_rng(0, "train")).patience_s == np.inf
 
 
-def test_public_names_are_there() -> None:
+def test_public_names_are_there_and_described() -> None:
     for name in ppgym.__all__:
         assert hasattr(ppgym, name)
+        assert name == "__version__" or f"`{name}`" in str(ppgym.__doc__)
+
+
+def test_the_ten_lines_print_what_they_say() -> None:
+    assert doctest.testmod(ppgym) == (0, 8)
 
 
 def test_real_data_of_the_2022_challenge_plays() -> None:
