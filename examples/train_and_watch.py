@@ -21,7 +21,6 @@ env = Monitor(gymnasium.make("PromptPream-v0", split="train"))
 model = MaskablePPO("MlpPolicy", env, n_steps=1024, batch_size=256, gamma=0.95, ent_coef=0.01, seed=0)
 model.learn(STEPS)
 returns = np.array(env.get_episode_rewards())
-print("episodes:", len(returns) > 10, "better at the end:", bool(returns[-10:].mean() > returns[:10].mean()))
 
 # %% Draw the learning curve
 
@@ -36,10 +35,7 @@ axes.plot(np.cumsum(env.get_episode_lengths())[ends - 1], means, color="#1f5fa8"
 axes.set(xlabel="environment steps", ylabel="return of an episode (line: mean of ten)")
 figure.savefig("train_and_watch_curve.png")
 
-# %%
-# ![Returns of the episodes of training](train_and_watch_curve.png)
-#
-# ## Watch it
+# %% Watch it
 # `render_mode="rgb_array"` draws the timeline. The policy chooses without drawing lots.
 
 from matplotlib import image
@@ -54,8 +50,6 @@ while not ended and info["time_s"] < 28.0:
 image.imsave("train_and_watch.png", watched.render())
 
 # %%
-# ![Half a minute of the trained policy](train_and_watch.png)
-#
-# Look for red: this policy has learned little yet. A good one needs more steps, a network that shares its
+# Look at `train_and_watch.png` for red: this policy has learned little yet. A good one needs more steps, a network that shares its
 # weights between slots and options, and a start by imitation. `python train.py` does all that; see [Learned
 # agents](../learned-agents.md).

@@ -114,7 +114,7 @@ class DeviceProfile(JsonFile):
         jitter_sigma: Standard deviation of the logarithm of a job's factor on its seconds.
         jitter_provenance: One of `PROVENANCES`.
         jitter_source: As a row's source.
-        contention: [U][U + 1] factor on a unit's seconds by the number of busy units, itself included.
+        contention: `[U][U + 1]`, factor on a unit's seconds by the number of busy units, itself included.
         contention_provenance: One of `PROVENANCES`.
         contention_source: As a row's source.
         measurement: Of a measured profile, what `ppgym.codec.profiler` wrote about the measurement: machine, software,

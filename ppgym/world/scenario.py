@@ -134,7 +134,7 @@ class Scenario:
         patience_s: Longest stall borne: None for any, a number, or two for a uniform draw between them.
         jitter_sigma: Standard deviation of the logarithm of a chunk's factor on decode seconds; the device's where
             None.
-        contention: [U][U + 1] factor on decode seconds by unit and number of busy units; the device's where None.
+        contention: `[U][U + 1]`, factor on decode seconds by unit and number of busy units; the device's where None.
         max_wall_s: A session is truncated then; 60 s and 5 times the feed's seconds where None.
 
     Raises:
