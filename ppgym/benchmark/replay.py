@@ -1,4 +1,4 @@
-"""The replay of records: it plays their actions again by the kernel alone, and compares the totals exactly.
+"""The replay of records: it plays their actions again by the kernel alone, and compares the totals, to 1e-9 relative.
 
 It is faster than the environment, and equal to it to the bit.
 """
@@ -13,6 +13,7 @@ from ppgym.benchmark.records import Record
 from ppgym.core.actions import action_count
 from ppgym.core.episodes import drawn_watch_s
 from ppgym.core.replay import REPLAY_COLUMNS, Recorded, new_replay_results, replay_many
+from ppgym.files import agree
 from ppgym.world.scenario import Scenario, World, make_rng, make_world
 
 BATCH = 512  # records of one call, which bounds the memory of their draws
@@ -26,7 +27,9 @@ class Replay(NamedTuple):
 
 
 def replay(records: Sequence[Record]) -> list[Replay]:
-    """Play the actions of records again, and compare the totals exactly.
+    """Play the actions of records again, and compare the totals, to 1e-9 relative.
+
+    The last digits of a double differ between kinds of processors, which add up in another order.
 
     Args:
         records: As `ppgym.benchmark.records.read_records` yields them, of any scenarios.
@@ -89,5 +92,5 @@ def _problem(record: Record, came: dict[str, float], played: int, ended: bool) -
         return f"the episode goes on after its {count} actions"
     stated = record["totals"]
     needed = (*REPLAY_COLUMNS[: REPLAY_COLUMNS.index("reward_quality")], "drawn_watch_s")
-    differ = [key for key in came if (key in stated or key in needed) and stated.get(key) != came[key]]
+    differ = [key for key in came if (key in stated or key in needed) and not agree(stated.get(key), came[key])]
     return ", ".join(f"{key} {stated.get(key)!r}, replayed {came[key]!r}" for key in differ)

@@ -111,7 +111,7 @@ class Checked(NamedTuple):
 
 
 def validate(folder: str | Path) -> Checked:
-    """Replay every record of a run, exactly, and make the figures of its results.json anew where it has one.
+    """Replay every record of a run, to 1e-9 relative, and make the figures of its results.json anew where it has one.
 
     Args:
         folder: What `run_benchmark` wrote.

@@ -26,6 +26,7 @@ CORE = Path(__file__).parent
 UNUSED_DAYS = 30  # after which the cache of other code is deleted
 
 _njit: Any = numba.njit  # its stubs leave out `_nrt`
+_config: Any = numba.config
 
 
 def _sources() -> list[Path]:
@@ -44,7 +45,7 @@ def open_cache() -> Path | None:
         The folder; None where nothing can be written, which is said in a warning.
     """
     # Numba reads its environment variable on import; an empty one counts as none
-    parent = Path(numba.config.CACHE_DIR or AppDirs(appname="ppgym", appauthor=False).user_cache_dir)
+    parent = Path(_config.CACHE_DIR or AppDirs(appname="ppgym", appauthor=False).user_cache_dir)
     code = hashlib.sha256(b"".join(path.read_bytes() for path in _sources())).hexdigest()[:16]
     folder = parent / f"ppgym-kernel-{code}"
     probe = folder / f".{os.getpid()}"
@@ -67,7 +68,7 @@ def open_cache() -> Path | None:
     return folder
 
 
-CACHE = None if numba.config.DISABLE_JIT else open_cache()
+CACHE = None if _config.DISABLE_JIT else open_cache()
 
 
 @functools.cache
@@ -76,7 +77,10 @@ def announce() -> None:
     print("ppgym: compiling, about 30 s; the next run finds the code in its cache", file=sys.stderr, flush=True)
 
 
-class KernelCache(FunctionCache):  # type: ignore[misc]  # Numba has no types
+_FunctionCache: Any = FunctionCache  # which has no types
+
+
+class KernelCache(_FunctionCache):  # type: ignore[misc]
     """A cache of compiled code that is never an error: what is damaged is compiled anew, a full disk keeps nothing."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
@@ -107,11 +111,11 @@ class KernelCache(FunctionCache):  # type: ignore[misc]  # Numba has no types
 def _compile(function: Function, **options: Any) -> Function:
     compiled: Any = _njit(error_model="numpy", **options)(function)
     if CACHE is not None:
-        theirs, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(CACHE)
+        theirs, _config.CACHE_DIR = _config.CACHE_DIR, str(CACHE)
         try:
             compiled._cache = KernelCache(function)
         finally:
-            numba.config.CACHE_DIR = theirs
+            _config.CACHE_DIR = theirs
     result: Function = compiled
     return result
 
