@@ -202,9 +202,9 @@ def beliefs() -> str:
     return markdown_table(lines)
 
 
-def hindsight() -> str:
+def bandwidth_calibration() -> str:
     """What the planner gains by holding transfers against what it foresaw, by what it was told wrong."""
-    rows = read("results/planner/study.json")["hindsight"]
+    rows = read("results/planner/study.json")["bandwidth calibration"]
     return markdown_table([[row["error"] for row in rows], [signed(row["difference"], row["ci95"]) for row in rows]])
 
 
@@ -295,7 +295,7 @@ TABLES: dict[str, Callable[[], str]] = {
     table.__name__: table
     for table in (
         *(summary, verdicts, default, standings, margins, claims, turned, alone, answers),
-        *(environment, ablations, pruning, budget, beliefs, hindsight, thinking, student, students, seeds),
+        *(environment, ablations, pruning, budget, beliefs, bandwidth_calibration, thinking, student, students, seeds),
     )
 }
 

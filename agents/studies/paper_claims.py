@@ -71,7 +71,7 @@ ABLATIONS: dict[str, Variant] = {
     "one unit": Variant(ABLATED, {"one_unit": True}),
     "no pruning": Variant(PLANNER, {"pruning": False}),
     "no belief": Variant(ABLATED, {"belief": False}),
-    "no hindsight": Variant(PLANNER, {"bandwidth_calibration": False}),
+    "no bandwidth calibration": Variant(PLANNER, {"bandwidth_calibration": False}),
     **{
         f"no rule {rule.name}": Variant(
             PLANNER, {"pruning": [other.name for other in DEFAULT_RULES if other is not rule]}

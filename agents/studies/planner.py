@@ -23,7 +23,8 @@ ERRORS: tuple[Mapping[str, float], ...] = (
 )
 BELIEVERS: Mapping[str, Mapping[str, Any]] = {
     "mcts": {"agent": "mcts"},
-    "mcts without hindsight": {"agent": "mcts", "bandwidth_calibration": False},  # the first is compared with it
+    # What the first is compared with
+    "mcts without bandwidth calibration": {"agent": "mcts", "bandwidth_calibration": False},
     "pdas": {"agent": "pdas"},
     "dashlet": {"agent": "dashlet"},
 }
@@ -62,7 +63,7 @@ def make_planner_tables(*, episodes: int = 48, seed: int = 0, workers: int = 1, 
             {"agent": name, "error": error_name(error), **paired_difference(cell, biased[k - k % len(ERRORS)])}
             for k, ((name, error), cell) in enumerate(zip(biases, biased, strict=True))
         ],
-        "hindsight": [
+        "bandwidth calibration": [
             {"error": error_name(error), **paired_difference(biased[k], biased[len(ERRORS) + k])}
             for k, error in enumerate(ERRORS)
         ],

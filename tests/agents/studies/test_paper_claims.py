@@ -160,7 +160,7 @@ def test_the_commands_play_print_and_write_what_they_judge(
         planner_study.ERRORS
     )
     for gained, *rows in zip(
-        written["hindsight"], written["wrong belief"][:5], written["wrong belief"][5:], strict=True
+        written["bandwidth calibration"], written["wrong belief"][:5], written["wrong belief"][5:], strict=True
     ):
         assert gained["error"] == rows[0]["error"] == rows[1]["error"]
         assert gained["difference"] == pytest.approx(rows[0]["qoe_mean"] - rows[1]["qoe_mean"])
