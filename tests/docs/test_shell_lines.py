@@ -152,8 +152,12 @@ def words_but_times(text: str) -> list[str]:
 def quick() -> list[tuple[str, str]]:
     """The shell lines of README with the output that README shows after them."""
     text = pages()["README.md"]
-    found = [(block.text.strip(), block.output) for block in blocks(text) if block.language == "sh"]
-    return [(line, output) for line, output in found if output is not None]
+    return [
+        (shlex.join(words), block.output)
+        for block in blocks(text)
+        if block.language == "sh" and block.output is not None
+        for words in commands(block)
+    ]
 
 
 @pytest.mark.parametrize(("line", "output"), quick())
@@ -167,6 +171,7 @@ def test_prints_what_readme_shows(line: str, output: str) -> None:
 
 def test_there_are_lines() -> None:
     assert len(LINES) > 20
+    assert quick()
 
 
 def test_milliseconds_do_not_count() -> None:
