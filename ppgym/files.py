@@ -129,18 +129,19 @@ def write_json_lines(path: Path, objects: Iterable[Mapping[str, Any]], packed: b
         packed_path.unlink(missing_ok=True)
 
 
-def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_json_lines(path: Path, required: Iterable[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
     """The JSON objects of a file that holds one a line.
 
     Args:
         path: ``.../NAME.jsonl``; ``NAME.jsonl.gz`` beside it is read where it is the only one of the two.
+        required: Keys that every object has.
 
     Yields:
         Where an object is, as ``FILE, line N``, and the object.
 
     Raises:
         FileNotFoundError: Neither file exists.
-        ValueError: Both exist, a file that cannot be unpacked, or a line that is no JSON object.
+        ValueError: Both exist, a file that cannot be unpacked, a line that is no JSON object, or a key is missing.
     """
     names = path.name, f"{path.name}.gz"
     found = [each for each in map(path.with_name, names) if each.is_file()]
@@ -159,6 +160,9 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     raise ValueError(f"{where}: expected a JSON object: {error.msg}") from error
                 if not isinstance(content, dict):
                     raise ValueError(f"{where}: expected a JSON object, got {type(content).__name__}")
+                for key in required:
+                    if key not in content:
+                        raise ValueError(f"{where}: expected a record with a key {key!r}")
                 yield where, content
     except (EOFError, gzip.BadGzipFile, UnicodeDecodeError, zlib.error) as error:
         raise ValueError(f"{found[0]}: expected lines of JSON: {error}") from error

@@ -10,7 +10,7 @@ import json
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -258,20 +258,26 @@ def play_jobs(
 
 
 def bound_episodes(
-    jobs: Sequence[Job], *, engine: str = "local", workers: int | None = None
+    records: Iterable[Record], *, engine: str = "local", workers: int | None = None
 ) -> dict[tuple[str, int], float]:
-    """The QoE that no policy exceeds, for the episode of each job.
+    """The QoE that no policy exceeds, for each episode of some records.
 
     Args:
-        jobs: One for each episode.
+        records: Of any agents; an episode that several have played is bounded once.
         engine: See `ppgym.benchmark.workers.run_jobs`.
         workers: See there.
 
     Returns:
         By scenario and seed.
     """
-    bounds = run_jobs(bound_qoe, jobs, engine=engine, workers=workers, doing="Bounding")
-    return {(job.scenario, job.seed): bound for job, bound in zip(jobs, bounds, strict=True)}
+    jobs = {
+        (record["scenario"], record["seed"]): Job(
+            record["scenario"], record.get("overrides", {}), record["split"], "", {}, record["seed"]
+        )
+        for record in records
+    }
+    bounds = run_jobs(bound_qoe, list(jobs.values()), engine=engine, workers=workers, doing="Bounding")
+    return dict(zip(jobs, bounds, strict=True))
 
 
 @functools.cache

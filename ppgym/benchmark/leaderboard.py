@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from ppgym.benchmark.episodes import Job, bound_episodes, find_suite
+from ppgym.benchmark.episodes import bound_episodes, find_suite
 from ppgym.benchmark.records import Record, read_records, write_records
 from ppgym.benchmark.run import write_board
 from ppgym.benchmark.summary import Board, summarize
@@ -132,10 +132,7 @@ def make_board(
     records = [record for folder in entries for record in read_entry(folder, suite_name)]
     suite = find_suite(suite_name)
     records.sort(key=lambda record: suite.scenarios.index(record["scenario"]))
-    jobs = [
-        Job(scenario, {}, SPLIT, "", {}, FIRST_SEED + i) for scenario in suite.scenarios for i in range(suite.episodes)
-    ]
-    bounds = bound_episodes(jobs, workers=workers)
+    bounds = bound_episodes(records, workers=workers)
     board = summarize(records, baseline=baseline, bounds=bounds, unranked=unranked)
     folder = root / suite_name
     head = (

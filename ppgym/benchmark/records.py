@@ -44,15 +44,12 @@ def read_records(folder: Path) -> Iterator[Record]:
         FileNotFoundError: The folder holds neither.
         ValueError: A line that is no record, or a file that cannot be unpacked.
     """
-    for where, record in read_json_lines(folder / NAME):
+    for where, record in read_json_lines(folder / NAME, REQUIRED):
         _check_record(where, record)
         yield record
 
 
 def _check_record(where: str, record: Record) -> None:
-    for key in REQUIRED:
-        if key not in record:
-            raise ValueError(f"{where}: expected a record with a key {key!r}")
     actions, totals = record["actions"], record["totals"]
     if not isinstance(actions, list) or not all(type(action) is int for action in actions):
         raise ValueError(f"{where}: key 'actions': expected a list of whole numbers")

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ppgym.benchmark.episodes import AgentFactory, Job, ParamsReader, bound_episodes, plan_jobs, play_episode, play_jobs
+from ppgym.benchmark.episodes import AgentFactory, ParamsReader, bound_episodes, plan_jobs, play_episode, play_jobs
 from ppgym.benchmark.records import Journal, Record, read_records, write_records
 from ppgym.benchmark.summary import REFERENCE, Board, check_problems, replayed, summarize
 from ppgym.benchmark.workers import check_workers
@@ -80,9 +80,7 @@ def run_benchmark(
     )
     play = functools.partial(play_episode, make_agent, read_params)
     records = play_jobs(play, jobs, engine=engine, workers=workers, output=output)
-    bounds = None
-    if bounded:
-        bounds = bound_episodes([job for job in jobs if job.agent == agents[0]], engine=engine, workers=workers)
+    bounds = bound_episodes(records, engine=engine, workers=workers) if bounded else None
     board = summarize(records, baseline=baseline, bounds=bounds, unranked=unranked)
     if output is not None:
         write_records(Path(output), records)
@@ -142,10 +140,8 @@ def _check_rows(path: Path, records: Sequence[Record]) -> None:
     rows = {(row.get("scenario"), row.get("agent")): row for row in stated}
     unranked = {row.get("agent") for row in stated if row.get("ranked") is False}
     baseline = next((row["baseline"] for row in stated if row.get("baseline")), REFERENCE)
-    bounds = None
-    if any(row.get("bound_mean") is not None for row in stated):
-        jobs = {(r["scenario"], r["seed"]): _job_of(r) for r in records}
-        bounds = bound_episodes(list(jobs.values()))
+    bounded = any(row.get("bound_mean") is not None for row in stated)
+    bounds = bound_episodes(records) if bounded else None
     problems = []
     for row in summarize(records, baseline=baseline, bounds=bounds, unranked=unranked).rows:
         found = rows.pop((row.scenario, row.agent), None)
@@ -158,7 +154,3 @@ def _check_rows(path: Path, records: Sequence[Record]) -> None:
                 problems.append(f"{row.agent} on {row.scenario}: {key} {found[key]!r}, from its records {value!r}")
     problems += [f"{agent} on {scenario}: a row without records" for scenario, agent in rows]
     check_problems(f"{len(problems)} figures of {path.name}", problems)
-
-
-def _job_of(record: Record) -> Job:
-    return Job(record["scenario"], record.get("overrides", {}), record["split"], "", {}, record["seed"])

@@ -163,17 +163,12 @@ def kernel_rate(streams: Streams) -> float:
     """
     world = PromptPreamEnv().world
     states, episodes = new_states(1), world.new_episodes(int(streams.episodes.sum()))
-    place = 0
+    places = iter(range(len(episodes.link)))
     for seed, count in enumerate(streams.episodes.tolist()):
         rng = make_rng(seed, world.split)
         for _ in range(count):
-            world.draw(rng, episodes, place)
-            place += 1
-
-    def run() -> int:
-        return run_kernel(world.sims(episodes), states, streams.actions)
-
-    return rate(run)
+            world.draw(rng, episodes, next(places))
+    return rate(lambda: run_kernel(world.sims(episodes), states, streams.actions))
 
 
 def vector_rate(streams: Streams) -> float:
@@ -192,9 +187,6 @@ def vector_rate(streams: Streams) -> float:
     seeds = [i % EPISODE_STREAMS for i in range(ENVS)]
     actions = np.ascontiguousarray(streams.actions[seeds, :VECTOR_STEPS].T)
 
-    def prepare() -> None:
-        envs.reset(seed=seeds)
-
     def run() -> int:
         for chosen in actions:
             infos = envs.step(chosen)[4]
@@ -202,7 +194,7 @@ def vector_rate(streams: Streams) -> float:
                 raise RuntimeError("a recorded action is illegal in the vector environment")
         return actions.size
 
-    return rate(run, prepare)
+    return rate(run, lambda: envs.reset(seed=seeds))
 
 
 def single_rate(streams: Streams) -> float:
@@ -234,7 +226,7 @@ def single_rate(streams: Streams) -> float:
     return rate(run)
 
 
-def rate(run: Callable[[], int], prepare: Callable[[], None] = lambda: None) -> float:
+def rate(run: Callable[[], int], prepare: Callable[[], object] = lambda: None) -> float:
     """Work per second of the fastest of `PASSES` passes, after one that compiles.
 
     Seconds are CPU time of this process, so that other processes on the machine do not count.

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from ppgym.benchmark.bootstrap import Interval
 from ppgym.benchmark.summary import Board, Row, Standing, ranking
+from ppgym.tables import new_table
 
 
 def print_board(board: Board, console: Console | None = None) -> None:
@@ -44,7 +43,7 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
         for key, value in first.overrides.items():
             console.print(f"  {key} = {value}", highlight=False, soft_wrap=True)
         share, times = (["of bound"], ["ms"]) if first.bound_mean is not None else ([], ["ms p50", "ms p99"])
-        table = _new_table("QoE/min", "95 % interval", *share, "stall", "waste", "quality", *times)
+        table = new_table("QoE/min", "95 % interval", *share, "stall", "waste", "quality", *times)
         for ranked in (True, False):
             for row in chosen:
                 if row.ranked == ranked:
@@ -53,15 +52,6 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
         if first.bound_mean is not None and first.bound_ci95 is not None:
             table.add_row("bound", _short(first.bound_mean), _interval(first.bound_ci95), "100%", style="italic")
         console.print(table)
-
-
-def _new_table(*headings: str) -> Table:
-    """A table whose first column folds long names of agents, so that no figure ever wraps."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("agent", overflow="fold")
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
 
 
 def _cells(row: Row) -> list[str]:
@@ -90,7 +80,7 @@ def print_standings(overall: Sequence[Standing], console: Console | None = None)
     over = f", gain over {baseline}" if baseline else ""
     title = f"All {overall[0].scenarios} scenarios, each weighs the same{over}"
     console.print(title, style="bold", highlight=False)
-    table = _new_table("QoE/min", "95 % interval", "IQM", *(["gain", "better in"] if baseline else []))
+    table = new_table("QoE/min", "95 % interval", "IQM", *(["gain", "better in"] if baseline else []))
     for one in _best_first(overall):
         cells = [one.agent, _short(one.qoe_mean), _interval(one.qoe_ci95), _short(one.iqm)]
         if one.difference is not None and one.improvement is not None:

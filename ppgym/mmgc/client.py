@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppgym.core.actions import WAIT, Mask, action_count, fill_mask, find_candidates
+from ppgym.core.dynamics import reset_state
 from ppgym.core.episodes import EpisodeDistribution, Links
 from ppgym.core.jit import njit
-from ppgym.core.observation import Features, make_features, make_layout, observation_fields, observe
+from ppgym.core.observation import Features, make_features, observe
 from ppgym.core.state import (
     ABSENT,
     BEGUN,
@@ -24,7 +25,6 @@ from ppgym.core.state import (
     HISTORY,
     I4,
     LOOKAHEAD,
-    NEVER_S,
     NO_ENTRY,
     RING,
     SLOTS,
@@ -107,15 +107,6 @@ class Manifest(NamedTuple):
 
     chunk_bytes: F8  # [C, rungs]
     survival: F8  # [C + 1], P(watched at least c seconds)
-
-
-class Row(NamedTuple):
-    """What a row of the ring of chunks shows."""
-
-    video: int
-    begin: int  # first chunk
-    end: int  # behind the last chunk downloaded
-    playing: bool  # whether the first chunk plays
 
 
 def read_manifest(player: MMGCPlayer) -> Manifest:
@@ -222,9 +213,8 @@ class Client:
         self.candidates = np.full((SLOTS, LOOKAHEAD), NO_ENTRY, dtype=np.int32)
         self.mask = np.zeros(action_count(len(OPTIONS)), dtype=np.int8)
         self.mask[WAIT] = 1
-        fields = observation_fields(len(LADDER), len(OPTIONS))
-        self.observation = np.zeros(make_layout(fields).size, dtype=np.float32)
         self.world = make_world({})
+        self.observation = np.zeros(self.world.features.layout.size, dtype=np.float32)
 
     def start(self, players: Sequence[MMGCPlayer]) -> None:
         """Begin a session.
@@ -232,19 +222,12 @@ class Client:
         Args:
             players: Videos of the window, the playing one first.
         """
-        self.states[:] = new_states(1)
-        for field in ("transfer_video", "transfer_chunk", "job_video", "job_chunk"):
-            self.states[field] = NO_ENTRY
-        for field in ("queue_head", "queue_tail", "queue_next"):
-            self.states[field] = NO_ENTRY
-        for field in ("playback_end_s", "transfer_end_s", "link_change_s", "job_end_s"):
-            self.states[field] = NEVER_S
+        reset_state(Sim(self.world.params, self.world.catalog, FEED), self.states[0])
         self._manifests: dict[int, Manifest] = {}
         self._video = 0
         self._time_ms = 0.0
         self._rebuffer_ms = 0.0
         self._stall_since_ms = 0.0
-        self._rows = [Row(video, 0, 0, False) for video in range(SLOTS)]  # by video % S, as written
         self._begun_before = 0  # chunks begun of videos left, as far as was seen at decisions
         self._begun = 0  # of the current video
         self._see(players)
@@ -309,66 +292,52 @@ class Client:
         place, option = divmod(index - 1, len(OPTIONS))
         return self._video + place // LOOKAHEAD, OPTIONS[option].representation, 0.0
 
-    @property
-    def invalid_action(self) -> bool:
-        """Whether the last action resolved was illegal."""
-        return bool(self.states["invalid_action"].item())
-
     def view(self) -> PlanningView:
         """The planning view."""
         return make_view(self.world, FEED, self.states[0], self.candidates, self.mask)
 
     def _see(self, players: Sequence[MMGCPlayer]) -> None:
-        self._read_manifests(players)
-        self._show_chunks(players)
-        world = self.world
-        fill_outputs(
-            Sim(world.params, world.catalog, FEED),
-            self.states,
-            world.features,
-            self.candidates,
-            self.mask,
-            self.observation,
-        )
-
-    def _read_manifests(self, players: Sequence[MMGCPlayer]) -> None:
-        fresh = [video for video in range(self._video, self._video + len(players)) if video not in self._manifests]
+        fresh = {
+            video: read_manifest(player)
+            for video, player in enumerate(players, self._video)
+            if video not in self._manifests
+        }
         if fresh:
-            self._manifests |= {video: read_manifest(players[video - self._video]) for video in fresh}
+            self._manifests |= fresh
             self.world = make_world(self._manifests)
+        self._show_chunks(players)
+        sim = Sim(self.world.params, self.world.catalog, FEED)
+        fill_outputs(sim, self.states, self.world.features, self.candidates, self.mask, self.observation)
 
     def _show_chunks(self, players: Sequence[MMGCPlayer]) -> None:
         """Write what is downloaded, and where playback stands."""
         states = self.states
         playhead, playing, into_s = 0, False, 0.0
-        rows = [Row(self._video + slot, 0, 0, False) for slot in range(SLOTS)]
+        status, options = states["chunk_status"][0], states["chunk_option"][0]  # [S, RING]
+        status[:] = ABSENT
+        options[:] = 0
+        kept_chunks = 0
         for slot, player in enumerate(players):
             chunks = player.get_chunk_counter()
-            if slot == 0 and chunks > 0:
+            if chunks == 0:
+                continue
+            rungs, begin = player.get_downloaded_bitrate(), 0
+            if slot == 0:
                 # Position and buffer add up to the chunks downloaded; the chunk that plays is still in the buffer.
                 buffer_chunks = float(player.get_buffer_size()) / CHUNK_MS
-                playhead, playing = chunks - math.ceil(buffer_chunks), buffer_chunks > 0
+                begin = playhead = chunks - math.ceil(buffer_chunks)
+                playing = buffer_chunks > 0
                 into_s = (math.ceil(buffer_chunks) - buffer_chunks) * CHUNK_S
                 self._begun = playhead + playing
-                states["begun_quality"] = QUALITY_OF_RUNG[player.get_downloaded_bitrate()[self._begun - 1]]
-            rows[slot] = Row(self._video + slot, playhead if slot == 0 else 0, chunks, slot == 0 and playing)
-        for slot, row in enumerate(rows):
-            if row != self._rows[row.video % SLOTS]:
-                self._rows[row.video % SLOTS] = row
-                self._write_row(row, players[slot].get_downloaded_bitrate() if row.end else [])
+                states["begun_quality"] = QUALITY_OF_RUNG[rungs[self._begun - 1]]
+            row, columns = (self._video + slot) % SLOTS, np.arange(begin, chunks) % RING
+            status[row, columns] = DECODED
+            options[row, columns] = OPTION_OF_RUNG[rungs[begin:chunks]]
+            kept_chunks += chunks - begin
+        if playing:
+            status[self._video % SLOTS, playhead % RING] = BEGUN
         states["playing"] = playing
         states["playhead"] = playhead
         states["playback_since_s"] = self._time_ms / 1000 - into_s if playing else self._stall_since_ms / 1000
         states["chunks_begun"] = self._begun_before + self._begun
-        states["reserved_bytes"] = sum(row.end - row.begin for row in rows) * LADDER[0].memory_bytes
-
-    def _write_row(self, row: Row, rungs: Sequence[int]) -> None:
-        status = self.states["chunk_status"][0, row.video % SLOTS]
-        options = self.states["chunk_option"][0, row.video % SLOTS]
-        status[:] = ABSENT
-        options[:] = 0
-        columns = np.arange(row.begin, row.end) % RING
-        status[columns] = DECODED
-        options[columns] = OPTION_OF_RUNG[rungs[row.begin : row.end]]
-        if row.playing:
-            status[row.begin % RING] = BEGUN
+        states["reserved_bytes"] = kept_chunks * LADDER[0].memory_bytes

@@ -19,8 +19,7 @@ import numpy as np
 from ppgym.core.state import F8, I8
 from ppgym.files import suggest
 from ppgym.mmgc.kernel import RUNGS, VIDEOS
-from ppgym.world.readers.mmgc2022 import folder_entries, read_chunk_bytes, read_retention
-from ppgym.world.readers.rows import read_rows
+from ppgym.world.readers.mmgc2022 import folder_entries, read_chunk_bytes, read_retention, read_trace, trace_files
 
 Seeds = Iterable[Sequence[int]]
 """Seven pairs (a, b), one per video: a draws the second in which the viewer leaves, b the millisecond within it."""
@@ -127,7 +126,10 @@ class MMGCDataset:
             chunk_bytes=chunk_bytes,
             chunk_counts=np.array([size.shape[1] for size in sizes], dtype=np.int64),
             retention=tuple(_read_retention(root / "user_ret" / video) for video in videos),
-            traces={name: _read_class(root / "network_traces" / name) for name in classes},
+            traces={
+                name: tuple(MMGCTrace(*read_trace(file)) for file in trace_files(root / "network_traces" / name))
+                for name in classes
+            },
         )
 
     def trace(self, trace_class: str, trace_index: int) -> MMGCTrace:
@@ -204,29 +206,3 @@ def _read_retention(path: Path) -> MMGCRetention:
     cdf = leave.cumsum()
     cdf /= cdf[-1]
     return MMGCRetention(tuple(float(row.second) * 1000.0 for row in table), shares, tuple(cdf.tolist()))
-
-
-def _read_class(folder: Path) -> tuple[MMGCTrace, ...]:
-    files = list(folder_entries(folder))
-    for file in files:
-        if not file.name.isdecimal():
-            raise ValueError(f"{file}: expected trace files named by whole numbers, such as {folder / '0'}")
-    if not files:
-        raise FileNotFoundError(f"{folder}: expected trace files named 0, 1, ..., got none")
-    return tuple(_read_trace(file) for file in sorted(files, key=lambda file: int(file.name)))
-
-
-def _read_trace(path: Path) -> MMGCTrace:
-    stamps_s: list[float] = []
-    rates_mbps: list[float] = []
-    for row in read_rows(path):
-        row.expect("seconds Mbit/s")
-        stamp_s = row.number(0, "seconds")
-        if stamps_s and stamp_s < stamps_s[-1]:
-            raise ValueError(f"{row.where}: expected a time of at least {stamps_s[-1]:g} s, got {row.cells[0]}")
-        stamps_s.append(stamp_s)
-        rates_mbps.append(row.number(1, "Mbit/s"))
-    trace = MMGCTrace(np.array(stamps_s), np.array(rates_mbps))
-    if not np.any(trace.rates_mbps[1:] * np.diff(trace.stamps_s) > 0):
-        raise ValueError(f"{path}: expected a trace that carries bytes after its first row, got none that does")
-    return trace

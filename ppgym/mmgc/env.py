@@ -5,6 +5,7 @@ No physics is here (`kernel`), and nothing of what an agent sees is made here (`
 
 import functools
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -185,7 +186,7 @@ class MMGCEnv(ClientEnv):
         drawn_index = int(self.np_random.integers(len(self._dataset.traces[trace_class])))
         drawn_seeds = viewer_seeds(self.np_random)
         self._begin(trace_class, drawn_index if trace_index is None else trace_index, options.get("seeds", drawn_seeds))
-        return self._client.observation.copy(), self._info()
+        return self._client.observation.copy(), self._info(dict.fromkeys(REWARD_TERMS, 0.0), 0.0)
 
     def step(self, action: int | np.integer[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Download the next chunk of a video, or sleep.
@@ -202,9 +203,9 @@ class MMGCEnv(ClientEnv):
         session = self._session
         if session is None or session.done:
             raise gymnasium.error.ResetNeeded("the episode has not begun or has ended: call reset() before step()")
-        self._advance(session, int(action))
-        reward = sum(self._terms.values())
-        return self._client.observation.copy(), reward, session.done, False, self._info()
+        terms, elapsed_s = self._advance(session, int(action))
+        info = self._info(terms, elapsed_s)
+        return self._client.observation.copy(), sum(terms.values()), session.done, False, info
 
     def result(self) -> MMGCResult:
         """The official five figures, of the session so far where it is not over. Not for agents.
@@ -262,45 +263,40 @@ class MMGCEnv(ClientEnv):
         # floats, rounding would tell of sums that are still hidden.
         self._judged: list[list[tuple[int, int]]] = [[] for _ in range(VIDEOS)]
         self._paid_downloads = [0] * VIDEOS
-        self._totals = self._session.totals()
         self._quality_kbps = 0  # paid since reset
         self._switch_kbps = 0
-        self._terms = dict.fromkeys(REWARD_TERMS, 0.0)
-        self._elapsed_s = 0.0
         self._client.start(self._session.players())
 
-    def _advance(self, session: MMGCSession, action: int) -> None:
+    def _advance(self, session: MMGCSession, action: int) -> tuple[dict[str, float], float]:
+        """Take an action; returns the terms of its reward and its seconds."""
         video, rung, sleep_ms = self._client.resolve(action)
         before = session.judged_kbps()
         step = session.step(video, rung, sleep_ms)
         if not sleep_ms:
             after = session.judged_kbps()
             self._judged[video].append((after[0] - before[0], after[1] - before[1]))
-        self._totals = session.totals()
         self._actions.append(action)
-        self._elapsed_s = step.delay_ms / 1000
-        self._pay(session, step)
+        terms = self._pay(session, step)
         self._client.update(
             step.delay_ms, step.rebuffer_ms, step.chunk_bytes, step.playing_video, session.players(), session.done
         )
+        return terms, step.delay_ms / 1000
 
-    def _pay(self, session: MMGCSession, step: MMGCStep) -> None:
-        """Write the terms of a step's reward."""
-        quality_kbps, switch_kbps = 0, 0
+    def _pay(self, session: MMGCSession, step: MMGCStep) -> dict[str, float]:
+        """The terms of a step's reward."""
+        quality_before_kbps, switch_before_kbps = self._quality_kbps, self._switch_kbps
         for video in range(VIDEOS if session.done else session.playing_video + 1):
             public = len(self._judged[video])
             if video == session.playing_video and not session.done:
                 public = min(public, int(session.players()[0].get_play_chunk()))
             for quality, switch in self._judged[video][self._paid_downloads[video] : public]:
-                quality_kbps += quality
-                switch_kbps += switch
+                self._quality_kbps += quality
+                self._switch_kbps += switch
             self._paid_downloads[video] = public
-        self._quality_kbps += quality_kbps
-        self._switch_kbps += switch_kbps
-        self._terms = {
-            "quality": quality_kbps / 1000,
+        terms = {
+            "quality": (self._quality_kbps - quality_before_kbps) / 1000,
             "rebuffer": -REBUFFER_WEIGHT * step.rebuffer_ms / 1000,
-            "switch": -switch_kbps / 1000,
+            "switch": -(self._switch_kbps - switch_before_kbps) / 1000,
             "waste": -BANDWIDTH_WEIGHT * step.chunk_bytes * MBIT_PER_BYTE,
             "compute": 0.0,
         }
@@ -309,16 +305,19 @@ class MMGCEnv(ClientEnv):
             if result.score == ABORT_SCORE:
                 # With all paid, the rewards so far sum to this.
                 earned = result.qoe - BANDWIDTH_WEIGHT * result.bandwidth_bytes * MBIT_PER_BYTE
-                self._terms["rebuffer"] += ABORT_SCORE - earned
+                terms["rebuffer"] += ABORT_SCORE - earned
+        return terms
 
-    def _info(self) -> dict[str, Any]:
+    def _info(self, terms: Mapping[str, float], elapsed_s: float) -> dict[str, Any]:
+        assert self._session is not None, "the episode has begun"
+        totals = self._session.totals()
         return {
-            **self._totals,
+            **totals,
             "quality": self._quality_kbps / 1000,
             "switch": self._switch_kbps / 1000,
-            "videos_watched": int(self._totals["videos_watched"]),
-            "elapsed_s": self._elapsed_s,
-            **{f"reward_{name}": term for name, term in self._terms.items()},
-            "invalid_action": self._client.invalid_action,
+            "videos_watched": int(totals["videos_watched"]),
+            "elapsed_s": elapsed_s,
+            **{f"reward_{name}": term for name, term in terms.items()},
+            "invalid_action": bool(self._client.states["invalid_action"].item()),
             "action_mask": self._client.mask.copy(),
         }

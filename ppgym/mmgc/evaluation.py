@@ -22,6 +22,8 @@ from ppgym.mmgc.runner import load_solution, play
 from ppgym.mmgc.session import MMGCResult, MMGCSession
 from ppgym.mmgc.solution import Agent, SolutionEnv, as_solution
 
+REQUIRED = ("scenario", "seed", "agent", "actions", "totals")  # keys of a record that its replay reads
+
 
 def evaluate(
     dataset: MMGCDataset,
@@ -58,24 +60,23 @@ def evaluate(
     """
     if viewers < 1:
         raise ValueError(f"viewers: expected at least 1, got {viewers}")
-    names = list(dataset.traces) if classes is None else list(classes)
+    names = dataset.traces if classes is None else dict.fromkeys(classes)
     for name in names:
         dataset.trace(name, 0)
-    from ppgym.progress import Progress
+    from ppgym.progress import track
 
-    rows: list[dict[str, Any]] = []
-    records: list[dict[str, Any]] = []
-    with Progress("Playing", sum(len(dataset.traces[name]) for name in names) * len(agents) * viewers) as progress:
-        for name, (agent, factory) in itertools.product(names, agents.items()):
-            results: list[list[MMGCResult]] = []
-            for trace in range(len(dataset.traces[name])):
-                results.append([])
-                for viewer in range(viewers):
-                    result, record = _episode(dataset, agent, factory, name, trace, _episode_seed(seed, trace, viewer))
-                    results[-1].append(result)
-                    records.append(record | {"params": dict((params or {}).get(agent, {}))})
-                    progress.advance()
-            rows.append(_row(name, agent, np.array(results)))
+    plan = [
+        (agent, name, trace, int(np.random.SeedSequence([seed, trace, viewer]).generate_state(1)[0]))
+        for name in names
+        for agent in agents
+        for trace in range(len(dataset.traces[name]))
+        for viewer in range(viewers)
+    ]
+    records = []
+    for agent, *recipe in track(plan, "Playing"):
+        record = _play(dataset, agent, agents[agent], *recipe)
+        records.append(record | {"params": dict((params or {}).get(agent, {}))})
+    rows = [_row(*key, by_trace) for key, by_trace in _by_trace(records).items()]
     if output is not None:
         write_json_lines(Path(output) / "records.jsonl", records)
         write_text(Path(output) / "results.json", json.dumps({"rows": rows}, indent=2) + "\n")
@@ -155,27 +156,27 @@ def validate_records(folder: str | os.PathLike[str], data: str | os.PathLike[str
     folder = Path(folder)
     dataset = data if isinstance(data, MMGCDataset) else MMGCDataset.load(data)
     mismatches: list[str] = []
-    results: dict[tuple[str, str], dict[str, list[MMGCResult]]] = {}
-    for where, record in read_json_lines(folder / "records.jsonl"):
-        trace_class, trace = _check_record(where, record)
+    replayed: list[dict[str, Any]] = []
+    for where, record in read_json_lines(folder / "records.jsonl", REQUIRED):
+        if not re.fullmatch(r"mmgc2022/[^/]+/\d+", record["scenario"]):
+            raise ValueError(f"{where}: expected mmgc2022/CLASS/TRACE, got {record['scenario']!r}")
         try:
-            session = _replay(dataset, record)
+            totals = _totals(_replay(dataset, record))
         except (RuntimeError, ValueError) as error:
             mismatches.append(f"{where}: {error}")
-            continue
-        mismatches += _differences(where, record["totals"], _totals(session))
-        results.setdefault((trace_class, record["agent"]), {}).setdefault(trace, []).append(session.result())
+        else:
+            mismatches += _differences(where, record["totals"], totals)
+            replayed.append(record | {"totals": totals})
     if mismatches:
         return mismatches
 
     rows = {(row["class"], row["agent"]): row for row in read_json(folder / "results.json")["rows"]}
-    for (trace_class, agent), by_trace in results.items():
-        where = f"results.json, {trace_class}, {agent}"
-        row = rows.pop((trace_class, agent), {})
-        if len({len(viewers) for viewers in by_trace.values()}) > 1:
+    for key, by_trace in _by_trace(replayed).items():
+        where, row = f"results.json, {', '.join(key)}", rows.pop(key, {})
+        if len({len(totals) for totals in by_trace.values()}) > 1:
             mismatches.append(f"{where}: the records of its traces are not equally many")
         else:
-            mismatches += _differences(where, row, _row(trace_class, agent, np.array(list(by_trace.values()))))
+            mismatches += _differences(where, row, _row(*key, by_trace))
     return mismatches + [f"results.json, {', '.join(key)}: no records" for key in rows]
 
 
@@ -188,17 +189,14 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     Raises:
         ImportError: rich is not installed.
     """
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
+
+    from ppgym.tables import new_table
 
     console = Console()
     for trace_class in dict.fromkeys(row["class"] for row in rows):
         console.print(trace_class, style="bold", highlight=False)
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        table.add_column("agent", overflow="fold")
-        for heading in ("score", "95 % interval", "QoE", "MB", "MB wasted", "load/watch"):
-            table.add_column(heading, justify="right", no_wrap=True)
+        table = new_table("score", "95 % interval", "QoE", "MB", "MB wasted", "load/watch")
         for row in rows:
             if row["class"] == trace_class:
                 low, high = row["score_ci95"]
@@ -214,14 +212,10 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
         console.print(table)
 
 
-def _episode_seed(seed: int, trace: int, viewer: int) -> int:
-    return int(np.random.SeedSequence([seed, trace, viewer]).generate_state(1)[0])
-
-
-def _episode(
+def _play(
     dataset: MMGCDataset, agent: str, factory: AlgorithmFactory, trace_class: str, trace_index: int, seed: int
-) -> tuple[MMGCResult, dict[str, Any]]:
-    """One session's figures, and the record that replays it."""
+) -> dict[str, Any]:
+    """The record of one session."""
     started_s = time.perf_counter()
     session = MMGCSession(dataset, trace_class, trace_index, viewer_seeds(seed))
     scenario = f"mmgc2022/{trace_class}/{trace_index}"
@@ -230,7 +224,7 @@ def _episode(
     except Exception as error:
         error.add_note(f"agent {agent!r}, scenario {scenario!r}, seed {seed}")
         raise
-    return session.result(), {
+    return {
         "scenario": scenario,
         "seed": seed,
         "agent": agent,
@@ -252,19 +246,29 @@ def _totals(session: MMGCSession) -> dict[str, float]:
     return {"return": result.score, **session.totals(), **result._asdict()}
 
 
-def _row(trace_class: str, agent: str, figures: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """A row of the table from float64 [traces, viewers, figures of `MMGCResult`]."""
-    means = MMGCResult(*figures.mean(axis=(0, 1)).tolist())
+def _by_trace(records: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, list[dict[str, float]]]]:
+    """Totals of records, by class and agent, then by trace."""
+    groups: dict[tuple[str, str], dict[str, list[dict[str, float]]]] = {}
+    for record in records:
+        _, trace_class, trace = record["scenario"].split("/")
+        groups.setdefault((trace_class, record["agent"]), {}).setdefault(trace, []).append(record["totals"])
+    return groups
+
+
+def _row(trace_class: str, agent: str, by_trace: Mapping[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """A row of the table from totals; every trace has equally many."""
+    figures = np.array(  # [traces, viewers, figures of MMGCResult]
+        [[[total[name] for name in MMGCResult._fields] for total in totals] for totals in by_trace.values()]
+    )
+    means = dict(zip(MMGCResult._fields, figures.mean(axis=(0, 1)).tolist(), strict=True))
     return {
         "class": trace_class,
         "agent": agent,
         "episodes": figures.shape[0] * figures.shape[1],
-        "score_mean": means.score,
+        "score_mean": means.pop("score"),
         "score_ci95": _ci95(figures[:, :, 0]),
-        "qoe_mean": means.qoe,
-        "bandwidth_bytes": means.bandwidth_bytes,
-        "wasted_bytes": means.wasted_bytes,
-        "download_watch_ratio": means.download_watch_ratio,
+        "qoe_mean": means.pop("qoe"),
+        **means,
     }
 
 
@@ -277,17 +281,6 @@ def _ci95(scores: npt.NDArray[np.float64]) -> list[float | None]:
         return [None, None]
     half = stats.t.ppf(0.975, len(units) - 1) * stats.sem(units)
     return [float(units.mean() - half), float(units.mean() + half)]
-
-
-def _check_record(where: str, record: Mapping[str, Any]) -> tuple[str, str]:
-    """The class and the number of a record's trace."""
-    for key in ("scenario", "seed", "agent", "actions", "totals"):
-        if key not in record:
-            raise ValueError(f"{where}: expected a record with a key {key!r}")
-    match = re.fullmatch(r"mmgc2022/([^/]+)/(\d+)", record["scenario"])
-    if match is None:
-        raise ValueError(f"{where}: expected mmgc2022/CLASS/TRACE, got {record['scenario']!r}")
-    return match[1], match[2]
 
 
 def _replay(dataset: MMGCDataset, record: Mapping[str, Any]) -> MMGCSession:

@@ -151,21 +151,6 @@ def _judge(state: State, rungs: I1, watch_ms: F8, video: int, rung: int) -> tupl
 
 
 @njit
-def start(state: State, first_stamp_s: float) -> None:
-    """Put a zeroed state at the start of a session.
-
-    Args:
-        state: One record of `STATE_DTYPE`; changed in place.
-        first_stamp_s: The trace's first stamp.
-    """
-    s = state[0]
-    s.trace_row = 1
-    s.trace_time_s = first_stamp_s
-    for video in range(VIDEOS):
-        s.last_rung[video] = NO_RUNG
-
-
-@njit
 def step(
     state: State,
     rungs: I1,
@@ -182,7 +167,8 @@ def step(
     """One step of the official simulator and runner.
 
     Args:
-        state: One record of `STATE_DTYPE`; changed in place where the action is legal.
+        state: One record of `STATE_DTYPE`, in which `MMGCSession` has put the trace's start and the rungs that are
+            remembered; changed in place where the action is legal.
         rungs: int8 [V, C], rungs of the recorded chunks; changed in place.
         chunk_bytes: int64 [V, R, C].
         chunk_counts: int64 [V].
@@ -208,9 +194,8 @@ def step(
         # Quirk: a sleep tells of the video playing after it, a download of its own.
         end_of_video = s.playing_video == VIDEOS or s.chunks[s.playing_video] == chunk_counts[s.playing_video]
     else:
-        if not (s.playing_video <= video < min(s.playing_video + WINDOW, VIDEOS) and 0 <= rung < RUNGS):
-            return REFUSED, (0, 0.0, 0, False, 0, 0, 0.0)
-        if s.chunks[video] == chunk_counts[video]:
+        in_window = s.playing_video <= video < min(s.playing_video + WINDOW, VIDEOS)
+        if not (in_window and 0 <= rung < RUNGS and s.chunks[video] < chunk_counts[video]):
             return REFUSED, (0, 0.0, 0, False, 0, 0, 0.0)
         quality_kbps, switch_kbps = _judge(state, rungs, watch_ms, video, rung)
         size_bytes = chunk_bytes[video, rung, s.chunks[video]]

@@ -110,8 +110,9 @@ def play(algorithm: Algorithm, session: MMGCSession) -> list[Action]:
     """
     algorithm.Initialize()
     actions: list[Action] = []
-    action = algorithm.run(0, 0, 0, False, 0, session.players(), True)
-    while True:
+    told: tuple[float, float, float, bool, int] = (0, 0, 0, False, 0)
+    while not session.done:
+        action = algorithm.run(*told, session.players(), not actions)
         try:
             video, rung, sleep_ms = action
             step = session.step(video, rung, sleep_ms)
@@ -119,14 +120,5 @@ def play(algorithm: Algorithm, session: MMGCSession) -> list[Action]:
             error.add_note(f"decision {len(actions)} of {type(algorithm).__name__} was {action!r}")
             raise
         actions.append(action)
-        if session.done:
-            return actions
-        action = algorithm.run(
-            step.delay_ms,
-            step.rebuffer_ms,
-            float(step.chunk_bytes),
-            step.end_of_video,
-            step.playing_video,
-            session.players(),
-            False,
-        )
+        told = (step.delay_ms, step.rebuffer_ms, float(step.chunk_bytes), step.end_of_video, step.playing_video)
+    return actions

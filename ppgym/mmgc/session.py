@@ -14,6 +14,7 @@ from ppgym.mmgc.kernel import (
     BANDWIDTH_WEIGHT,
     CHUNK_MS,
     I1,
+    NO_RUNG,
     OVER,
     RATES_KBPS,
     REFUSED,
@@ -220,11 +221,11 @@ class MMGCSession:
         Raises:
             ValueError: No such class or trace, or bad seeds.
         """
-        trace, watch_ms = dataset.trace(trace_class, trace_index), dataset.draw_watch_ms(seeds)
+        trace = dataset.trace(trace_class, trace_index)
         self.playing_video = 0
         self.done = False
         self._dataset = dataset
-        self._watch_ms = watch_ms
+        self._watch_ms = dataset.draw_watch_ms(seeds)
         self._carried_rungs = carried_rungs
         self._state = np.zeros(1, STATE_DTYPE)
         self._rungs = np.zeros((VIDEOS, dataset.chunk_bytes.shape[2]), dtype=np.int8)
@@ -238,11 +239,11 @@ class MMGCSession:
             dataset.chunk_counts,
             trace.stamps_s,
             trace.rates_mbps,
-            watch_ms,
+            self._watch_ms,
         )
-        kernel.start(self._state, trace.stamps_s[0])
-        if carried_rungs is not None:
-            self._state["last_rung"][0] = carried_rungs
+        self._state["trace_row"] = 1
+        self._state["trace_time_s"] = trace.stamps_s[0]
+        self._state["last_rung"] = NO_RUNG if carried_rungs is None else carried_rungs
 
     def step(self, video: int, rung: int, sleep_ms: float) -> MMGCStep:
         """Download the next chunk of a video, or sleep.
@@ -290,18 +291,9 @@ class MMGCSession:
             At most five live, read-only views. The same list at every call, kept up to date as the official one is.
         """
         if not self._players:
-            state = self._state[:]
-            state.flags.writeable = False
-            rungs = self._rungs[:]
-            rungs.flags.writeable = False
-            public = PublicState(
-                position_ms=state["position_ms"][0],
-                buffer_ms=state["buffer_ms"][0],
-                preload_bytes=state["preload_bytes"][0],
-                chunks=state["chunks"][0],
-                recorded=state["recorded"][0],
-                rungs=rungs,
-            )
+            # broadcast_to gives views that cannot be written to.
+            state, rungs = (np.broadcast_to(array, array.shape) for array in (self._state, self._rungs))
+            public = PublicState(*(state[name][0] for name in PublicState._fields[:-1]), rungs=rungs)
             self._players = [MMGCPlayer(self._dataset, video, public) for video in range(VIDEOS)]
         self._window[:] = self._players[self.playing_video : self.playing_video + WINDOW]
         return self._window

@@ -105,3 +105,52 @@ def read_retention(path: Path) -> list[RetentionRow]:
             raise ValueError(f"{row.where}: expected at most {table[-1].share}, the value before it, got {share}")
         table.append(RetentionRow(row.where, second, share))
     return table
+
+
+def trace_files(folder: Path) -> list[Path]:
+    """The files of a class of network traces, in the order of their numbers.
+
+    Args:
+        folder: Folder of the class.
+
+    Returns:
+        At least one file.
+
+    Raises:
+        FileNotFoundError: No such folder, or an empty one.
+        ValueError: A file that is not named by a number.
+    """
+    files = list(folder_entries(folder))
+    for file in files:
+        if not file.name.isdecimal():
+            raise ValueError(f"{file}: expected trace files named by whole numbers, such as {folder / '0'}")
+    if not files:
+        raise FileNotFoundError(f"{folder}: expected trace files named 0, 1, ..., got none")
+    return sorted(files, key=lambda file: int(file.name))
+
+
+def read_trace(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The rows of a network trace.
+
+    Args:
+        path: The file.
+
+    Returns:
+        float64 [T] seconds that never fall, and float64 [T] Mbit/s.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: Not such a trace, or one that carries no byte after its first row.
+    """
+    stamps_s: list[float] = []
+    rates_mbps: list[float] = []
+    for row in read_rows(path):
+        row.expect("seconds Mbit/s")
+        stamp_s = row.number(0, "seconds")
+        if stamps_s and stamp_s < stamps_s[-1]:
+            raise ValueError(f"{row.where}: expected a time of at least {stamps_s[-1]:g} s, got {row.cells[0]}")
+        stamps_s.append(stamp_s)
+        rates_mbps.append(row.number(1, "Mbit/s"))
+    if not np.any(np.array(rates_mbps[1:]) * np.diff(stamps_s) > 0):
+        raise ValueError(f"{path}: expected a trace that carries bytes after its first row, got none that does")
+    return np.array(stamps_s), np.array(rates_mbps)
