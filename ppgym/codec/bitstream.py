@@ -200,17 +200,11 @@ class PromptChunk:
             *(len(self.keyframes), *np.diff(self.keyframes).tolist()),
         )
         data = bytearray(CHUNK_MAGIC + bytes([VERSION]) + bytes.fromhex(self.generator))
-        for number in header:
-            data += _varint(number)
-        for name in PARAMETERS:
-            data += _pack_parameter(getattr(self, name))
-        data += entropy.encode(
-            [
-                entropy.Quantised(self.u, self.u_scale, self.u_zero),
-                entropy.Quantised(self.v, self.v_scale, self.v_zero),
-            ],
-            self.bits,
-        )
+        data += b"".join(map(_varint, header))
+        data += b"".join(_pack_parameter(getattr(self, name)) for name in PARAMETERS)
+        u = entropy.Quantised(self.u, self.u_scale, self.u_zero)
+        v = entropy.Quantised(self.v, self.v_scale, self.v_zero)
+        data += entropy.encode([u, v], self.bits)
         return bytes(data) + _crc(data)
 
     @classmethod
@@ -230,10 +224,10 @@ class PromptChunk:
         body = data[:-CRC_BYTES]
         if len(data) < len(CHUNK_MAGIC) + 1 + CRC_BYTES or _crc(body) != data[-CRC_BYTES:]:
             raise ValueError("prompt chunk: damaged or truncated: its CRC-32 does not match")
-        reader = _Reader(body, len(CHUNK_MAGIC) + 1)
-        generator = reader.take(IDENTITY_DIGITS // 2).hex()
-        height_px, width_px, fps_numerator, fps_denominator, frame_count = (reader.varint() for _ in range(5))
-        bits, tokens, rank, width, count = (reader.varint() for _ in range(5))
+        file = io.BytesIO(body[len(CHUNK_MAGIC) + 1 :])
+        generator = _take(file, IDENTITY_DIGITS // 2).hex()
+        height_px, width_px, fps_numerator, fps_denominator, frame_count = (_read_varint(file) for _ in range(5))
+        bits, tokens, rank, width, count = (_read_varint(file) for _ in range(5))
         if fps_denominator == 0 or not 1 <= count <= frame_count <= MAX_FRAMES:
             raise ValueError(
                 f"prompt chunk: expected 1 to {MAX_FRAMES} frames at a rate above 0 and no more keyframes, got "
@@ -241,11 +235,12 @@ class PromptChunk:
             )
         check_whole("prompt chunk: bits", bits, MIN_BITS, MAX_BITS)
         _check_size(count, tokens, rank, width)
-        gaps = [reader.varint() for _ in range(count - 1)]
-        u_scale, u_zero, v_scale, v_zero = (_unpack_parameter(reader, count) for _ in PARAMETERS)
+        gaps = [_read_varint(file) for _ in range(count - 1)]
+        parameters = {name: _unpack_parameter(file, count) for name in PARAMETERS}
+        u_scale, u_zero, v_scale, v_zero = parameters.values()
         try:
             u, v = entropy.decode(
-                reader.rest(), [(count, tokens, rank), (count, rank, width)], [u_scale, v_scale], [u_zero, v_zero], bits
+                file.read(), [(count, tokens, rank), (count, rank, width)], [u_scale, v_scale], [u_zero, v_zero], bits
             )
         except ValueError as error:
             raise ValueError(f"prompt chunk: {error}") from error
@@ -259,10 +254,7 @@ class PromptChunk:
             bits=bits,
             u=u,
             v=v,
-            u_scale=u_scale,
-            u_zero=u_zero,
-            v_scale=v_scale,
-            v_zero=v_zero,
+            **parameters,
         )
 
 
@@ -343,11 +335,6 @@ class PpvFile(Sequence[PromptChunk]):
         except ValueError as error:
             raise ValueError(f"{self.path}, chunk {k}: {error}") from error
 
-    def chunk_bytes(self, index: int) -> int:
-        """What a chunk takes in the file."""
-        k = range(len(self))[index]
-        return int(self._offsets[k + 1] - self._offsets[k])
-
 
 def write_ppv(path: str | Path, chunks: Iterable[PromptChunk]) -> None:
     """Write a file of chunks as a whole: a reader sees the old file or the new one, never a part.
@@ -372,30 +359,21 @@ def write_ppv(path: str | Path, chunks: Iterable[PromptChunk]) -> None:
     write_bytes(path, b"".join([head, _crc(head), *coded]))
 
 
-class _Reader:
-    """Bytes from front to back; asking for more than there are is an error."""
+def _take(file: io.BytesIO, count: int) -> bytes:
+    found = file.read(count)
+    if len(found) < count:
+        raise ValueError("prompt chunk: truncated: it ends within its header")
+    return found
 
-    def __init__(self, data: bytes, start: int) -> None:
-        self.file = io.BytesIO(data)
-        self.file.seek(start)
 
-    def take(self, count: int) -> bytes:
-        found = self.file.read(count)
-        if len(found) < count:
-            raise ValueError("prompt chunk: truncated: it ends within its header")
-        return found
-
-    def varint(self) -> int:
-        value = 0
-        for shift in range(0, 35, 7):
-            byte = self.take(1)[0]
-            value |= (byte & 127) << shift
-            if byte < 128:
-                return value
-        raise ValueError("prompt chunk: damaged: a number in its header has more than 5 bytes")
-
-    def rest(self) -> bytes:
-        return self.file.read()
+def _read_varint(file: io.BytesIO) -> int:
+    value = 0
+    for shift in range(0, 35, 7):
+        byte = _take(file, 1)[0]
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value
+    raise ValueError("prompt chunk: damaged: a number in its header has more than 5 bytes")
 
 
 def _varint(value: int) -> bytes:
@@ -414,14 +392,14 @@ def _pack_parameter(numbers: F4) -> bytes:
     return bytes([FORMS.index(exact[-1]) + SHARED * shared]) + numbers.astype(exact[-1]).tobytes()
 
 
-def _unpack_parameter(reader: _Reader, count: int) -> F4:
-    code = reader.take(1)[0]
+def _unpack_parameter(file: io.BytesIO, count: int) -> F4:
+    code = _take(file, 1)[0]
     form, shared = code % SHARED, code // SHARED
     if form >= len(FORMS) or shared > 1:
         raise ValueError(f"prompt chunk: damaged: unknown form {code} of a scale or zero point")
     dtype = np.dtype(FORMS[form])
     stored = 1 if shared else count
-    numbers = np.frombuffer(reader.take(dtype.itemsize * stored), dtype=dtype).astype(np.float32)
+    numbers = np.frombuffer(_take(file, dtype.itemsize * stored), dtype).astype(np.float32)
     if not np.isfinite(numbers).all():
         raise ValueError("prompt chunk: damaged: a scale or zero point that is no finite number")
     return np.repeat(numbers, count // stored)

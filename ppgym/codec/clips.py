@@ -95,16 +95,13 @@ def textures(rng: np.random.Generator, size_px: int) -> Painter:
         dx, dy = (x - 0.5 + drift[0] * time_s) / zoom, (y - 0.5 + drift[1] * time_s) / zoom
         u = 2 * np.pi * cycles * (np.cos(turn) * dx + np.sin(turn) * dy)
         v = 2 * np.pi * cycles * (np.cos(turn) * dy - np.sin(turn) * dx)
-        if kind == 0:
-            wave, other = np.sin(u), 0 * v
-        elif kind == 1:
-            wave, other = np.sin(u), np.sin(0.5 * v)
-        elif kind == 2:
-            wave, other = np.sin(0.7 * u) * np.sin(0.7 * v) * 1.5, 0 * v
+        if kind == 2:
+            wave = np.sin(0.7 * u) * np.sin(0.7 * v) * 1.5
         elif kind == 3:
-            wave, other = np.sin(np.hypot(u, v)), 0 * v
+            wave = np.sin(np.hypot(u, v))
         else:
-            wave, other = np.sin(u + warp * np.sin(0.6 * v)), 0 * v
+            wave = np.sin(u + warp * np.sin(0.6 * v)) if kind == 4 else np.sin(u)
+        other = np.sin(0.5 * v) if kind == 1 else 0 * v
         first = (0.5 + 0.5 * np.tanh(sharpness * wave) / np.tanh(sharpness)).astype(np.float32)
         second = (0.25 + 0.25 * np.tanh(sharpness * other) / np.tanh(sharpness)).astype(np.float32)
         return blend(blend(np.broadcast_to(dark, (size_px, size_px, 3)), light, first), third, second)
@@ -174,7 +171,7 @@ def camera_pans(rng: np.random.Generator, size_px: int) -> Painter:
     ridges = [
         (
             0.4 + 0.17 * layer + rng.uniform(-0.05, 0.05),
-            rng.uniform(0.02, 0.09, 3),
+            rng.uniform(0.02, 0.09, 3) / (1, 2, 3),
             rng.uniform([2, 5, 10], [5, 10, 20]),
             rng.uniform(0, 2 * np.pi, 3),
             colour(rng),
@@ -195,10 +192,7 @@ def camera_pans(rng: np.random.Generator, size_px: int) -> Painter:
         picture = blend(picture, sun_tint, np.clip(0.5 - distance * size_px, 0, 1).astype(np.float32))
         for layer, (base, swing, cycles, phase, tint) in enumerate(ridges):
             place = x + camera * (0.3 + 0.3 * layer)
-            waves = sum(
-                a / (n + 1) * np.sin(c * place + p)
-                for n, (a, c, p) in enumerate(zip(swing, cycles, phase, strict=True))
-            )
+            waves = sum(a * np.sin(c * place + p) for a, c, p in zip(swing, cycles, phase, strict=True))
             picture = cover(picture, base + lift + waves, tint)
         house = np.floor((x + camera * 1.2) / house_width).astype(np.int64) % len(heights)
         return cover(picture, 0.95 + lift - heights[house], wall)

@@ -6,14 +6,14 @@ PyTorch, diffusers and FFmpeg are imported within the commands, so that `--help`
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
 from ppgym.codec import profiler, speed, studies
-from ppgym.codec.bitstream import PpvFile, PromptChunk, check_generator, write_ppv
+from ppgym.codec.bitstream import PpvFile, PromptChunk, write_ppv
 from ppgym.codec.metrics import bitrate_bps, quality
 from ppgym.commandline import command_line
 from ppgym.core.state import U1
@@ -21,8 +21,6 @@ from ppgym.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     from ppgym.codec.generator import Generator
-
-CHECKPOINT = Path("runs/tiny/checkpoint.pt")
 
 app = tyro.extras.SubcommandApp()
 
@@ -47,32 +45,20 @@ class Search:
 DEFAULT_SEARCH = Search()
 
 
-def load_generator(name: str) -> "Generator":
-    """A generator by name; diffusers and PyTorch are imported now."""
-    from ppgym.codec.generator import load_generator
-
-    return load_generator(name)
-
-
-def invert_prompt(frames: U1, generator: "Generator", **settings: Any) -> PromptChunk:
-    """Find the prompt of a chunk."""
+def _invert(frames: U1, fps: float, generator: "Generator", rank: int, search: Search) -> PromptChunk:
     from ppgym.codec.prompt import invert_prompt
 
-    return invert_prompt(frames, generator, **settings)
+    return invert_prompt(frames, generator, fps=fps, rank=rank, progress=True, **asdict(search))
 
 
-def _invert_clip(frames: U1, fps: float, generator: "Generator", rank: int, search: Search) -> list[PromptChunk]:
-    from ppgym.codec.ladder import split_seconds
-
-    settings = {"fps": fps, "rank": rank, "progress": True} | asdict(search)
-    return [invert_prompt(second, generator, **settings) for second in split_seconds(frames, fps)]
-
-
-def _read_fitted(clip: Path, generator: "Generator") -> tuple[U1, float]:
+def _load(name: str, clip: Path) -> "tuple[Generator, U1, float]":
+    """A generator, and a clip of its size with the frames per second."""
+    from ppgym.codec.generator import load_generator
     from ppgym.codec.pixel import fit_frames, read_clip
 
+    generator = load_generator(name)
     frames, fps = read_clip(clip)
-    return fit_frames(frames, *generator.resolution), fps
+    return generator, fit_frames(frames, *generator.resolution), fps
 
 
 @app.command
@@ -92,9 +78,10 @@ def encode(
         generator: Name, diffusers folder or hub id.
         search: How prompts are found.
     """
-    model = load_generator(generator)
-    frames, fps = _read_fitted(clip, model)
-    chunks = _invert_clip(frames, fps, model, rank, search)
+    from ppgym.codec.pixel import split_seconds
+
+    model, frames, fps = _load(generator, clip)
+    chunks = [_invert(second, fps, model, rank, search) for second in split_seconds(frames, fps)]
     write_ppv(output, chunks)
     result = np.concatenate([model.decode(chunk) for chunk in chunks])
     print(f"{output}: {_describe(output.stat().st_size, result, frames, fps)}")
@@ -109,12 +96,12 @@ def decode(prompts: Positional[Path], output: Positional[Path], generator: str =
         output: MP4 file to write.
         generator: Name, diffusers folder or hub id: the one that the prompts were made for.
     """
+    from ppgym.codec.generator import load_generator
     from ppgym.codec.pixel import write_mp4
 
     file = PpvFile(prompts)
     first = file[0]
     model = load_generator(generator)
-    check_generator(first, model.identity)
     frames = np.concatenate([model.decode(chunk) for chunk in file])
     write_mp4(output, frames, first.fps)
     print(f"{output}: {len(frames)} frames of {first.height_px} x {first.width_px}")
@@ -141,14 +128,12 @@ def compare(
         codecs: Of the pixels.
         columns: Moments to draw.
     """
-    from ppgym.codec.ladder import split_seconds
     from ppgym.codec.picture import side_by_side
-    from ppgym.codec.pixel import decode_pixels, encode_within
+    from ppgym.codec.pixel import decode_pixels, encode_within, split_seconds
 
-    model = load_generator(generator)
-    frames, fps = _read_fitted(clip, model)
+    model, frames, fps = _load(generator, clip)
     second = split_seconds(frames, fps)[0]
-    chunk = _invert_clip(second, fps, model, rank, search)[0]
+    chunk = _invert(second, fps, model, rank, search)
     room = len(chunk.to_bytes())
     decoded = [(f"prompt of rank {rank}", room, model.decode(chunk))]
     for codec in codecs:
@@ -184,16 +169,14 @@ def ladder(
         search: How prompts are found.
     """
     from ppgym.codec.ladder import measure_ladder
-    from ppgym.codec.pixel import read_clip
 
-    model = load_generator(generator)
-    frames, fps = read_clip(clip)
+    model, frames, fps = _load(generator, clip)
     table = measure_ladder(
         clip.name,
         frames,
         fps,
         model,
-        lambda second, rank: _invert_clip(second, fps, model, rank, search)[0],
+        lambda second, rank: _invert(second, fps, model, rank, search),
         generator_name=generator,
         command=command_line("python -m ppgym.codec ladder", clip.name, generator=generator, **asdict(search)),
         report=print,
@@ -206,7 +189,7 @@ def ladder(
 def train_tiny(
     output: Positional[Path] = Path(__file__).parent / "weights" / "tiny",
     *,
-    checkpoint: Path = CHECKPOINT,
+    checkpoint: Path = Path("runs/tiny/checkpoint.pt"),
     stages: tuple[int, int, int] = (1400, 500, 3600),
     warm_start: Path | None = None,
     seed: int = 0,

@@ -23,10 +23,9 @@ from decimal import Decimal, localcontext
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ppgym.core.jit import njit
-from ppgym.core.state import I8, U1
+from ppgym.core.state import F4, I8, U1
 
 Whole = Any  # int in Python, int64 in compiled code
 
@@ -134,13 +133,6 @@ TOP_SHIFT = 40
 
 
 @njit
-def _next_byte(coder: Coder) -> Whole:
-    position = coder.state[POSITION]
-    coder.state[POSITION] = position + 1
-    return np.int64(coder.data[position]) if position < len(coder.data) else np.int64(0)
-
-
-@njit
 def _code_bit(coder: Coder, decoding: bool, bit: Whole, p_one: Whole) -> Whole:
     """Encode a bit, or decode it; `p_one` of 65536 is the probability of 1."""
     state = coder.state
@@ -152,11 +144,13 @@ def _code_bit(coder: Coder, decoding: bool, bit: Whole, p_one: Whole) -> Whole:
     else:
         state[LOW] = split + 1
     while (state[LOW] ^ state[HIGH]) >> TOP_SHIFT == 0:
-        if decoding:
-            state[CODE] = ((state[CODE] << 8) & 0xFFFFFFFFFFFF) | _next_byte(coder)
+        position = state[POSITION]
+        if not decoding:
+            coder.data[position] = state[HIGH] >> TOP_SHIFT
         else:
-            coder.data[state[POSITION]] = state[HIGH] >> TOP_SHIFT
-            state[POSITION] += 1
+            read = np.int64(coder.data[position]) if position < len(coder.data) else np.int64(0)
+            state[CODE] = ((state[CODE] << 8) & 0xFFFFFFFFFFFF) | read
+        state[POSITION] += 1
         state[LOW] = (state[LOW] << 8) & 0xFFFFFFFFFFFF
         state[HIGH] = ((state[HIGH] << 8) & 0xFFFFFFFFFFFF) | 255
     return bit
@@ -334,8 +328,8 @@ class Quantised(NamedTuple):
     """
 
     values: U1
-    scale: npt.NDArray[np.float32]
-    zero: npt.NDArray[np.float32]
+    scale: F4
+    zero: F4
 
 
 def _reference(plane: Quantised, k: int, lag: int, zero: I8) -> I8:
@@ -377,11 +371,7 @@ def encode(planes: Sequence[Quantised], bits: int) -> bytes:
 
 
 def decode(
-    data: bytes,
-    shapes: Sequence[tuple[int, int, int]],
-    scales: Sequence[Any],
-    zeros: Sequence[Any],
-    bits: int,
+    data: bytes, shapes: Sequence[tuple[int, int, int]], scales: Sequence[F4], zeros: Sequence[F4], bits: int
 ) -> list[U1]:
     """Read what `encode` wrote.
 

@@ -38,13 +38,11 @@ def count_flops(generator: Generator, side_px: int) -> FrameFlops:
     Returns:
         FLOPs, two for each multiplication with addition.
     """
-    side = side_px // pixels_per_latent(generator)
+    side = side_px // generator.pixels_per_latent
     latent = torch.empty(1, len(generator.latent), side, side, dtype=generator.dtype, device="meta")
     prompt = torch.empty(1, generator.tokens, generator.width, dtype=generator.dtype, device="meta")
-    return FrameFlops(
-        unet=_count(generator.unet, latent, generator.timestep, prompt),
-        decoder=_count(generator.vae.decoder, latent),
-    )
+    unet = _count(generator.unet, latent, generator.timestep, prompt)
+    return FrameFlops(unet, _count(generator.vae.decoder, latent))
 
 
 def _count(module: nn.Module, *inputs: Any) -> int:
@@ -78,13 +76,3 @@ def peak_flops(gpu: str) -> float | None:
         gpu: Its name, as its driver says it.
     """
     return next((peak for part, peak in PEAK_BF16_FLOPS.items() if part in gpu), None)
-
-
-def pixels_per_latent(generator: Generator) -> int:
-    """Side in pixels of what one place of the latent becomes."""
-    return int(2 ** (len(generator.vae.config.block_out_channels) - 1))
-
-
-def side_step_px(generator: Generator) -> int:
-    """Sides that a generator can draw are multiples of this."""
-    return pixels_per_latent(generator) * int(2 ** (len(generator.unet.config.block_out_channels) - 1))

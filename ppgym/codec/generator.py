@@ -23,17 +23,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from diffusers.utils import logging
 from torch import Tensor
 
 from ppgym.codec.bitstream import PromptChunk, check_generator
+from ppgym.codec.clips import Frames
 from ppgym.codec.tiny import PromptStart
 from ppgym.core.state import F4
-
-Frames = npt.NDArray[np.uint8]  # [T, H, W, 3], RGB
 
 TINY: Final = "tiny"
 SD_TURBO_RANDOM: Final = "sd-turbo-random"
@@ -79,6 +77,7 @@ class Generator:
 
     Attributes:
         identity: Hexadecimal SHA-256 over the weights, whatever precision they run in.
+        pixels_per_latent: Side in pixels of what one place of the latent becomes.
         resolution: Height and width of a picture in pixels.
         tokens: Of a prompt.
         width: Numbers of a token.
@@ -101,8 +100,8 @@ class Generator:
         self.name = name
         self.tokens = start.tokens if start else CLIP_TOKENS
         self.width = int(unet.config.cross_attention_dim)
-        side_px = int(side * 2 ** (len(vae.config.block_out_channels) - 1))
-        self.resolution = (side_px, side_px)
+        self.pixels_per_latent = int(2 ** (len(vae.config.block_out_channels) - 1))
+        self.resolution = (side * self.pixels_per_latent,) * 2
         self.prediction = str(schedule.config.prediction_type)
         if self.prediction not in ("epsilon", "v_prediction", "sample"):
             raise ValueError(
@@ -284,11 +283,9 @@ def load_generator(
             noise = SD_TURBO_NOISE if plain else DDIMScheduler.load_config(source, subfolder="scheduler", **files)
             start = PromptStart.load(path / "prompt") if (path / "prompt").is_dir() else None
     except OSError as error:
-        where = (
-            "the directory does not hold it"
-            if path.is_dir()
-            else "neither cached here nor to be had from the Hugging Face hub (is there a network?)"
-        )
+        where = "neither cached here nor to be had from the Hugging Face hub (is there a network?)"
+        if path.is_dir():
+            where = "the directory does not hold it"
         reason = " ".join(str(error).split())[:200]
         raise OSError(f"generator {source!r}: {where}: {reason}") from error
     return Generator(str(name), unet, vae, noise, start, **run)

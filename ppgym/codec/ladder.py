@@ -17,7 +17,7 @@ import numpy as np
 
 from ppgym.codec.bitstream import PromptChunk
 from ppgym.codec.metrics import bitrate_bps, lpips, quality
-from ppgym.codec.pixel import CHUNK_S, decode_pixels, encode_chunks, fit_frames
+from ppgym.codec.pixel import decode_pixels, encode_chunks, fit_frames, split_seconds
 from ppgym.codec.rate_curve import RateCurve
 from ppgym.core.state import U1
 from ppgym.world.ladders import PIXEL_BPS, PROMPT_RANKS, MeasuredLadder
@@ -44,12 +44,6 @@ def pixel_rungs_bps(height_px: int, width_px: int, fps: float) -> tuple[float, .
     """
     factor = (height_px * width_px * fps / LADDER_PIXEL_RATE) ** RATE_EXPONENT
     return tuple(bps * factor for bps in PIXEL_BPS)
-
-
-def split_seconds(frames: U1, fps: float) -> list[U1]:
-    """Cut a clip into chunks of one second; the last may be shorter."""
-    size = max(round(fps * CHUNK_S), 1)
-    return [frames[start : start + size] for start in range(0, len(frames), size)]
 
 
 def measure_ladder(
@@ -133,11 +127,7 @@ def measure_ladder(
     return {
         "schema": MeasuredLadder.SCHEMA,
         "provenance": f"measured: {command}; {platform.machine()}, PyAV {av.__version__}, {time.strftime('%Y-%m-%d')}",
-        "clip": {
-            "name": clip,
-            "frames": len(frames),
-            "sha256": hashlib.sha256(frames.tobytes()).hexdigest(),
-        },
+        "clip": {"name": clip, "frames": len(frames), "sha256": hashlib.sha256(frames.tobytes()).hexdigest()},
         "generator": {"name": generator_name, "identity": generator.identity},
         "representations": rows,
         "h264_curve": [point._asdict() for point in curve.points],

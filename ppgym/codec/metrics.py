@@ -67,9 +67,7 @@ def psnr_db(frames: U1, reference: U1) -> float:
         ValueError: Not two clips of one shape.
     """
     _check_pair(frames, reference)
-    squares = [
-        np.square(a.astype(np.float64) - b.astype(np.float64)).mean() for a, b in zip(frames, reference, strict=True)
-    ]
+    squares = [np.square(np.subtract(*pair, dtype=np.float64)).mean() for pair in zip(frames, reference, strict=True)]
     mse = float(np.mean(squares))
     return MAX_PSNR_DB if mse == 0 else min(10 * math.log10(RANGE**2 / mse), MAX_PSNR_DB)
 
@@ -96,10 +94,8 @@ def ssim(frames: U1, reference: U1) -> float:
 
     _check_pair(frames, reference)
     if min(frames.shape[1:3]) < WINDOW_PX:
-        height_px, width_px = frames.shape[1:3]
-        raise ValueError(
-            f"SSIM: expected frames of at least {WINDOW_PX} x {WINDOW_PX} pixels, got [{height_px}, {width_px}]"
-        )
+        size = f"{WINDOW_PX} x {WINDOW_PX}"
+        raise ValueError(f"SSIM: expected frames of at least {size} pixels, got {list(frames.shape[1:3])}")
     # The library's own window has the precision of float32
     offsets = torch.arange(WINDOW_PX, dtype=torch.float64) - WINDOW_PX // 2
     window = torch.softmax(-(offsets**2) / (2 * WINDOW_SIGMA_PX**2), 0).view(1, 1, 1, -1)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import av
 import av.error
@@ -25,6 +25,8 @@ os.environ.setdefault("SVT_LOG", "1")  # errors only; its banner goes past FFmpe
 
 CHUNK_S = 1.0
 
+Sliced = TypeVar("Sliced", U1, list[bytes])
+
 # With x264's AVX-512 routines equal pictures gave unequal bytes (PyAV 18.1, macroblock trees, widths of 96, 192 and
 # 320); with its AVX2 ones they do not
 X264_ROUTINES = ":asm=AVX2" if llvmlite.binding.get_host_cpu_features().get("avx512f") else ""
@@ -36,42 +38,36 @@ class Encoder(NamedTuple):
     Attributes:
         name: FFmpeg's.
         max_crf: Coarsest constant rate factor.
-        options: All the effort that it has, tuned for SSIM, by which it is judged.
-        private: Key of the encoder's own parameters, and those that close each group and keep to one thread;
-            {gop} is its length in frames.
+        options: All the effort that it has, tuned for SSIM, by which it is judged; the encoder's own parameters close
+            each group, whose length in frames is {gop}, and keep to one thread.
         filter: FFmpeg's bitstream filter that drops messages.
     """
 
     name: str
     max_crf: int
     options: dict[str, str]
-    private: tuple[str, str]
     filter: str
 
 
+BEST = {"preset": "veryslow", "tune": "ssim"}
+CLOSED_GROUPS = "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0"
 ENCODERS = {
     "h264": Encoder(
         name="libx264",
         max_crf=51,
-        options={"preset": "veryslow", "tune": "ssim"},
-        private=("x264-params", "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:threads=1" + X264_ROUTINES),
+        options=BEST | {"x264-params": f"{CLOSED_GROUPS}:threads=1{X264_ROUTINES}"},
         filter="filter_units=remove_types=6",
     ),
     "hevc": Encoder(
         name="libx265",
         max_crf=51,
-        options={"preset": "veryslow", "tune": "ssim"},
-        private=(
-            "x265-params",
-            "keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:pools=none:frame-threads=1:info=0:log-level=none",
-        ),
+        options=BEST | {"x265-params": f"{CLOSED_GROUPS}:pools=none:frame-threads=1:info=0:log-level=none"},
         filter="filter_units=remove_types=39-40",
     ),
     "av1": Encoder(
         name="libsvtav1",
         max_crf=63,
-        options={"preset": "2"},
-        private=("svtav1-params", "keyint={gop}:scd=0:irefresh-type=2:lp=1"),
+        options={"preset": "2", "svtav1-params": "keyint={gop}:scd=0:irefresh-type=2:lp=1"},
         filter="filter_units=remove_types=5",
     ),
 }
@@ -81,8 +77,8 @@ NAL_START = b"\0\0\0\1"
 AV1_START = b"\x12\0"
 
 
-def encode_pixels(frames: U1, codec: str, bitrate_bps: float, fps: float) -> bytes:
-    """Encode a clip at a bitrate.
+def encode_chunks(frames: U1, codec: str, bitrate_bps: float, fps: float) -> list[bytes]:
+    """Encode a clip at a bitrate, cut before every second.
 
     Args:
         frames: uint8 [T, H, W, 3], red, green and blue; H and W even.
@@ -91,20 +87,29 @@ def encode_pixels(frames: U1, codec: str, bitrate_bps: float, fps: float) -> byt
         fps: Frames per second.
 
     Returns:
-        The elementary stream; `decode_pixels` gives T frames of H x W back.
+        Parts of an elementary stream, each of which decodes alone; `decode_pixels` gives T frames of H x W back.
 
     Raises:
         ValueError: Not such frames, an unknown codec, a number out of range, or a size that the encoder does not take.
     """
-    return b"".join(_encode(frames, codec, fps, bitrate_bps=bitrate_bps))
+    if not 1e3 <= bitrate_bps <= 1e9:
+        raise ValueError(f"bitrate_bps: expected a number from 1000 to 1e9, got {bitrate_bps!r}")
+    packets = list(_encode(frames, codec, fps, b=str(round(bitrate_bps))))
+    return [b"".join(part) for part in split_seconds(packets, fps)]
+
+
+def split_seconds(clip: Sliced, fps: float) -> list[Sliced]:
+    """Cut frames, or what was made of each, into chunks of one second; the last may be shorter."""
+    size = _gop(fps)
+    return [clip[start : start + size] for start in range(0, len(clip), size)]
 
 
 def encode_at_crf(frames: U1, codec: str, crf: int, fps: float) -> bytes:
     """Encode a clip at constant quality.
 
     Args:
-        frames: As for `encode_pixels`.
-        codec: As for `encode_pixels`.
+        frames: As for `encode_chunks`.
+        codec: As for `encode_chunks`.
         crf: Constant rate factor from 1, nearly lossless, to the encoder's `max_crf`.
         fps: Frames per second.
 
@@ -112,19 +117,19 @@ def encode_at_crf(frames: U1, codec: str, crf: int, fps: float) -> bytes:
         The elementary stream.
 
     Raises:
-        ValueError: As for `encode_pixels`.
+        ValueError: As for `encode_chunks`.
     """
     encoder = _encoder(codec)
     check_whole(f"crf of {codec}", crf, 1, encoder.max_crf)
-    return b"".join(_encode(frames, codec, fps, crf=crf))
+    return b"".join(_encode(frames, codec, fps, crf=str(crf)))
 
 
 def encode_within(frames: U1, codec: str, max_bytes: int, fps: float) -> tuple[bytes, bool]:
     """Encode a clip at the best constant quality that fits.
 
     Args:
-        frames: As for `encode_pixels`.
-        codec: As for `encode_pixels`.
+        frames: As for `encode_chunks`.
+        codec: As for `encode_chunks`.
         max_bytes: Room.
         fps: Frames per second.
 
@@ -133,7 +138,7 @@ def encode_within(frames: U1, codec: str, max_bytes: int, fps: float) -> tuple[b
         that of its coarsest quality.
 
     Raises:
-        ValueError: As for `encode_pixels`.
+        ValueError: As for `encode_chunks`.
     """
     low, high = 1, _encoder(codec).max_crf
     best = encode_at_crf(frames, codec, high, fps)
@@ -149,13 +154,6 @@ def encode_within(frames: U1, codec: str, max_bytes: int, fps: float) -> tuple[b
     return best, True
 
 
-def encode_chunks(frames: U1, codec: str, bitrate_bps: float, fps: float) -> list[bytes]:
-    """As `encode_pixels`, cut before every second; each part is a stream that decodes alone."""
-    packets = list(_encode(frames, codec, fps, bitrate_bps=bitrate_bps))
-    gop = _gop(fps)
-    return [b"".join(packets[k : k + gop]) for k in range(0, len(packets), gop)]
-
-
 def _encoder(codec: str) -> Encoder:
     if codec not in ENCODERS:
         raise ValueError(f"unknown codec {codec!r}; {suggest(codec, ENCODERS)}")
@@ -166,28 +164,19 @@ def _gop(fps: float) -> int:
     return max(round(fps * CHUNK_S), 1)
 
 
-def _encode(
-    frames: U1, codec: str, fps: float, *, bitrate_bps: float | None = None, crf: int | None = None
-) -> Iterator[bytes]:
-    """The stream's access units, in the order of decoding."""
+def _encode(frames: U1, codec: str, fps: float, **rate_control: str) -> Iterator[bytes]:
+    """The stream's access units, in the order of decoding; `rate_control` is FFmpeg's option `b` or `crf`."""
     height, width = check_frames(codec, frames, even=True).shape[1:3]
     if not 1 <= fps <= 240:
         raise ValueError(f"fps: expected a number from 1 to 240, got {fps!r}")
     encoder = _encoder(codec)
-    key, parameters = encoder.private
     rate = Fraction(fps).limit_denominator(1001)
     context: Any = av.CodecContext.create(encoder.name, "w")
     context.width, context.height, context.pix_fmt = width, height, "yuv420p"
     context.framerate, context.time_base = rate, 1 / rate
     context.gop_size = _gop(fps)
     context.thread_count = 1
-    context.options = encoder.options | {key: parameters.format(gop=_gop(fps))}
-    if bitrate_bps is not None:
-        if not 1e3 <= bitrate_bps <= 1e9:
-            raise ValueError(f"bitrate_bps: expected a number from 1000 to 1e9, got {bitrate_bps!r}")
-        context.bit_rate = round(bitrate_bps)
-    else:
-        context.options |= {"crf": str(crf)}
+    context.options = {key: value.format(gop=_gop(fps)) for key, value in encoder.options.items()} | rate_control
     try:
         context.open()
         messages = av.bitstream.BitStreamFilterContext(encoder.filter, codec)
@@ -203,7 +192,7 @@ def _encode(
 
 
 def decode_pixels(data: bytes) -> U1:
-    """Decode a stream of `encode_pixels`, or a whole video file of any format that FFmpeg reads.
+    """Decode a stream of `encode_chunks`, or a whole video file of any format that FFmpeg reads.
 
     Args:
         data: All of it.
@@ -264,8 +253,10 @@ def read_clip(path: str | Path, fps: float = 30.0) -> tuple[U1, float]:
         pictures = sorted(path.glob("*.png"))
         if not pictures:
             raise ValueError(f"{path}: expected PNG frames in this folder, got none")
-        frames = [_decode(str(picture), str(picture))[0][0] for picture in pictures]
-        for picture, frame in zip(pictures, frames, strict=True):
+        frames = []
+        for picture in pictures:
+            frame = _decode(str(picture), str(picture))[0][0]
+            frames.append(frame)
             if frame.shape != frames[0].shape:
                 raise ValueError(
                     f"{picture}: expected {frames[0].shape[:2]} pixels as before it, got {frame.shape[:2]}"

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -34,7 +34,7 @@ Dtype = Literal["float32", "float16", "bfloat16"]
 
 PIXEL_CODECS: Final = ("h264", "hevc", "av1")
 FPS: Final = 30  # of a chunk of 1 s
-GPU_BATCHES: Final = (1, 2, 5, 10, 15, 30)
+BATCHES: Final = {"cpu": (1,), "gpu": (1, 2, 5, 10, 15, 30)}
 DTYPES: Final[dict[str, Dtype]] = {"cpu": "float32", "gpu": "bfloat16"}
 TORCH_DEVICES: Final = {"cpu": "cpu", "gpu": "cuda"}
 BUNDLES: Final = Path(__file__).parent / "weights"  # `generator.BUNDLE` lies here
@@ -49,7 +49,7 @@ class Request:
         units: Compute units.
         model: A generator's name, folder or hub id.
         resolution: Side of the square frames in pixels.
-        batch: Frames of a pass, to choose from; empty for one on a CPU, `GPU_BATCHES` on a GPU.
+        batch: Frames of a pass, to choose from; empty for those of `BATCHES`.
         dtype: Of the generator; None for float32 on a CPU, bfloat16 on a GPU.
         compile: Whether a GPU's passes are timed with torch.compile too.
     """
@@ -69,15 +69,6 @@ class Request:
             raise ValueError(f"batch: expected whole numbers of at least 1, got {self.batch!r}")
         if self.resolution < 1:
             raise ValueError(f"resolution: expected a number of pixels, got {self.resolution}")
-
-    @property
-    def command(self) -> str:
-        """The command line that asks for this."""
-        return command_line("python -m ppgym.codec profile", **asdict(self))
-
-    def batches(self, unit: str) -> tuple[int, ...]:
-        """Frames of a pass that are timed on a unit."""
-        return self.batch or (GPU_BATCHES if unit == "gpu" else (1,))
 
 
 def profile(
@@ -115,15 +106,12 @@ def profile(
         print(output)
 
 
-def machine_profile(
-    request: Request, *, refresh: bool = False, measure: Callable[[Request], DeviceProfile] | None = None
-) -> tuple[DeviceProfile, Path, bool]:
+def machine_profile(request: Request, *, refresh: bool = False) -> tuple[DeviceProfile, Path, bool]:
     """The profile of this machine. Of several processes that ask at once, one measures and the others wait for it.
 
     Args:
         request: What is to be measured.
         refresh: Measure even if it was measured before.
-        measure: Measures; `measure_machine` by default.
 
     Returns:
         The profile, its file in the cache, and whether it came from there.
@@ -138,7 +126,7 @@ def machine_profile(
         found = None if refresh else _read_entry(path)
         if found is not None:
             return found, path, True
-        found = (measure or measure_machine)(request)
+        found = measure_machine(request)
         path = cache_entry(request)  # a model of the hub has its files only now
         found.write(path)
     return found, path, False
@@ -200,12 +188,11 @@ def _read_entry(path: Path) -> DeviceProfile | None:
         return None
 
 
-def measure_machine(request: Request, report: Callable[[str], None] = print) -> DeviceProfile:
-    """Measure this machine.
+def measure_machine(request: Request) -> DeviceProfile:
+    """Measure this machine; prints a line about each stage as it is done.
 
     Args:
         request: What is to be measured.
-        report: Takes a line about each stage as it is done.
 
     Returns:
         The profile.
@@ -221,34 +208,33 @@ def measure_machine(request: Request, report: Callable[[str], None] = print) -> 
     from ppgym.codec.pixel import decode_pixels
 
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    dtypes = {unit: request.dtype or DTYPES[unit] for unit in request.units}
     stages: list[Stage] = []
     generator: Generator | None = None
     for unit in sorted(request.units):  # the GPU's generator stays for what follows
-        dtype = request.dtype or DTYPES[unit]
-        generator = load_generator(request.model, device=TORCH_DEVICES[unit], dtype=dtype)
+        generator = load_generator(request.model, device=TORCH_DEVICES[unit], dtype=dtypes[unit])
         timing.resize(generator, request.resolution)
-        modes = (False, True) if request.compile and unit == "gpu" else (False,)
-        for compiled in modes:
-            for batch in request.batches(unit):
+        for compiled in (False, True) if request.compile and unit == "gpu" else (False,):
+            for batch in request.batch or BATCHES[unit]:
                 stages += timing.time_passes(generator, unit, batch, compiled=compiled)
-                report(_line(stages[-1]))
+                _report(stages[-1])
     assert generator is not None
     together: dict[str, float] = {}
     if "cpu" in request.units:
         chunks = {codec: timing.encode_clip(codec, request.resolution) for codec in PIXEL_CODECS}
         for codec, chunk in chunks.items():
             stages.append(timing.time_pixels(codec, chunk, FPS))
-            report(_line(stages[-1]))
+            _report(stages[-1])
         if "gpu" in request.units:
             gpu_pass = timing.make_pass(generator, best_pass(stages, "gpu").batch)
             together = timing.slowdowns({"cpu": lambda: decode_pixels(chunks["h264"]), "gpu": gpu_pass})
-            report(f"cpu and gpu at once: {together['cpu']:.2f} and {together['gpu']:.2f} times as long")
+            print(f"cpu and gpu at once: {together['cpu']:.2f} and {together['gpu']:.2f} times as long")
 
     counts = flops.count_flops(generator, request.resolution)
     machine = this_machine()
     measurement = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": request.command,
+        "command": command_line("python -m ppgym.codec profile", **asdict(request)),
         "machine": asdict(machine),
         "threads": torch.get_num_threads(),
         "software": software(),
@@ -257,7 +243,7 @@ def measure_machine(request: Request, report: Callable[[str], None] = print) -> 
             "weights_sha256": generator.identity,
             "files": digest(model_files(request.model)),
         },
-        "dtype": {unit: request.dtype or DTYPES[unit] for unit in request.units},
+        "dtype": dtypes,
         "flops_per_frame": counts._asdict(),
         "gpu_peak_bf16_flops": flops.peak_flops(machine.gpu),
         "load_average_before": round(load, 2),
@@ -291,11 +277,12 @@ def make_profile(
     """
     names = {"cpu": f"{machine.cpu}, {machine.cores} cores", "gpu": f"{machine.gpu}, driver {machine.driver}"}
     versions = ", ".join(f"{name} {version}" for name, version in measurement["software"].items())
-    rows, spreads = [], []
-    for stage in [best_pass(stages, unit) for unit in request.units] + [s for s in stages if s.stage in PIXEL_CODECS]:
+    chosen = [best_pass(stages, unit) for unit in request.units] + [s for s in stages if s.stage in PIXEL_CODECS]
+    rows = []
+    for stage in chosen:
         is_prompt = stage.stage == "pass"
         what = f"{request.model}, {measurement['dtype'][stage.unit]}" if is_prompt else "FFmpeg, one thread"
-        mode = f"{what}, compiled" if stage.compiled else what
+        what += ", compiled" * stage.compiled
         frames = "one frame" if stage.batch == 1 else f"{stage.batch} frames"
         rows.append(
             DecodeRow(
@@ -303,7 +290,7 @@ def make_profile(
                 unit=stage.unit,
                 seconds=float(f"{chunk_seconds(stage):.5g}"),
                 provenance="measured",
-                source=f"{names[stage.unit]}; {mode}; {versions}; {measurement['date'][:10]}; {request.command}",
+                source=f"{names[stage.unit]}; {what}; {versions}; {measurement['date'][:10]}; {measurement['command']}",
                 formula=f"{_passes(stage)} x {stage.median_s:.5g} s, the median of {stage.runs} runs of {frames}",
                 flops=flops if is_prompt else (0.0, 1.0, 0.0),
                 width=request.resolution,
@@ -311,7 +298,6 @@ def make_profile(
                 fps=float(FPS),
             )
         )
-        spreads.append(spread(stage))
     factor = {unit: round(times, 4) for unit, times in together.items()}
     contention = tuple((1.0, 1.0) + (factor.get(unit, 1.0),) * (UNITS - 1) for unit in UNIT_NAMES)
     both = "Measured: one thread decodes H.264 on the CPU while another runs passes on the GPU, each beside alone."
@@ -321,7 +307,7 @@ def make_profile(
         description=f"{device}, as measured with {request.model} at {request.resolution} x {request.resolution}.",
         provenance=" ".join([f"Measured on {measurement['date'][:10]}.", *measurement["notes"]]),
         rows=tuple(rows),
-        jitter_sigma=round(math.sqrt(sum(sigma**2 for sigma in spreads) / len(spreads)), 4),
+        jitter_sigma=round(math.sqrt(sum(spread(stage) ** 2 for stage in chosen) / len(chosen)), 4),
         jitter_provenance="measured",
         jitter_source="Measured: root mean square over the rows of a run's log(p90 / p10) / 2.563.",
         contention=contention,
@@ -350,10 +336,9 @@ def _passes(stage: "Stage") -> int:
     return math.ceil(FPS / stage.batch)
 
 
-def _line(stage: "Stage") -> str:
-    mode = " compiled" if stage.compiled else ""
-    return (
-        f"{stage.unit} {stage.stage}{mode}, {stage.batch} frames: {stage.median_s:.4g} s "
+def _report(stage: "Stage") -> None:
+    print(
+        f"{stage.unit} {stage.stage}{' compiled' * stage.compiled}, {stage.batch} frames: {stage.median_s:.4g} s "
         f"({stage.p10_s:.4g} to {stage.p90_s:.4g}) in {stage.runs} runs"
     )
 
@@ -367,9 +352,10 @@ def print_profile(found: DeviceProfile) -> None:
     measurement = found.measurement
     assert measurement is not None
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    headings = ("unit", "stage", "frames", "median s", "p10 to p90", "frames/s", "TFLOP/s", "of peak", "GiB", "runs")
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("unit", "stage") else "right", no_wrap=True)
+    for heading in ("unit", "stage"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("frames", "median s", "p10 to p90", "frames/s", "TFLOP/s", "of peak", "GiB", "runs"):
+        table.add_column(heading, justify="right", no_wrap=True)
     flops = measurement["flops_per_frame"] | {"pass": sum(measurement["flops_per_frame"].values())}
     peak = measurement["gpu_peak_bf16_flops"] if measurement["dtype"].get("gpu") == "bfloat16" else None
     for stage in measurement["stages"]:

@@ -6,7 +6,7 @@ its own and chains no latents, so it decodes alone. The embeddings U V are inter
 """
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ppgym.codec.bitstream import PromptChunk
+from ppgym.codec.bitstream import MAX_BITS, MIN_BITS, PromptChunk
 from ppgym.codec.checks import check_frames, check_whole
-from ppgym.codec.generator import Frames, Generator, interpolation
+from ppgym.codec.clips import Frames
+from ppgym.codec.generator import Generator, interpolation
 from ppgym.codec.metrics import LUMA
 from ppgym.progress import track
 
@@ -96,7 +97,23 @@ def invert_prompt(
         ValueError: An argument is out of range, or the frames are of another shape or dtype; names the value and what
             was expected.
     """
-    _check(frames, generator, rank, keyframe_interval, bits, steps, start, batch_size, learning_rate)
+    check_frames("invert_prompt: frames", frames)
+    if frames.shape[1:3] != generator.resolution:
+        raise ValueError(
+            f"invert_prompt: frames: expected {generator.resolution[0]} x {generator.resolution[1]} px, as generator "
+            f"{generator.name!r} draws, got {frames.shape[1]} x {frames.shape[2]}"
+        )
+    check_whole("invert_prompt: rank", rank, 1, min(generator.tokens, generator.width))
+    check_whole("invert_prompt: keyframe_interval", keyframe_interval, 1)
+    check_whole("invert_prompt: bits", bits, MIN_BITS, MAX_BITS)
+    check_whole("invert_prompt: steps", steps, 0)
+    check_whole("invert_prompt: batch_size", batch_size, 1)
+    if not learning_rate > 0:
+        raise ValueError(f"invert_prompt: learning_rate: expected a number above 0, got {learning_rate!r}")
+    if start is not None and start not in STARTS:
+        raise ValueError(f"invert_prompt: start: expected one of {', '.join(STARTS)}, got {start!r}")
+    if start == "features" and not generator.guesses:
+        raise ValueError(f"invert_prompt: start: generator {generator.name!r} guesses no prompts; expected 'neutral'")
     frame_count = len(frames)
     order = np.random.default_rng(seed)
 
@@ -150,7 +167,22 @@ def invert_prompt(
             break
 
     # 9. Quantise for good
-    return _chunk(u.detach(), v.detach().expand(len(keyframes), -1, -1), bits, keyframes, fps, generator)
+    factors: dict[str, Any] = {}
+    for name, values in (("u", u.detach()), ("v", v.detach().expand(len(keyframes), -1, -1))):
+        grid = Quantiser.over(values, bits)
+        factors[name] = grid.indices(values).to(torch.uint8).cpu().numpy()
+        factors[f"{name}_scale"] = np.full(len(keyframes), grid.scale, np.float32)
+        factors[f"{name}_zero"] = np.full(len(keyframes), grid.zero, np.float32)
+    return PromptChunk(
+        generator=generator.identity,
+        height_px=generator.resolution[0],
+        width_px=generator.resolution[1],
+        fps=fps,
+        frame_count=frame_count,
+        keyframes=keyframes,
+        bits=bits,
+        **factors,
+    )
 
 
 def expected_bits(factors: Tensor, bits: int) -> Tensor:
@@ -202,66 +234,8 @@ def feature_start(
     # The last bits of LAPACK's results depend on where its arrays lie in memory: float32 rounds those of float64 away,
     # but for rare ties
     guesses = generator.guess(frames).cpu().double()  # [T, tokens, width]
-    keyframes = torch.linalg.lstsq(torch.from_numpy(weights).double(), guesses.flatten(1)).solution.unflatten(
-        1, guesses.shape[1:]
-    )
+    solved = torch.linalg.lstsq(torch.from_numpy(weights).double(), guesses.flatten(1)).solution
+    keyframes = solved.unflatten(1, guesses.shape[1:])
     _, _, basis = torch.linalg.svd(keyframes.flatten(0, 1), full_matrices=False)  # [width, width], orthonormal rows
     v = basis[:rank]
     return (keyframes @ v.T).float(), v.float().expand(len(keyframes), -1, -1)
-
-
-def _chunk(
-    u: Tensor, v: Tensor, bits: int, keyframes: tuple[int, ...], fps: float, generator: Generator
-) -> PromptChunk:
-    grid_u, grid_v = Quantiser.over(u, bits), Quantiser.over(v, bits)
-    height_px, width_px = generator.resolution
-    count = len(keyframes)
-    return PromptChunk(
-        generator=generator.identity,
-        height_px=height_px,
-        width_px=width_px,
-        fps=fps,
-        frame_count=keyframes[-1] + 1,
-        keyframes=keyframes,
-        bits=bits,
-        u=grid_u.indices(u).to(torch.uint8).cpu().numpy(),
-        v=grid_v.indices(v).to(torch.uint8).cpu().numpy(),
-        u_scale=np.full(count, grid_u.scale, np.float32),
-        u_zero=np.full(count, grid_u.zero, np.float32),
-        v_scale=np.full(count, grid_v.scale, np.float32),
-        v_zero=np.full(count, grid_v.zero, np.float32),
-    )
-
-
-def _check(
-    frames: Frames,
-    generator: Generator,
-    rank: int,
-    keyframe_interval: int,
-    bits: int,
-    steps: int,
-    start: str | None,
-    batch_size: int,
-    learning_rate: float,
-) -> None:
-    check_frames("invert_prompt: frames", frames)
-    if frames.shape[1:3] != generator.resolution:
-        raise ValueError(
-            f"invert_prompt: frames: expected {generator.resolution[0]} x {generator.resolution[1]} px, as generator "
-            f"{generator.name!r} draws, got {frames.shape[1]} x {frames.shape[2]}"
-        )
-    largest = min(generator.tokens, generator.width)
-    for name, value, low, high in (
-        ("rank", rank, 1, largest),
-        ("keyframe_interval", keyframe_interval, 1, None),
-        ("bits", bits, 4, 8),
-        ("steps", steps, 0, None),
-        ("batch_size", batch_size, 1, None),
-    ):
-        check_whole(f"invert_prompt: {name}", value, low, high)
-    if not learning_rate > 0:
-        raise ValueError(f"invert_prompt: learning_rate: expected a number above 0, got {learning_rate!r}")
-    if start is not None and start not in STARTS:
-        raise ValueError(f"invert_prompt: start: expected one of {', '.join(STARTS)}, got {start!r}")
-    if start == "features" and not generator.guesses:
-        raise ValueError(f"invert_prompt: start: generator {generator.name!r} guesses no prompts; expected 'neutral'")

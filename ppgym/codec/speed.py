@@ -4,10 +4,9 @@ PyTorch is imported only when the command runs.
 """
 
 import os
-import statistics
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from ppgym.codec.generator import Generator
 
 CLIP: Final = ("pans", 0)  # family and seed of the held-out second
+Result = TypeVar("Result")
 
 
 def bare_loop(generator: "Generator", chunk: PromptChunk) -> Frames:
@@ -64,29 +64,31 @@ def speed(generator: str = "tiny", *, steps: int = 150, runs: int = 15) -> None:
     frames = draw_frames(*CLIP, split="heldout")
     print(f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}")
 
-    began_s, began_cpu_s = time.perf_counter(), time.process_time()
-    chunk = invert_prompt(frames, model, steps=steps)
-    wall_s, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
+    chunk, (wall_s, cpu_s) = _timed(lambda: invert_prompt(frames, model, steps=steps))
     decoded = model.decode(chunk)
     print(
         f"inversion of {len(frames)} frames, at most {steps} steps: {wall_s:.1f} s, {cpu_s:.1f} CPU seconds; "
         f"{quality(decoded, frames)}"
     )
 
-    loops: tuple[Callable[[], Frames], ...] = (lambda: bare_loop(model, chunk), lambda: model.decode(chunk))
-    taken: list[list[tuple[float, float]]] = [[], []]  # wall and CPU seconds of each loop's runs
+    taken = []  # [turns, loop, wall or CPU seconds]
     same = True
     for _ in range(runs + 1):
-        for loop, seconds in zip(loops, taken, strict=True):
-            began_s, began_cpu_s = time.perf_counter(), time.process_time()
-            result = loop()
-            seconds.append((time.perf_counter() - began_s, time.process_time() - began_cpu_s))
+        _, bare_seconds = _timed(lambda: bare_loop(model, chunk))
+        result, decode_seconds = _timed(lambda: model.decode(chunk))
+        taken.append((bare_seconds, decode_seconds))
         same = same and np.array_equal(result, decoded)
-    medians = [[statistics.median(column) for column in zip(*seconds[1:], strict=True)] for seconds in taken]  # warm
-    (bare_s, bare_cpu_s), (decode_s, decode_cpu_s) = medians
+    (bare_s, bare_cpu_s), (decode_s, decode_cpu_s) = np.median(taken[1:], axis=0)  # the first turn warms up
     print(
         f"decoding, medians of {runs} turns: bare loop {bare_s:.3f} s ({bare_cpu_s:.3f} CPU), "
         f"ours {decode_s:.3f} s ({decode_cpu_s:.3f} CPU): {bare_s / decode_s:.2f} of its speed "
         f"({bare_cpu_s / decode_cpu_s:.2f} by CPU seconds); {'bit-exact' if same else 'NOT the same bits'} in all turns"
     )
     print(f"load {os.getloadavg()[0]:.1f}")
+
+
+def _timed(function: Callable[[], Result]) -> tuple[Result, tuple[float, float]]:
+    """What a function returns, and the wall and CPU seconds that it takes."""
+    began_s, began_cpu_s = time.perf_counter(), time.process_time()
+    result = function()
+    return result, (time.perf_counter() - began_s, time.process_time() - began_cpu_s)

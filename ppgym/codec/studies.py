@@ -6,7 +6,7 @@ PyTorch and FFmpeg are imported only when a study runs.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -22,7 +22,6 @@ from ppgym.files import write_text
 from ppgym.progress import track
 
 if TYPE_CHECKING:
-    from ppgym.codec.bitstream import PromptChunk
     from ppgym.codec.generator import Generator
 
 PIXEL_CODECS: Final = ("h264", "hevc")
@@ -47,42 +46,23 @@ class Rival(NamedTuple):
     needed_bytes: float
 
 
-class Contest(NamedTuple):
-    """A clip as a prompt, and as pixels of as many bytes.
-
-    Attributes:
-        size_bytes: Of the prompt.
-        prompt: Its quality.
-        rivals: One for each of `PIXEL_CODECS`.
-    """
-
-    size_bytes: int
-    prompt: Quality
-    rivals: tuple[Rival, ...]
-
-
-def contest(
-    frames: Frames, generator: "Generator", rank: int, keyframe_interval: int, bits: int, steps: int
-) -> Contest:
+def contest(frames: Frames, generator: "Generator", **settings: int) -> tuple[int, Quality, list[Rival]]:
     """Encode one second as a prompt, and compare it with pixels of the same size.
 
     Args:
         frames: uint8 [T, H, W, 3].
         generator: Generator.
-        rank: As for `invert_prompt`, and the three that follow.
-        keyframe_interval: Frames.
-        bits: Of a value.
-        steps: Of gradient descent.
+        **settings: Of `invert_prompt`.
 
     Returns:
-        The figures.
+        Bytes of the prompt, its quality, and a rival for each of `PIXEL_CODECS`.
     """
     from ppgym.codec.bitstream import PromptChunk
     from ppgym.codec.prompt import invert_prompt
     from ppgym.codec.rate_curve import CLAMPED_LOW, RateCurve
 
-    settings: dict[str, Any] = {"rank": rank, "keyframe_interval": keyframe_interval, "bits": bits, "steps": steps}
-    data = invert_prompt(frames, generator, **settings, shared_v=True, bit_price=BIT_PRICE).to_bytes()
+    chosen: dict[str, Any] = settings | {"shared_v": True, "bit_price": BIT_PRICE}
+    data = invert_prompt(frames, generator, **chosen).to_bytes()
     prompt = quality(generator.decode(PromptChunk.from_bytes(data)), frames)
     rate_bps = bitrate_bps(len(data), len(frames), FPS)
     rivals = []
@@ -92,7 +72,7 @@ def contest(
         reached = Quality(curve.quality_at(rate_bps, "psnr_db").value, similarity)
         needed_bytes = curve.bitrate_for(prompt.ssim).value * len(frames) / FPS / 8
         rivals.append(Rival(reached, flag == CLAMPED_LOW, needed_bytes))
-    return Contest(len(data), prompt, tuple(rivals))
+    return len(data), prompt, rivals
 
 
 def heldout(
@@ -116,22 +96,23 @@ def heldout(
         steps: Of gradient descent.
         output: Markdown file for the table.
     """
-    given = locals() | {"output": None}
+    given = locals().copy()
     from ppgym.codec.generator import load_generator
 
     model = load_generator(generator)
+    settings = {"rank": rank, "keyframe_interval": keyframe_interval, "bits": bits, "steps": steps}
     rows = []
     for family in FAMILIES:
         results = [
-            contest(draw_frames(family, seed, split="heldout"), model, rank, keyframe_interval, bits, steps)
+            contest(draw_frames(family, seed, split="heldout"), model, **settings)
             for seed in track(range(clips), family)
         ]
-        sizes = [result.size_bytes for result in results]
-        row = [family, f"{fmean(sizes):.0f}", f"{max(sizes) * 8 / 1000:.1f}", *_mean(r.prompt for r in results)]
-        for rivals in zip(*(r.rivals for r in results), strict=True):
-            row += _mean(rival.quality for rival in rivals)
-            row += [str(sum(rival.too_large for rival in rivals)), f"{fmean(r.needed_bytes for r in rivals):.0f}"]
-        wins = sum(all(r.prompt.ssim > rival.quality.ssim for rival in r.rivals) for r in results)
+        sizes, prompts, rivals = zip(*results, strict=True)
+        row = [family, f"{fmean(sizes):.0f}", f"{max(sizes) * 8 / 1000:.1f}", *_mean(prompts)]
+        for of_codec in zip(*rivals, strict=True):
+            row += _mean(rival.quality for rival in of_codec)
+            row += [str(sum(rival.too_large for rival in of_codec)), f"{fmean(r.needed_bytes for r in of_codec):.0f}"]
+        wins = sum(all(prompt.ssim > rival.quality.ssim for rival in of_clip) for _, prompt, of_clip in results)
         rows.append([*row, f"{wins} of {clips}"])
     head = ["family", "bytes", "kbit/s at most", "prompt SSIM", "PSNR dB"]
     for codec in PIXEL_CODECS:
@@ -142,8 +123,7 @@ def heldout(
         "stream is larger than the prompt; the quality of that larger stream is then shown.",
         f"Generator {model.identity[:16]}. The last column counts clips where the prompt's SSIM is above both.",
     )
-    command = command_line("python -m ppgym.codec heldout", **given)
-    _publish("Held-out clips: prompts and pixels at equal bytes", [*head, "above both"], rows, command, notes, output)
+    _publish("Held-out clips: prompts and pixels at equal bytes", [*head, "above both"], rows, notes, "heldout", given)
 
 
 def chaining(
@@ -165,7 +145,7 @@ def chaining(
         steps: Of gradient descent, for each second.
         output: Markdown file for the table.
     """
-    given = locals() | {"output": None}
+    given = locals().copy()
     from ppgym.codec.generator import load_generator
     from ppgym.codec.prompt import invert_prompt
 
@@ -175,13 +155,11 @@ def chaining(
     for interval in keyframe_intervals:
         for seconds, name in ((1, "closed"), (CHAINED_S, "chained")):
             settings: dict[str, Any] = {"rank": rank, "keyframe_interval": interval, "bits": bits}
+            settings |= {"steps": steps * seconds, "shared_v": True, "bit_price": BIT_PRICE}
             sizes, qualities = [], []
             for clip in track(clips, f"{name}, interval {interval}"):
-                pieces = [clip[at : at + seconds * FPS] for at in range(0, len(clip), seconds * FPS)]
-                chunks = [
-                    invert_prompt(piece, model, **settings, steps=steps * seconds, shared_v=True, bit_price=BIT_PRICE)
-                    for piece in pieces
-                ]
+                pieces = np.split(clip, range(seconds * FPS, len(clip), seconds * FPS))
+                chunks = [invert_prompt(piece, model, **settings) for piece in pieces]
                 sizes.append(sum(len(chunk.to_bytes()) for chunk in chunks) / CHAINED_S)
                 qualities.append(quality(np.concatenate([model.decode(chunk) for chunk in chunks]), clip))
             keyframes = sum(len(chunk.keyframes) for chunk in chunks) / CHAINED_S
@@ -192,9 +170,8 @@ def chaining(
         "start of the next, and no second decodes without its neighbour. Both with as many gradient steps a second.",
         f"Generator {model.identity[:16]}.",
     )
-    command = command_line("python -m ppgym.codec chaining", **given)
     head = ["interval", "chunks", "keyframes a second", "bytes a second", "SSIM", "PSNR dB"]
-    _publish("Closed and chained chunks", head, rows, command, notes, output)
+    _publish("Closed and chained chunks", head, rows, notes, "chaining", given)
 
 
 def inversion(
@@ -218,44 +195,29 @@ def inversion(
         steps: Of gradient descent.
         output: Markdown file for the table.
     """
-    given = locals() | {"output": None}
+    given = locals().copy()
     from ppgym.codec.generator import load_generator
     from ppgym.codec.prompt import invert_prompt
 
     model = load_generator(generator)
     clips = [draw_frames(family, 0, split="heldout") for family in FAMILIES]
 
-    def invert(clip: Frames, rank: int, bit: int, steps: int, start: str) -> "PromptChunk":
-        return invert_prompt(
-            clip,
-            model,
-            rank=rank,
-            keyframe_interval=keyframe_interval,
-            bits=bit,
-            steps=steps,
-            start=start,
-            learning_rate=LEARNING_RATES[start],
-            bit_price=0.0,
-        )
-
     rows = []
     for rank, bit in [*((rank, max(bits)) for rank in ranks), *((max(ranks), bit) for bit in sorted(bits)[-2::-1])]:
+        settings: dict[str, Any] = {"rank": rank, "keyframe_interval": keyframe_interval, "bits": bit, "bit_price": 0.0}
         neutral, before, after, seconds, sizes = [], [], [], [], []
         for clip in track(clips, f"rank {rank}, {bit} bits"):
-            neutral.append(psnr_db(model.decode(invert(clip, rank, bit, 0, "neutral")), clip))
-            before.append(psnr_db(model.decode(invert(clip, rank, bit, 0, start)), clip))
+            for psnrs_db, begin in ((neutral, "neutral"), (before, start)):
+                chunk = invert_prompt(clip, model, steps=0, start=begin, **settings)
+                psnrs_db.append(psnr_db(model.decode(chunk), clip))
+            rate = LEARNING_RATES[start]
             began_s = time.perf_counter()
-            chunk = invert(clip, rank, bit, steps, start)
+            chunk = invert_prompt(clip, model, steps=steps, start=start, learning_rate=rate, **settings)
             seconds.append(time.perf_counter() - began_s)
             after.append(psnr_db(model.decode(chunk), clip))
             sizes.append(len(chunk.to_bytes()))
-        figures = (
-            fmean(neutral),
-            fmean(before),
-            fmean(after),
-            fmean(after) - fmean(before),
-            fmean(after) - fmean(neutral),
-        )
+        means = [fmean(values) for values in (neutral, before, after)]
+        figures = [*means, means[2] - means[1], means[2] - means[0]]
         gains = ", ".join(f"{y - x:.1f}" for x, y in zip(before, after, strict=True))
         shown = [str(rank), str(bit), f"{fmean(sizes):.0f}", *(f"{figure:.2f}" for figure in figures)]
         rows.append([*shown, gains, f"{max(seconds):.0f}"])
@@ -265,9 +227,8 @@ def inversion(
         "own, and bits cost nothing.",
         f"Generator {model.identity[:16]}.",
     )
-    command = command_line("python -m ppgym.codec inversion", **given)
     head = ["rank", "bits", "bytes", "neutral", "start", "end", "gain", "over neutral", "gain of each"]
-    _publish(f"Gains of inversion from {start}", [*head, "seconds at most"], rows, command, notes, output)
+    _publish(f"Gains of inversion from {start}", [*head, "seconds at most"], rows, notes, "inversion", given)
 
 
 def _mean(qualities: Iterable[Quality]) -> list[str]:
@@ -276,19 +237,15 @@ def _mean(qualities: Iterable[Quality]) -> list[str]:
 
 
 def _publish(
-    title: str,
-    head: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    command: str,
-    notes: Sequence[str],
-    output: Path | None,
+    title: str, head: list[str], rows: list[list[str]], notes: tuple[str, ...], command: str, given: dict[str, Any]
 ) -> None:
-    """Print a table, and write it as Markdown where a file is named."""
+    """Print a table, and write it as Markdown where the command's arguments name a file as `output`."""
     table = Table(*head, title=title)
     for row in rows:
         table.add_row(*row)
     Console().print(table)
-    if output is not None:
+    if given["output"] is not None:
+        made_by = command_line(f"python -m ppgym.codec {command}", **given | {"output": None})
         lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
-        text = "\n\n".join([f"# {title}", *notes, "\n".join(lines), f"Made by `{command}`."])
-        write_text(output, text + "\n")
+        text = "\n\n".join([f"# {title}", *notes, "\n".join(lines), f"Made by `{made_by}`."])
+        write_text(given["output"], text + "\n")

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 
 from ppgym.codec.clips import draw_frames
-from ppgym.codec.flops import pixels_per_latent, side_step_px
 from ppgym.codec.generator import Generator
 from ppgym.codec.pixel import decode_pixels, encode_chunks
 
@@ -75,6 +74,15 @@ class Stopwatch:
         self.peak_bytes: dict[str, int] = {}
         self._marks: dict[str, tuple[Any, Any]] = {}
 
+    def repeat(self, run: Callable[[], object], judge: str) -> dict[str, list[float]]:
+        """Seconds of each run of something by the names of the wrapped functions in it, as `repeat` takes them."""
+
+        def timed() -> dict[str, float]:
+            run()
+            return self.seconds()
+
+        return repeat(timed, judge)
+
     def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function that does the same and is timed under a name; inner ones may be wrapped too."""
 
@@ -83,9 +91,7 @@ class Stopwatch:
             start = self._mark()
             result = function(*args, **kwargs)
             self._marks[name] = start, self._mark()
-            peak = self._peak_bytes()
-            if peak is not None:
-                self.peak_bytes[name] = max(self.peak_bytes.get(name, 0), peak)
+            self.peak_bytes[name] = max(self.peak_bytes.get(name, 0), self._peak_bytes())
             return result
 
         return timed
@@ -110,11 +116,12 @@ class Stopwatch:
         elif sys.platform == "linux":
             Path("/proc/self/clear_refs").write_text("5")  # the peak of resident memory begins anew
 
-    def _peak_bytes(self) -> int | None:
+    def _peak_bytes(self) -> int:
+        """0 where the system does not tell."""
         if self.cuda:
             return int(torch.cuda.max_memory_allocated())
         if sys.platform != "linux":
-            return None
+            return 0
         (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
 
@@ -154,10 +161,11 @@ def resize(generator: Generator, side_px: int) -> None:
     Raises:
         ValueError: A side that its layers cannot halve often enough.
     """
-    step_px = side_step_px(generator)
+    pixels_per_latent = generator.pixels_per_latent
+    step_px = pixels_per_latent * 2 ** (len(generator.unet.config.block_out_channels) - 1)
     if side_px < step_px or side_px % step_px:
         raise ValueError(f"resolution: expected a multiple of {step_px} for {generator.name!r}, got {side_px}")
-    side = side_px // pixels_per_latent(generator)
+    side = side_px // pixels_per_latent
     noise = torch.randn(len(generator.latent), side, side, generator=torch.Generator().manual_seed(0))
     generator.latent = noise.to(generator.latent)
     generator.resolution = (side_px, side_px)
@@ -182,21 +190,15 @@ def time_passes(generator: Generator, unit: str, batch: int, *, compiled: bool =
     fuse = functools.partial(torch.compile, dynamic=False) if compiled else lambda part: part
     parts.unet, parts.vae.decode = watch.wrap("unet", fuse(unet)), watch.wrap("decoder", fuse(decode))
 
-    def run() -> dict[str, float]:
-        one_pass()
-        return watch.seconds()
-
     try:
-        samples = repeat(run, "pass")
+        samples = watch.repeat(one_pass, "pass")
     finally:
         parts.unet = unet
         del parts.vae.decode  # what hid the class's own
-    peak_bytes = dict(watch.peak_bytes)
-    if peak_bytes:  # the parts, which run within the whole, have reset its peak
-        peak_bytes["pass"] = max(peak_bytes.values())
+    # The parts, which run within the whole, have reset its peak
+    peak_bytes = watch.peak_bytes | {"pass": max(watch.peak_bytes.values())}
     return [
-        summarize(unit, name, batch, samples[name], peak_bytes.get(name), compiled)
-        for name in ("unet", "decoder", "pass")
+        summarize(unit, name, batch, samples[name], peak_bytes[name], compiled) for name in ("unet", "decoder", "pass")
     ]
 
 
@@ -209,8 +211,7 @@ def make_pass(generator: Generator, batch: int) -> Callable[[], Any]:
 
 def encode_clip(codec: str, side_px: int) -> bytes:
     """One second of a drawn clip in a pixel codec."""
-    family, seed = CLIP
-    frames = draw_frames(family, seed, split="heldout", size_px=side_px)
+    frames = draw_frames(*CLIP, split="heldout", size_px=side_px)
     return encode_chunks(frames, codec, CLIP_BPS, 30.0)[0]
 
 
@@ -226,22 +227,16 @@ def time_pixels(codec: str, chunk: bytes, frames: int) -> Stage:
         The stage named as the codec.
     """
     watch = Stopwatch(torch.device("cpu"))
-    decode = watch.wrap(codec, decode_pixels)
-
-    def run() -> dict[str, float]:
-        decode(chunk)
-        return watch.seconds()
-
-    samples = repeat(run, codec)
-    return summarize("cpu", codec, frames, samples[codec], watch.peak_bytes.get(codec))
+    samples = watch.repeat(watch.wrap(codec, lambda: decode_pixels(chunk)), codec)
+    return summarize("cpu", codec, frames, samples[codec], watch.peak_bytes[codec])
 
 
 def summarize(
-    unit: str, stage: str, batch: int, seconds: list[float], peak_memory_bytes: int | None, compiled: bool = False
+    unit: str, stage: str, batch: int, seconds: list[float], peak_bytes: int, compiled: bool = False
 ) -> Stage:
     """The stage whose runs took these seconds."""
     p10_s, median_s, p90_s = (float(f"{value:.6g}") for value in np.percentile(seconds, (10, 50, 90)))
-    return Stage(unit, stage, batch, compiled, len(seconds), median_s, p10_s, p90_s, peak_memory_bytes)
+    return Stage(unit, stage, batch, compiled, len(seconds), median_s, p10_s, p90_s, peak_bytes or None)
 
 
 def slowdowns(jobs: dict[str, Callable[[], object]]) -> dict[str, float]:
@@ -253,10 +248,10 @@ def slowdowns(jobs: dict[str, Callable[[], object]]) -> dict[str, float]:
     Returns:
         Median seconds together over median seconds alone, by unit; what noise puts below 1 is 1.
     """
-    alone_s = {}
-    for unit, job in jobs.items():
-        samples = repeat(lambda job=job: {"job": _seconds(job)}, "job")["job"]  # type: ignore[misc]
-        alone_s[unit] = statistics.median(samples)
+    alone_s = {
+        unit: statistics.median(repeat(lambda: {"job": _seconds(jobs[unit])}, "job")["job"])  # noqa: B023
+        for unit in jobs
+    }
     together: dict[str, list[float]] = {unit: [] for unit in jobs}
     started, failed = threading.Barrier(len(jobs)), threading.Event()
 

@@ -91,9 +91,8 @@ class PromptStart(nn.Module):
     def fit(self, latents: Tensor) -> None:
         """Let the guess be the principal components of the patches of some latents [B, channels, side, side]."""
         size = self.features.kernel_size[0]
-        patches = (
-            functional.unfold(latents, size, stride=size).transpose(1, 2).flatten(0, 1)
-        )  # [B * tokens, channels * size**2]
+        # [B * tokens, channels * size**2]
+        patches = functional.unfold(latents, size, stride=size).transpose(1, 2).flatten(0, 1)
         mean = patches.mean(0)
         _, spread, components = torch.linalg.svd(patches - mean, full_matrices=False)
         scale = (len(patches) / spread[: PLACE_WIDTH // 2].square().mean()).sqrt()

@@ -16,7 +16,6 @@ pytest.importorskip("tyro")
 
 from PIL import Image
 
-from ppgym.codec import commands
 from ppgym.codec.__main__ import main
 from ppgym.codec.bitstream import PpvFile, write_ppv
 from ppgym.codec.pixel import read_clip, write_mp4
@@ -25,8 +24,8 @@ from ppgym.world.ladders import load_ladder
 
 @pytest.fixture(autouse=True)
 def fakes_for_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "load_generator", lambda name: FakeGenerator())
-    monkeypatch.setattr(commands, "invert_prompt", fake_inversion)
+    monkeypatch.setattr("ppgym.codec.generator.load_generator", lambda name: FakeGenerator())
+    monkeypatch.setattr("ppgym.codec.prompt.invert_prompt", fake_inversion)
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from tests.codec.fakes import IDENTITY, FakeGenerator, fake_inversion, moving_cl
 
 pytest.importorskip("av")
 
-from ppgym.codec.ladder import measure_ladder, pixel_rungs_bps, split_seconds
+from ppgym.codec.ladder import measure_ladder, pixel_rungs_bps
+from ppgym.codec.pixel import split_seconds
 from ppgym.codec.rate_curve import CLAMPED_HIGH, CLAMPED_LOW, MEASURED, RateCurve, RatePoint, Reading
 
 CURVE = RateCurve(

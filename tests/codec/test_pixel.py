@@ -21,7 +21,6 @@ from ppgym.codec.pixel import (
     decode_pixels,
     encode_at_crf,
     encode_chunks,
-    encode_pixels,
     encode_within,
     fit_frames,
     read_clip,
@@ -39,19 +38,19 @@ def clip() -> np.ndarray:
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_frames_come_back(codec: str, clip: np.ndarray) -> None:
-    data = encode_pixels(clip, codec, 400e3, FPS)
+    data = b"".join(encode_chunks(clip, codec, 400e3, FPS))
     decoded = decode_pixels(data)
     assert decoded.shape == clip.shape
     assert decoded.dtype == np.uint8
     assert psnr_db(decoded, clip) > 30
     assert psnr_db(decoded[1:], clip[:-1]) < psnr_db(decoded, clip) - 5  # in their order
-    assert encode_pixels(clip, codec, 400e3, FPS) == data
+    assert b"".join(encode_chunks(clip, codec, 400e3, FPS)) == data
 
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_every_second_decodes_alone(codec: str, clip: np.ndarray) -> None:
-    whole = decode_pixels(encode_pixels(clip, codec, 200e3, FPS))
     chunks = encode_chunks(clip, codec, 200e3, FPS)
+    whole = decode_pixels(b"".join(chunks))
     parts = [decode_pixels(chunk) for chunk in chunks]
     assert [len(part) for part in parts] == [8, 8, 4]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
@@ -59,7 +58,7 @@ def test_every_second_decodes_alone(codec: str, clip: np.ndarray) -> None:
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 def test_the_stream_holds_no_messages(codec: str, clip: np.ndarray) -> None:
-    units = encode_pixels(clip, codec, 200e3, FPS).split(b"\0\0\1")[1:]
+    units = b"".join(encode_chunks(clip, codec, 200e3, FPS)).split(b"\0\0\1")[1:]
     kinds = {unit[0] & 31 if codec == "h264" else unit[0] >> 1 & 63 for unit in units}
     assert not kinds & ({6} if codec == "h264" else {39, 40})
     assert kinds & ({5} if codec == "h264" else {19, 20})  # pictures that need no other
@@ -104,7 +103,7 @@ def test_one_frame_is_a_clip(fps: float, clip: np.ndarray) -> None:
 )
 def test_what_cannot_be_encoded_is_refused(change: dict[str, object], message: str, clip: np.ndarray) -> None:
     with pytest.raises(ValueError, match=message):
-        encode_pixels(**({"frames": clip, "codec": "h264", "bitrate_bps": 1e5, "fps": 30.0} | change))  # type: ignore[arg-type]
+        encode_chunks(**({"frames": clip, "codec": "h264", "bitrate_bps": 1e5, "fps": 30.0} | change))  # type: ignore[arg-type]
 
 
 def test_a_rate_factor_out_of_range_is_refused(clip: np.ndarray) -> None:

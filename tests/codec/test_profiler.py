@@ -35,6 +35,7 @@ REQUEST = Request(("cpu",), "tiny", 64)
 MACHINE = Machine("Some CPU", 4, 16, "Some GPU", "1.2")
 MEASUREMENT: dict[str, Any] = {
     "date": "2026-01-02T03:04:05+00:00",
+    "command": "python -m ppgym.codec profile",
     "software": {"av": "1", "torch": "2"},
     "dtype": {"cpu": "float32", "gpu": "bfloat16"},
     "notes": [],
@@ -71,6 +72,14 @@ class Measurer:
     def __call__(self, request: Request) -> DeviceProfile:
         self.calls += 1
         return dataclasses.replace(a_profile(request), description=f"measurement {self.calls}")
+
+
+@pytest.fixture
+def measure(monkeypatch: pytest.MonkeyPatch) -> Measurer:
+    """Takes the place of a measurement."""
+    measurer = Measurer()
+    monkeypatch.setattr(profiler, "measure_machine", measurer)
+    return measurer
 
 
 def test_the_whole_path_from_the_command_to_a_scenario(
@@ -113,8 +122,8 @@ def test_the_whole_path_from_the_command_to_a_scenario(
     make_world.cache_clear()
 
 
-def test_an_answer_from_the_cache_needs_no_torch(tmp_path: Path) -> None:
-    machine_profile(REQUEST, measure=Measurer())
+def test_an_answer_from_the_cache_needs_no_torch(measure: Measurer, tmp_path: Path) -> None:
+    machine_profile(REQUEST)
     code = (
         "import sys, pathlib, platformdirs; "
         f"platformdirs.user_cache_path = lambda name: pathlib.Path({str(tmp_path / 'cache')!r}) / name; "
@@ -126,19 +135,19 @@ def test_an_answer_from_the_cache_needs_no_torch(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
-def test_measured_once_and_again_when_asked() -> None:
-    measure = Measurer()
-    first, path, cached = machine_profile(REQUEST, measure=measure)
+def test_measured_once_and_again_when_asked(measure: Measurer) -> None:
+    first, path, cached = machine_profile(REQUEST)
     assert (cached, measure.calls) == (False, 1)
-    assert machine_profile(REQUEST, measure=measure) == (first, path, True)
-    again, same_path, cached = machine_profile(REQUEST, measure=measure, refresh=True)
+    assert machine_profile(REQUEST) == (first, path, True)
+    again, same_path, cached = machine_profile(REQUEST, refresh=True)
     assert (again.description, same_path, cached) == ("measurement 2", path, False)
-    assert machine_profile(REQUEST, measure=measure) == (again, path, True)
+    assert machine_profile(REQUEST) == (again, path, True)
 
 
-def test_what_a_time_depends_on_is_in_the_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    measure = Measurer()
-    machine_profile(REQUEST, measure=measure)
+def test_what_a_time_depends_on_is_in_the_key(
+    measure: Measurer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    machine_profile(REQUEST)
     for changed in (
         {"resolution": 128},
         {"batch": (2,)},
@@ -147,7 +156,7 @@ def test_what_a_time_depends_on_is_in_the_key(monkeypatch: pytest.MonkeyPatch, t
         {"units": ("gpu",)},
         {"compile": True},
     ):
-        assert not machine_profile(dataclasses.replace(REQUEST, **changed), measure=measure)[2]
+        assert not machine_profile(dataclasses.replace(REQUEST, **changed))[2]
     elsewhere: list[tuple[str, Callable[[], Any]]] = [
         ("ppgym.codec.profiler.software", lambda: {"torch": "9"}),
         ("ppgym.world.this_machine.this_machine", lambda: MACHINE),
@@ -156,33 +165,32 @@ def test_what_a_time_depends_on_is_in_the_key(monkeypatch: pytest.MonkeyPatch, t
     for name, answer in elsewhere:
         with monkeypatch.context() as patch:
             patch.setattr(name, answer)
-            assert not machine_profile(REQUEST, measure=measure)[2]
+            assert not machine_profile(REQUEST)[2]
     monkeypatch.setenv("OMP_NUM_THREADS", "77")
-    assert not machine_profile(REQUEST, measure=measure)[2]
+    assert not machine_profile(REQUEST)[2]
 
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "weights.safetensors").write_bytes(b"123")
     request = dataclasses.replace(REQUEST, model=str(folder))
-    assert not machine_profile(request, measure=measure)[2]
-    assert machine_profile(request, measure=measure)[2]
+    assert not machine_profile(request)[2]
+    assert machine_profile(request)[2]
     (folder / "weights.safetensors").write_bytes(b"1234")
-    assert not machine_profile(request, measure=measure)[2]
+    assert not machine_profile(request)[2]
 
 
 UNMEASURED = json.dumps(DeviceProfile.load("rtx-4090").to_json())
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"schema": "ppgym-device/1"}', "\x00", UNMEASURED])
-def test_a_damaged_entry_is_set_aside_and_measured_anew(damage: str) -> None:
-    measure = Measurer()
-    _, path, _ = machine_profile(REQUEST, measure=measure)
+def test_a_damaged_entry_is_set_aside_and_measured_anew(damage: str, measure: Measurer) -> None:
+    _, path, _ = machine_profile(REQUEST)
     path.write_text(damage)
     with pytest.warns(UserWarning, match=f"(?s){path.name}.*set aside as {path.stem}.damaged"):
-        found, _, cached = machine_profile(REQUEST, measure=measure)
+        found, _, cached = machine_profile(REQUEST)
     assert (found.description, cached) == ("measurement 2", False)
     assert path.with_suffix(".damaged").read_text() == damage
-    assert machine_profile(REQUEST, measure=measure)[2]
+    assert machine_profile(REQUEST)[2]
 
 
 def test_of_two_processes_at_once_one_measures(tmp_path: Path) -> None:
@@ -190,6 +198,7 @@ def test_of_two_processes_at_once_one_measures(tmp_path: Path) -> None:
 import dataclasses, pathlib, time
 import platformdirs
 platformdirs.user_cache_path = lambda name: pathlib.Path({str(tmp_path / "cache")!r}) / name
+from ppgym.codec import profiler
 from ppgym.codec.profiler import Request, machine_profile
 from ppgym.world.devices import DeviceProfile
 
@@ -199,7 +208,8 @@ def measure(request):
     time.sleep(0.5)
     return dataclasses.replace(DeviceProfile.load("rtx-4090"), measurement={{}})
 
-print(machine_profile(Request(("cpu",), "tiny", 64), measure=measure)[1])
+profiler.measure_machine = measure
+print(machine_profile(Request(("cpu",), "tiny", 64))[1])
 """
     command = [sys.executable, "-c", code]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
@@ -345,7 +355,7 @@ def test_the_best_batch_is_that_of_the_whole_chunk() -> None:
 
 def test_jitter_is_the_spread_of_what_was_measured() -> None:
     seconds = np.random.default_rng(0).lognormal(math.log(0.3), 0.2, 20_000)
-    stage = timing.summarize("cpu", "pass", 1, list(seconds), None)
+    stage = timing.summarize("cpu", "pass", 1, list(seconds), 0)
     assert spread(stage) == pytest.approx(0.2, rel=0.03)
     assert stage.median_s == pytest.approx(0.3, rel=0.01)
     stages = [a_stage(factor=math.exp(0.3 * profiler.Z_P90)), a_stage("h264", factor=math.exp(0.4 * profiler.Z_P90))]
@@ -405,7 +415,8 @@ def sd_turbo_on_paper() -> Any:
     with torch.device("meta"):
         unet, vae = UNet2DConditionModel(**SD_TURBO_UNET).eval(), AutoencoderTiny().eval()
     latent = torch.empty(4, 64, 64, device="meta")
-    return SimpleNamespace(unet=unet, vae=vae, latent=latent, tokens=77, width=1024, timestep=999, dtype=torch.float32)
+    sizes = {"pixels_per_latent": 8, "tokens": 77, "width": 1024}
+    return SimpleNamespace(unet=unet, vae=vae, latent=latent, timestep=999, dtype=torch.float32, **sizes)
 
 
 def test_flops_of_sd_turbo_are_the_known_ones_and_follow_the_formula() -> None:

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ppgym.codec.bitstream import PromptChunk
-from ppgym.codec.clips import draw_frames
-from ppgym.codec.generator import Frames, Generator, interpolation, load_generator
+from ppgym.codec.clips import Frames, draw_frames
+from ppgym.codec.generator import Generator, interpolation, load_generator
 from ppgym.codec.metrics import psnr_db
 from ppgym.codec.prompt import Quantiser, distortion, feature_start, invert_prompt, structural_similarity
 
