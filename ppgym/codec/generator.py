@@ -101,7 +101,8 @@ class Generator:
         self.tokens = start.tokens if start else CLIP_TOKENS
         self.width = int(unet.config.cross_attention_dim)
         self.pixels_per_latent = int(2 ** (len(vae.config.block_out_channels) - 1))
-        self.resolution = (side * self.pixels_per_latent,) * 2
+        side_px = int(side * self.pixels_per_latent)
+        self.resolution = (side_px, side_px)
         self.prediction = str(schedule.config.prediction_type)
         if self.prediction not in ("epsilon", "v_prediction", "sample"):
             raise ValueError(

@@ -255,11 +255,10 @@ def read_clip(path: str | Path, fps: float = 30.0) -> tuple[U1, float]:
             raise ValueError(f"{path}: expected PNG frames in this folder, got none")
         frames = []
         for picture in pictures:
-            frame = _decode(str(picture), str(picture))[0][0]
-            frames.append(frame)
-            if frame.shape != frames[0].shape:
+            frames.append(_decode(str(picture), str(picture))[0][0])
+            if frames[-1].shape != frames[0].shape:
                 raise ValueError(
-                    f"{picture}: expected {frames[0].shape[:2]} pixels as before it, got {frame.shape[:2]}"
+                    f"{picture}: expected {frames[0].shape[:2]} pixels as before it, got {frames[-1].shape[:2]}"
                 )
         return np.stack(frames), fps
     if not path.is_file():

@@ -207,9 +207,10 @@ def inversion(
         settings: dict[str, Any] = {"rank": rank, "keyframe_interval": keyframe_interval, "bits": bit, "bit_price": 0.0}
         neutral, before, after, seconds, sizes = [], [], [], [], []
         for clip in track(clips, f"rank {rank}, {bit} bits"):
-            for psnrs_db, begin in ((neutral, "neutral"), (before, start)):
-                chunk = invert_prompt(clip, model, steps=0, start=begin, **settings)
-                psnrs_db.append(psnr_db(model.decode(chunk), clip))
+            chunk = invert_prompt(clip, model, steps=0, start="neutral", **settings)
+            neutral.append(psnr_db(model.decode(chunk), clip))
+            chunk = invert_prompt(clip, model, steps=0, start=start, **settings)
+            before.append(psnr_db(model.decode(chunk), clip))
             rate = LEARNING_RATES[start]
             began_s = time.perf_counter()
             chunk = invert_prompt(clip, model, steps=steps, start=start, learning_rate=rate, **settings)

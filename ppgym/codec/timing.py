@@ -161,11 +161,10 @@ def resize(generator: Generator, side_px: int) -> None:
     Raises:
         ValueError: A side that its layers cannot halve often enough.
     """
-    pixels_per_latent = generator.pixels_per_latent
-    step_px = pixels_per_latent * 2 ** (len(generator.unet.config.block_out_channels) - 1)
+    step_px = generator.pixels_per_latent * 2 ** (len(generator.unet.config.block_out_channels) - 1)
     if side_px < step_px or side_px % step_px:
         raise ValueError(f"resolution: expected a multiple of {step_px} for {generator.name!r}, got {side_px}")
-    side = side_px // pixels_per_latent
+    side = side_px // generator.pixels_per_latent
     noise = torch.randn(len(generator.latent), side, side, generator=torch.Generator().manual_seed(0))
     generator.latent = noise.to(generator.latent)
     generator.resolution = (side_px, side_px)
