@@ -346,6 +346,7 @@ def other_future(env: PromptPreamEnv, rng: np.random.Generator) -> PromptPreamEn
         link_offset_s=episodes.link_offset_s.copy(),
         max_wall_s=episodes.max_wall_s.copy(),
     )
+    other._sims = other.world.sims(other._episodes)
     other._move(2, 0)
     return other
 
