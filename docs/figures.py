@@ -83,7 +83,7 @@ def shown(pictures: Sequence[Any], titles: Sequence[str] = ()) -> Figure:
     height, width = pictures[0].shape[:2]
     figure = Figure(figsize=(width / 110, len(pictures) * (height / 110 + 0.3 * bool(titles))), layout="constrained")
     for place, axes in enumerate(np.ravel(figure.subplots(len(pictures)))):
-        axes.imshow(pictures[place], interpolation="none")
+        axes.imshow(pictures[place])
         axes.axis("off")
         if titles:
             axes.set_title(titles[place], loc="left", fontweight="bold")
@@ -221,7 +221,7 @@ def plan() -> Figure:
     right.set_yticks(range(len(schedule)), labels, fontsize=8)
     right.invert_yaxis()
     right.set_xlabel("seconds from now")
-    right.set_title("what follows: link (light), decoding (dark), play (arrow)", loc="left", fontsize=9.5)
+    right.set_title("its plan: link (light), decoding (dark), play (arrow)", loc="left", fontsize=9.5)
     return figure
 
 

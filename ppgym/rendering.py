@@ -57,6 +57,7 @@ OTHER_COLOURS: tuple[Colour, Colour] = ((0.85, 0.85, 0.85), (0.40, 0.40, 0.40))
 STALL_COLOUR: Colour = (0.83, 0.10, 0.13)
 
 INK = "#20262e"  # text and lines of the picture
+LABELS_PIXELS = 60  # left of the lanes, for their names
 LANE_INSET = 0.09  # of a lane's height, above and below
 
 STALL_GLYPH = "!"
@@ -391,7 +392,8 @@ def _draw(figure: "Figure", timeline: Timeline, now_s: float, totals: Mapping[st
     """Draw everything onto an empty Matplotlib figure."""
     start_s = max(0.0, now_s - window_s)
     end_s = start_s + window_s
-    axes = figure.add_axes((0.062, 0.225, 0.92, 0.61), xlim=(start_s, end_s), ylim=(len(timeline.lanes), -0.02))
+    left = LABELS_PIXELS / figure.bbox.width
+    axes = figure.add_axes((left, 0.225, 0.982 - left, 0.61), xlim=(start_s, end_s), ylim=(len(timeline.lanes), -0.02))
     axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
     axes.tick_params(length=0, labelsize=9, colors=INK)
     axes.set_xticks(list(_ticks(start_s, window_s)), [f"{tick_s:g} s" for tick_s in _ticks(start_s, window_s)])
@@ -407,8 +409,8 @@ def _draw(figure: "Figure", timeline: Timeline, now_s: float, totals: Mapping[st
     _draw_videos(axes, timeline, start_s, now_s, 55 / pixels_per_s)
 
     title, subtitle = headline(now_s, totals)
-    figure.text(0.062, 0.94, title, fontsize=14, fontweight="bold", color=INK)
-    figure.text(0.062, 0.895, subtitle, fontsize=10.5, color=INK)
+    figure.text(left, 0.94, title, fontsize=14, fontweight="bold", color=INK)
+    figure.text(left, 0.895, subtitle, fontsize=10.5, color=INK)
     _draw_legend(figure, timeline)
 
 
