@@ -73,8 +73,8 @@ def evaluate(
         for viewer in range(viewers)
     ]
     records = []
-    for agent, *recipe in track(plan, "Playing"):
-        record = _play(dataset, agent, agents[agent], *recipe)
+    for agent, name, trace, viewer_seed in track(plan, "Playing"):
+        record = _play(dataset, agent, agents[agent], name, trace, viewer_seed)
         records.append(record | {"params": dict((params or {}).get(agent, {}))})
     rows = [_row(*key, by_trace) for key, by_trace in _by_trace(records).items()]
     if output is not None:

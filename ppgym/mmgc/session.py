@@ -292,8 +292,9 @@ class MMGCSession:
         """
         if not self._players:
             # broadcast_to gives views that cannot be written to.
-            state, rungs = (np.broadcast_to(array, array.shape) for array in (self._state, self._rungs))
-            public = PublicState(*(state[name][0] for name in PublicState._fields[:-1]), rungs=rungs)
+            state: kernel.State = np.broadcast_to(self._state, self._state.shape)
+            rungs = np.broadcast_to(self._rungs, self._rungs.shape)
+            public = PublicState._make([*(state[name][0] for name in PublicState._fields[:-1]), rungs])
             self._players = [MMGCPlayer(self._dataset, video, public) for video in range(VIDEOS)]
         self._window[:] = self._players[self.playing_video : self.playing_video + WINDOW]
         return self._window
