@@ -98,8 +98,13 @@ def agent_class(name: str) -> Callable[..., Agent]:
         why = install_hint(error) or f"{error}; it is looked for in the current folder too, {os.getcwd()}"
         raise ValueError(f"agent {name!r}: cannot import {module_name!r}: {why}") from error
     except Exception as error:  # anything can go wrong in somebody's file
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        why = f"{type(error).__name__}: {error} ({place.filename}, line {place.lineno})"
+        frames = traceback.walk_tb(error.__traceback__)
+        places = [
+            f" ({frame.f_code.co_filename}, line {line})"
+            for frame, line in frames
+            if frame.f_globals.get("__name__") == module_name
+        ]
+        why = f"{type(error).__name__}: {error}{places[-1] if places else ''}"
         raise ValueError(f"agent {name!r}: cannot import {module_name!r}: {why}") from error
     found: Callable[..., Agent] | None = getattr(module, class_name, None)
     if not isinstance(found, type):
