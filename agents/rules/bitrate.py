@@ -3,7 +3,7 @@
 import numpy as np
 
 from agents.rules.forecast import Forecast, Situation, first_ready
-from agents.rules.pdas import Start, Weights, Window, search_bitrates
+from agents.rules.pdas import Start, Window, search_bitrates
 from ppgym.core.jit import njit
 from ppgym.core.link import mean_throughput
 from ppgym.core.state import CHUNK_S, F8, NO_ENTRY
@@ -31,7 +31,6 @@ def robust_bps(throughput_bps: F8, default_bps: float) -> float:
     return mean_throughput(throughput_bps, seen, MPC_CHUNKS, default_bps) / (1.0 + worst)
 
 
-@njit
 def choose_by_mpc(situation: Situation, forecast: Forecast, slot: int, stall_weight: float) -> int:
     """RobustMPC: PDAS's search over one video whose viewer never swipes.
 
@@ -62,8 +61,10 @@ def choose_by_mpc(situation: Situation, forecast: Forecast, slot: int, stall_wei
         situation.legal[slot],
         situation.bps,
     )
-    weights = Weights(1.0, 1.0, stall_weight, 0.0, 0.0)
-    return search_bitrates(situation.params, window, start, weights, MPC_CHUNKS)[1]
+    params = situation.params._replace(
+        weight_quality=1.0, weight_switch=1.0, weight_rebuffer=stall_weight, weight_download=0.0, weight_waste=0.0
+    )
+    return search_bitrates(params, window, start, MPC_CHUNKS)[1]
 
 
 @njit

@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from agents.base import Heuristic, Mask
+from agents.base import Mask
 from agents.rules.forecast import (
     Forecast,
     Situation,
@@ -16,9 +16,9 @@ from agents.rules.forecast import (
     make_forecast,
     mean_lateness_s,
     observe,
-    usable_representations,
 )
 from agents.rules.parameters import Between, Space
+from agents.rules.rule import Rule
 from ppgym.core.actions import WAIT
 from ppgym.core.jit import njit
 from ppgym.core.state import F8, LOOKAHEAD, NO_ENTRY, RING, SLOTS, CatalogArrays
@@ -26,13 +26,13 @@ from ppgym.planning_view import PlanningView
 
 
 class DashletParameters(NamedTuple):
-    """See `Dashlet`."""
+    """Of `Dashlet`."""
 
-    horizon_s: float
-    least_stall_s: float
-    danger_s: float
-    near_s: float
-    idle_stall_s: float
+    horizon_s: float = 25.0  # h of the candidates and of the size target
+    least_stall_s: float = 0.0016  # expected stall above which a chunk is a candidate, or in danger
+    danger_s: float = 5.0  # h by which a chunk is in danger
+    near_s: float = 10.0  # least h' by which chunks are ordered
+    idle_stall_s: float = 1e-5  # expected stall below which the rule waits
 
 
 @njit
@@ -136,7 +136,7 @@ def decide(situation: Situation, is_prompt: npt.NDArray[np.bool_], parameters: D
     Args:
         situation: What it decides from.
         is_prompt: [R].
-        parameters: See `Dashlet`.
+        parameters: The rule's.
 
     Returns:
         The action.
@@ -238,7 +238,7 @@ def choose_rate(
     return int(options[choice])
 
 
-class Dashlet(Heuristic):
+class Dashlet(Rule):
     """Dashlet (Li et al., NSDI'23, arXiv 2204.12954): orders chunks by the stall to expect if they are late.
 
     In the paper's symbols, for chunk j of video i:
@@ -263,7 +263,7 @@ class Dashlet(Heuristic):
     It knows the manifests, the retention curves and the past throughputs; with prompts also the device profile.
     """
 
-    PROMPTS = False
+    parameters = DashletParameters()
     SEARCH_SPACE: ClassVar[Space] = {
         "horizon_s": Between(5.0, 40.0, by_ratio=True),
         "least_stall_s": Between(1e-3, 0.5, by_ratio=True),
@@ -272,41 +272,18 @@ class Dashlet(Heuristic):
         "idle_stall_s": Between(1e-5, 3.0, by_ratio=True),
     }
 
-    def __init__(
-        self,
-        env: gymnasium.Env[Any, Any],
-        *,
-        seed: int | None = None,
-        horizon_s: float = 25.0,
-        least_stall_s: float = 0.0016,
-        danger_s: float = 5.0,
-        near_s: float = 10.0,
-        idle_stall_s: float = 1e-5,
-    ) -> None:
-        """Make the agent.
-
-        Args:
-            env: The environment that it will act in.
-            seed: Not used: nothing is drawn.
-            horizon_s: h of the candidates and of the size target.
-            least_stall_s: Expected stall above which a chunk is a candidate, or in danger.
-            danger_s: h by which a chunk is in danger.
-            near_s: Least h' by which chunks are ordered.
-            idle_stall_s: Expected stall below which it waits.
+    def __init__(self, env: gymnasium.Env[Any, Any], *, seed: int | None = None, **params: Any) -> None:
+        """Make the agent; see `Rule` and `DashletParameters`.
 
         Raises:
-            ValueError: A horizon that is not above 0, or a device that decodes none of the rates.
+            ValueError: A horizon that is not above 0, or longer than the buffer.
         """
-        super().__init__(env, seed=seed)
-        if not 0.0 < horizon_s <= RING:
-            raise ValueError(f"horizon_s: expected a number above 0, at most {RING}, got {horizon_s}")
-        self.representations = usable_representations(self.env.options, self.PROMPTS)
+        super().__init__(env, seed=seed, **params)
+        if not 0.0 < self.parameters.horizon_s <= RING:
+            raise ValueError(f"horizon_s: expected a number above 0, at most {RING}, got {self.parameters.horizon_s}")
         self.is_prompt = np.zeros(len(self.representations), np.bool_)
         for option in self.env.options:
             self.is_prompt[option.representation] = option.codec == "prompt"
-        self.parameters = DashletParameters(
-            float(horizon_s), float(least_stall_s), float(danger_s), float(near_s), float(idle_stall_s)
-        )
 
     def decide(self, view: PlanningView, mask: Mask) -> int:
         """Choose; see `Heuristic.decide`."""

@@ -80,22 +80,6 @@ def usable_representations(options: Sequence[Option], with_prompts: bool) -> npt
     return usable
 
 
-def legal_options(view: PlanningView, mask: npt.NDArray[np.generic], representations: npt.NDArray[np.bool_]) -> Legal:
-    """Which options may be requested for each slot's next chunk.
-
-    Args:
-        view: The planning view.
-        mask: [1 + S * L * O] the legality mask.
-        representations: [R] true for those to consider.
-
-    Returns:
-        [S, O].
-    """
-    first = mask[1:].reshape(SLOTS, LOOKAHEAD, -1)[:, 0].astype(np.bool_)
-    legal: Legal = first & representations[view.params.option_representation]
-    return legal
-
-
 def observe(view: PlanningView, mask: npt.NDArray[np.generic], representations: npt.NDArray[np.bool_]) -> Situation:
     """Gather what a rule decides from.
 
@@ -107,7 +91,8 @@ def observe(view: PlanningView, mask: npt.NDArray[np.generic], representations: 
     Returns:
         The situation.
     """
-    legal = legal_options(view, mask, representations)
+    first = mask[1:].reshape(SLOTS, LOOKAHEAD, -1)[:, 0].astype(np.bool_)
+    legal = first & representations[view.params.option_representation]
     stay_p = 1.0 - view.distribution.leave_p
     return Situation(view.params, view.catalog, view.state, view.candidates, legal, stay_p, expected_bps(view))
 

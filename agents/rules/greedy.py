@@ -1,13 +1,13 @@
 """A greedy policy that knows decode times: it takes the legal request, pixels or prompts, of the highest value now."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from agents.base import Heuristic, Mask, expected_bps
-from agents.rules.forecast import forecast_decoding, lateness_at_s, mean_lateness_s
+from agents.base import Mask
+from agents.rules.forecast import Situation, forecast_decoding, lateness_at_s, mean_lateness_s, observe
+from agents.rules.rule import Rule
 from ppgym.core.actions import WAIT
 from ppgym.core.jit import njit
 from ppgym.core.qoe import MBIT_PER_BYTE
@@ -22,7 +22,6 @@ from ppgym.core.state import (
     SLOTS,
     CatalogArrays,
     Params,
-    StateRecord,
 )
 from ppgym.planning_view import PlanningView
 
@@ -32,12 +31,12 @@ LEAST_SURVIVAL = 1e-9  # keeps quotients finite
 
 
 class GreedyParameters(NamedTuple):
-    """See `Greedy`."""
+    """Of `Greedy`."""
 
-    defer_s: float
-    link_price: float
-    least_value: float
-    switch_share: float
+    defer_s: float = 3.0  # until a chunk's next turn, if it is not requested now
+    link_price: float = 0.3  # QoE that a second of the link is worth for other requests
+    least_value: float = 0.6  # QoE by which a request must beat waiting
+    switch_share: float = 0.5  # of a quality switch that is charged to the chunk; later chunks keep the new quality
 
 
 class CandidateForecast(NamedTuple):
@@ -51,12 +50,12 @@ class CandidateForecast(NamedTuple):
 
 
 @njit
-def arrival_times(catalog: CatalogArrays, leave_p: float, position_s: float, start_s: float) -> F8:
+def arrival_times(catalog: CatalogArrays, stay_p: float, position_s: float, start_s: float) -> F8:
     """Forecast in which second the viewer comes to each video, if playback does not stall again.
 
     Args:
         catalog: The manifests, by slot.
-        leave_p: P(the session ends after a video).
+        stay_p: P(the viewer goes on to the next video).
         position_s: Content seconds of the current video that have played.
         start_s: Seconds until it plays.
 
@@ -73,7 +72,7 @@ def arrival_times(catalog: CatalogArrays, leave_p: float, position_s: float, sta
         following = arrivals[slot + 1]
         for second in range(HORIZON_S):
             if arrivals[slot, second] > LEAST_P:
-                share = (1.0 - leave_p) * arrivals[slot, second] / alive
+                share = stay_p * arrivals[slot, second] / alive
                 for watched in range(begin, n_chunks):
                     place = second + int(max(after_s + watched - begin + 0.5, 0.0))
                     following[min(place, HORIZON_S - 1)] += share * (curve[watched] - curve[watched + 1])
@@ -104,23 +103,18 @@ def expected_stall_s(forecast: CandidateForecast, slot: int, look: int, chunk: i
 
 
 @njit
-def forecast_candidates(
-    params: Params, catalog: CatalogArrays, state: StateRecord, leave_p: float, bps: float, ready_s: F8, free_s: F8
-) -> CandidateForecast:
+def forecast_candidates(situation: Situation, ready_s: F8, free_s: F8) -> CandidateForecast:
     """Forecast when candidates are needed and when they can be there.
 
     Args:
-        params: The scenario's constants.
-        catalog: The manifests, by slot.
-        state: What has happened.
-        leave_p: P(the session ends after a video).
-        bps: Expected bits per second of a transfer.
+        situation: What the rule decides from.
         ready_s: [S, RING] seconds until a requested chunk is decoded; see `forecast_decoding`.
         free_s: [U] seconds until a unit has done all of its jobs.
 
     Returns:
         The forecast.
     """
+    params, catalog, state, _, _, stay_p, bps = situation
     shape = SLOTS, LOOKAHEAD
     survival, need_s, fastest_s, reference = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(shape)
     position_s, start_s = float(state.playhead), 0.0
@@ -128,7 +122,7 @@ def forecast_candidates(
         position_s += min(state.time_s - state.playback_since_s, CHUNK_S)
     for slot in range(SLOTS):
         curve = catalog.retention[slot]
-        begin, clock_s, reach = 0, 0.0, (1.0 - leave_p) ** slot
+        begin, clock_s, reach = 0, 0.0, stay_p**slot
         if slot == 0:
             begin, second = state.playhead, min(int(position_s), catalog.n_chunks[0] - 1)
             alive = curve[second] + (position_s - second) * (curve[second + 1] - curve[second])
@@ -165,40 +159,27 @@ def forecast_candidates(
                 start_s = clock_s
             clock_s += CHUNK_S
     # Arrivals are spread evenly over their second
-    lateness_s = mean_lateness_s(arrival_times(catalog, leave_p, position_s, start_s), 0.5)
+    lateness_s = mean_lateness_s(arrival_times(catalog, stay_p, position_s, start_s), 0.5)
     return CandidateForecast(survival, need_s, fastest_s, reference, lateness_s)
 
 
 @njit
-def choose(
-    params: Params,
-    catalog: CatalogArrays,
-    state: StateRecord,
-    candidates: I4,
-    mask: npt.NDArray[np.bool_],
-    leave_p: float,
-    bps: float,
-    parameters: GreedyParameters,
-) -> int:
+def choose(situation: Situation, mask: npt.NDArray[np.bool_], parameters: GreedyParameters) -> int:
     """The action of the highest value; see `Greedy`.
 
     Args:
-        params: The scenario's constants.
-        catalog: The manifests, by slot.
-        state: What has happened.
-        candidates: [S, L] chunks.
+        situation: What it decides from.
         mask: [1 + S * L * O], true where an action is legal.
-        leave_p: P(the session ends after a video).
-        bps: Expected bits per second of a transfer.
-        parameters: See `Greedy`.
+        parameters: The rule's.
 
     Returns:
         A legal action.
     """
+    params, catalog, state, candidates, _, _, bps = situation
     options = params.option_unit.shape[0]
     gain = np.zeros(options)
     ready_s, free_s = forecast_decoding(params, catalog, state, bps)
-    forecast = forecast_candidates(params, catalog, state, leave_p, bps, ready_s, free_s)
+    forecast = forecast_candidates(situation, ready_s, free_s)
     # A viewer who is stalled for a chunk that nobody has requested gains nothing from waiting
     starving = not state.playing and candidates[0, 0] == state.playhead
     best, best_value = WAIT, parameters.least_value - stall_of_others(params, forecast, candidates, -1, params.wait_s)
@@ -268,7 +249,7 @@ def stall_of_others(params: Params, forecast: CandidateForecast, candidates: I4,
     return params.weight_rebuffer * total_s
 
 
-class Greedy(Heuristic):
+class Greedy(Rule):
     """Takes the request of the highest value, of pixels or prompts, for any visible chunk within the look-ahead.
 
     It knows the manifests, the retention curves, `leave_p`, the device profile and the past throughputs. It expects
@@ -287,38 +268,10 @@ class Greedy(Heuristic):
     own; its defaults were chosen on the train and validation splits.
     """
 
-    def __init__(
-        self,
-        env: gymnasium.Env[Any, Any],
-        *,
-        seed: int | None = None,
-        defer_s: float = 3.0,
-        link_price: float = 0.3,
-        least_value: float = 0.6,
-        switch_share: float = 0.5,
-    ) -> None:
-        """Make the agent.
-
-        Args:
-            env: The environment that it will act in.
-            seed: Not used: nothing is drawn.
-            defer_s: Seconds until a chunk's next turn, if it is not requested now.
-            link_price: QoE that a second of the link is worth for other requests.
-            least_value: QoE by which a request must beat waiting.
-            switch_share: Share of a quality switch that is charged to the chunk; later chunks keep the new quality.
-        """
-        super().__init__(env, seed=seed)
-        self._parameters = GreedyParameters(float(defer_s), float(link_price), float(least_value), float(switch_share))
+    PROMPTS = True
+    parameters = GreedyParameters()
 
     def decide(self, view: PlanningView, mask: Mask) -> int:
         """Choose; see `Heuristic.decide`."""
-        return choose(
-            view.params,
-            view.catalog,
-            view.state,
-            view.candidates,
-            np.asarray(mask, np.bool_),
-            view.distribution.leave_p,
-            expected_bps(view),
-            self._parameters,
-        )
+        situation = observe(view, mask, self.representations)
+        return choose(situation, np.asarray(mask, np.bool_), self.parameters)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import gymnasium
 import numpy as np
 
-from agents.base import Heuristic, Mask
+from agents.base import Mask
 from agents.rules.forecast import (
     NO_QUALITY,
     Legal,
@@ -18,9 +18,9 @@ from agents.rules.forecast import (
     first_ready,
     make_forecast,
     observe,
-    usable_representations,
 )
 from agents.rules.parameters import Between, OneOf, Space
+from agents.rules.rule import Rule
 from ppgym.core.actions import WAIT
 from ppgym.core.jit import njit
 from ppgym.core.qoe import MBIT_PER_BYTE
@@ -70,16 +70,6 @@ class Start(NamedTuple):
     bps: float
 
 
-class Weights(NamedTuple):
-    """Weights of the utility: w_1 for Phi, w_2 for Psi, w_3 for Gamma, w_4 in two parts for Cost."""
-
-    quality: float
-    switch: float
-    stall: float  # per second
-    download: float  # per Mbit requested
-    waste: float  # per Mbit requested and not watched
-
-
 @njit
 def reached(window: Window, video: int, seconds: float) -> float:
     """p_{j,z+k}(z): P(the viewer watches on for k = ceil(seconds / chunk) chunks), once at the video."""
@@ -110,14 +100,13 @@ def expected_stall_s(window: Window, buffer_s: F8, time_s: float) -> float:
 
 
 @njit
-def search_bitrates(params: Params, window: Window, start: Start, weights: Weights, steps: int) -> tuple[float, int]:
+def search_bitrates(params: Params, window: Window, start: Start, steps: int) -> tuple[float, int]:
     """Search all sequences of representations for the next K chunks of a video, requested one after the other.
 
     Args:
-        params: The scenario's constants.
+        params: The scenario's constants; its weights are those of the utility, of download and waste for Cost.
         window: The videos.
         start: Where the search starts.
-        weights: Of the utility.
         steps: K; fewer where the video ends earlier.
 
     Returns:
@@ -159,8 +148,9 @@ def search_bitrates(params: Params, window: Window, start: Start, weights: Weigh
             p = window.survival[slot, chunk] * stay_p
             q = window.quality[slot, chunk, representation]
             change = abs(q - quality[step]) if quality[step] != NO_QUALITY else 0.0
-            cost = (weights.download + weights.waste * (1.0 - p)) * size_bytes * MBIT_PER_BYTE
-            gain = weights.quality * p * q - weights.switch * p * change - weights.stall * gamma_s - cost
+            cost = (params.weight_download + params.weight_waste * (1.0 - p)) * size_bytes * MBIT_PER_BYTE
+            gain = params.weight_quality * p * q - params.weight_switch * p * change
+            gain = gain - params.weight_rebuffer * gamma_s - cost
 
             utility[step + 1], elapsed_s[step + 1], quality[step + 1] = utility[step] + gain, arrival_s, q
             options[step] = option
@@ -181,12 +171,12 @@ def search_bitrates(params: Params, window: Window, start: Start, weights: Weigh
 
 
 class PDASParameters(NamedTuple):
-    """See `PDAS`."""
+    """Of `PDAS`."""
 
-    steps: int
-    buffer_s: float
-    per_mbps: float
-    per_video: float
+    steps: int = 3  # K
+    buffer_s: float = 3.5  # b_0
+    per_mbps: float = 0.3  # alpha per Mbit/s
+    per_video: float = 0.15  # beta
 
 
 @njit
@@ -221,7 +211,7 @@ def decide(situation: Situation, parameters: PDASParameters) -> int:
 
     Args:
         situation: What it decides from.
-        parameters: See `PDAS`.
+        parameters: The rule's.
 
     Returns:
         The action.
@@ -230,9 +220,6 @@ def decide(situation: Situation, parameters: PDASParameters) -> int:
     forecast = make_forecast(params, catalog, state, candidates, bps)
     survival = conditional_survival(catalog, forecast)
     window = Window(catalog.n_chunks, catalog.chunk_bytes, catalog.quality, survival, forecast.playing_chunk, stay_p)
-    weights = Weights(
-        params.weight_quality, params.weight_switch, params.weight_rebuffer, params.weight_download, params.weight_waste
-    )
     action, best = WAIT, -np.inf
     for slot in range(SLOTS):
         chunk = forecast.next_chunk[slot]
@@ -240,13 +227,13 @@ def decide(situation: Situation, parameters: PDASParameters) -> int:
             continue
         start = Start(slot, chunk, forecast.quality[slot], forecast.needed_s, forecast.free_s, legal[slot], bps)
         if forecast.buffered_s[slot] <= most_buffer_s(params, window, start, parameters):
-            utility, option = search_bitrates(params, window, start, weights, parameters.steps)
+            utility, option = search_bitrates(params, window, start, parameters.steps)
             if utility > best:
                 action, best = 1 + slot * LOOKAHEAD * legal.shape[1] + option, utility
     return action
 
 
-class PDAS(Heuristic):
+class PDAS(Rule):
     """PDAS (Kuaishou; ACM MM 2022, doi:10.1145/3503161.3551571): Probability-Driven Adaptive Streaming.
 
     For every video i of the window whose buffer b_i is at most b_max, PDAS searches all bitrates of the next K chunks
@@ -286,7 +273,7 @@ class PDAS(Heuristic):
     It knows the manifests, the retention curves, the device profile and the past throughputs.
     """
 
-    PROMPTS = False
+    parameters = PDASParameters()
     SEARCH_SPACE: ClassVar[Space] = {
         "steps": OneOf((1, 2, 3, 4)),
         "buffer_s": Between(0.5, 12.0, by_ratio=True),
@@ -294,34 +281,15 @@ class PDAS(Heuristic):
         "per_video": Between(0.0, 2.0),
     }
 
-    def __init__(
-        self,
-        env: gymnasium.Env[Any, Any],
-        *,
-        seed: int | None = None,
-        steps: int = 3,
-        buffer_s: float = 3.5,
-        per_mbps: float = 0.3,
-        per_video: float = 0.15,
-    ) -> None:
-        """Make the agent.
-
-        Args:
-            env: The environment that it will act in.
-            seed: Not used: nothing is drawn.
-            steps: K.
-            buffer_s: b_0 in seconds.
-            per_mbps: alpha per Mbit/s.
-            per_video: beta.
+    def __init__(self, env: gymnasium.Env[Any, Any], *, seed: int | None = None, **params: Any) -> None:
+        """Make the agent; see `Rule` and `PDASParameters`.
 
         Raises:
-            ValueError: K below 1, or a device that decodes none of its representations.
+            ValueError: K below 1.
         """
-        super().__init__(env, seed=seed)
-        if steps < 1:
-            raise ValueError(f"steps: expected at least 1, got {steps}")
-        self.representations = usable_representations(self.env.options, self.PROMPTS)
-        self.parameters = PDASParameters(int(steps), float(buffer_s), float(per_mbps), float(per_video))
+        super().__init__(env, seed=seed, **params)
+        if self.parameters.steps < 1:
+            raise ValueError(f"steps: expected at least 1, got {self.parameters.steps}")
 
     def decide(self, view: PlanningView, mask: Mask) -> int:
         """Choose; see `Heuristic.decide`."""

@@ -5,15 +5,16 @@ have a variant that may request prompts as well.
 """
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import gymnasium
 import numpy as np
 
-from agents.base import Heuristic, Mask
+from agents.base import Mask
 from agents.rules.bitrate import choose_by_mpc, choose_by_quality, choose_by_throughput, ladder_quality, robust_bps
-from agents.rules.forecast import Forecast, Situation, make_forecast, observe, usable_representations
+from agents.rules.forecast import Forecast, Situation, make_forecast, observe
 from agents.rules.parameters import Between, OneOf, Space
+from agents.rules.rule import Rule
 from ppgym.core.actions import WAIT
 from ppgym.core.state import CHUNK_S, LOOKAHEAD, NO_ENTRY, SLOTS
 from ppgym.files import suggest
@@ -25,7 +26,14 @@ LEVELS_ABOVE_S = (1.0, 2.0)  # buffered seconds above which the middle and the t
 MPC_STALL_WEIGHT = 4.3  # per second, of RobustMPC; as in No-Save
 
 
-class Preload(Heuristic):
+class PreloadParameters(NamedTuple):
+    """Of `OnDemand`."""
+
+    bitrate: str = "throughput"  # one of `BITRATE_RULES`
+    stall_weight: float = MPC_STALL_WEIGHT  # of RobustMPC, per second
+
+
+class Preload(Rule):
     """A rule that names the video to request from; a bitrate rule chooses the representation of its next chunk.
 
     Each bitrate rule considers all legal representations, decoded by the unit that would be done first:
@@ -39,32 +47,18 @@ class Preload(Heuristic):
     time. So a prompt replaces pixels where it is no worse and not too late.
     """
 
-    PROMPTS = False
+    parameters: Any = PreloadParameters()
 
-    def __init__(
-        self,
-        env: gymnasium.Env[Any, Any],
-        *,
-        seed: int | None = None,
-        bitrate: str = "throughput",
-        stall_weight: float = MPC_STALL_WEIGHT,
-    ) -> None:
-        """Make the agent.
-
-        Args:
-            env: The environment that it will act in.
-            seed: Not used: nothing is drawn.
-            bitrate: One of `BITRATE_RULES`.
-            stall_weight: Of RobustMPC, per second.
+    def __init__(self, env: gymnasium.Env[Any, Any], *, seed: int | None = None, **params: Any) -> None:
+        """Make the agent; see `Rule`.
 
         Raises:
-            ValueError: An unknown bitrate rule, or a device that decodes none of the representations.
+            ValueError: An unknown bitrate rule.
         """
-        super().__init__(env, seed=seed)
+        super().__init__(env, seed=seed, **params)
+        bitrate = self.parameters.bitrate
         if bitrate not in BITRATE_RULES:
             raise ValueError(f"bitrate: unknown rule {bitrate!r}; {suggest(bitrate, BITRATE_RULES)}")
-        self.bitrate, self.stall_weight = bitrate, float(stall_weight)
-        self.representations = usable_representations(self.env.options, self.PROMPTS)
 
     @abstractmethod
     def target(self, view: PlanningView, forecast: Forecast) -> int | None:
@@ -88,13 +82,15 @@ class Preload(Heuristic):
         return 1 + slot * LOOKAHEAD * len(view.options) + self._option(view, situation, forecast, slot)
 
     def _option(self, view: PlanningView, situation: Situation, forecast: Forecast, slot: int) -> int:
-        if self.bitrate == "mpc":
+        bitrate = self.parameters.bitrate
+        if bitrate == "mpc":
             situation = situation._replace(bps=robust_bps(view.throughput_bps, situation.bps))
-            return choose_by_mpc(situation, forecast, slot, self.stall_weight)
-        if self.bitrate == "throughput":
+            stall_weight = getattr(self.parameters, "stall_weight", MPC_STALL_WEIGHT)
+            return choose_by_mpc(situation, forecast, slot, stall_weight)
+        if bitrate == "throughput":
             return choose_by_throughput(situation, forecast, slot)
         level = 1.0
-        if self.bitrate == "buffer":
+        if bitrate == "buffer":
             level = float(np.mean(forecast.buffered_s[slot] > np.array(LEVELS_ABOVE_S)))
         quality = ladder_quality(situation, slot, int(forecast.next_chunk[slot]), level)
         return choose_by_quality(situation, forecast, slot, quality)
@@ -127,25 +123,32 @@ class OnDemand(Preload):
         return 0 if forecast.next_chunk[0] != NO_ENTRY else None
 
 
+class NextOneParameters(NamedTuple):
+    """Of `NextOne`."""
+
+    bitrate: str = "top"  # one of `BITRATE_RULES`
+
+
 class NextOne(Preload):
     """NextOne: the current video first, then only the next one, always at the top bitrate.
 
     It knows the manifests alone. A baseline of Dashlet (NSDI'23, arXiv 2204.12954).
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], *, seed: int | None = None, bitrate: str = "top") -> None:
-        """Make the agent; see `Preload`.
-
-        Args:
-            env: The environment that it will act in.
-            seed: Not used: nothing is drawn.
-            bitrate: One of `BITRATE_RULES`.
-        """
-        super().__init__(env, seed=seed, bitrate=bitrate)
+    parameters = NextOneParameters()
 
     def target(self, view: PlanningView, forecast: Forecast) -> int | None:
         """Choose; see `Preload.target`."""
         return next((slot for slot in (0, 1) if forecast.next_chunk[slot] != NO_ENTRY), None)
+
+
+class DouyinParameters(NamedTuple):
+    """Of `Douyin`."""
+
+    ahead_s: float = 20.0  # of the current video, before others are preloaded
+    videos: int = 3  # how many are preloaded
+    preload_bytes: float = 800e3  # of each
+    bitrate: str = "throughput"  # one of `BITRATE_RULES`
 
 
 class Douyin(Preload):
@@ -156,6 +159,7 @@ class Douyin(Preload):
     manifests and the past throughputs.
     """
 
+    parameters = DouyinParameters()
     SEARCH_SPACE: ClassVar[Space] = {
         "ahead_s": Between(1.0, 20.0, by_ratio=True),
         "videos": OneOf((1, 2, 3, 4)),
@@ -163,39 +167,24 @@ class Douyin(Preload):
         "bitrate": OneOf(BITRATE_RULES),
     }
 
-    def __init__(
-        self,
-        env: gymnasium.Env[Any, Any],
-        *,
-        seed: int | None = None,
-        ahead_s: float = 20.0,
-        videos: int = 3,
-        preload_bytes: float = 800e3,
-        bitrate: str = "throughput",
-    ) -> None:
-        """Make the agent; see `Preload`.
-
-        Args:
-            env: The environment that it will act in.
-            seed: Not used: nothing is drawn.
-            ahead_s: Of the current video, before others are preloaded.
-            videos: How many are preloaded.
-            preload_bytes: Of each.
-            bitrate: One of `BITRATE_RULES`.
-        """
-        super().__init__(env, seed=seed, bitrate=bitrate)
-        self.ahead_s, self.videos, self.preload_bytes = ahead_s, videos, preload_bytes
-
     def target(self, view: PlanningView, forecast: Forecast) -> int | None:
         """Choose; see `Preload.target`."""
         current_is_done = forecast.next_chunk[0] == NO_ENTRY
-        if not current_is_done and forecast.buffered_s[0] <= self.ahead_s:
+        if not current_is_done and forecast.buffered_s[0] <= self.parameters.ahead_s:
             return 0
-        for slot in range(1, min(self.videos + 1, SLOTS)):
+        for slot in range(1, min(self.parameters.videos + 1, SLOTS)):
             chunk = int(forecast.next_chunk[slot])
-            if chunk != NO_ENTRY and preloaded_bytes(view, slot, chunk) < self.preload_bytes:
+            if chunk != NO_ENTRY and preloaded_bytes(view, slot, chunk) < self.parameters.preload_bytes:
                 return slot
         return None if current_is_done else 0
+
+
+class StaticParameters(NamedTuple):
+    """Of `Static`."""
+
+    current: int = 5  # i, chunks of the current video that are requested and have not begun
+    each: int = 2  # j, chunks of each later video
+    bitrate: str = "throughput"  # one of `BITRATE_RULES`
 
 
 class Static(Preload):
@@ -205,40 +194,28 @@ class Static(Preload):
     its name. It knows the manifests and the past throughputs.
     """
 
+    parameters = StaticParameters()
     SEARCH_SPACE: ClassVar[Space] = {
         "current": OneOf((1, 2, 3, 4, 5, 6, 8)),
         "each": OneOf((0, 1, 2, 3, 4, 5)),
         "bitrate": OneOf(BITRATE_RULES),
     }
 
-    def __init__(
-        self,
-        env: gymnasium.Env[Any, Any],
-        *,
-        seed: int | None = None,
-        current: int = 5,
-        each: int = 2,
-        bitrate: str = "throughput",
-    ) -> None:
-        """Make the agent; see `Preload`.
-
-        Args:
-            env: The environment that it will act in.
-            seed: Not used: nothing is drawn.
-            current: i, chunks of the current video that are requested and have not begun.
-            each: j, chunks of each later video.
-            bitrate: One of `BITRATE_RULES`.
-        """
-        super().__init__(env, seed=seed, bitrate=bitrate)
-        self.current, self.each = current, each
-
     def target(self, view: PlanningView, forecast: Forecast) -> int | None:
         """Choose; see `Preload.target`."""
         for slot in range(SLOTS):
-            limit_s = (self.current if slot == 0 else self.each) * CHUNK_S
+            limit_s = (self.parameters.current if slot == 0 else self.parameters.each) * CHUNK_S
             if forecast.next_chunk[slot] != NO_ENTRY and forecast.buffered_s[slot] < limit_s:
                 return slot
         return None
+
+
+class FixedPreloadParameters(NamedTuple):
+    """Of `FixedPreload`."""
+
+    chunks: int = 4  # of each later video, at most
+    least_survival: float = 0.65  # P(a chunk is played, given that its video is) above which the chunk is likely
+    bitrate: str = "buffer"  # one of `BITRATE_RULES`
 
 
 class FixedPreload(Preload):
@@ -249,41 +226,29 @@ class FixedPreload(Preload):
     (github.com/AItransCompetition/Short-Video-Streaming-Challenge). It knows the manifests and the retention curves.
     """
 
+    parameters = FixedPreloadParameters()
     SEARCH_SPACE: ClassVar[Space] = {
         "chunks": OneOf((1, 2, 3, 4, 5)),
         "least_survival": Between(0.3, 0.95),
         "bitrate": OneOf(BITRATE_RULES),
     }
 
-    def __init__(
-        self,
-        env: gymnasium.Env[Any, Any],
-        *,
-        seed: int | None = None,
-        chunks: int = 4,
-        least_survival: float = 0.65,
-        bitrate: str = "buffer",
-    ) -> None:
-        """Make the agent; see `Preload`.
-
-        Args:
-            env: The environment that it will act in.
-            seed: Not used: nothing is drawn.
-            chunks: Of each later video, at most.
-            least_survival: P(a chunk is played, given that its video is) above which the chunk is likely.
-            bitrate: One of `BITRATE_RULES`.
-        """
-        super().__init__(env, seed=seed, bitrate=bitrate)
-        self.chunks, self.least_survival = chunks, least_survival
-
     def target(self, view: PlanningView, forecast: Forecast) -> int | None:
         """Choose; see `Preload.target`."""
         for slot in range(SLOTS):
             chunk, survival = forecast.next_chunk[slot], view.catalog.retention[slot]
-            likely = chunk < self.chunks and survival[chunk] > self.least_survival * survival[0]
+            likely = chunk < self.parameters.chunks and survival[chunk] > self.parameters.least_survival * survival[0]
             if chunk != NO_ENTRY and (slot == 0 or likely):
                 return slot
         return None
+
+
+class NoSaveParameters(NamedTuple):
+    """Of `NoSave`."""
+
+    preload_bytes: float = 800e3  # of each video in a round
+    bitrate: str = "mpc"  # one of `BITRATE_RULES`
+    stall_weight: float = MPC_STALL_WEIGHT  # of RobustMPC, per second
 
 
 class NoSave(Preload):
@@ -295,32 +260,12 @@ class NoSave(Preload):
     the manifests and the past throughputs.
     """
 
+    parameters = NoSaveParameters()
     SEARCH_SPACE: ClassVar[Space] = {
         "preload_bytes": Between(5e4, 1.6e6, by_ratio=True),
         "stall_weight": Between(1.0, 20.0, by_ratio=True),
         "bitrate": OneOf(BITRATE_RULES),
     }
-
-    def __init__(
-        self,
-        env: gymnasium.Env[Any, Any],
-        *,
-        seed: int | None = None,
-        preload_bytes: float = 800e3,
-        bitrate: str = "mpc",
-        stall_weight: float = MPC_STALL_WEIGHT,
-    ) -> None:
-        """Make the agent; see `Preload`.
-
-        Args:
-            env: The environment that it will act in.
-            seed: Not used: nothing is drawn.
-            preload_bytes: Of each video in a round.
-            bitrate: One of `BITRATE_RULES`.
-            stall_weight: Of RobustMPC, per second.
-        """
-        super().__init__(env, seed=seed, bitrate=bitrate, stall_weight=stall_weight)
-        self.preload_bytes = preload_bytes
 
     def target(self, view: PlanningView, forecast: Forecast) -> int | None:
         """Choose; see `Preload.target`."""
@@ -329,7 +274,7 @@ class NoSave(Preload):
         unfinished = [slot for slot in range(1, SLOTS) if forecast.next_chunk[slot] != NO_ENTRY]
 
         def rounds(slot: int) -> float:
-            return preloaded_bytes(view, slot, int(forecast.next_chunk[slot])) // self.preload_bytes
+            return preloaded_bytes(view, slot, int(forecast.next_chunk[slot])) // self.parameters.preload_bytes
 
         return min(unfinished, key=rounds, default=None)
 

@@ -16,7 +16,7 @@ from agents.rules.dashlet import (
     expected_stall_s,
     watch_seconds,
 )
-from agents.rules.forecast import conditional_survival, legal_options, make_forecast, mean_lateness_s
+from agents.rules.forecast import conditional_survival, make_forecast, mean_lateness_s, observe
 from ppgym.core.actions import WAIT
 from ppgym.core.state import LOOKAHEAD, NO_ENTRY, SLOTS
 from ppgym.env import PromptPreamEnv
@@ -161,7 +161,7 @@ def test_a_prompt_must_be_decoded_in_time() -> None:
         if terminated or truncated:
             env.reset()
     assert codecs == {"h264", "prompt"}
-    assert legal_options(env.planning_view(), np.ones(301), agent.representations).all()
+    assert observe(env.planning_view(), np.ones(301), agent.representations).legal.all()
 
 
 def test_a_horizon_out_of_range_is_refused() -> None:

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from agents.base import expected_bps
-from agents.rules.forecast import NO_QUALITY, Forecast, Legal, conditional_survival, legal_options, make_forecast
+from agents.rules.forecast import NO_QUALITY, Forecast, Legal, conditional_survival, make_forecast, observe
 from agents.rules.pdas import (
     PDAS,
     PDASParameters,
     PromptPDAS,
     Start,
-    Weights,
     Window,
     expected_stall_s,
     most_buffer_s,
@@ -102,16 +101,18 @@ def test_one_step_by_hand() -> None:
     params = instant(PromptPreamEnv().world.params)
     window = two_videos([[1.0, 0.8, 0.4, 0.2], [1.0, 1.0, 1.0, 1.0]], [0, 0])
     start = Start(0, 1, 2.0, np.zeros(2), np.zeros(4), pixels_only(params), 2e6)
+    params = params._replace(weight_quality=1.0, weight_switch=1.0, weight_rebuffer=1.85)
+    params = params._replace(weight_download=0.5, weight_waste=0.0)
     utilities = []
     for q, time_s, p_k in [(1.0, 0.5, 0.8), (2.0, 1.0, 0.8), (4.0, 2.0, 0.4)]:
         gamma_s = p_k * time_s + (1 - p_k) * 1.0 * time_s
         utilities.append(0.8 * q - 0.8 * abs(q - 2.0) - 1.85 * gamma_s - 0.5 * q)
-    utility, option = search_bitrates(params, window, start, Weights(1, 1, 1.85, 0.5, 0.0), 1)
+    utility, option = search_bitrates(params, window, start, 1)
     assert utility == pytest.approx(max(utilities))
     assert params.option_representation[option] == int(np.argmax(utilities))
 
 
-def naive_search(params: Params, window: Window, start: Start, weights: Weights, steps: int) -> tuple[float, int]:
+def naive_search(params: Params, window: Window, start: Start, steps: int) -> tuple[float, int]:
     """The equations, one sequence after the other."""
     steps = min(steps, window.n_chunks[start.slot] - start.chunk)
     usable = sorted({int(params.option_representation[o]) for o in np.flatnonzero(start.legal)})
@@ -138,8 +139,9 @@ def naive_search(params: Params, window: Window, start: Start, weights: Weights,
             p = window.survival[start.slot, m] * window.stay_p**start.slot
             q = window.quality[start.slot, m, r]
             psi = p * abs(q - quality) if quality != NO_QUALITY else 0.0
-            cost = (weights.download + weights.waste * (1 - p)) * 8e-6 * size
-            utility += weights.quality * p * q - weights.switch * psi - weights.stall * gamma_s - cost
+            cost = (params.weight_download + params.weight_waste * (1 - p)) * 8e-6 * size
+            utility += params.weight_quality * p * q - params.weight_switch * psi
+            utility -= params.weight_rebuffer * gamma_s + cost
             quality, free_s[params.option_unit[option]] = q, ends[option]
             if start.slot == 0:
                 needed_s[0] = max(needed_s[0], ends[option])
@@ -176,9 +178,10 @@ def test_search_equals_the_naive_one(seed: int) -> None:
             legal,
             float(rng.uniform(5e5, 4e6)),
         )
-        weights = Weights(*rng.random(5))
-        utility, option = search_bitrates(params, window, start, weights, 3)
-        expected, expected_option = naive_search(params, window, start, weights, 3)
+        names = ("quality", "switch", "rebuffer", "download", "waste")
+        params = params._replace(**{f"weight_{name}": float(rng.random()) for name in names})
+        utility, option = search_bitrates(params, window, start, 3)
+        expected, expected_option = naive_search(params, window, start, 3)
         assert utility == pytest.approx(expected)
         assert option == expected_option
 
@@ -187,7 +190,7 @@ def test_no_legal_option_is_no_choice() -> None:
     params = PromptPreamEnv().world.params
     window = two_videos([[1.0] * 4] * 2, [0, 0])
     start = Start(0, 0, NO_QUALITY, np.zeros(2), np.zeros(4), np.zeros(15, np.bool_), 1e6)
-    assert search_bitrates(params, window, start, Weights(1, 1, 1, 1, 1), 2) == (-np.inf, NO_ENTRY)
+    assert search_bitrates(params, window, start, 2) == (-np.inf, NO_ENTRY)
 
 
 def test_it_waits_only_where_every_buffer_is_full_and_serves_the_rest() -> None:
@@ -201,7 +204,7 @@ def test_it_waits_only_where_every_buffer_is_full_and_serves_the_rest() -> None:
         bps = expected_bps(view)
         forecast = make_forecast(view.params, view.catalog, view.state, view.candidates, bps)
         survival = conditional_survival(view.catalog, forecast)
-        legal = legal_options(view, view.action_mask, agent.representations)
+        legal = observe(view, view.action_mask, agent.representations).legal
         manifest = view.catalog.n_chunks, view.catalog.chunk_bytes, view.catalog.quality
         window = Window(*manifest, survival, forecast.playing_chunk, 1.0 - view.distribution.leave_p)
         eligible = []
