@@ -94,6 +94,11 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, indented for people, as `replacing` does."""
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A file's JSON object.
 

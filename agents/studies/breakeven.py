@@ -5,7 +5,7 @@ bandwidth and the device's decode speed, one the bandwidth and the quality of pr
 of a busy second. All else is as in `DEFAULT_SCENARIO`. `breakeven_plot.py` draws the picture.
 """
 
-import json
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,8 @@ from agents.studies.tables import print_table
 from ppgym.benchmark.bootstrap import bootstrap_interval
 from ppgym.benchmark.records import qoe_of
 from ppgym.core.state import F8
-from ppgym.files import write_text
+from ppgym.files import write_json
+from ppgym.report.breakeven import read_planes
 from ppgym.world.device_table import decode_rate
 from ppgym.world.devices import DeviceProfile
 from ppgym.world.networks import load_traces
@@ -102,8 +103,8 @@ def find_breakeven(*, episodes: int = 24, seed: int = 0, workers: int = 1, outpu
         "devices": place_devices(),
     }
     if output is not None:
-        write_text(output / "breakeven.json", json.dumps(results, indent=1) + "\n")
-        draw_map(results, output / "breakeven.png")
+        write_json(output / "breakeven.json", results)
+        draw_map(read_planes(output / "breakeven.json"), results["networks"], output / "breakeven.png")
     print_map(results)
 
 
@@ -146,22 +147,19 @@ def place_devices() -> list[dict[str, Any]]:
         For each plane a row for each device that has a place there, on each named network.
     """
     rates = {device: decode_rate(DeviceProfile.load(device), Scenario.max_decode_s) for device in DEVICES}
-    placed = []
-    for plane in PLANES:
-        for device, rate in rates.items():
-            if plane.key != "speed" and device != DEVICE:
-                continue
-            for network in NAMED:
-                placed.append(
-                    {
-                        "name": device,
-                        "plane": plane.name,
-                        "x": round(rate / rates[DEVICE], 3) if plane.key == "speed" else plane.usual,
-                        "y": round(mean_mbps(network), 3),
-                        "note": f"on {network}; its units decode {rate:.2f} s of prompts a second together",
-                    }
-                )
-    return placed
+    return [
+        {
+            "name": device,
+            "plane": plane.name,
+            "x": round(rate / rates[DEVICE], 3) if plane.key == "speed" else plane.usual,
+            "y": round(mean_mbps(network), 3),
+            "note": f"on {network}; its units decode {rate:.2f} s of prompts a second together",
+        }
+        for plane in PLANES
+        for device, rate in rates.items()
+        if plane.key == "speed" or device == DEVICE
+        for network in NAMED
+    ]
 
 
 def pays(row: Mapping[str, Any]) -> bool:
@@ -184,10 +182,8 @@ def answer(plane: Plane, rows: Sequence[Mapping[str, Any]]) -> str:
         mbps = round(factor * mean_mbps(NETWORK), 3)
         line = [row for row in rows if row["plane"] == plane.name and row["y"]["value"] == mbps]
         line.sort(key=lambda row: row["x"]["value"], reverse=plane.pays_above)  # from where prompts fare best
-        paying = 0
-        while paying < len(line) and pays(line[paying]):
-            paying += 1
-        end = f"{line[paying - 1]['x']['value']:g}" if paying else "nowhere"
+        paying = list(itertools.takewhile(pays, line))
+        end = f"{paying[-1]['x']['value']:g}" if paying else "nowhere"
         ends.append(f"{end} on {network} ({mbps:.1f} Mbit/s)")
     bound = "from" if plane.pays_above else "up to"
     return f"{plane.quantity}: prompts pay {bound} {', '.join(ends)}."

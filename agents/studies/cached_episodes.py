@@ -17,7 +17,6 @@ from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
 Key = tuple[str, str, str, str, str, int]
-KEY = ("scenario", "overrides", "split", "agent", "params", "seed")  # of a record
 
 
 class Variant(NamedTuple):
@@ -51,15 +50,14 @@ def play_variants(
     Returns:
         The episodes of each variant.
     """
+    counts = [min(one.most or episodes, episodes) for one in variants]
     jobs = [
-        [
-            Job(scenario, one.overrides, "test", one.agent, one.params, seed + i)
-            for i in range(min(one.most or episodes, episodes))
-        ]
-        for one in variants
+        Job(scenario, one.overrides, "test", one.agent, one.params, seed + i)
+        for one, count in zip(variants, counts, strict=True)
+        for i in range(count)
     ]
-    played = iter(play_once(list(itertools.chain(*jobs)), workers=workers, folder=output))
-    return [list(itertools.islice(played, len(of_variant))) for of_variant in jobs]
+    played = iter(play_once(jobs, workers=workers, folder=output))
+    return [list(itertools.islice(played, count)) for count in counts]
 
 
 def play_once(jobs: Sequence[Job], *, workers: int, folder: Path | None) -> list[Record]:
@@ -82,8 +80,8 @@ def play_once(jobs: Sequence[Job], *, workers: int, folder: Path | None) -> list
     """
     agents = {job.agent for job in jobs}
     kept = _read(folder)
-    known = {_key(*(one.get(part, {}) for part in KEY)): one for one in kept if one["agent"] in agents}
-    keys = [_key(job.scenario, job.overrides, job.split, job.agent, job.params, job.seed) for job in jobs]
+    known = {_key(Job(*(one.get(part, {}) for part in Job._fields))): one for one in kept if one["agent"] in agents}
+    keys = [_key(job) for job in jobs]
     missing = {key: job for key, job in zip(keys, jobs, strict=True) if key not in known}
     if missing:
         play = functools.partial(play_episode, make_agent, agent_params)
@@ -104,12 +102,11 @@ def _read(folder: Path | None) -> list[Record]:
     return [record for record in read_records(folder) if record["versions"] == versions()]
 
 
-def _key(
-    scenario: str, overrides: Mapping[str, Any], split: str, agent: str, params: Mapping[str, Any], seed: int
-) -> Key:
+def _key(job: Job) -> Key:
     """What tells an episode and its player from others."""
-    changed = json.dumps(overrides, sort_keys=True)
-    return scenario, changed, split, agent, _all_params(scenario, changed, agent, json.dumps(params)), seed
+    overrides = json.dumps(job.overrides, sort_keys=True)
+    params = _all_params(job.scenario, overrides, job.agent, json.dumps(job.params))
+    return job.scenario, overrides, job.split, job.agent, params, job.seed
 
 
 @functools.cache

@@ -34,14 +34,12 @@ def print_explanation(
     env = PromptPreamEnv(scenario, "test")
     agent = MCTSAgent(env, seed=seed) if simulations is None else MCTSAgent(env, seed=seed, simulations=simulations)
     env.reset(seed=seed)
-    for i in range(decision + 1):
-        view = env.planning_view()
-        action = agent.decide(view, view.action_mask)
-        if i == decision:
-            break
-        _, _, terminated, truncated, _ = env.step(action)
+    for i in range(decision):
+        _, _, terminated, truncated, _ = env.step(agent.predict(None)[0])
         if terminated or truncated:
             raise ValueError(f"decision: expected one before the episode's end at decision {i + 1}, got {decision}")
+    view = env.planning_view()
+    agent.decide(view, view.action_mask)
     explanation = agent.explain()
     print(f"{scenario}, seed {seed}, decision {decision} at {view.time_s:.2f} s: {explanation.choice}")
     print_table(

@@ -6,10 +6,8 @@ it preloads. The planner is swept over the weight of waste. The weight of stalls
 fewer bytes cost quality and not stalls. All play the same episodes. A second table shows the weight of waste alone.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +15,13 @@ import numpy as np
 from rich.console import Console
 
 from agents.studies.cached_episodes import Variant, play_variants
-from agents.studies.tables import print_table, signed
+from agents.studies.tables import paired_difference, print_table, signed
 from ppgym.benchmark.bootstrap import bootstrap_interval, interval_of, resampled_means
 from ppgym.benchmark.records import Record, qoe_of
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.core.state import F8
 from ppgym.env import PromptPreamEnv
-from ppgym.files import read_json, write_text
+from ppgym.files import read_json, write_json
 from ppgym.planning.pruning import DEFAULT_RULES, RULES, prune
 from ppgym.planning.rollout import RECENT, estimate_bps
 
@@ -101,37 +99,6 @@ class Point(NamedTuple):
     minutes: F8  # drawn watch time
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One claim on one scenario.
-
-    Attributes:
-        scenario: Name.
-        episodes: How many.
-        claim: What is claimed.
-        claimed: The least relative gain.
-        baseline: The frontier's QoE-best point.
-        planner: The planner's point that is compared; None where none meets the condition.
-        gain: Relative gain of the planner.
-        ci95: Its 95 % paired bootstrap interval.
-        holds: "holds" where the gain reaches what is claimed, "does not hold" otherwise.
-        qoe_difference: In QoE, of the planner's point to its default; what the gain costs.
-        qoe_ci95: Its 95 % paired bootstrap interval.
-    """
-
-    scenario: str
-    episodes: int
-    claim: str
-    claimed: float
-    baseline: str
-    planner: str | None
-    gain: float
-    ci95: tuple[float, float]
-    holds: str
-    qoe_difference: float
-    qoe_ci95: tuple[float, float]
-
-
 def point_of(variant: Variant, played: Sequence[Record]) -> Point:
     """Gather an agent's episodes.
 
@@ -173,7 +140,7 @@ def relative_gain(new: F8, old: F8) -> tuple[float, tuple[float, float]]:
     return float((new.mean() - old.mean()) / abs(old.mean())), interval
 
 
-def judge(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]) -> list[Claim]:
+def judge(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]) -> list[dict[str, Any]]:
     """The three claims on one scenario.
 
     Stalls and waste are compared as sums over the episodes, which all agents share.
@@ -184,7 +151,10 @@ def judge(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]) -> l
         planner: The planner's points, its default first.
 
     Returns:
-        The claims on QoE, stalls and waste.
+        A row for each of the claims on QoE, stalls and waste: the `baseline`, which is the frontier's QoE-best point;
+        the `planner`'s point that is compared, None where none meets the condition; its relative `gain`, which is to be
+        at least `claimed`, and its paired `qoe_difference` to the planner's default, which is what the gain costs.
+        `ci95` and `qoe_ci95` are their 95 % paired bootstrap intervals.
     """
     best = max(pixels, key=lambda point: point.qoe.mean())
     frugal = [point for point in planner if point.wasted_mbit.sum() <= best.wasted_mbit.sum()]
@@ -204,24 +174,24 @@ def judge(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]) -> l
             difference = point.qoe - planner[0].qoe
             cost, cost_interval = float(difference.mean()), bootstrap_interval(difference)
         claims.append(
-            Claim(
-                scenario=scenario,
-                episodes=len(best.qoe),
-                claim=claim,
-                claimed=claimed,
-                baseline=name_of(best),
-                planner=None if point is None else name_of(point),
-                gain=gain,
-                ci95=interval,
-                holds="holds" if gain >= claimed else "does not hold",
-                qoe_difference=cost,
-                qoe_ci95=cost_interval,
-            )
+            {
+                "scenario": scenario,
+                "episodes": len(best.qoe),
+                "claim": claim,
+                "claimed": claimed,
+                "baseline": name_of(best),
+                "planner": None if point is None else name_of(point),
+                "gain": gain,
+                "ci95": interval,
+                "holds": "holds" if gain >= claimed else "does not hold",
+                "qoe_difference": cost,
+                "qoe_ci95": cost_interval,
+            }
         )
     return claims
 
 
-def judge_alone(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]) -> list[Claim]:
+def judge_alone(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]) -> list[dict[str, Any]]:
     """What the weight of waste alone reaches of the claims on stalls and waste, in the episodes that all points have.
 
     Args:
@@ -255,18 +225,10 @@ def ablate(scenario: str, default: Point, ablated: Mapping[str, Point]) -> list[
     """
     rows = []
     for name, point in ablated.items():
-        difference = point.qoe - default.qoe
-        low, high = bootstrap_interval(difference)
-        rows.append(
-            {
-                "scenario": scenario,
-                "ablation": name,
-                "qoe_mean": float(point.qoe.mean()),
-                "difference": float(difference.mean()),
-                "ci95": (low, high),
-                "holds": "holds" if (low > 0.0 if name.startswith("with ") else high < 0.0) else "does not hold",
-            }
-        )
+        row = {"scenario": scenario, "ablation": name, **paired_difference(point.qoe, default.qoe)}
+        low, high = row["ci95"]
+        holds = low > 0.0 if name.startswith("with ") else high < 0.0
+        rows.append(row | {"holds": "holds" if holds else "does not hold"})
     return rows
 
 
@@ -333,11 +295,10 @@ def _merge(path: Path, results: Mapping[str, Sequence[Mapping[str, Any]]]) -> No
         part: [*(row for row in old.get(part, []) if row["scenario"] not in done), *rows]
         for part, rows in results.items()
     }
-    order = [claim["scenario"] for claim in merged["claims"]]
-    known = [*(name for name in SCENARIOS if name in order), *(name for name in order if name not in SCENARIOS)]
+    order = list(dict.fromkeys([*SCENARIOS, *(claim["scenario"] for claim in merged["claims"])]))
     for rows in merged.values():
-        rows.sort(key=lambda row: known.index(row["scenario"]))
-    write_text(path, json.dumps(merged, indent=1) + "\n")
+        rows.sort(key=lambda row: order.index(row["scenario"]))
+    write_json(path, merged)
 
 
 def check_scenario(
@@ -369,8 +330,8 @@ def check_scenario(
     parts = alone + len(WASTE_ALONE)
     pixels, planner = points[:default], points[default:alone]
     return {
-        "claims": [asdict(claim) for claim in judge(scenario, pixels, planner)],
-        "alone": [asdict(claim) for claim in judge_alone(scenario, pixels, [planner[0], *points[alone:parts]])],
+        "claims": judge(scenario, pixels, planner),
+        "alone": judge_alone(scenario, pixels, [planner[0], *points[alone:parts]]),
         "ablations": ablate(scenario, planner[0], dict(zip(ablated, points[parts:], strict=True))),
         "pruning": [{"scenario": scenario, **count_removed(scenario, cells[default][:PRUNED_EPISODES])}],
         "points": [

@@ -3,14 +3,14 @@
 All on held-out, paired episodes of the default scenario; figures go to a JSON file and the terminal.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from agents.studies.cached_episodes import Variant, play_variants
 from agents.studies.tables import paired_difference, print_differences
-from ppgym.files import write_text
+from ppgym.benchmark.records import qoe_of
+from ppgym.files import write_json
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
 BUDGETS = (64, 256, 1024, 4096)  # simulations
@@ -50,7 +50,8 @@ def make_planner_tables(*, episodes: int = 48, seed: int = 0, workers: int = 1, 
         *(Variant(BIASED_BELIEF, {**BELIEVERS[name], **error}) for name, error in biases),
         *(Variant(agent, {}, overrides) for agent, overrides in thinkers),
     ]
-    cells = play_variants(variants, episodes=episodes, seed=seed, workers=workers, output=output)
+    played = play_variants(variants, episodes=episodes, seed=seed, workers=workers, output=output)
+    cells = [qoe_of(of_variant) for of_variant in played]
     budgets, rest = cells[: len(BUDGETS)], cells[len(BUDGETS) :]
     biased, thinking = rest[: len(biases)], rest[len(biases) :]
 
@@ -74,7 +75,7 @@ def make_planner_tables(*, episodes: int = 48, seed: int = 0, workers: int = 1, 
     }
     if output is not None:
         facts = {"scenario": DEFAULT_SCENARIO, "episodes": episodes, "seed": seed, "thinking_s": THINKING_S}
-        write_text(output / "study.json", json.dumps(facts | tables, indent=1) + "\n")
+        write_json(output / "study.json", facts | tables)
     for title, rows in tables.items():
         print_differences(title, rows)
 

@@ -58,6 +58,7 @@ RANGES = {
     "buffer_s": (3.0, 40.0),
 }
 """Interval of each parameter that is searched."""
+LOW, HIGH = np.array(list(RANGES.values())).T
 
 FIRST_SPREAD = 0.07  # standard deviation of the first generation, as a share of the intervals
 POPULATION = 20
@@ -140,8 +141,7 @@ def to_policy(genes: F8) -> RolloutPolicy:
     Returns:
         The policy.
     """
-    low, high = np.array(list(RANGES.values())).T
-    values = low + (high - low) * np.clip(genes, 0.0, 1.0).reshape(4, -1)
+    values = LOW + (HIGH - LOW) * np.clip(genes, 0.0, 1.0).reshape(4, -1)
     parameters = [RolloutParameters(*row.tolist()) for row in values]
     return RolloutPolicy(NetworkParameters(*parameters[:2]), NetworkParameters(*parameters[2:]))
 
@@ -155,8 +155,7 @@ def to_genes(policy: RolloutPolicy) -> F8:
     Returns:
         [4 x parameters] in [0, 1].
     """
-    low, high = np.array(list(RANGES.values())).T
-    genes: F8 = np.clip((np.array(policy) - low) / (high - low), 0.0, 1.0).ravel()
+    genes: F8 = np.clip((np.array(policy) - LOW) / (HIGH - LOW), 0.0, 1.0).ravel()
     return genes
 
 

@@ -6,19 +6,16 @@ plays paired episodes of the test split and prints each difference with its inte
 well, which `python evaluate.py validate` replays.
 """
 
-import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import tyro
 
 from agents.studies.cached_episodes import Variant, play_variants
 from agents.studies.tables import paired_difference, print_differences
 from ppgym.benchmark.bootstrap import interval_of, resampled_means
-from ppgym.benchmark.records import Record, qoe_of
+from ppgym.benchmark.records import qoe_of
 from ppgym.commandline import run_command
-from ppgym.files import write_text
+from ppgym.files import write_json
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
 TEACHER, STUDENT, BUDGET, GUIDED = "planner", "student", "planner, 512", "planner, 64, with the student's opinion"
@@ -45,29 +42,19 @@ def make_student_table(
         output: Folder for records.jsonl.gz and student.json. Episodes that it holds already are not played again. None
             writes nothing.
     """
-    cells = play_variants(
+    played = play_variants(
         list(PLAYERS.values()), scenario=scenario, episodes=episodes, seed=seed, workers=workers, output=output
     )
+    qoe = dict(zip(PLAYERS, map(qoe_of, played), strict=True))
     facts = {"scenario": scenario, "episodes": episodes, "seed": seed}
-    summarise_players(dict(zip(PLAYERS, cells, strict=True)), facts, output)
-
-
-def summarise_players(by_name: Mapping[str, Sequence[Record]], facts: Mapping[str, Any], output: Path | None) -> None:
-    """Compare players, print and write.
-
-    Args:
-        by_name: The same episodes, by the names of `PLAYERS`.
-        facts: About them, for student.json.
-        output: As for `make_student_table`.
-    """
-    rows = [{"player": new, "against": old, **paired_difference(by_name[new], by_name[old])} for new, old in COMPARED]
-    student, teacher = qoe_of(by_name[STUDENT]), qoe_of(by_name[TEACHER])
+    rows = [{"player": new, "against": old, **paired_difference(qoe[new], qoe[old])} for new, old in COMPARED]
+    student, teacher = qoe[STUDENT], qoe[TEACHER]
     low, high = interval_of(resampled_means(student) / resampled_means(teacher))
     share = {"mean": float(student.mean() / teacher.mean()), "ci95": [low, high]}
-    means = {name: float(qoe_of(cell).mean()) for name, cell in by_name.items()}
+    means = {name: float(of_player.mean()) for name, of_player in qoe.items()}
     if output is not None:
         found = {"qoe_mean": means, "share_of_teacher": share, "differences": rows}
-        write_text(output / "student.json", json.dumps(dict(facts) | found, indent=1) + "\n")
+        write_json(output / "student.json", facts | found)
     print_differences("QoE of players, and how it differs over the same episodes", rows)
     for name, mean in means.items():
         print(f"{name}: {mean:.1f}")

@@ -8,21 +8,24 @@ from rich.console import Console
 from rich.table import Table
 
 from ppgym.benchmark.bootstrap import bootstrap_interval
-from ppgym.benchmark.records import Record, qoe_of
+from ppgym.core.state import F8
 
 
-def paired_difference(new: Sequence[Record], old: Sequence[Record]) -> dict[str, Any]:
+def paired_difference(new: F8, old: F8) -> dict[str, Any]:
     """Mean QoE, and how it differs over the same episodes.
 
     Args:
-        new: n episodes.
-        old: The same n, played otherwise.
+        new: [n] QoE by episode.
+        old: [n] of the same episodes, played otherwise.
 
     Returns:
         "qoe_mean", "difference" and its 95 % percentile bootstrap interval "ci95".
     """
-    qoe, gained = qoe_of(new), qoe_of(new) - qoe_of(old)
-    return {"qoe_mean": float(qoe.mean()), "difference": float(gained.mean()), "ci95": bootstrap_interval(gained)}
+    return {
+        "qoe_mean": float(new.mean()),
+        "difference": float((new - old).mean()),
+        "ci95": bootstrap_interval(new - old),
+    }
 
 
 def signed(value: float, interval: Sequence[float]) -> str:

@@ -20,7 +20,7 @@ from agents.studies.tables import print_differences
 from ppgym.benchmark.bootstrap import crossed_interval
 from ppgym.benchmark.records import Record, qoe_of, read_records, write_records
 from ppgym.commandline import run_command
-from ppgym.files import write_text
+from ppgym.files import write_json
 
 Command = tuple[str, str, str]  # agent, policy, scenario
 SHOWN = ("agent", "policy", "against", "qoe_mean", "difference", "ci95")  # of a row, on the terminal
@@ -132,7 +132,7 @@ def make_seed_table(folders: Annotated[tuple[Path, ...], tyro.conf.Positional], 
             | {"seed": run.seed, "validation": run.curve}
             for run in every
         ]
-        write_text(output / "seeds.json", json.dumps({"rows": rows, "curves": curves}, indent=1) + "\n")
+        write_json(output / "seeds.json", {"rows": rows, "curves": curves})
         rules = {key: cell for run in every for key, cell in run.played.items() if key[0] != run.command[0]}
         own = [cell for run in every for key, cell in run.played.items() if key[0] == run.command[0]]
         write_records(output, [record for cell in (*own, *rules.values()) for record in cell], packed=True)

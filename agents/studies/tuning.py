@@ -4,6 +4,7 @@ The test split is never played. One set of parameters is sought for all scenario
 defaults, which are the paper's constants, only where it beats them on episodes that the search has not met.
 """
 
+import functools
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,17 +109,10 @@ def tune(
     counts = [max(episodes // REDUCTION ** (ROUNDS - 1 - round_), 1) for round_ in range(ROUNDS)]
     firsts = seed + np.cumsum([0, *counts])  # seeds of the rounds and of the comparison
 
+    benchmark = functools.partial(run_benchmark, make_agent, [agent], scenarios, split=SPLIT, workers=workers)
+
     def play(params: dict[str, Any], first: int, count: int) -> list[Row]:
-        return run_benchmark(
-            make_agent,
-            [agent],
-            scenarios,
-            episodes=count,
-            seed=int(first),
-            split=SPLIT,
-            workers=workers,
-            params={agent: params},
-        ).rows
+        return benchmark(episodes=count, seed=int(first), params={agent: params}).rows
 
     def objective(trial: optuna.Trial) -> float:
         params = {name: suggest_value(trial, name, range_) for name, range_ in space.items()}

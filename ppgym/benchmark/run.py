@@ -16,7 +16,7 @@ from ppgym.benchmark.episodes import AgentFactory, ParamsReader, bound_episodes,
 from ppgym.benchmark.records import Journal, Record, read_records, write_records
 from ppgym.benchmark.summary import REFERENCE, Board, check_problems, replayed, summarize
 from ppgym.benchmark.workers import check_workers
-from ppgym.files import agree, read_json, write_text
+from ppgym.files import agree, read_json, write_json
 
 
 def run_benchmark(
@@ -97,7 +97,7 @@ def write_board(folder: Path, board: Board) -> None:
         board: The figures.
     """
     content = {"rows": [asdict(row) for row in board.rows], "overall": [asdict(one) for one in board.overall]}
-    write_text(folder / "results.json", json.dumps(content, indent=1) + "\n")
+    write_json(folder / "results.json", content)
 
 
 class Checked(NamedTuple):

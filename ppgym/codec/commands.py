@@ -3,7 +3,6 @@
 PyTorch, diffusers and FFmpeg are imported within the commands, so that `--help` is quick.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from ppgym.codec.bitstream import PpvFile, PromptChunk, write_ppv
 from ppgym.codec.metrics import bitrate_bps, quality
 from ppgym.commandline import command_line
 from ppgym.core.state import U1
-from ppgym.files import write_bytes, write_text
+from ppgym.files import write_bytes, write_json
 
 if TYPE_CHECKING:
     from ppgym.codec.generator import Generator
@@ -181,7 +180,7 @@ def ladder(
         command=command_line("python -m ppgym.codec ladder", clip.name, generator=generator, **asdict(search)),
         report=print,
     )
-    write_text(output, json.dumps(table, indent=1) + "\n")
+    write_json(output, table)
     print(output)
 
 

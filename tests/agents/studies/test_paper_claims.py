@@ -1,7 +1,6 @@
 """Judging the paper's claims: hand-worked points."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -47,24 +46,24 @@ def test_the_best_pixel_point_is_what_the_planner_is_measured_by() -> None:
         point("mcts", [17.0, 35.0], [4.0, 3.0], [2.0, 0.5], waste_weight=2.0),  # both at most
     ]
     qoe, stalls, waste = judge("low", pixels, planner)
-    assert qoe.baseline == "static each=1"
-    assert qoe.gain == pytest.approx(0.5) and qoe.holds == "holds"
-    assert stalls.planner == "mcts waste_weight=2"
-    assert stalls.gain == pytest.approx(1 / 8) and stalls.holds == "does not hold"
-    assert waste.planner == "mcts waste_weight=2"
-    assert waste.gain == pytest.approx(1.5 / 4) and waste.holds == "holds"
-    assert qoe.ci95[0] <= qoe.gain <= qoe.ci95[1]
-    assert (qoe.episodes, qoe.qoe_difference) == (2, 0.0)
-    assert stalls.qoe_difference == pytest.approx(-4.0) and stalls.qoe_ci95 == pytest.approx((-5.0, -3.0))
+    assert qoe["baseline"] == "static each=1"
+    assert qoe["gain"] == pytest.approx(0.5) and qoe["holds"] == "holds"
+    assert stalls["planner"] == "mcts waste_weight=2"
+    assert stalls["gain"] == pytest.approx(1 / 8) and stalls["holds"] == "does not hold"
+    assert waste["planner"] == "mcts waste_weight=2"
+    assert waste["gain"] == pytest.approx(1.5 / 4) and waste["holds"] == "holds"
+    assert qoe["ci95"][0] <= qoe["gain"] <= qoe["ci95"][1]
+    assert (qoe["episodes"], qoe["qoe_difference"]) == (2, 0.0)
+    assert stalls["qoe_difference"] == pytest.approx(-4.0) and stalls["qoe_ci95"] == pytest.approx((-5.0, -3.0))
 
 
 def test_a_claim_without_a_point_that_meets_its_condition_does_not_hold(capsys: pytest.CaptureFixture[str]) -> None:
     pixels = [point("static", [10.0], [1.0], [1.0])]
     claims = judge("low", pixels, [point("mcts", [20.0], [2.0], [2.0])])
-    assert [claim.holds for claim in claims] == ["holds", "does not hold", "does not hold"]
-    assert claims[1].planner is None and np.isnan(claims[1].gain)
-    rows = [asdict(claim) for claim in claims]
-    print_claims({"claims": rows, "alone": rows[1:], "ablations": [], "pruning": [{"scenario": "low/none/typical"}]})
+    assert [claim["holds"] for claim in claims] == ["holds", "does not hold", "does not hold"]
+    assert claims[1]["planner"] is None and np.isnan(claims[1]["gain"])
+    results = {"claims": claims, "alone": claims[1:], "ablations": [], "pruning": [{"scenario": "low/none/typical"}]}
+    print_claims(results)
     printed = capsys.readouterr().out
     assert "QoE +45%" in printed and "none" in printed and "nan" not in printed
 
@@ -83,10 +82,10 @@ def test_what_one_weight_does_alone_is_compared_in_the_episodes_that_all_have() 
         point("mcts", [18.0], [1.0], [2.0], waste_weight=2.0),
     ]
     stalls, waste = judge_alone("low", pixels, planner)
-    assert (stalls.episodes, stalls.baseline) == (1, "static")
-    assert stalls.planner == waste.planner == "mcts waste_weight=2"
-    assert stalls.gain == pytest.approx(0.75) and waste.gain == pytest.approx(0.0)
-    assert stalls.qoe_difference == pytest.approx(-2.0)
+    assert (stalls["episodes"], stalls["baseline"]) == (1, "static")
+    assert stalls["planner"] == waste["planner"] == "mcts waste_weight=2"
+    assert stalls["gain"] == pytest.approx(0.75) and waste["gain"] == pytest.approx(0.0)
+    assert stalls["qoe_difference"] == pytest.approx(-2.0)
 
 
 def test_gains_are_relative_to_the_size_of_what_is_improved() -> None:
