@@ -46,5 +46,9 @@ class Rule(Heuristic):
         super().__init__(env, seed=seed)
         defaults = type(self).parameters
         given = type(defaults)(**params)
-        self.parameters = given._make(type(default)(value) for default, value in zip(defaults, given, strict=True))
+        # Whole numbers are fine where the rule computes with floats: compiled rules then meet one type
+        self.parameters = given._make(
+            float(value) if isinstance(default, float) else value
+            for default, value in zip(defaults, given, strict=True)
+        )
         self.representations = usable_representations(self.env.options, self.PROMPTS)

@@ -93,18 +93,19 @@ def find_breakeven(*, episodes: int = 24, seed: int = 0, workers: int = 1, outpu
     played = play_variants(variants, episodes=episodes, seed=seed, workers=workers, output=output)
     qoe = np.reshape([qoe_of(of_variant) for of_variant in played], (len(places), len(contestants), episodes))
     rows = [make_row(cell, of_cell) for cell, of_cell in zip(places, qoe, strict=True)]
+    networks = {network: round(mean_mbps(network), 3) for network in NAMED}
     results = {
         "scenario": DEFAULT_SCENARIO,
         "episodes": episodes,
         "seed": seed,
         "answers": [answer(plane, rows) for plane in PLANES],
         "rows": rows,
-        "networks": {network: round(mean_mbps(network), 3) for network in NAMED},
+        "networks": networks,
         "devices": place_devices(),
     }
     if output is not None:
         write_json(output / "breakeven.json", results)
-        draw_map(read_planes(output / "breakeven.json"), results["networks"], output / "breakeven.png")
+        draw_map(read_planes(output / "breakeven.json"), networks, output / "breakeven.png")
     print_map(results)
 
 

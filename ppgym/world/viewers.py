@@ -1,10 +1,9 @@
 """Viewers: how long they watch a video, and how likely they are to leave the session after it.
 
-Curves and their sampling only; drawing a whole feed's watch times is `scenario.py`, what a client should believe
-about a viewer is `planning`.
+Curves only; drawing a whole feed's watch times is `scenario.py`, what a client should believe about a viewer is
+`planning`.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -68,60 +67,6 @@ class RetentionCurve:
         """
         seconds = np.asarray(seconds, dtype=np.float64)
         return np.asarray(np.interp(seconds, np.arange(self.survival.size), self.survival, left=1.0, right=0.0))
-
-    def mean_watch_s(self) -> float:
-        """Expected watch time in seconds: the area under the curve."""
-        return float(self.survival.sum() - (self.survival[0] + self.survival[-1]) / 2)
-
-    def watch_time(self, u: npt.ArrayLike, watched_s: float = 0.0) -> F8:
-        """Quantiles of the watch time, given that the viewer has watched `watched_s` and still watches.
-
-        The earliest t with P(T > t | T > watched_s) <= 1 - u, where P(T > t | T > w) = S(t) / S(w) for t < D and 0
-        from D on; exact, because S is linear between whole seconds.
-
-        Args:
-            u: Probabilities in (0, 1], any shape.
-            watched_s: Content seconds watched, in [0, D).
-
-        Returns:
-            float64 of u's shape, within (watched_s, D], non-decreasing in u.
-
-        Raises:
-            ValueError: `u` or `watched_s` is out of range, or nobody watches on at `watched_s`.
-        """
-        u = np.asarray(u, dtype=np.float64)
-        if not ((u > 0) & (u <= 1)).all():
-            raise ValueError("expected probabilities in (0, 1]")
-        if not 0 <= watched_s < self.duration_s:
-            raise ValueError(f"expected seconds watched in [0, {self.duration_s}), got {watched_s}")
-        watching = float(self.at(watched_s))
-        if watching == 0:
-            raise ValueError(f"nobody watches more than {watched_s} s of this video")
-        target = (1 - u) * watching
-        # the first whole second at which at most the target still watch; past the end where even the atom is more
-        after = np.searchsorted(-self.survival, -target)
-        last = np.minimum(after, self.duration_s)
-        high, low = self.survival[last - 1], self.survival[last]
-        fall = np.where(high > low, high - low, 1.0)
-        inside = last - 1 + np.clip((high - target) / fall, 0.0, 1.0)
-        times_s = np.where(after > self.duration_s, self.duration_s, inside)
-        return np.asarray(np.maximum(times_s, math.nextafter(watched_s, math.inf)))  # rounding never stands still
-
-    def sample(self, rng: np.random.Generator, watched_s: float = 0.0, size: int | tuple[int, ...] | None = None) -> F8:
-        """Watch times of viewers who have watched `watched_s` and still watch, drawn exactly by inversion.
-
-        Args:
-            rng: Generator.
-            watched_s: Content seconds watched, in [0, D).
-            size: Shape of the draw; None draws one (shape ()).
-
-        Returns:
-            float64 of shape `size`, within (watched_s, D].
-
-        Raises:
-            ValueError: As in `watch_time`.
-        """
-        return self.watch_time(1.0 - rng.random(size), watched_s)
 
     @classmethod
     def read(cls, path: str | Path) -> "RetentionCurve":

@@ -4,10 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from scipy.special import exp1
 
 from ppgym.core.dynamics import reschedule, transition
-from ppgym.core.episodes import view_sim
+from ppgym.core.episodes import SHORTEST_WATCH_S, view_sim
 from ppgym.core.link import bits_at
 from ppgym.core.observation import position_s
 from ppgym.core.state import NO_ENTRY
@@ -25,6 +27,7 @@ from ppgym.planning.belief import (
     sample_rates,
     sample_watch_s,
 )
+from ppgym.world.viewers import RetentionCurve
 from tests.test_env import random_legal
 
 
@@ -119,6 +122,31 @@ def test_watch_times_follow_the_curve_given_what_was_watched() -> None:
     assert np.mean(watch_s == 4.0) == pytest.approx(0.3 / alive, abs=1e-3)
     for seconds, survival in ((2.0, 0.7), (2.5, 0.6), (3.0, 0.5), (3.5, 0.4)):
         assert np.mean(watch_s >= seconds) == pytest.approx(survival / alive, abs=1e-3)
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=12),
+    st.floats(0, 0.999),
+    st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=8),
+)
+def test_watch_times_invert_any_curve(falling: list[float], share: float, levels: list[float]) -> None:
+    """P(T > t) = uniform x P(T > watched), flat stretches and curves that end before the video included."""
+    survival = np.array([1.0, *sorted(falling, reverse=True)])
+    duration_s = len(falling)
+    watched_s, curve = share * duration_s, RetentionCurve(survival)
+    watching = float(curve.at(watched_s))
+    assume(watching > 1e-6)
+    uniform = np.sort(levels)
+    watch_s = sample_watch_s(survival, duration_s, watched_s, uniform)
+    assert ((watch_s > watched_s) & (watch_s <= duration_s)).all()
+    assert (np.diff(watch_s) <= 0).all()
+    for u, t in zip(uniform, watch_s, strict=True):
+        if t <= watched_s + SHORTEST_WATCH_S:
+            assert curve.at(t) / watching <= u + 1e-9
+        elif t < duration_s:
+            assert curve.at(t) / watching == pytest.approx(u, abs=1e-6)
+        else:
+            assert survival[-1] / watching >= u - 1e-6
 
 
 def test_factors_follow_their_law_given_what_was_served() -> None:

@@ -20,6 +20,7 @@ from agents.rules.forecast import conditional_survival, make_forecast, mean_late
 from ppgym.core.actions import WAIT
 from ppgym.core.state import LOOKAHEAD, NO_ENTRY, SLOTS
 from ppgym.env import PromptPreamEnv
+from ppgym.planning.belief import sample_watch_s
 from ppgym.planning_view import PlanningView
 from ppgym.world.viewers import RetentionCurve
 
@@ -60,7 +61,7 @@ def test_expected_stalls_equal_monte_carlo() -> None:
     arrival_s = np.zeros(draws)
     for slot, curve in enumerate(curves):
         watched_s = position_s if slot == 0 else 0.0
-        watch_s = curve.sample(rng, watched_s, draws)
+        watch_s = sample_watch_s(curve.survival, curve.duration_s, watched_s, rng.random(draws))
         for chunk in (0, 2, 5) if slot else (4, 7):
             if chunk >= curve.duration_s:
                 continue

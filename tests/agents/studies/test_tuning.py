@@ -111,10 +111,10 @@ def test_the_registry_gives_them_and_the_caller_has_the_last_word() -> None:
     found = tuned_params("static", QoEWeights())
     agent = make_agent("static", env)
     assert isinstance(agent, Static)
-    assert {name: getattr(agent, name) for name in found} == found
+    assert agent.parameters._asdict() == agent.parameters._asdict() | found
     twin = make_agent("static+prompt", env, current=7)
     assert isinstance(twin, PromptStatic)
-    assert twin.current == 7
+    assert twin.parameters.current == 7
 
 
 def test_what_cannot_be_tuned_is_refused(tmp_path: Path) -> None:
