@@ -15,7 +15,7 @@ from ppgym.core.dynamics import reschedule
 from ppgym.core.episodes import SHORTEST_WATCH_S, Episodes, Links, Sims, take_sim, watch_time_s
 from ppgym.core.jit import kernel, njit
 from ppgym.core.observation import position_s
-from ppgym.core.state import F8, NO_ENTRY, SLOTS, CatalogArrays, Episode, StateRecord
+from ppgym.core.state import F8, NO_ENTRY, SLOTS, CatalogArrays
 from ppgym.planning_view import PlanningView
 
 LINK_STEP_S = 0.5  # step of a sampled link
@@ -54,18 +54,6 @@ class Futures(NamedTuple):
 
     sims: Sims  # [M]; rows of the catalog: the visible videos by slot, then one for each open transfer of a left video
     states: np.ndarray  # [M] of STATE_DTYPE: the view's state, with the ends that each future gives
-
-
-class RewardDiscount(NamedTuple):
-    """Weight of a reward in the session's QoE, relative to a reward now.
-
-    QoE divides the return by the drawn watch time. The longer the viewer has watched, the longer the session is
-    expected to be, and the less a reward counts.
-    """
-
-    ongoing: F8  # [K] while the session goes on, by content seconds watched from now
-    ended_s: float  # at the session's end the weight is this / total seconds watched; 0: as while it goes on
-    feed_ends: bool  # whether the last visible video is the feed's last
 
 
 def infer_link(view: PlanningView, model: LinkModel) -> LinkBelief:
@@ -271,66 +259,6 @@ def sample_futures(
     sims = Sims(params, catalog, links, episodes)
     reschedule_all(sims, states)
     return Futures(sims, states)
-
-
-MIN_WATCHED_S = 1.0  # rewards before it count as at this time; E[1 / T] is unbounded near 0
-# Quadrature of an exponential R of mean 1: nodes and weights of the trapezoidal rule on log R, accurate near 0
-_LOG_NODES, _STEP = np.linspace(-16.0, 4.5, 164, retstep=True)
-_NODES = np.exp(_LOG_NODES)
-_WEIGHTS = _STEP * _NODES * np.exp(-_NODES)
-
-
-def expected_discount(view: PlanningView, horizon_s: float) -> RewardDiscount:
-    """Expected weights of rewards.
-
-    The remaining watch time is assumed to be exponential. Its mean follows from videos as long as the visible ones, of
-    which each is the last with probability `leave_p`, up to the end of the feed. A reward after t watched seconds
-    counts as E[1 / T | T > t], with T the total watch time. If no viewer leaves early, all rewards count alike.
-
-    Args:
-        view: The planning view.
-        horizon_s: How far.
-
-    Returns:
-        The discount by whole seconds, including one after the horizon.
-    """
-    leave_p, n_chunks, retention = view.distribution.leave_p, view.catalog.n_chunks, view.catalog.retention
-    shown = np.flatnonzero(n_chunks > 0)
-    feed_ends = view.videos_left < len(shown)
-    if leave_p == 0.0:
-        return RewardDiscount(np.ones(2), 0.0, feed_ends)
-    # Mean watch time of a video: the area below its curve, which is straight between whole seconds
-    video_s = float((retention[shown].sum(axis=1) - 0.5 - 0.5 * retention[shown, n_chunks[shown]]).mean())
-    rest_s = video_s * (1.0 - (1.0 - leave_p) ** (1 + view.videos_left)) / leave_p
-    watched_s = float(view.state.played_s)
-    after_s = np.maximum(watched_s + np.arange(np.ceil(horizon_s) + 2.0), MIN_WATCHED_S)
-    per_s = (_WEIGHTS / (after_s[:, None] + rest_s * _NODES)).sum(axis=1)
-    return RewardDiscount(per_s / per_s[0], 1.0 / float(per_s[0]), feed_ends)
-
-
-@kernel
-def discount_after(discount: RewardDiscount, episode: Episode, state: StateRecord, watched_s: float) -> float:
-    """Weight of the reward of the step to a state.
-
-    A future holds the visible videos only: if it ends after the last of them, the session may go on.
-
-    Args:
-        discount: As expected at the root.
-        episode: The future.
-        state: Record of `STATE_DTYPE`, after the step.
-        watched_s: Content seconds watched at the root.
-
-    Returns:
-        The weight.
-    """
-    total_s = state.played_s
-    if state.terminated and discount.ended_s > 0.0 and (discount.feed_ends or episode.leaves[state.video - 1]):
-        final: float = discount.ended_s / max(total_s, MIN_WATCHED_S)
-        return final
-    place = min(max(total_s - watched_s, 0.0), discount.ongoing.shape[0] - 1.001)
-    low = int(place)
-    weight: float = discount.ongoing[low] + (place - low) * (discount.ongoing[low + 1] - discount.ongoing[low])
-    return weight
 
 
 @kernel

@@ -15,7 +15,7 @@ import numpy as np
 from ppgym.core.actions import WAIT
 from ppgym.core.jit import njit
 from ppgym.core.state import F8, HISTORY, I4
-from ppgym.planning.belief import Futures, LinkModel, expected_discount, mean_future, sample_futures
+from ppgym.planning.belief import Futures, LinkModel, mean_future, sample_futures
 from ppgym.planning.pruning import DEFAULT_RULES, Rule, prune
 from ppgym.planning.rollout import (
     FAST_NETWORK_BPS,
@@ -57,7 +57,7 @@ class Plan(NamedTuple):
 
     action: int
     root_actions: I4  # [A], the first one is the baseline of the advantages
-    advantage: F8  # [A] QoE over the first action until the horizon, as rewards count now; -inf: dropped
+    advantage: F8  # [A] return over that of the first action, until the horizon; -inf: dropped
     prior: F8  # [A] the advantage that was expected before any simulation
     advantage_sd: float  # its standard deviation, in QoE
     visits: I4  # [A]
@@ -148,8 +148,7 @@ class Planner:
             futures = sample_futures(view, parameters.futures, rng, horizon_s, parameters.link)
         else:
             futures = mean_future(view, horizon_s, parameters.link)
-        discount = expected_discount(view, parameters.search.horizon_s)
-        task = SearchTask(view.distribution.leave_p, discount, parameters.rollout, parameters.search)
+        task = SearchTask(view.distribution.leave_p, parameters.rollout, parameters.search)
         scratch = new_scratch(len(view.action_mask), parameters.search.depth)
 
         values, choice = self._values(view, futures, task, scratch, prior_values)

@@ -28,7 +28,7 @@ from ppgym.core.state import (
     StateRecord,
     new_states,
 )
-from ppgym.planning.belief import Futures, RewardDiscount, discount_after
+from ppgym.planning.belief import Futures
 from ppgym.planning.rollout import RolloutPolicy, SlotEstimates, choose_action, new_estimates, value_actions
 from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree
 
@@ -48,7 +48,6 @@ class SearchTask(NamedTuple):
     """What a search is told besides the futures."""
 
     leave_p: float  # P(the session ends after a video)
-    discount: RewardDiscount
     rollout: RolloutPolicy
     parameters: SearchParameters
 
@@ -253,10 +252,9 @@ def simulate(futures: Futures, task: SearchTask, tree: Tree, scratch: Scratch, f
     scratch.state[0] = futures.states[future]
     state = scratch.state[0]
     before = totals_of(state)
-    end_s, watched_s = state.time_s + parameters.horizon_s, state.played_s
+    end_s = state.time_s + parameters.horizon_s
     options = sim.params.option_unit.shape[0]
-    value, factor = 0.0, 1.0
-    depth, node, edge = 0, ROOT, root_edge
+    value, depth, node, edge = 0.0, 0, ROOT, root_edge
     action = tree.children_action[ROOT, root_edge]
     while True:
         time_s, video = state.time_s, state.video
@@ -265,8 +263,7 @@ def simulate(futures: Futures, task: SearchTask, tree: Tree, scratch: Scratch, f
             scratch.path_return[depth] = value
         transition(sim, state, action)
         after = totals_of(state)
-        factor = discount_after(task.discount, sim.episode, state, watched_s)
-        value += factor * reward_terms(sim.params, before, after, scratch.terms)
+        value += reward_terms(sim.params, before, after, scratch.terms)
         before = after
         ended = state.terminated or state.time_s >= end_s
         child, grows = UNVISITED, False
@@ -292,7 +289,7 @@ def simulate(futures: Futures, task: SearchTask, tree: Tree, scratch: Scratch, f
         if not grows and (node == UNVISITED or edge == 0):
             action = choose_action(sim, state, task.leave_p, task.rollout, scratch.estimates)
     if not state.terminated:
-        value += factor * terminal_value(sim, state, parameters.kept_share)
+        value += terminal_value(sim, state, parameters.kept_share)
     backward(tree, scratch, depth, value, future)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ppgym.core.actions import action_count, fill_mask, find_candidates
-from ppgym.core.episodes import EpisodeDistribution
+from ppgym.core.episodes import EpisodeDistribution, Episodes, Links, Sims
 from ppgym.core.state import LOOKAHEAD, SLOTS, UNIT_NAMES, CatalogArrays, Episode, Params, Sim, StateRecord
+from ppgym.planning.belief import Futures, reschedule_all
 from ppgym.planning_view import PlanningView, make_view
 from ppgym.world.devices import DeviceProfile
 from ppgym.world.scenario import Option
@@ -102,3 +103,16 @@ def world_of(
             max_wall_s=1e3,
         ),
     )
+
+
+def futures_of(view: PlanningView, world: Sim, episodes: list[Episode]) -> Futures:
+    """Futures with given draws; they share the world's link."""
+    count, stacked = len(episodes), [np.array(column) for column in zip(*episodes, strict=True)]
+    playlist, watch_s, leaves, patience_s, jitter, link_time_s, link_bits, link_offset_s, max_wall_s = stacked
+    links = Links(link_time_s[0], link_bits[0], np.array([0, link_time_s.shape[1]], np.int32))
+    link = np.zeros(count, np.int32)
+    draws = Episodes(playlist, watch_s, leaves, patience_s, jitter, link, link_offset_s, max_wall_s)
+    sims = Sims(world.params, world.catalog, links, draws)
+    states = np.repeat(np.array([view.state]), count)
+    reschedule_all(sims, states)
+    return Futures(sims, states)

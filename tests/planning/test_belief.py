@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from scipy.special import exp1
 
 from ppgym.core.dynamics import reschedule, transition
 from ppgym.core.episodes import SHORTEST_WATCH_S, view_sim
@@ -19,8 +18,6 @@ from ppgym.planning.belief import (
     LINK_STEP_S,
     LinkBelief,
     LinkModel,
-    discount_after,
-    expected_discount,
     infer_link,
     sample_factors,
     sample_futures,
@@ -292,58 +289,3 @@ def test_watch_times_and_decode_factors_are_calibrated_on_held_out_episodes() ->
     for quantile in (0.1, 0.25, 0.5, 0.75, 0.9):
         assert np.mean(np.array(watched) < quantile) == pytest.approx(quantile, abs=0.1)
         assert np.mean(np.array(decoded) < quantile) == pytest.approx(quantile, abs=0.05)
-
-
-@pytest.mark.parametrize("played_s", [0.0, 3.0, 12.0])
-@pytest.mark.parametrize(("leave_p", "n_videos"), [(0.25, 20), (0.05, 20), (0.1, 1)])
-def test_rewards_count_by_the_inverse_of_the_expected_watch_time(
-    played_s: float, leave_p: float, n_videos: int
-) -> None:
-    """The mean of 1 / (t + R) for exponential R of mean m is exp(t / m) E1(t / m) / m."""
-    env = PromptPreamEnv(leave_p=leave_p, n_videos=n_videos)
-    env.reset(seed=0)
-    view = env.planning_view()
-    view.state.played_s = played_s
-    discount = expected_discount(view, 20.0)
-    watches_s = [
-        sample_watch_s(curve, int(chunks), 0.0, (np.arange(100_000) + 0.5) / 100_000).mean()
-        for curve, chunks in zip(view.catalog.retention, view.catalog.n_chunks, strict=True)
-        if chunks > 0
-    ]
-    videos = sum((1.0 - leave_p) ** k for k in range(n_videos))
-    mean_s = videos * float(np.mean(watches_s))
-    after_s = np.maximum(played_s + np.arange(22.0), 1.0)
-    expected = exp1(after_s / mean_s) * np.exp(after_s / mean_s) / mean_s
-    assert 1.0 / discount.ended_s == pytest.approx(expected[0], rel=1e-4)
-    assert discount.ongoing == pytest.approx(expected / expected[0], rel=1e-4)
-    assert discount.feed_ends == (n_videos == 1)
-
-
-def test_rewards_count_alike_where_nobody_leaves_early() -> None:
-    env = PromptPreamEnv(leave_p=0.0)
-    env.reset(seed=0)
-    view = env.planning_view()
-    discount = expected_discount(view, 20.0)
-    state, episode = view.state.copy(), view_sim(env._sims, 0).episode
-    for video, played_s, terminated in ((0, 0.0, 0), (0, 3.5, 0), (1, 500.0, 0), (1, 500.0, 1)):
-        state.video, state.played_s, state.terminated = video, played_s, terminated
-        assert discount_after(discount, episode, state, 0.0) == 1.0
-
-
-def test_a_reward_counts_for_less_the_later_it_comes_and_by_the_true_inverse_at_the_end() -> None:
-    env = PromptPreamEnv()
-    env.reset(seed=0)
-    view = env.planning_view()
-    discount = expected_discount(view, 20.0)
-    state, episode = view.state.copy(), view_sim(env._sims, 0).episode
-    state.played_s = 2.5
-    later = 0.5 * (discount.ongoing[2] + discount.ongoing[3])
-    assert discount_after(discount, episode, state, 0.0) == pytest.approx(later)
-    assert (np.diff(discount.ongoing) <= 0.0).all()
-    state.terminated, state.video, episode.leaves[:] = 1, 1, 1
-    assert discount_after(discount, episode, state, 0.0) == pytest.approx(discount.ended_s / 2.5)
-    episode.leaves[:] = 0  # the visible feed ends, the session does not
-    assert discount_after(discount, episode, state, 0.0) == pytest.approx(later)
-    assert discount_after(discount._replace(feed_ends=True), episode, state, 0.0) == pytest.approx(
-        discount.ended_s / 2.5
-    )

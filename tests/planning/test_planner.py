@@ -10,12 +10,17 @@ import pytest
 from agents import AGENTS, make_agent
 from agents.mcts import MCTSAgent, read_parameters
 from ppgym.core.actions import WAIT
+from ppgym.core.episodes import EpisodeDistribution
 from ppgym.core.state import HISTORY, LOOKAHEAD
 from ppgym.env import PromptPreamEnv
+from ppgym.planning import planner
 from ppgym.planning.explain import name_action
 from ppgym.planning.planner import Planner, PlannerParameters, advantage_sd, posterior_advantage
-from ppgym.planning.rollout import FAST_NETWORK_BPS, SLOW_NETWORK_BPS
+from ppgym.planning.rollout import FAST_NETWORK_BPS, SLOW_NETWORK_BPS, NetworkParameters, RolloutPolicy
+from ppgym.planning.search import SearchParameters
 from ppgym.planning.tree import ROOT, new_tree
+from tests.core.kernel import KernelSimulator
+from tests.planning.futures import VDEC, futures_of, view_of, world_of
 from tests.test_env import other_future, random_legal
 
 SMALL = PlannerParameters(futures=12, root_actions=6, edges=4)
@@ -182,6 +187,47 @@ def test_less_is_expected_of_a_search_the_faster_the_network() -> None:
         state.throughput_bps[:] = bps
         state.throughputs = HISTORY
         assert advantage_sd(replace(view, state=state), parameters) == pytest.approx(expected)
+
+
+# --- what is maximised ------------------------------------------------------------------------------------------------
+
+
+def test_a_short_session_counts_no_more_than_a_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand: two futures are equally likely, and one request helps in each. The other one's stall comes instead.
+
+    The first viewer watches video 0 for 2 s and video 1 for 0.5 s; its first chunk takes 0.5 s to arrive and 0.1 s to
+    decode. The second watches video 0 for 5 s; its last chunk takes 0.7 s and 0.1 s. Nothing else is to be won. The
+    last chunk saves 1.85 x 0.8 = 1.48 in the second future, the first chunk saves 1.85 x 0.6 = 1.11 in the first. Per
+    second watched it is the other way round: 1.48 / 5 = 0.296 and 1.11 / 2.5 = 0.444.
+    """
+    world = world_of([(0, VDEC, 0.1)], [0.1], [1.0], chunks=(5, 1), watch_s=(5.0, 1.0), weight_waste=0.0)
+    world.catalog.chunk_bytes[[0, 1], [4, 0], 0] = 0.6e6 / 8, 0.4e6 / 8
+    simulator = KernelSimulator(world)
+    for _ in range(4):
+        simulator.step(1)  # the next chunk of video 0
+    view = view_of(world, simulator.state, EpisodeDistribution(0.5, math.inf, math.inf, 0.0, 1e9, 0.0))
+    short = world.episode._replace(watch_s=np.array([2.0, 0.5]), leaves=np.array([0, 1], np.uint8))
+    long = world.episode._replace(leaves=np.array([1, 1], np.uint8))
+    futures = futures_of(view, world, [short, long])
+    monkeypatch.setattr(planner, "sample_futures", lambda *_: futures)
+
+    # The rollout policy requests what playback waits for, and nothing else
+    needed_alone = NetworkParameters(*(each._replace(least_value=1e6) for each in RolloutPolicy().slow_network))
+    parameters = PlannerParameters(
+        prior_share=0.0,
+        search=SearchParameters(horizon_s=10.0, depth=1),
+        rollout=RolloutPolicy(needed_alone, needed_alone),
+    )
+    plan = Planner(simulations=12, rules=(), parameters=parameters).plan(view)
+    last_chunk, first_chunk = 1, 1 + LOOKAHEAD
+    assert sorted(plan.root_actions.tolist()) == [WAIT, last_chunk, first_chunk]
+    returns = plan.tree.root_return[:3, :2] / plan.tree.root_visits[:3, :2]
+    by_action = dict(zip(plan.root_actions.tolist(), returns.tolist(), strict=True))
+    waiting = [2.5 - 0.5 - 1.85 * 0.6, 5.0 - 0.5 - 1.85 * 0.8]  # half a second of the content has been played
+    assert by_action[WAIT] == pytest.approx(waiting)
+    assert by_action[last_chunk] == pytest.approx([waiting[0], waiting[1] + 1.48])
+    assert by_action[first_chunk] == pytest.approx([waiting[0] + 1.11, waiting[1]])
+    assert plan.action == last_chunk
 
 
 # --- parameters -------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from ppgym.core.episodes import view_sim
 from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS, reward_terms, totals_of
 from ppgym.core.state import DECODED, DECODING, LOOKAHEAD, QUEUED, RING, SLOTS, Episode, Sim, StateRecord
 from ppgym.env import PromptPreamEnv
-from ppgym.planning.belief import Futures, RewardDiscount, expected_discount, sample_futures
+from ppgym.planning.belief import Futures, sample_futures
 from ppgym.planning.planner import Plan, Planner, PlannerParameters
 from ppgym.planning.rollout import NetworkParameters, RolloutPolicy, new_estimates, value_actions
 from ppgym.planning.search import SearchParameters, SearchTask, new_scratch, root_values, search_edges
@@ -72,7 +72,6 @@ class SlowSearch:
     futures: Futures
     root: Node
     width: int
-    discount: RewardDiscount
     policy: RolloutPolicy
     below_root: list[Edge] = field(default_factory=list)
     low: float = math.inf
@@ -106,9 +105,7 @@ class SlowSearch:
             if node is not None:
                 path.append((edge, len(rewards)))
                 edge.elapsed_s += state.time_s - time_s
-            reward = reward_terms(sim.params, before, totals_of(state), np.zeros(len(REWARD_TERMS)))
-            factor = self.factor(sim.episode, state)
-            rewards.append(factor * reward)
+            rewards.append(reward_terms(sim.params, before, totals_of(state), np.zeros(len(REWARD_TERMS))))
             if state.terminated or state.time_s >= end_s:
                 break
             action, values = self.values(sim, state)
@@ -129,22 +126,13 @@ class SlowSearch:
                 others = sorted(np.flatnonzero(values > -np.inf), key=lambda a: (-values[a], a))
                 actions = [action, *[int(a) for a in others if a != action]][: self.width]
                 edge.children[swipes] = Node([Edge(a, float(values[a])) for a in actions])
-        last = 0.0 if state.terminated else factor * self.at_hand(sim.episode, state)
+        last = 0.0 if state.terminated else self.at_hand(sim.episode, state)
         for edge, first in path:
             edge.visits += 1
             edge.total += sum(rewards[first:]) + last
             if edge not in self.root.edges:
                 self.low, self.high = min(self.low, edge.mean), max(self.high, edge.mean)
         return sum(rewards) + last
-
-    def factor(self, episode: Episode, state: StateRecord) -> float:
-        """Weight of a reward: by the distribution of the session's length, or by the length itself once it is over."""
-        total_s = float(state.played_s)
-        shown = int((self.view.catalog.n_chunks > 0).sum())
-        if state.terminated and (episode.leaves[state.video - 1] or self.view.videos_left == shown - 1):
-            return self.discount.ended_s / max(total_s, 1.0)
-        since_s = total_s - float(self.view.state.played_s)
-        return float(np.interp(since_s, np.arange(len(self.discount.ongoing)), self.discount.ongoing))
 
     def select(self, node: Node) -> Edge:
         """PUCT on values normalised to the range of mean returns seen below the root."""
@@ -186,7 +174,7 @@ def both(view: PlanningView, seed: int, rounds: int, policy: RolloutPolicy) -> t
     futures = sample_futures(view, FUTURES, np.random.default_rng(seed), 30.0)
     scratch = new_scratch(len(view.action_mask), PARAMETERS.depth)
     scratch.values[:] = -np.inf
-    task = SearchTask(view.distribution.leave_p, expected_discount(view, PARAMETERS.horizon_s), policy, PARAMETERS)
+    task = SearchTask(view.distribution.leave_p, policy, PARAMETERS)
     chosen = root_values(futures, task, scratch)
     legal = np.flatnonzero(scratch.values > -np.inf)
     actions = np.unique(np.concatenate([[chosen, WAIT], legal[:: max(len(legal) // 3, 1)]])).astype(np.int32)
@@ -196,7 +184,7 @@ def both(view: PlanningView, seed: int, rounds: int, policy: RolloutPolicy) -> t
     edges = np.arange(len(actions), dtype=np.int32)
     search_edges(futures, task, tree, scratch, edges, 0, rounds)
     root = Node([Edge(int(action), float(value)) for action, value in zip(actions, prior, strict=True)])
-    slow = SlowSearch(view, futures, root, tree.children_action.shape[1], task.discount, policy)
+    slow = SlowSearch(view, futures, root, tree.children_action.shape[1], policy)
     returns = np.zeros((len(actions), FUTURES))
     for future in range(rounds):
         for edge in edges:
@@ -288,7 +276,7 @@ def test_the_prior_sees_every_look_ahead() -> None:
         futures = sample_futures(view, 2, np.random.default_rng(0), 10.0)
         scratch = new_scratch(len(view.action_mask), 1)
         scratch.values[:] = -np.inf
-        task = SearchTask(view.distribution.leave_p, expected_discount(view, 10.0), POLICY, PARAMETERS)
+        task = SearchTask(view.distribution.leave_p, POLICY, PARAMETERS)
         chosen = root_values(futures, task, scratch)
         assert view.action_mask[chosen]
         seen = scratch.values > -np.inf

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ppgym.core.episodes import EpisodeDistribution
-from ppgym.planning.belief import expected_discount, sample_futures
+from ppgym.planning.belief import sample_futures
 from ppgym.planning.rollout import NetworkParameters, RolloutParameters, RolloutPolicy
 from ppgym.planning.search import SearchParameters, SearchTask, new_scratch, root_values, search_edges
 from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree, new_tree, reset_tree
@@ -64,7 +64,7 @@ def search_small_world() -> Tree:
         sim.step(action)
     view = view_of(world, sim.state, EpisodeDistribution(0.1, np.inf, np.inf, 0.2, 1e9, 0.0))
     futures = sample_futures(view, FUTURES, np.random.default_rng(3), 20.0)
-    task = SearchTask(view.distribution.leave_p, expected_discount(view, PARAMETERS.horizon_s), POLICY, PARAMETERS)
+    task = SearchTask(view.distribution.leave_p, POLICY, PARAMETERS)
     scratch = new_scratch(len(view.action_mask), PARAMETERS.depth)
     scratch.values[:] = -np.inf
     root_values(futures, task, scratch)
