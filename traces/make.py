@@ -1,8 +1,8 @@
 """Makes every generated file of this folder again, byte for byte: `python traces/make.py [--output DIR]`.
 
-Seeds, the published figures behind the device profiles and the fit behind the viewers are here; what the files mean
-and where the figures come from is in the README.md of each subfolder. The distributions that are drawn from live in
-`ppgym`.
+The published figures behind the device profiles and the fit behind the viewers are here; what the files mean
+and where the figures come from is in the README.md of each subfolder. What traces and
+videos are drawn from lives in `ppgym/world/generators.py`.
 """
 
 import argparse
@@ -14,15 +14,9 @@ import numpy as np
 from ppgym.files import write_text
 from ppgym.world.devices import NO_CONTENTION, DecodeRow, DeviceProfile
 from ppgym.world.ladders import MeasuredLadder, default_ladder
-from ppgym.world.networks import NETWORKS, generate_trace
-from ppgym.world.videos import CatalogFile, generate_feed_videos
+from ppgym.world.networks import NETWORKS, SPLITS, generate_traces, traces_digest
+from ppgym.world.videos import CatalogFile, generate_videos
 from ppgym.world.viewers import ViewerFile, ViewerProvenance
-
-# split: seeds of its traces, the same for every network; their starts are picked so that the class means of every
-# split lie within 5 % of their targets
-NETWORK_SEEDS = {"train": range(9000, 9024), "validation": range(14000, 14008), "test": range(17000, 17016)}
-# split: seed and number of its videos; picked so that mean bitrates lie within 5 % and durations near their targets
-VIDEO_SEEDS = {"train": (101, 200), "validation": (1, 60), "test": (103, 100)}
 
 DASHLET = "https://arxiv.org/abs/2204.12954"
 # Dashlet's MTurk set of 1,291 videos: share of views that end in each tenth of the video; the last tenth holds the
@@ -43,22 +37,20 @@ FPS = 30
 
 
 def make_networks(output: Path) -> None:
-    """Write every network's splits."""
-    for network in NETWORKS:
-        for split, seeds in NETWORK_SEEDS.items():
-            for seed in seeds:
-                generate_trace(network, seed).write(output / network / split / f"{seed}.txt")
+    """Write the digests of every network's splits."""
+    digests = {n: {split: traces_digest(generate_traces(n, split)) for split in SPLITS} for n in NETWORKS}
+    write_text(output / "digests.json", json.dumps(digests, indent=2) + "\n")
 
 
 def make_videos(output: Path) -> None:
     """Write the catalogs, a video a line."""
-    for split, (seed, count) in VIDEO_SEEDS.items():
+    for split in SPLITS:
         head = {
             "schema": CatalogFile.SCHEMA,
-            "provenance": f"generated: ppgym.world.videos.generate_feed_videos(seed={seed}, count={count})",
+            "provenance": f"generated: ppgym.world.videos.generate_videos({split!r})",
             "representations": [r.name for r in default_ladder() if not r.is_prompt],
         }
-        rungs = {v.name: v.chunk_bytes.T.astype(int).tolist() for v in generate_feed_videos(seed, count)}
+        rungs = {v.name: v.chunk_bytes.T.astype(int).tolist() for v in generate_videos(split)}
         lines = [f'    "{name}": {json.dumps(sizes, separators=(",", ":"))}' for name, sizes in rungs.items()]
         text = json.dumps(head, indent=2).removesuffix("\n}") + ',\n  "videos": {\n' + ",\n".join(lines) + "\n  }\n}\n"
         write_text(output / f"{split}.json", text)

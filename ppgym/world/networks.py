@@ -1,27 +1,29 @@
 """Network traces: how many bits per second a network carries at which time.
 
-Files of three formats are read; synthetic traces are generated from a seed; both are split into train, validation and
-test. The link's physics (round trips, sharing, efficiency) is in `ppgym.core`.
+Files of three formats are read; synthetic traces are generated; both are split into train, validation and test. The
+link's physics (round trips, sharing, efficiency) is in `ppgym.core`.
 """
 
 import dataclasses
 import functools
-import math
+import platform
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from ppgym.core.state import F8
-from ppgym.files import data_root, suggest, write_text
+from ppgym.files import data_root, read_json, suggest
+from ppgym.world.generators import PUBLIC, SAMPLE_S, TRACE_SAMPLES, digest_of, generate_rates, stream
 from ppgym.world.readers.rows import Row, read_rows
 
 NETWORKS = ("low", "medium", "high", "mixed", "5g")
 SPLITS = ("train", "validation", "test")
 FORMATS = ("seconds_mbps", "mahimahi", "six_columns")
 
-SAMPLE_S = 0.5  # interval of generated traces and of packet counts, as in the MMGC 2022 networks
+TRACES = 256  # of each split of a generated network
+
 PACKET_BITS = 1500 * 8  # a Mahimahi line is one opportunity to deliver 1500 bytes
 _COLUMNS = {2: "seconds_mbps", 1: "mahimahi", 6: "six_columns"}
 
@@ -69,7 +71,7 @@ class NetworkTrace:
         """Seconds until the trace wraps."""
         return float(self.edges_s[-1])
 
-    @functools.cached_property
+    @property
     def cumulative_bits(self) -> F8:
         """Bits carried up to each edge, float64 [T + 1], from 0, read-only."""
         bits = np.concatenate(([0.0], np.cumsum(self.rates_bps * np.diff(self.edges_s))))
@@ -116,16 +118,6 @@ class NetworkTrace:
         if not any(rates_bps):
             raise ValueError(f"{rows[-1].where}: every rate up to here is 0, expected one above 0")
         return cls(path.name, np.array(edges_s), np.array(rates_bps))
-
-    def write(self, path: str | Path) -> None:
-        """Write `seconds Mbit/s` rows, twelve significant digits; the file appears whole or not at all.
-
-        Args:
-            path: Text file; missing folders are made.
-        """
-        mbps = self.rates_bps / 1e6
-        rows = zip(self.edges_s.tolist(), [mbps[0], *mbps.tolist()], strict=True)
-        write_text(Path(path), "".join(f"{second:.12g} {rate:.12g}\n" for second, rate in rows))
 
 
 _Steps = tuple[list[float], list[float]]  # edges_s, rates_bps
@@ -185,131 +177,96 @@ def _six_columns(rows: list[Row]) -> _Steps:
     return edges_s, rates_bps
 
 
-@dataclass(frozen=True)
-class _Regimes:
-    """A semi-Markov link: regimes are drawn with `shares`, last a uniform dwell, and are noisy within."""
-
-    means_mbps: tuple[float, ...]
-    shares: tuple[float, ...]
-    dwell_s: tuple[float, float]
-    spread: float  # coefficient of variation of a sample within its regime, gamma distributed
-    floor_mbps: float
-    peak_mbps: float
-
-
-# Means, floor and peak of low, medium and high are computed from the MMGC 2022 networks (class means 1.20, 1.61, 3.58,
-# 0.2 to 12 Mbit/s). Regimes, dwell and spread are chosen so that the slow part of the variance has a similar share and
-# decays similarly. 5g is an assumption (mean 60, fades to 1, dwell 2 to 20 s): no figures were at hand.
-_REGIMES = {
-    "low": _Regimes((0.85, 1.2, 1.55), (1 / 3, 1 / 3, 1 / 3), (5.0, 20.0), 0.37, 0.2, 12.0),
-    "medium": _Regimes((1.05, 1.6, 2.18), (1 / 3, 1 / 3, 1 / 3), (5.0, 20.0), 0.38, 0.2, 12.0),
-    "high": _Regimes((2.82, 3.57, 4.42), (1 / 3, 1 / 3, 1 / 3), (5.0, 20.0), 0.43, 0.2, 12.0),
-    "5g": _Regimes((1.0, 30.0, 60.0, 105.0), (0.1, 0.25, 0.35, 0.3), (2.0, 20.0), 0.25, 1.0, 250.0),
-}
-
-# A mixed trace is a sequence of long stretches of the other classes. Each trace draws its own shares of classes from
-# a Dirichlet distribution with means (0.6, 0.28, 0.12), which gives 1.59 Mbit/s. So traces differ as those of MMGC 2022
-# do, whose means lie between 1.02 and 3.60.
-_MIXED_CLASSES = ("low", "medium", "high")
-_MIXED_CONCENTRATION = (1.2, 0.56, 0.24)
-_MIXED_STRETCH_S = (60.0, 180.0)
-
-
-def generate_trace(network: str, seed: int, duration_s: float = 600.0) -> NetworkTrace:
-    """Draw a synthetic trace of a network class: regime switching, a sample every 0.5 s, whole kbit/s.
-
-    Regimes and their dwell make the slow variation, gamma noise within a regime the fast one. Rates are clipped to the
-    class's floor and peak. Class means are 1.20, 1.61, 3.58 and 1.59 (mixed) Mbit/s after the MMGC 2022
-    networks, and 60 for 5g, which is an assumption.
+def generate_traces(network: str, split: str, secret: int = PUBLIC) -> tuple[NetworkTrace, ...]:
+    """The traces of a split of a generated network.
 
     Args:
         network: One of `NETWORKS`.
-        seed: At least 0; networks of one seed are independent.
-        duration_s: Rounded up to whole samples.
+        split: One of `SPLITS`; splits share no stream of random numbers.
+        secret: What they are drawn from; see `ppgym.world.generators`.
 
     Returns:
-        The trace, named `NETWORK/SEED`; equal for equal arguments.
+        `TRACES` traces, named `NETWORK/SPLIT/INDEX`. Trace number INDEX is `generate_rates(network, stream(secret, 0,
+        N, S, INDEX))`, with the places N of the network in `NETWORKS` and S of the split in `SPLITS`.
 
     Raises:
-        ValueError: Unknown network, negative seed or a duration that is not above 0.
+        ValueError: Unknown network or split, or a negative secret.
     """
-    if network not in NETWORKS:
-        raise ValueError(f"unknown network {network!r}; {suggest(network, NETWORKS)}")
-    if seed < 0:
-        raise ValueError(f"expected a seed of at least 0, got {seed}")
-    if not 0 < duration_s < math.inf:
-        raise ValueError(f"expected a duration above 0 s, got {duration_s}")
-    rng = np.random.default_rng([NETWORKS.index(network), seed])
-    count = math.ceil(duration_s / SAMPLE_S)
-    if network == "mixed":
-        shares = rng.dirichlet(_MIXED_CONCENTRATION)
-        classes, stretches = _stretches(rng, shares, _MIXED_STRETCH_S, count)
-        parts = [_samples(rng, _REGIMES[_MIXED_CLASSES[c]], n) for c, n in zip(classes, stretches, strict=True)]
-        rates_mbps: F8 = np.concatenate(parts)[:count]
-    else:
-        rates_mbps = _samples(rng, _REGIMES[network], count)
-    rates_bps: F8 = rates_mbps.round(3) * 1e6
-    return NetworkTrace(f"{network}/{seed}", np.arange(count + 1, dtype=np.float64) * SAMPLE_S, rates_bps)
+    key = 0, _place(network, NETWORKS, "network"), _place(split, SPLITS, "split")
+    edges_s = np.arange(TRACE_SAMPLES + 1, dtype=np.float64) * SAMPLE_S
+    rates = [generate_rates(network, stream(secret, *key, index)) for index in range(TRACES)]
+    return tuple(
+        NetworkTrace(f"{network}/{split}/{index}", edges_s, bps.astype(np.float64)) for index, bps in enumerate(rates)
+    )
 
 
-def _stretches(
-    rng: np.random.Generator, shares: npt.ArrayLike, dwell_s: tuple[float, float], count: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Kinds drawn with `shares` and their lengths in samples, together at least `count` samples long."""
-    draws = math.ceil(count * SAMPLE_S / dwell_s[0])
-    weights = np.asarray(shares, dtype=np.float64)
-    kinds = rng.choice(weights.size, size=draws, p=weights)
-    lengths = np.ceil(rng.uniform(*dwell_s, size=draws) / SAMPLE_S).astype(np.int64)
-    needed = int(np.searchsorted(np.cumsum(lengths), count)) + 1
-    return kinds[:needed], lengths[:needed]
+def traces_digest(traces: Iterable[NetworkTrace]) -> str:
+    """A digest of traces: that of their edges in whole microseconds and their rates in whole bit/s.
+
+    Args:
+        traces: Traces of whole bit/s, such as generated ones.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        ValueError: A rate that is not whole.
+    """
+    return digest_of(array for trace in traces for array in (np.rint(trace.edges_s * 1e6), trace.rates_bps))
 
 
-def _samples(rng: np.random.Generator, regimes: _Regimes, count: int) -> F8:
-    """Rates in Mbit/s, float64 [count]."""
-    kinds, lengths = _stretches(rng, regimes.shares, regimes.dwell_s, count)
-    means_mbps = np.repeat(np.array(regimes.means_mbps)[kinds], lengths)[:count]
-    shape = 1 / regimes.spread**2
-    rates_mbps = rng.gamma(shape, means_mbps / shape)
-    return np.clip(rates_mbps, regimes.floor_mbps, regimes.peak_mbps)
+def _check_digest(network: str, split: str, traces: tuple[NetworkTrace, ...]) -> None:
+    path = data_root() / "networks" / "digests.json"
+    expected, got = read_json(path)[network][split], traces_digest(traces)
+    if got != expected:
+        raise ValueError(
+            f"{path}: the generated traces of network {network!r}, split {split!r} have the digest {got}, expected "
+            f"{expected}. If the generator was changed on purpose, run `python traces/make.py` and make all results "
+            f"anew; if not, NumPy {np.__version__} computes other numbers on this machine ({platform.platform()}, "
+            f"{platform.machine()}): please report it"
+        )
 
 
-@functools.lru_cache(maxsize=64)
-def load_traces(network: str | Path, split: str) -> tuple[NetworkTrace, ...]:
+def _place(name: str, known: tuple[str, ...], kind: str) -> int:
+    if name not in known:
+        raise ValueError(f"unknown {kind} {name!r}; {suggest(name, known)}")
+    return known.index(name)
+
+
+@functools.lru_cache(maxsize=16)
+def load_traces(network: str | Path, split: str, secret: int = PUBLIC) -> tuple[NetworkTrace, ...]:
     """The traces of one split of a network; results are cached.
 
     Args:
-        network: One of `NETWORKS` (shipped traces), or a folder of trace files, searched with its subfolders.
+        network: One of `NETWORKS` (generated; the public ones are checked against traces/networks/digests.json),
+            or a folder of trace files, searched with its subfolders.
             Hidden files and `*.md` are skipped; every other file must be a trace. The files are sorted by their path.
             Each block of five is split into train, validation, test, train, train, that is 60/20/20. The split is the
             same on every machine. Where subfolders hold classes, each class has about the same share of each split.
         split: One of `SPLITS`.
+        secret: What a network of `NETWORKS` is drawn from; a folder's traces are what they are.
 
     Returns:
-        Traces in the order of their files, named by their path without suffix below the networks' folder or
-        by their path below the given one.
+        Generated traces, or those of a folder in the order of their files, named by their path below it.
 
     Raises:
         FileNotFoundError: No such network or folder.
-        ValueError: Unknown split, a folder of fewer than three files, or a file that is not a trace.
+        ValueError: Unknown split, a folder of fewer than three files, a file that is not a trace, or generated traces
+            of another digest.
     """
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; {suggest(split, SPLITS)}")
+    _place(split, SPLITS, "split")
     if network in NETWORKS:
-        root = data_root() / "networks"
-        paths = sorted((root / network / split).glob("*.txt"))
-        if not paths:
-            raise FileNotFoundError(f"{root / network / split}: expected trace files (*.txt)")
-        names = [path.relative_to(root).with_suffix("").as_posix() for path in paths]
-    else:
-        root = Path(network)
-        if not root.is_dir():
-            raise FileNotFoundError(f"no network and no folder {str(network)!r}; {suggest(str(network), NETWORKS)}")
-        files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
-        names = sorted(name for name in files if not name.endswith(".md") and not f"/{name}".count("/."))
-        if len(names) < len(SPLITS):
-            raise ValueError(f"{root}: expected at least {len(SPLITS)} trace files to split, got {len(names)}")
-        offsets = {"train": (0, 3, 4), "validation": (1,), "test": (2,)}[split]
-        names = [name for position, name in enumerate(names) if position % 5 in offsets]
-        paths = [files[name] for name in names]
-    traces = [NetworkTrace.read(path) for path in paths]
-    return tuple(dataclasses.replace(trace, name=name) for trace, name in zip(traces, names, strict=True))
+        traces = generate_traces(str(network), split, secret)
+        if secret == PUBLIC:
+            _check_digest(str(network), split, traces)
+        return traces
+    root = Path(network)
+    if not root.is_dir():
+        raise FileNotFoundError(f"no network and no folder {str(network)!r}; {suggest(str(network), NETWORKS)}")
+    files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
+    names = sorted(name for name in files if not name.endswith(".md") and not f"/{name}".count("/."))
+    if len(names) < len(SPLITS):
+        raise ValueError(f"{root}: expected at least {len(SPLITS)} trace files to split, got {len(names)}")
+    offsets = {"train": (0, 3, 4), "validation": (1,), "test": (2,)}[split]
+    names = [name for position, name in enumerate(names) if position % 5 in offsets]
+    return tuple(dataclasses.replace(NetworkTrace.read(files[name]), name=name) for name in names)

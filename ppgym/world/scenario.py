@@ -18,6 +18,7 @@ from ppgym.core.observation import Features, make_features
 from ppgym.core.state import F8, MAX_TRANSFERS, MAX_VIDEOS, UNIT_NAMES, UNITS, CatalogArrays, Episode, Params
 from ppgym.files import suggest
 from ppgym.world.devices import AUTO, DEVICES, Contention, DeviceProfile
+from ppgym.world.generators import PUBLIC
 from ppgym.world.ladders import Representation
 from ppgym.world.networks import NETWORKS, SPLITS, load_traces
 from ppgym.world.schemas import NotNegative, Positive, Share, checked
@@ -328,11 +329,24 @@ def make_params(scenario: Scenario, options: Sequence[Option], contention: F8) -
     )
 
 
-def _read_catalog(scenario: Scenario, split: str, viewer: ViewerProfile) -> tuple[Catalog, list[RetentionCurve]]:
+@functools.lru_cache(maxsize=16)
+def _pool(network: str, split: str, secret: int) -> Links:
+    """The traces of a split, one copy for all worlds that share them."""
+    traces = load_traces(network, split, secret)
+    return Links(
+        time_s=np.concatenate([trace.edges_s for trace in traces]),
+        bits=np.concatenate([trace.cumulative_bits for trace in traces]),
+        first=np.cumsum([0, *(len(trace.edges_s) for trace in traces)], dtype=np.int32),
+    )
+
+
+def _read_catalog(
+    scenario: Scenario, split: str, secret: int, viewer: ViewerProfile
+) -> tuple[Catalog, list[RetentionCurve]]:
     if scenario.videos is None:
         if scenario.viewers is not None:
             raise ValueError("viewers: a folder of retention curves goes with a folder of videos; give `videos` too")
-        catalog = load_catalog(split, scenario.prompt_quality_scale, scenario.ladder)
+        catalog = load_catalog(split, scenario.prompt_quality_scale, scenario.ladder, secret)
         return catalog, [viewer.curve(chunks) for chunks in catalog.n_chunks]
     folders = scenario.videos, scenario.viewers
     catalog, curves = Catalog.read_mmgc(*folders, scenario.prompt_quality_scale, scenario.ladder)
@@ -340,13 +354,14 @@ def _read_catalog(scenario: Scenario, split: str, viewer: ViewerProfile) -> tupl
 
 
 @functools.lru_cache(maxsize=32)
-def make_world(scenario: Scenario, split: str = "train") -> World:
+def make_world(scenario: Scenario, split: str = "train", secret: int = PUBLIC) -> World:
     """Read and check everything that a scenario names; results are cached.
 
     Args:
         scenario: The scenario.
         split: One of `ppgym.world.networks.SPLITS`. Splits share no trace and no generated video. A folder of real
             videos, which are few, serves all three.
+        secret: What generated traces and videos are drawn from; what is read from files does not depend on it.
 
     Returns:
         The world.
@@ -359,14 +374,15 @@ def make_world(scenario: Scenario, split: str = "train") -> World:
         raise ValueError(f"unknown split {split!r}; {suggest(split, SPLITS)}")
     profile = DeviceProfile.load(scenario.device).with_prompts_faster(scenario.prompt_speed_scale)
     viewer = ViewerProfile.load(scenario.viewer)
-    catalog, curves = _read_catalog(scenario, split, viewer)
-    traces = load_traces(scenario.network, split)
+    catalog, curves = _read_catalog(scenario, split, secret, viewer)
+    pool = _pool(scenario.network, split, secret)
     options = make_options(catalog.representations, profile, scenario.max_decode_s)
 
     contention = np.array(scenario.contention) if scenario.contention else profile.contention_array()
     params = make_params(scenario, options, contention)
     arrays = catalog.arrays(curves)
     low_s, high_s = scenario.patience_range_s
+    scale = scenario.bandwidth_scale
     return World(
         scenario=scenario,
         split=split,
@@ -376,11 +392,7 @@ def make_world(scenario: Scenario, split: str = "train") -> World:
         n_videos=min(scenario.n_videos, len(catalog.videos)),
         params=params,
         catalog=arrays,
-        links=Links(
-            time_s=np.concatenate([trace.edges_s for trace in traces]),
-            bits=np.concatenate([trace.cumulative_bits for trace in traces]) * scenario.bandwidth_scale,
-            first=np.cumsum([0, *(len(trace.edges_s) for trace in traces)], dtype=np.int32),
-        ),
+        links=pool._replace(bits=pool.bits * scale) if scale != 1 else pool,
         distribution=EpisodeDistribution(
             leave_p=viewer.leave_p if scenario.leave_p is None else scenario.leave_p,
             patience_low_s=low_s,

@@ -1,12 +1,11 @@
 """Videos: how many bytes each of their chunks has in each representation of a ladder.
 
-A `Catalog` is a set of videos from which feeds are drawn: shipped, generated from a seed, or read from the files of the
+A `Catalog` is a set of videos from which feeds are drawn: shipped, generated, or read from the files of the
 MMGC 2022 challenge. In which order a feed shows them is drawn in `scenario.py`.
 """
 
 import functools
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -15,11 +14,15 @@ import numpy as np
 from annotated_types import MinLen
 
 from ppgym.core.state import CHUNK_S, F8, CatalogArrays
+from ppgym.files import suggest
+from ppgym.world.generators import PUBLIC, digest_of, generate_sizes, stream
 from ppgym.world.ladders import PIXEL_BPS, Representation, default_ladder, load_ladder
 from ppgym.world.networks import SPLITS
 from ppgym.world.readers.mmgc2022 import folder_entries, read_chunk_bytes
 from ppgym.world.schemas import JsonFile, Positive, Text, checked, shipped_or_path
 from ppgym.world.viewers import RetentionCurve
+
+VIDEOS = {"train": 200, "validation": 60, "test": 100}  # of each split
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,62 +180,39 @@ class Catalog:
         return catalog, tuple(curves)
 
 
-# Durations: a log-normal distribution of two halves with TikTok's median and 10th and 90th percentile
-DURATION_S = (7.6, 14.9, 23.8)
-DURATION_BOUNDS_S = (3, 60)
-_DECILE_Z = 1.2815515655446004  # 90th percentile of the standard normal distribution
-
-# Standard deviations of logarithms of sizes. TikTok's videos differ by p90 / median = 1.8 to 2.2 at one nominal bitrate
-# (Dashlet's data); 0.5 gives 1.9. Within a video, MMGC 2022 sizes vary by 0.1 to 0.8 of their mean, and the
-# representations vary nearly together.
-_VIDEO_SIGMA = 0.5
-_SCENE_SIGMA = (0.1, 0.5)  # drawn per video
-_SCENE_MEMORY = 0.6  # correlation of one second's complexity with the next one's
-_RUNG_SIGMA = 0.04
-
-
-def generate_feed_videos(seed: int, count: int) -> tuple[Video, ...]:
+def generate_videos(split: str, secret: int = PUBLIC) -> tuple[Video, ...]:
     """Draw synthetic videos in the three pixel representations of the default ladder.
 
-    Durations have TikTok's 10th, 50th and 90th percentile (7.6, 14.9, 23.8 s; Dashlet's data of January 2022),
-    rounded to whole seconds within 3 to 60. A chunk has the bytes of its representation at the nominal bitrate,
-    times a factor of the video, a factor of the scene (first-order autoregressive, the same for all representations)
-    and a small factor of the chunk. The factors are log-normal with mean 1, so the mean over many videos is the nominal
-    bitrate.
-
     Args:
-        seed: At least 0.
-        count: Videos.
+        split: One of `SPLITS`; splits share no stream of random numbers.
+        secret: What they are drawn from; see `ppgym.world.generators`.
 
     Returns:
-        Videos named `SEED-INDEX`, whole bytes, more at every higher bitrate; equal for equal arguments.
+        As many as `VIDEOS` says, named `SPLIT-INDEX`, whole bytes, more at every higher bitrate. Video number INDEX is
+        `generate_sizes(stream(secret, 1, S, INDEX))`, with the place S of the split in `SPLITS`.
 
     Raises:
-        ValueError: A negative seed or a count below 1.
+        ValueError: Unknown split or a negative secret.
     """
-    if seed < 0 or count < 1:
-        raise ValueError(f"expected a seed of at least 0 and a count of at least 1, got {seed} and {count}")
-    rng = np.random.default_rng(seed)
-    return tuple(_generate_video(f"{seed}-{index}", rng) for index in range(count))
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}; {suggest(split, SPLITS)}")
+    streams = [stream(secret, 1, SPLITS.index(split), index) for index in range(VIDEOS[split])]
+    return tuple(Video(f"{split}-{index}", generate_sizes(rng).astype(np.float64)) for index, rng in enumerate(streams))
 
 
-def _generate_video(name: str, rng: np.random.Generator) -> Video:
-    low_s, median_s, high_s = DURATION_S
-    z = rng.standard_normal()
-    decile_s = low_s if z < 0 else high_s
-    duration_s = median_s * (decile_s / median_s) ** (abs(z) / _DECILE_Z)
-    chunks = round(min(max(duration_s, DURATION_BOUNDS_S[0]), DURATION_BOUNDS_S[1]))
+def videos_digest(videos: Iterable[Video]) -> str:
+    """A digest of videos: that of their sizes in bytes.
 
-    video_log = _VIDEO_SIGMA * rng.standard_normal() - _VIDEO_SIGMA**2 / 2
-    scene_sigma = rng.uniform(*_SCENE_SIGMA)
-    noise = rng.standard_normal(chunks)
-    scene = noise.copy()
-    for c in range(1, chunks):
-        scene[c] = _SCENE_MEMORY * scene[c - 1] + math.sqrt(1 - _SCENE_MEMORY**2) * noise[c]
-    scene_log = scene_sigma * scene - scene_sigma**2 / 2
-    rung_log = _RUNG_SIGMA * rng.standard_normal((chunks, len(PIXEL_BPS))) - _RUNG_SIGMA**2 / 2
-    factor = np.exp(video_log + scene_log[:, None] + rung_log)
-    return Video(name, np.round(np.array(PIXEL_BPS) * CHUNK_S / 8 * factor))
+    Args:
+        videos: Videos of whole bytes, such as generated ones.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        ValueError: A size that is not whole.
+    """
+    return digest_of(video.chunk_bytes for video in videos)
 
 
 Sizes = Annotated[tuple[Positive, ...], MinLen(1)]
@@ -265,14 +245,17 @@ class CatalogFile(JsonFile):
 
 
 @functools.lru_cache(maxsize=16)
-def load_catalog(split_or_path: str | Path, prompt_quality_scale: float = 1.0, ladder: str | None = None) -> Catalog:
-    """A shipped catalog, or one from a file (format: traces/videos/README.md); results are cached.
+def load_catalog(
+    split_or_path: str | Path, prompt_quality_scale: float = 1.0, ladder: str | None = None, secret: int = PUBLIC
+) -> Catalog:
+    """A generated catalog, or one from a file (format: traces/videos/README.md); results are cached.
 
     Args:
         split_or_path: "train", "validation" or "test" (which share no video and no seed), or a JSON file's path.
         prompt_quality_scale: As in `default_ladder`.
         ladder: File of a measured ladder (`load_ladder`) in place of the default one. Pixel sizes are scaled by the
             ratio of its bitrates to those of the default ladder.
+        secret: What a split's videos are drawn from; the public ones are shipped as files.
 
     Returns:
         The catalog in the representations of the ladder.
@@ -281,8 +264,11 @@ def load_catalog(split_or_path: str | Path, prompt_quality_scale: float = 1.0, l
         FileNotFoundError: No such split or file.
         ValueError: Not such a file; names file, video and what was expected.
     """
-    content = CatalogFile.read(shipped_or_path("videos", split_or_path, SPLITS))
-    videos = tuple(Video(name, np.array(rungs).T) for name, rungs in content.videos.items())
+    if secret != PUBLIC and split_or_path in SPLITS:
+        videos = generate_videos(str(split_or_path), secret)
+    else:
+        content = CatalogFile.read(shipped_or_path("videos", split_or_path, SPLITS))
+        videos = tuple(Video(name, np.array(rungs).T) for name, rungs in content.videos.items())
     return _on_ladder(videos, prompt_quality_scale, ladder)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import ppgym
+from ppgym.world.generators import PUBLIC
 from ppgym.world.scenario import QoEWeights, Scenario, make_rng, make_world, sample_episode
 from ppgym.world.viewers import ViewerProfile
 
@@ -53,6 +54,19 @@ def test_a_scaled_network_carries_as_many_times_the_bits_and_nothing_else_change
     np.testing.assert_allclose(scaled.link_bits, 2.5 * usual.link_bits, rtol=1e-15)
     for name in ("link_time_s", "link_offset_s", "playlist", "watch_s", "jitter"):
         np.testing.assert_array_equal(getattr(scaled, name), getattr(usual, name))
+
+
+def test_worlds_share_their_traces_and_a_secret_makes_fresh_ones() -> None:
+    usual, other, fresh, again = (
+        make_world(Scenario.parse(f"low/{device}/typical"), "test", secret)
+        for device, secret in (("rtx-4090", PUBLIC), ("h200", PUBLIC), ("rtx-4090", 2**200), ("h200", 2**200))
+    )
+    assert usual.links.bits is other.links.bits
+    assert fresh.links.bits is again.links.bits
+    assert fresh.links.bits.shape == usual.links.bits.shape
+    assert not np.array_equal(fresh.links.bits, usual.links.bits)
+    np.testing.assert_array_equal(fresh.catalog.chunk_bytes, again.catalog.chunk_bytes)
+    assert {v.tobytes() for v in fresh.catalog.chunk_bytes}.isdisjoint(v.tobytes() for v in usual.catalog.chunk_bytes)
 
 
 def test_overrides_are_plain_json() -> None:

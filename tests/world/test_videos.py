@@ -11,7 +11,7 @@ from ppgym.core.state import CatalogArrays
 from ppgym.files import data_root
 from ppgym.world.ladders import Representation, default_ladder
 from ppgym.world.networks import SPLITS
-from ppgym.world.videos import Catalog, Video, generate_feed_videos, load_catalog
+from ppgym.world.videos import Catalog, Video, generate_videos, load_catalog
 from ppgym.world.viewers import RetentionCurve
 
 NOMINAL = np.array([[93750.0, 150000.0, 231250.0]])  # bytes of a second at 750, 1200 and 1850 kbit/s
@@ -114,36 +114,6 @@ def test_a_catalog_refuses_what_does_not_fit() -> None:
         Catalog((video,), ladder).arrays([_curve(0.5, 0.5)])
 
 
-def test_generated_feeds_look_like_the_facts() -> None:
-    videos = generate_feed_videos(0, 2000)
-    durations_s = np.array([video.n_chunks for video in videos])
-    np.testing.assert_allclose(np.percentile(durations_s, [10, 50, 90]), [7.6, 14.9, 23.8], atol=1.0)
-    assert durations_s.min() >= 3
-    assert durations_s.max() <= 60
-    means_bps = np.array([video.chunk_bytes.mean(axis=0) * 8 for video in videos])
-    np.testing.assert_allclose(means_bps.mean(axis=0), [750e3, 1200e3, 1850e3], rtol=0.03)
-    spread = np.percentile(means_bps, 90, axis=0) / np.median(means_bps, axis=0)
-    assert ((spread > 1.8) & (spread < 2.1)).all()
-    long = [video.chunk_bytes for video in videos if video.n_chunks >= 20]
-    variation = [sizes[:, 0].std() / sizes[:, 0].mean() for sizes in long]
-    assert 0.15 < np.median(variation) < 0.35
-    assert np.median([np.corrcoef(sizes.T)[0, 2] for sizes in long]) > 0.9
-    memory = np.mean([np.corrcoef(np.log(sizes[:-1, 0]), np.log(sizes[1:, 0]))[0, 1] for sizes in long])
-    assert 0.4 < memory < 0.6  # 0.6, less the bias of short series
-    assert all((np.diff(video.chunk_bytes) > 0).all() for video in videos)
-    assert all((video.chunk_bytes == np.round(video.chunk_bytes)).all() for video in videos)
-
-
-def test_generation_is_seeded() -> None:
-    first, again, other = generate_feed_videos(1, 3), generate_feed_videos(1, 3), generate_feed_videos(2, 3)
-    assert [video.name for video in first] == ["1-0", "1-1", "1-2"]
-    assert [video.chunk_bytes.tobytes() for video in first] == [video.chunk_bytes.tobytes() for video in again]
-    assert first[0].chunk_bytes.tobytes() != other[0].chunk_bytes.tobytes()
-    for seed, count in ((-1, 1), (0, 0)):
-        with pytest.raises(ValueError, match="seed of at least 0 and a count of at least 1"):
-            generate_feed_videos(seed, count)
-
-
 def test_shipped_catalogs_are_disjoint_and_match_the_facts() -> None:
     catalogs = [load_catalog(split) for split in SPLITS]
     assert [len(catalog.videos) for catalog in catalogs] == [200, 60, 100]
@@ -156,8 +126,9 @@ def test_shipped_catalogs_are_disjoint_and_match_the_facts() -> None:
         np.testing.assert_allclose(rates_bps.mean(axis=0), [750e3, 1200e3, 1850e3], rtol=0.05)
 
 
-def test_a_shipped_catalog_is_the_generated_one() -> None:
-    for shipped, generated in zip(load_catalog("test").videos, generate_feed_videos(103, 100), strict=True):
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_shipped_catalog_is_the_generated_one(split: str) -> None:
+    for shipped, generated in zip(load_catalog(split).videos, generate_videos(split), strict=True):
         assert shipped.name == generated.name
         np.testing.assert_array_equal(shipped.chunk_bytes, generated.chunk_bytes)
 
