@@ -145,8 +145,8 @@ def act(logits: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def play(network: nn.Module, envs: StudentVectorEnv, first_seed: int) -> npt.NDArray[np.float64]:
-    """Play one episode in each environment.
+def play(network: nn.Module, envs: StudentVectorEnv, first_seed: int) -> float:
+    """Play one session in each environment.
 
     Args:
         network: The student.
@@ -154,16 +154,16 @@ def play(network: nn.Module, envs: StudentVectorEnv, first_seed: int) -> npt.NDA
         first_seed: Of consecutive ones.
 
     Returns:
-        [N] QoE: return per minute of the episode's drawn watch time.
+        Their QoE: the sum of the returns over the sum of the drawn watch minutes.
     """
     features, _ = envs.reset(seed=first_seed)
-    minutes = envs.drawn_watch_s() / 60.0
-    returns, goes_on = np.zeros(envs.num_envs), np.ones(envs.num_envs, np.bool_)
+    minutes, returns = float(envs.drawn_watch_s().sum()) / 60.0, 0.0
+    goes_on = np.ones(envs.num_envs, np.bool_)
     while goes_on.any():
         actions = np.full(envs.num_envs, WAIT)
         actions[goes_on] = act(network(torch.from_numpy(features[goes_on]))).numpy()
         features, rewards, terminated, truncated, _ = envs.step(actions)
-        returns += rewards * goes_on
+        returns += float(rewards[goes_on].sum())
         goes_on &= ~(terminated | truncated)
     return returns / minutes
 

@@ -2,7 +2,7 @@
 
     python -m agents.studies.rollout_evolution --generations 80
 
-Every ten generations it prints the mean QoE on the validation split and the parameters. They are then copied by hand
+Every ten generations it prints the QoE on the validation split and the parameters. They are then copied by hand
 to `ppgym.planning.rollout.EVOLVED` if the planner, too, has a higher QoE with them. The policy decides in about a
 microsecond: a generation plays more than ten thousand episodes. Scenarios with fast networks only do not test the
 parameters for slow networks, and vice versa: keep the old values of parameters that were not tested.
@@ -105,7 +105,7 @@ class Evaluation:
         """
         self.world = make_world(Scenario.parse(scenario), split)
         self.episodes = self.world.new_episodes(episodes)
-        self._minutes = np.zeros(episodes)
+        self._count, self._minutes = episodes, 0.0
         self._scratch = Scratch(new_states(1), new_estimates(), np.zeros(len(REWARD_TERMS)))
 
     def draw(self, first_seed: int) -> None:
@@ -114,22 +114,22 @@ class Evaluation:
         Args:
             first_seed: The first of consecutive seeds.
         """
-        for i in range(len(self._minutes)):
+        for i in range(self._count):
             self.world.draw(make_rng(first_seed + i, self.world.split), self.episodes, i)
-        self._minutes[:] = drawn_watch_s(self.episodes) / 60.0
+        self._minutes = float(drawn_watch_s(self.episodes).sum()) / 60.0
 
-    def mean_qoe(self, policy: RolloutPolicy) -> float:
+    def qoe(self, policy: RolloutPolicy) -> float:
         """Play a policy.
 
         Args:
             policy: The policy.
 
         Returns:
-            Mean QoE: return per minute of drawn watch time.
+            The sum of the returns over the sum of the drawn watch minutes.
         """
-        returns = np.zeros(len(self._minutes))
+        returns = np.zeros(self._count)
         play_policy(self.world.sims(self.episodes), self.world.distribution.leave_p, policy, self._scratch, returns)
-        return float((returns / self._minutes).mean())
+        return float(returns.sum() / self._minutes)
 
 
 def to_policy(genes: F8) -> RolloutPolicy:
@@ -185,10 +185,10 @@ def evolve(
         for evaluation in train:
             evaluation.draw(int(rng.integers(1 << 30)))
         asked = [search.ask() for _ in range(search.population_size)]
-        search.tell([(x, -float(np.mean([evaluation.mean_qoe(to_policy(x)) for evaluation in train]))) for x in asked])
+        search.tell([(x, -float(np.mean([evaluation.qoe(to_policy(x)) for evaluation in train]))) for x in asked])
         if generation % 10 == 9:
             policy = to_policy(search.mean)
-            figures = [evaluation.mean_qoe(policy) for evaluation in validation]
+            figures = [evaluation.qoe(policy) for evaluation in validation]
             print(f"generation {generation + 1}: {np.mean(figures):.2f}, {np.round(figures, 1)}\n{policy}")
     return to_policy(search.mean)
 

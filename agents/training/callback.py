@@ -84,21 +84,24 @@ class TrainingCallback(BaseCallback):
     def _scores(self) -> dict[str, float]:
         """Means over one episode in each environment of validation, always the same ones, without exploration.
 
-        `qoe` is what benchmarks rank by: the return per minute that the viewer would watch.
+        `qoe` is what benchmarks rank by: the sum of the returns over that of the drawn watch minutes, and its mean over
+        scenarios.
         """
         env = self._validation
         env.seed(0)
         observations = env.reset()
-        minutes = env.drawn_watch_s() / 60.0
+        minutes = env.drawn_watch_s().reshape(len(env.parts), -1).sum(axis=1) / 60.0  # [scenarios]
         episodes: list[dict[str, float] | None] = [None] * env.num_envs
         while None in episodes:
             env.step_async(self._decide(self.model.policy, observations, env.action_masks()))
             observations, _, ended, infos = env.step_wait()
             for i in np.flatnonzero(ended).tolist():
-                episodes[i] = episodes[i] or infos[i]["episode"] | {"qoe": infos[i]["episode"]["r"] / minutes[i]}
-        names = {"return": "r", "qoe": "qoe", "length": "l", "invalid": "invalid"}
-        names |= {name: name for name in REWARD_TERMS}
-        return {name: float(np.mean([episode[key] for episode in episodes if episode])) for name, key in names.items()}
+                episodes[i] = episodes[i] or infos[i]["episode"]
+        names = {"return": "r", "length": "l", "invalid": "invalid"} | {name: name for name in REWARD_TERMS}
+        played = {name: np.array([episode[key] for episode in episodes if episode]) for name, key in names.items()}
+        returns = played["return"].reshape(len(env.parts), -1).sum(axis=1)
+        means = {name: float(values.mean()) for name, values in played.items()}
+        return {"qoe": float((returns / minutes).mean()), **means}
 
     def _timeline(self) -> npt.NDArray[np.uint8]:
         """A picture of the first scenario's first episode, as the model plays it now."""

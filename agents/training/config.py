@@ -48,7 +48,7 @@ SECTIONS = {
     "dqn": BY_REWARD,
     "student": {
         "network": ("width", "context_width"),
-        "fit": ("epochs", "batch_size", "learning_rate", "temperature", "regret_share", "weight_power"),
+        "fit": ("epochs", "batch_size", "learning_rate", "temperature", "regret_share"),
         "evaluation": ("validation_episodes", "test_episodes"),
     },
 }

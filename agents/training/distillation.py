@@ -27,7 +27,6 @@ class Dataset(NamedTuple):
     features: npt.NDArray[np.float16]  # [N, size]
     considered: I4  # [N, K]
     advantage: F4  # [N, K]
-    weight: F4  # [N]
 
     @property
     def options(self) -> int:
@@ -44,7 +43,7 @@ def make_dataset(episode: LabelledEpisode, split: str) -> Dataset:
         split: Where it was drawn.
 
     Returns:
-        One row a label. Its weight is 1 over the minutes that the viewer would watch, as in the benchmark's mean.
+        One row a label.
     """
     env = environment(episode.scenario, split)
     env.reset(seed=episode.seed)
@@ -56,8 +55,7 @@ def make_dataset(episode: LabelledEpisode, split: str) -> Dataset:
             features[row] = student_features(env.planning_view())
             row += 1
         env.step(action)
-    weight = np.full(len(features), 60.0 / episode.drawn_watch_s, np.float32)
-    return Dataset(features, episode.considered[labelled], episode.advantage[labelled], weight)
+    return Dataset(features, episode.considered[labelled], episode.advantage[labelled])
 
 
 def concatenate(datasets: Iterable[Dataset]) -> Dataset:
@@ -108,11 +106,10 @@ def fit(
     learning_rate: float,
     temperature: float,
     regret_share: float,
-    weight_power: float,
     seed: int,
     torch_device: str = "cpu",
 ) -> None:
-    """Fit a student to labels.
+    """Fit a student to labels, which count alike: what a session loses is the sum of what its decisions lose.
 
     Args:
         network: Changed in place.
@@ -122,7 +119,6 @@ def fit(
         learning_rate: At the start; falls to zero as a cosine.
         temperature: See `label_loss`.
         regret_share: See `label_loss`.
-        weight_power: Exponent of the labels' weights.
         seed: Seeds the order.
         torch_device: Where it is fitted; the network returns to the CPU.
     """
@@ -132,19 +128,12 @@ def fit(
     steps = epochs * (count // batch_size)
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-4)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    weight = dataset.weight**weight_power
-    weight /= weight.mean()
     for _ in track(range(epochs), "Fitting"):
         order = rng.permutation(count)[: count // batch_size * batch_size].reshape(-1, batch_size)
         for rows in order:
-            arrays = (
-                dataset.features[rows].astype(np.float32),
-                dataset.considered[rows],
-                dataset.advantage[rows],
-                weight[rows],
-            )
-            features, considered, advantage, weights = (torch.from_numpy(array).to(torch_device) for array in arrays)
-            loss = (label_loss(network(features), considered, advantage, temperature, regret_share) * weights).mean()
+            arrays = dataset.features[rows].astype(np.float32), dataset.considered[rows], dataset.advantage[rows]
+            features, considered, advantage = (torch.from_numpy(array).to(torch_device) for array in arrays)
+            loss = label_loss(network(features), considered, advantage, temperature, regret_share).mean()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -33,10 +33,9 @@ class LabelledEpisode(NamedTuple):
 
     scenario: str
     seed: int
-    drawn_watch_s: float
     taken: I4  # [T] the actions
     considered: I4  # [T, K] the actions considered; `NO_ACTION` where fewer, or no label
-    advantage: F4  # [T, K] of each over the first, in QoE, as rewards count at the decision
+    advantage: F4  # [T, K] of each over the first, in return
 
 
 @functools.lru_cache(maxsize=32)
@@ -99,7 +98,6 @@ def label_episode(expert: dict[str, Any], label_share: float, exploration_share:
     return LabelledEpisode(
         job.scenario,
         job.seed,
-        env.drawn_watch_s(),
         np.array(taken, np.int32),
         np.array(considered, np.int32),
         np.array(advantages),

@@ -46,11 +46,11 @@ class Validation:
             network: Of a student.
 
         Returns:
-            Mean QoE in the run's scenario, in the others, and of the two: "scenario", "others", "qoe".
+            QoE in the run's scenario, its mean over the others, and the mean of the two: "scenario", "others", "qoe".
         """
-        means = [float(play(network, envs, 0).mean()) for envs in self._envs]
-        others = float(np.mean(means[1:] or means))
-        return {"scenario": means[0], "others": others, "qoe": (means[0] + others) / 2.0}
+        own, *rest = (play(network, envs, 0) for envs in self._envs)
+        others = float(np.mean(rest or [own]))
+        return {"scenario": own, "others": others, "qoe": (own + others) / 2.0}
 
 
 def episode_jobs(run: Run, number: int) -> list[Job]:

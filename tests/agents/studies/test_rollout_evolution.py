@@ -20,10 +20,10 @@ def test_an_evaluation_plays_what_the_environment_plays() -> None:
     evaluation = Evaluation(DEFAULT_SCENARIO, "validation", 2)
     evaluation.draw(5)
     env = PromptPreamEnv(DEFAULT_SCENARIO, "validation")
-    qoe = []
+    returns, minutes = 0.0, 0.0
     for seed in (5, 6):
         env.reset(seed=seed)
-        total, ended = 0.0, False
+        ended = False
         while not ended:
             view = env.planning_view()
             values = np.full(len(view.action_mask), -np.inf)
@@ -37,7 +37,7 @@ def test_an_evaluation_plays_what_the_environment_plays() -> None:
                 values,
             )
             _, reward, terminated, truncated, _ = env.step(int(action))
-            total += reward
+            returns += reward
             ended = terminated or truncated
-        qoe.append(total / (env.drawn_watch_s() / 60.0))
-    assert evaluation.mean_qoe(RolloutPolicy()) == pytest.approx(np.mean(qoe), rel=1e-9)
+        minutes += env.drawn_watch_s() / 60.0
+    assert evaluation.qoe(RolloutPolicy()) == pytest.approx(returns / minutes, rel=1e-9)

@@ -55,7 +55,6 @@ def test_a_dataset_has_the_features_of_the_replay(episode: LabelledEpisode) -> N
         env.step(int(action))
     np.testing.assert_array_equal(dataset.features, np.array(rows).astype(np.float16))
     np.testing.assert_array_equal(dataset.considered, episode.considered[1::2])
-    assert dataset.weight == pytest.approx(60.0 / episode.drawn_watch_s)
     assert dataset.options == OPTIONS
 
 
@@ -77,7 +76,7 @@ def test_a_fit_finds_what_the_expert_prefers(episode: LabelledEpisode) -> None:
         loss = label_loss(logits, *columns, temperature=0.1, regret_share=0.1).mean().item()
         return loss, float((logits.argmax(1).numpy() == wanted).mean())
 
-    how: dict[str, Any] = {"epochs": 48, "batch_size": 16, "learning_rate": 3e-3, "weight_power": 0.5}
+    how: dict[str, Any] = {"epochs": 48, "batch_size": 16, "learning_rate": 3e-3}
     loss, agreement = judge()
     fit(network, dataset, temperature=0.1, regret_share=0.1, seed=0, **how)
     assert judge()[0] < loss - 0.3

@@ -50,7 +50,6 @@ def test_an_episode_holds_what_was_considered(episode: LabelledEpisode) -> None:
         *_, terminated, truncated, _ = env.step(int(taken))
     assert terminated or truncated
     assert 0 < explored < len(episode.taken)
-    assert episode.drawn_watch_s == env.drawn_watch_s()
 
 
 def test_labelling_goes_on_where_it_was_stopped(tmp_path: Path) -> None:

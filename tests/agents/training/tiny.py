@@ -69,7 +69,6 @@ TINY_STUDENT: dict[str, Any] = {
         "learning_rate": 1e-3,
         "temperature": 0.1,
         "regret_share": 0.1,
-        "weight_power": 0.5,
     },
     "evaluation": {"validation_episodes": 2, "test_episodes": 1},
 }
