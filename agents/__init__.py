@@ -15,7 +15,9 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
+from agents.clairvoyant import Insider
 from agents.rules.parameters import tuned_params
+from ppgym.client import Client, client_of
 from ppgym.commandline import install_hint
 from ppgym.files import suggest
 
@@ -70,20 +72,17 @@ AGENTS: dict[str, str] = {
 }
 """Import path of each name's class."""
 
-UNRANKED = {"clairvoyant"}
-"""Who sees the future: reads the hidden draw, to show how far the others are from the optimum, and does not compete."""
-
 JSON_TYPES = (bool, int, float, str, list, dict, type(None))
 
 
-def agent_class(name: str) -> Callable[..., Agent]:
+def agent_class(name: str) -> type[Agent]:
     """The class of an agent.
 
     Args:
         name: Key of `AGENTS`, or an import path ``module:Class``.
 
     Returns:
-        The class, built as ``Agent(env, *, seed=None, **params)``.
+        The class, built as ``Agent(client, *, seed=None, **params)``.
 
     Raises:
         ValueError: An unknown name, with the nearest known ones, or a path that leads to no class with `predict`.
@@ -106,20 +105,38 @@ def agent_class(name: str) -> Callable[..., Agent]:
         ]
         why = f"{type(error).__name__}: {error}{places[-1] if places else ''}"
         raise ValueError(f"agent {name!r}: cannot import {module_name!r}: {why}") from error
-    found: Callable[..., Agent] | None = getattr(module, class_name, None)
+    found: Any = getattr(module, class_name, None)
     if not isinstance(found, type):
         raise ValueError(f"agent {name!r}: {module_name!r} has no class {class_name!r}")
     if not hasattr(found, "predict"):
         raise ValueError(f"agent {name!r}: expected {class_name!r} to have a method 'predict'")
-    return found
+    agent: type[Agent] = found
+    return agent
 
 
-def make_agent(name: str, env: gymnasium.Env[Any, Any], seed: int | None = None, **params: Any) -> Agent:
-    """Make an agent for an environment.
+def is_ranked(name: str) -> bool:
+    """Whether an agent competes. Who sees the hidden episode does not, nor whose class says `ranked = False`.
 
     Args:
         name: Key of `AGENTS`, or an import path ``module:Class``.
-        env: The environment that it will act in.
+
+    Returns:
+        False for those that are shown for comparison alone. True where the class cannot be imported, as those of other
+        people's entries need not be.
+    """
+    try:
+        found = agent_class(name)
+    except ValueError:
+        return True
+    return bool(getattr(found, "ranked", True)) and not issubclass(found, Insider)
+
+
+def make_agent(name: str, env: Client | gymnasium.Env[Any, Any], seed: int | None = None, **params: Any) -> Agent:
+    """Make an agent for a client. The environment itself is for an `agents.clairvoyant.Insider` alone.
+
+    Args:
+        name: Key of `AGENTS`, or an import path ``module:Class``.
+        env: The environment that it will act in, or its client.
         seed: Seeds what the agent draws itself.
         **params: Parameters of the agent's class, in place of those that tuning has found (`tuned_params`).
 
@@ -127,17 +144,25 @@ def make_agent(name: str, env: gymnasium.Env[Any, Any], seed: int | None = None,
         The agent.
 
     Raises:
-        ValueError: An unknown name, a path that leads to no agent, or parameters that the agent refuses.
+        ValueError: An unknown name, a path that leads to no agent, parameters that the agent refuses, or a client for
+            an agent that needs the environment.
     """
-    return agent_class(name)(env, seed=seed, **(_tuned(name, env) | params))
+    found: Callable[..., Agent] = agent_class(name)
+    client = client_of(env)
+    handed: Any = client
+    if issubclass(agent_class(name), Insider):
+        if isinstance(env, Client):
+            raise ValueError(f"agent {name!r}: expected an environment, whose hidden episode it reads; got a client")
+        handed = env
+    return found(handed, seed=seed, **(_tuned(name, client) | params))
 
 
-def agent_params(name: str, env: gymnasium.Env[Any, Any], **params: Any) -> dict[str, Any]:
+def agent_params(name: str, env: Client | gymnasium.Env[Any, Any], **params: Any) -> dict[str, Any]:
     """All parameters that `make_agent` would give an agent: a record's `params`.
 
     Args:
         name: Key of `AGENTS`, or an import path ``module:Class``.
-        env: The environment that it will act in.
+        env: The environment that it will act in, or its client.
         **params: As for `make_agent`.
 
     Returns:
@@ -147,11 +172,11 @@ def agent_params(name: str, env: gymnasium.Env[Any, Any], **params: Any) -> dict
     Raises:
         ValueError: See `agent_class`.
     """
-    arguments = list(inspect.signature(agent_class(name)).parameters.values())[1:]  # not the environment
+    arguments = list(inspect.signature(agent_class(name)).parameters.values())[1:]  # not the client
     defaults = {one.name: one.default for one in arguments if one.name != "seed" and one.default is not one.empty}
-    found = defaults | _tuned(name, env) | params
+    found = defaults | _tuned(name, client_of(env)) | params
     return {key: value if isinstance(value, JSON_TYPES) else str(value) for key, value in found.items()}
 
 
-def _tuned(name: str, env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
-    return tuned_params(name, env.unwrapped.world.scenario.qoe)  # type: ignore[attr-defined]
+def _tuned(name: str, client: Client) -> dict[str, Any]:
+    return tuned_params(name, client.scenario.qoe)

@@ -10,8 +10,8 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
+from ppgym.client import Client, client_of
 from ppgym.core.link import mean_throughput
-from ppgym.env import PromptPreamEnv
 from ppgym.planning_view import PlanningView
 
 Mask = npt.NDArray[Any]
@@ -35,14 +35,14 @@ def expected_bps(view: PlanningView) -> float:
 class Heuristic(ABC):
     """An agent that decides from the planning view and the mask; of earlier views `mcts` alone keeps something."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], *, seed: int | None = None) -> None:
+    def __init__(self, client: Client | gymnasium.Env[Any, Any], *, seed: int | None = None) -> None:
         """Make the agent.
 
         Args:
-            env: The environment that it will act in.
+            client: What it looks at; an environment's is taken.
             seed: Seeds what the agent draws itself; most draw nothing.
         """
-        self.env: PromptPreamEnv = env.unwrapped  # type: ignore[assignment]
+        self.client = client_of(client)
 
     def predict(
         self,
@@ -53,7 +53,7 @@ class Heuristic(ABC):
         action_masks: Mask | None = None,
     ) -> tuple[int, Any]:
         """Decide; see `agents.Agent`. The observation is not read: the planning view holds more."""
-        view = self.env.planning_view()
+        view = self.client.planning_view()
         return self.decide(view, view.action_mask if action_masks is None else action_masks), state
 
     @abstractmethod
@@ -72,9 +72,9 @@ class Heuristic(ABC):
 class RandomLegal(Heuristic):
     """Draws uniformly from the legal actions. Knows the mask alone."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], *, seed: int | None = None) -> None:
+    def __init__(self, client: Client | gymnasium.Env[Any, Any], *, seed: int | None = None) -> None:
         """Make the agent; see `Heuristic`."""
-        super().__init__(env, seed=seed)
+        super().__init__(client, seed=seed)
         self._rng = np.random.default_rng(seed)
 
     def predict(
@@ -86,7 +86,7 @@ class RandomLegal(Heuristic):
         action_masks: Mask | None = None,
     ) -> tuple[int, Any]:
         """Draw; see `agents.Agent`. It draws even if asked to be deterministic, and needs no planning view."""
-        return self._draw(self.env.action_masks() if action_masks is None else action_masks), state
+        return self._draw(self.client.action_masks() if action_masks is None else action_masks), state
 
     def decide(self, view: PlanningView, mask: Mask) -> int:
         """Draw; see `Heuristic.decide`."""

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from agents import UNRANKED, agent_params, make_agent
+from agents import agent_params, is_ranked, make_agent
 from agents.studies.breakeven import find_breakeven
 from agents.studies.explanation import explain_record, print_explanation
 from agents.studies.paper_claims import check_claims
@@ -97,7 +97,7 @@ def run(
         overrides={key: str(folder) for key, folder in folders.items() if folder is not None},
         read_params=agent_params,
         bounded=True,
-        unranked=UNRANKED,
+        unranked=[agent for agent in agents if not is_ranked(agent)],
     )
     if output is not None:
         write_text(output / "results.csv", to_csv(board.rows))
@@ -128,9 +128,9 @@ def public_board(
         workers: Processes that compute the bounds.
     """
     if submit is not None:
-        for folder in add_entries(submit, root, suite):
+        for folder in add_entries(submit, root, suite, is_ranked):
             print(f"{folder}: say in its README.md what it is")
-    board = make_board(root, suite, baseline=baseline, unranked=UNRANKED, workers=workers)
+    board = make_board(root, suite, baseline=baseline, is_ranked=is_ranked, workers=workers)
     print_board(board)
 
 

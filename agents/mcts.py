@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 
 from agents.base import Heuristic, Mask
+from ppgym.client import Client
 from ppgym.files import suggest
 from ppgym.planning.bandwidth_calibration import BandwidthCalibration
 from ppgym.planning.explain import Explanation, explain
@@ -49,11 +50,11 @@ def read_parameters(fields: dict[str, Any]) -> PlannerParameters:
     return parameters
 
 
-def load_student(env: gymnasium.Env[Any, Any], prior: str) -> "StudentAgent":
+def load_student(client: Client | gymnasium.Env[Any, Any], prior: str) -> "StudentAgent":
     """The agent whose values are the prior of a search; imported here, since it alone needs a deep-learning library.
 
     Args:
-        env: The environment that it is asked about.
+        client: What it looks at; an environment's is taken.
         prior: "student", or the path of a student's weights.
 
     Returns:
@@ -61,7 +62,7 @@ def load_student(env: gymnasium.Env[Any, Any], prior: str) -> "StudentAgent":
     """
     from agents.learned.student import StudentAgent
 
-    return StudentAgent(env, weights=None if prior == "student" else prior)
+    return StudentAgent(client, weights=None if prior == "student" else prior)
 
 
 class MCTSAgent(Heuristic):
@@ -76,7 +77,7 @@ class MCTSAgent(Heuristic):
 
     def __init__(
         self,
-        env: gymnasium.Env[Any, Any],
+        client: Client | gymnasium.Env[Any, Any],
         *,
         seed: int | None = None,
         simulations: int = 384,
@@ -91,7 +92,7 @@ class MCTSAgent(Heuristic):
         """Make the agent.
 
         Args:
-            env: The environment that it will act in.
+            client: What it looks at; an environment's is taken.
             seed: Seeds the futures that are drawn; None is 0.
             simulations: Budget of a decision.
             time_budget_ms: Milliseconds after which a decision stops early; with it decisions depend on the clock.
@@ -107,7 +108,7 @@ class MCTSAgent(Heuristic):
         Raises:
             ValueError: A budget below 1, an unknown rule or parameter, or a negative weight.
         """
-        super().__init__(env, seed=seed)
+        super().__init__(client, seed=seed)
         for name, weight in (("waste_weight", waste_weight), ("stall_weight", stall_weight)):
             if not weight >= 0.0:
                 raise ValueError(f"{name}: expected at least 0, got {weight}")
@@ -127,7 +128,7 @@ class MCTSAgent(Heuristic):
         )
         self.calibration = BandwidthCalibration() if bandwidth_calibration else None
         self.last_plan: Plan | None = None
-        self.student = None if prior is None else load_student(env, prior)
+        self.student = None if prior is None else load_student(client, prior)
 
     def decide(self, view: PlanningView, mask: Mask) -> int:
         """Plan; see `Heuristic.decide`."""

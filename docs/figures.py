@@ -335,6 +335,7 @@ def layers() -> Figure:
         (["vector_env"], BLUE),
         (["env"], BLUE),
         (["rendering", "planning", "mmgc"], BLUE),
+        (["client"], BLUE),
         (["planning_view"], BLUE),
         (["world: networks, videos, viewers, devices, scenarios"], TEAL),
         (["core: the compiled kernel"], RED),

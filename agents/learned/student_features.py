@@ -42,7 +42,7 @@ from ppgym.planning.rollout import (
     parameters_at,
     value_actions,
 )
-from ppgym.planning_view import PlanningView
+from ppgym.planning_view import PlanningView, writeable_fields
 
 SITUATION = HISTORY + 14 + 2 * UNITS  # features of the situation as a whole
 WAIT_VALUE = HISTORY + 13  # place of WAIT's value by the rollout policy
@@ -279,7 +279,8 @@ def student_features(view: PlanningView) -> F4:
     episodes = new_episodes(1, video + visible, 1)
     episodes.playlist[0, video:] = np.arange(visible)
     links = Links(np.zeros(1), np.zeros(1), np.array([0, 1], np.int32))
-    sims, states = Sims(view.params, view.catalog, links, episodes), np.array([view.state])
+    params, catalog = writeable_fields(view.params), writeable_fields(view.catalog)
+    sims, states = Sims(params, catalog, links, episodes), np.array([view.state])
     values = np.zeros(len(view.action_mask))
     out = np.zeros((1, feature_layout(len(view.options)).size), np.float32)
     fill_features_many(sims, states, view.distribution.leave_p, ROLLOUT, new_estimates(), values, out)

@@ -19,6 +19,7 @@ from agents.rules.forecast import (
 )
 from agents.rules.parameters import Between, Space
 from agents.rules.rule import Rule
+from ppgym.client import Client
 from ppgym.core.actions import WAIT
 from ppgym.core.jit import njit
 from ppgym.core.state import F8, LOOKAHEAD, NO_ENTRY, RING, SLOTS, CatalogArrays
@@ -272,17 +273,17 @@ class Dashlet(Rule):
         "idle_stall_s": Between(1e-5, 3.0, by_ratio=True),
     }
 
-    def __init__(self, env: gymnasium.Env[Any, Any], *, seed: int | None = None, **params: Any) -> None:
+    def __init__(self, client: Client | gymnasium.Env[Any, Any], *, seed: int | None = None, **params: Any) -> None:
         """Make the agent; see `Rule` and `DashletParameters`.
 
         Raises:
             ValueError: A horizon that is not above 0, or longer than the buffer.
         """
-        super().__init__(env, seed=seed, **params)
+        super().__init__(client, seed=seed, **params)
         if not 0.0 < self.parameters.horizon_s <= RING:
             raise ValueError(f"horizon_s: expected a number above 0, at most {RING}, got {self.parameters.horizon_s}")
         self.is_prompt = np.zeros(len(self.representations), np.bool_)
-        for option in self.env.options:
+        for option in self.client.options:
             self.is_prompt[option.representation] = option.codec == "prompt"
 
     def decide(self, view: PlanningView, mask: Mask) -> int:

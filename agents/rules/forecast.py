@@ -26,7 +26,7 @@ from ppgym.core.state import (
     Params,
     StateRecord,
 )
-from ppgym.planning_view import PlanningView
+from ppgym.planning_view import PlanningView, writeable_fields
 from ppgym.world.scenario import Option
 
 NO_QUALITY = -1.0  # no chunk has been played yet, so that nothing can be a switch
@@ -94,7 +94,8 @@ def observe(view: PlanningView, mask: npt.NDArray[np.generic], representations: 
     first = mask[1:].reshape(SLOTS, LOOKAHEAD, -1)[:, 0].astype(np.bool_)
     legal = first & representations[view.params.option_representation]
     stay_p = 1.0 - view.distribution.leave_p
-    return Situation(view.params, view.catalog, view.state, view.candidates, legal, stay_p, expected_bps(view))
+    params, catalog = writeable_fields(view.params), writeable_fields(view.catalog)
+    return Situation(params, catalog, view.state, view.candidates.copy(), legal, stay_p, expected_bps(view))
 
 
 @njit

@@ -21,6 +21,7 @@ from agents.rules.forecast import (
 )
 from agents.rules.parameters import Between, OneOf, Space
 from agents.rules.rule import Rule
+from ppgym.client import Client
 from ppgym.core.actions import WAIT
 from ppgym.core.jit import njit
 from ppgym.core.qoe import MBIT_PER_BYTE
@@ -281,13 +282,13 @@ class PDAS(Rule):
         "per_video": Between(0.0, 2.0),
     }
 
-    def __init__(self, env: gymnasium.Env[Any, Any], *, seed: int | None = None, **params: Any) -> None:
+    def __init__(self, client: Client | gymnasium.Env[Any, Any], *, seed: int | None = None, **params: Any) -> None:
         """Make the agent; see `Rule` and `PDASParameters`.
 
         Raises:
             ValueError: K below 1.
         """
-        super().__init__(env, seed=seed, **params)
+        super().__init__(client, seed=seed, **params)
         if self.parameters.steps < 1:
             raise ValueError(f"steps: expected at least 1, got {self.parameters.steps}")
 

@@ -15,6 +15,7 @@ from agents.rules.bitrate import choose_by_mpc, choose_by_quality, choose_by_thr
 from agents.rules.forecast import Forecast, Situation, make_forecast, observe
 from agents.rules.parameters import Between, OneOf, Space
 from agents.rules.rule import Rule
+from ppgym.client import Client
 from ppgym.core.actions import WAIT
 from ppgym.core.state import CHUNK_S, LOOKAHEAD, NO_ENTRY, SLOTS
 from ppgym.files import suggest
@@ -49,13 +50,13 @@ class Preload(Rule):
 
     parameters: Any = PreloadParameters()
 
-    def __init__(self, env: gymnasium.Env[Any, Any], *, seed: int | None = None, **params: Any) -> None:
+    def __init__(self, client: Client | gymnasium.Env[Any, Any], *, seed: int | None = None, **params: Any) -> None:
         """Make the agent; see `Rule`.
 
         Raises:
             ValueError: An unknown bitrate rule.
         """
-        super().__init__(env, seed=seed, **params)
+        super().__init__(client, seed=seed, **params)
         bitrate = self.parameters.bitrate
         if bitrate not in BITRATE_RULES:
             raise ValueError(f"bitrate: unknown rule {bitrate!r}; {suggest(bitrate, BITRATE_RULES)}")

@@ -7,6 +7,7 @@ import gymnasium
 
 from agents.base import Heuristic
 from agents.rules.forecast import usable_representations
+from ppgym.client import Client
 
 
 class Rule(Heuristic):
@@ -31,11 +32,11 @@ class Rule(Heuristic):
         ]
         cls.__signature__ = base.replace(parameters=[*base.parameters.values(), *named])
 
-    def __init__(self, env: gymnasium.Env[Any, Any], *, seed: int | None = None, **params: Any) -> None:
+    def __init__(self, client: Client | gymnasium.Env[Any, Any], *, seed: int | None = None, **params: Any) -> None:
         """Make the agent.
 
         Args:
-            env: The environment that it will act in.
+            client: What it looks at; an environment's is taken.
             seed: Not used: nothing is drawn.
             **params: Fields of `parameters`; a field that is left out has its default.
 
@@ -43,7 +44,7 @@ class Rule(Heuristic):
             TypeError: An unknown parameter.
             ValueError: A device that decodes none of the representations that the rule may request.
         """
-        super().__init__(env, seed=seed)
+        super().__init__(client, seed=seed)
         defaults = type(self).parameters
         given = type(defaults)(**params)
         # Whole numbers are fine where the rule computes with floats: compiled rules then meet one type
@@ -51,4 +52,4 @@ class Rule(Heuristic):
             float(value) if isinstance(default, float) else value
             for default, value in zip(defaults, given, strict=True)
         )
-        self.representations = usable_representations(self.env.options, self.PROMPTS)
+        self.representations = usable_representations(self.client.options, self.PROMPTS)

@@ -9,6 +9,7 @@ import numpy as np
 
 from agents.base import Heuristic, Mask
 from agents.mcts import MCTSAgent
+from ppgym.client import Client
 from ppgym.core.state import LOOKAHEAD, NO_ENTRY, SLOTS
 from ppgym.planning_view import PlanningView
 
@@ -42,7 +43,7 @@ class AblatedPlanner(ChangedView):
 
     def __init__(
         self,
-        env: gymnasium.Env[Any, Any],
+        client: Client | gymnasium.Env[Any, Any],
         *,
         seed: int | None = None,
         prompts: bool = True,
@@ -55,7 +56,7 @@ class AblatedPlanner(ChangedView):
         """Make the agent.
 
         Args:
-            env: The environment that it will act in.
+            client: What it looks at; an environment's is taken.
             seed: See `MCTSAgent`.
             prompts: False leaves prompts out.
             compute_model: False plans as if prompts were decoded at once.
@@ -65,12 +66,12 @@ class AblatedPlanner(ChangedView):
                 are.
             **params: Of `MCTSAgent`.
         """
-        super().__init__(env, seed=seed)
+        super().__init__(client, seed=seed)
         self.prompts, self.compute_model = prompts, compute_model
         self.in_order, self.one_unit = in_order, one_unit
         if not belief:
             params |= {"bandwidth_calibration": False, "futures": 1}
-        planner = MCTSAgent(env, seed=seed, **params)
+        planner = MCTSAgent(client, seed=seed, **params)
         planner.planner.belief = belief
         self.agent = planner
 

@@ -12,6 +12,7 @@ import gymnasium
 from agents import make_agent
 from agents.base import Heuristic
 from agents.studies.ablations import ChangedView
+from ppgym.client import Client
 from ppgym.planning_view import PlanningView, public_state
 
 
@@ -20,7 +21,7 @@ class BiasedBelief(ChangedView):
 
     def __init__(
         self,
-        env: gymnasium.Env[Any, Any],
+        client: Client | gymnasium.Env[Any, Any],
         *,
         seed: int | None = None,
         agent: str = "mcts",
@@ -31,7 +32,7 @@ class BiasedBelief(ChangedView):
         """Make the agent.
 
         Args:
-            env: The environment that it will act in.
+            client: What it looks at; an environment's is taken.
             seed: The agent's.
             agent: Name, as the registry knows it; one that decides from the planning view.
             retention: Factor on the rate at which viewers are believed to leave.
@@ -41,12 +42,12 @@ class BiasedBelief(ChangedView):
         Raises:
             ValueError: A factor that is not above 0, or an agent that does not decide from the planning view.
         """
-        super().__init__(env, seed=seed)
+        super().__init__(client, seed=seed)
         for name, factor in (("retention", retention), ("bandwidth", bandwidth)):
             if not factor > 0.0:
                 raise ValueError(f"{name}: expected a factor above 0, got {factor}")
         self.retention, self.bandwidth = retention, bandwidth
-        made = make_agent(agent, env, seed=seed, **params)
+        made = make_agent(agent, client, seed=seed, **params)
         if not isinstance(made, Heuristic):
             raise ValueError(f"agent {agent!r}: expected an agent that decides from the planning view")
         self.agent = made

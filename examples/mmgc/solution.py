@@ -10,4 +10,4 @@ Copy this file into a folder and give that folder to the official evaluator, fro
 from agents import make_agent
 from ppgym.mmgc import as_solution
 
-Algorithm = as_solution(lambda env: make_agent("greedy", env))
+Algorithm = as_solution(lambda client: make_agent("greedy", client))

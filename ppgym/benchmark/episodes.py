@@ -155,7 +155,8 @@ def plan_jobs(
 def play_episode(make_agent: AgentFactory, read_params: ParamsReader | None, job: Job) -> Record:
     """Play one episode with a fresh agent.
 
-    The agent has the seed of the episode. A record therefore depends on its job alone, not on earlier episodes.
+    The agent has the seed of the episode. A record therefore depends on its job alone, not on earlier episodes. An
+    agent is handed a client and shares the process all the same: a world that it has written to is refused.
 
     Args:
         make_agent: Makes an agent by name.
@@ -164,6 +165,9 @@ def play_episode(make_agent: AgentFactory, read_params: ParamsReader | None, job
 
     Returns:
         The record. Its `decision_us` counts decisions by their microseconds of wall time, to two digits.
+
+    Raises:
+        RuntimeError: After the episode the world is not what it was when it was made.
     """
     env = _environment(Scenario.parse(job.scenario, **job.overrides), job.split)
     agent = make_agent(job.agent, env, seed=job.seed, **job.params)
@@ -187,6 +191,11 @@ def play_episode(make_agent: AgentFactory, read_params: ParamsReader | None, job
         observation, reward, terminated, truncated, info = env.step(actions[-1])
         total += reward
         ended, first = terminated or truncated, False
+    if changed := env.world.changed():
+        raise RuntimeError(
+            f"agent {job.agent!r}, {job.scenario}, seed {job.seed}: expected a world that nobody writes to, but "
+            f"{', '.join(changed)} changed; its records count for nothing, nor do those of this process after it"
+        )
     record = {
         "scenario": job.scenario,
         "seed": job.seed,

@@ -6,7 +6,7 @@ whole suite. Its figures are made from replayed records alone.
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ppgym.benchmark.episodes import bound_episodes, find_suite
@@ -30,19 +30,20 @@ TEMPLATE = """# {name}
 """
 
 
-def read_entry(folder: Path, suite_name: str) -> list[Record]:
+def read_entry(folder: Path, suite_name: str, is_ranked: Callable[[str], bool]) -> list[Record]:
     """Read an entry, and check that it covers its suite.
 
     Args:
         folder: Of the entry.
         suite_name: The suite.
+        is_ranked: Whether an agent competes, by its name or import path.
 
     Returns:
         Records, each with the entry's name as its agent.
 
     Raises:
         FileNotFoundError: README.md or the records are missing.
-        ValueError: The records are not those of one agent on each episode of the suite once.
+        ValueError: The records are not those of one agent, which competes, on each episode of the suite once.
     """
     if not (folder / "README.md").is_file():
         raise FileNotFoundError(f"{folder / 'README.md'}: expected a page that says what the entry is")
@@ -54,6 +55,11 @@ def read_entry(folder: Path, suite_name: str) -> list[Record]:
     agents = {record["agent"] for record in records}
     if len(agents) != 1:
         raise ValueError(f"{folder}: expected one agent, got {sorted(agents)}")
+    [agent] = agents
+    if not is_ranked(agent):
+        raise ValueError(
+            f"{folder}: agent {agent!r}: expected one that competes; this one is shown for comparison alone"
+        )
     for number, record in enumerate(records, 1):
         where = f"{folder}, record {number}"
         if record["split"] != SPLIT or record.get("overrides"):
@@ -69,13 +75,20 @@ def read_entry(folder: Path, suite_name: str) -> list[Record]:
     return [record | {"agent": folder.name} for record in records]
 
 
-def add_entries(run: Path, root: Path, suite_name: str) -> list[Path]:
+def _check_ranked(folder: Path, agents: Iterable[str], is_ranked: Callable[[str], bool]) -> None:
+    for agent in agents:
+        if not is_ranked(agent):
+            raise ValueError(f"{folder}: expected agents that compete; {agent!r} is shown for comparison alone")
+
+
+def add_entries(run: Path, root: Path, suite_name: str, is_ranked: Callable[[str], bool]) -> list[Path]:
     """Make an entry of each agent of a run. An entry that exists keeps its README.md.
 
     Args:
         run: Folder of the run.
         root: Folder of the boards.
         suite_name: Suite that the run covers.
+        is_ranked: See `read_entry`.
 
     Returns:
         The entries' folders.
@@ -87,6 +100,7 @@ def add_entries(run: Path, root: Path, suite_name: str) -> list[Path]:
     by_agent: dict[str, list[Record]] = {}
     for record in read_records(run):
         by_agent.setdefault(record["agent"], []).append(record)
+    _check_ranked(run, by_agent, is_ranked)
     folders = []
     for agent, records in by_agent.items():
         name = agent.rpartition(":")[2]
@@ -97,7 +111,7 @@ def add_entries(run: Path, root: Path, suite_name: str) -> list[Path]:
         if not (folder / "README.md").is_file():
             params = json.dumps(records[0].get("params", {}))
             write_text(folder / "README.md", TEMPLATE.format(name=name, params=params))
-        read_entry(folder, suite_name)
+        read_entry(folder, suite_name, is_ranked)
         folders.append(folder)
     return folders
 
@@ -107,7 +121,7 @@ def make_board(
     suite_name: str,
     *,
     baseline: str,
-    unranked: Collection[str] = (),
+    is_ranked: Callable[[str], bool],
     workers: int | None = None,
 ) -> Board:
     """Replay all entries of a suite and write its board: README.md, results.json and results.csv.
@@ -116,7 +130,7 @@ def make_board(
         root: Folder of the boards.
         suite_name: The suite.
         baseline: Entry that the others are compared with.
-        unranked: Entries that do not compete.
+        is_ranked: See `read_entry`.
         workers: Processes that compute the bounds.
 
     Returns:
@@ -129,11 +143,11 @@ def make_board(
     entries = sorted(path for path in (root / suite_name).glob("*/") if path.is_dir())
     if not entries:
         raise FileNotFoundError(f"{root / suite_name}: expected entries, folders of README.md and records.jsonl.gz")
-    records = [record for folder in entries for record in read_entry(folder, suite_name)]
+    records = [record for folder in entries for record in read_entry(folder, suite_name, is_ranked)]
     suite = find_suite(suite_name)
     records.sort(key=lambda record: suite.scenarios.index(record["scenario"]))
     bounds = bound_episodes(records, workers=workers)
-    board = summarize(records, baseline=baseline, bounds=bounds, unranked=unranked)
+    board = summarize(records, baseline=baseline, bounds=bounds)
     folder = root / suite_name
     head = (
         f"# The suite `{suite_name}`\n\n"

@@ -12,8 +12,8 @@ comment names each quirk where it is reproduced. No other part of ppgym follows 
 What lives where: `kernel` is the arithmetic, `dataset` reads the files and draws viewers, `session` is one session and
 what a policy may see of it, `policies` has the two official ones, `runner` runs solutions, and
 `evaluation` makes the table and its records.
-Between ppgym and the challenge: `client` shows a session as ppgym's agents know it, `env` is the Gymnasium environment
-`PromptPreamMMGC-v0`, and `solution` makes an official solution of an agent.
+Between ppgym and the challenge: `follower` shows a session as ppgym's agents know it, `env` is the Gymnasium
+environment `PromptPreamMMGC-v0`, and `solution` makes an official solution of an agent.
 """
 
 from ppgym.mmgc.dataset import MMGCDataset, MMGCRetention, MMGCTrace, viewer_seeds

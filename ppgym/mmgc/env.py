@@ -1,6 +1,6 @@
 """The official simulator as a Gymnasium environment with the spaces of ppgym's own.
 
-No physics is here (`kernel`), and nothing of what an agent sees is made here (`client`).
+No physics is here (`kernel`), and nothing of what an agent sees is made here (`follower`).
 """
 
 import functools
@@ -14,14 +14,15 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from ppgym.client import Client
 from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS
 from ppgym.files import suggest
-from ppgym.mmgc.client import OPTIONS, Client
 from ppgym.mmgc.dataset import MMGCDataset, Seeds, viewer_seeds
+from ppgym.mmgc.follower import OPTIONS, Follower
 from ppgym.mmgc.kernel import BANDWIDTH_WEIGHT, REBUFFER_WEIGHT, VIDEOS
 from ppgym.mmgc.session import ABORT_SCORE, MMGCResult, MMGCSession, MMGCStep
 from ppgym.planning_view import PlanningView
-from ppgym.world.scenario import Option, World
+from ppgym.world.scenario import Option
 
 Observation = npt.NDArray[np.float32]
 
@@ -49,42 +50,7 @@ class MMGCSnapshot:
     rng: dict[str, Any]
 
 
-class ClientEnv(gymnasium.Env[Observation, np.int64]):
-    """What every agent asks of an environment besides moving it: spaces, options, mask and planning view."""
-
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}  # type: ignore[misc]
-
-    def __init__(self, client: Client | None = None) -> None:
-        """Before any session.
-
-        Args:
-            client: What follows the session; a new one by default.
-        """
-        self._client = Client() if client is None else client
-        self.action_space: spaces.Discrete = spaces.Discrete(len(self._client.mask))
-        self.observation_space = spaces.Box(-1.0, 1.0, self._client.observation.shape, np.float32)
-
-    @property
-    def world(self) -> World:
-        """What is public and constant, as far as it has been seen."""
-        return self._client.world
-
-    @property
-    def options(self) -> tuple[Option, ...]:
-        """The option table: [O] pairs of representation and compute unit, in the order of the action index."""
-        return OPTIONS
-
-    def action_masks(self) -> npt.NDArray[np.bool_]:
-        """What is legal now, bool [1 + S * L * O]."""
-        mask: npt.NDArray[np.bool_] = self._client.mask.astype(np.bool_)
-        return mask
-
-    def planning_view(self) -> PlanningView:
-        """A frozen copy of what a client may know now."""
-        return self._client.view()
-
-
-class MMGCEnv(ClientEnv):
+class MMGCEnv(gymnasium.Env[Observation, np.int64]):
     """One viewer, one trace and seven videos of the ACM MM 2022 Grand Challenge, with the spaces of PromptPream-v0.
 
     ## Description
@@ -137,6 +103,8 @@ class MMGCEnv(ClientEnv):
     - v0: first release.
     """
 
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}  # type: ignore[misc]
+
     def __init__(
         self, data: str | os.PathLike[str] | MMGCDataset, trace_class: str = "high", trace_index: int | None = None
     ) -> None:
@@ -151,11 +119,31 @@ class MMGCEnv(ClientEnv):
             FileNotFoundError: A folder or file is missing.
             ValueError: A bad file, or no such class or trace.
         """
-        super().__init__()
+        self._follower = Follower()
+        self.action_space: spaces.Discrete = spaces.Discrete(len(self._follower.mask))
+        self.observation_space = spaces.Box(-1.0, 1.0, self._follower.observation.shape, np.float32)
         self._arguments = (data, trace_class, trace_index)
         self._dataset = data if isinstance(data, MMGCDataset) else load_dataset(os.fspath(data))
         self._dataset.trace(trace_class, trace_index or 0)
         self._session: MMGCSession | None = None
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """The option table: [O] pairs of representation and compute unit, in the order of the action index."""
+        return OPTIONS
+
+    @property
+    def client(self) -> Client:
+        """What an agent is handed: a new one at every access, so that agents share nothing."""
+        return self._follower.client
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """What is legal now, bool [1 + S * L * O]."""
+        return self._follower.action_masks()
+
+    def planning_view(self) -> PlanningView:
+        """A read-only copy of what a client may know now."""
+        return self._follower.planning_view()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -186,7 +174,7 @@ class MMGCEnv(ClientEnv):
         drawn_index = int(self.np_random.integers(len(self._dataset.traces[trace_class])))
         drawn_seeds = viewer_seeds(self.np_random)
         self._begin(trace_class, drawn_index if trace_index is None else trace_index, options.get("seeds", drawn_seeds))
-        return self._client.observation.copy(), self._info(dict.fromkeys(REWARD_TERMS, 0.0), 0.0)
+        return self._follower.observation.copy(), self._info(dict.fromkeys(REWARD_TERMS, 0.0), 0.0)
 
     def step(self, action: int | np.integer[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Download the next chunk of a video, or sleep.
@@ -205,7 +193,7 @@ class MMGCEnv(ClientEnv):
             raise gymnasium.error.ResetNeeded("the episode has not begun or has ended: call reset() before step()")
         terms, elapsed_s = self._advance(session, int(action))
         info = self._info(terms, elapsed_s)
-        return self._client.observation.copy(), sum(terms.values()), session.done, False, info
+        return self._follower.observation.copy(), sum(terms.values()), session.done, False, info
 
     def result(self) -> MMGCResult:
         """The official five figures, of the session so far where it is not over. Not for agents.
@@ -265,11 +253,11 @@ class MMGCEnv(ClientEnv):
         self._paid_downloads = [0] * VIDEOS
         self._quality_kbps = 0  # paid since reset
         self._switch_kbps = 0
-        self._client.start(self._session.players())
+        self._follower.start(self._session.players())
 
     def _advance(self, session: MMGCSession, action: int) -> tuple[dict[str, float], float]:
         """Take an action; returns the terms of its reward and its seconds."""
-        video, rung, sleep_ms = self._client.resolve(action)
+        video, rung, sleep_ms = self._follower.resolve(action)
         before = session.judged_kbps()
         step = session.step(video, rung, sleep_ms)
         if not sleep_ms:
@@ -277,7 +265,7 @@ class MMGCEnv(ClientEnv):
             self._judged[video].append((after[0] - before[0], after[1] - before[1]))
         self._actions.append(action)
         terms = self._pay(session, step)
-        self._client.update(
+        self._follower.update(
             step.delay_ms, step.rebuffer_ms, step.chunk_bytes, step.playing_video, session.players(), session.done
         )
         return terms, step.delay_ms / 1000
@@ -318,6 +306,6 @@ class MMGCEnv(ClientEnv):
             "videos_watched": int(totals["videos_watched"]),
             "elapsed_s": elapsed_s,
             **{f"reward_{name}": term for name, term in terms.items()},
-            "invalid_action": bool(self._client.states["invalid_action"].item()),
-            "action_mask": self._client.mask.copy(),
+            "invalid_action": bool(self._follower.states["invalid_action"].item()),
+            "action_mask": self._follower.mask.copy(),
         }

@@ -17,10 +17,11 @@ import numpy.typing as npt
 import ppgym
 from ppgym.files import agree, read_json, read_json_lines, write_json_lines, write_text
 from ppgym.mmgc.dataset import MMGCDataset, viewer_seeds
+from ppgym.mmgc.follower import Follower
 from ppgym.mmgc.policies import OFFICIAL_POLICIES, AlgorithmFactory
 from ppgym.mmgc.runner import load_solution, play
 from ppgym.mmgc.session import MMGCResult, MMGCSession
-from ppgym.mmgc.solution import Agent, SolutionEnv, as_solution
+from ppgym.mmgc.solution import Agent, as_solution
 
 REQUIRED = ("scenario", "seed", "agent", "actions", "totals")  # keys of a record that its replay reads
 
@@ -100,8 +101,8 @@ def run_mmgc(
     Args:
         data: Folder in the official layout.
         agents: Names: keys of `OFFICIAL_POLICIES` mean the official policies, others are for `make_agent`.
-        make_agent: Makes an agent of ppgym: `make_agent(name, env, seed=seed)`.
-        read_params: Tells all of its parameters, for the records: `read_params(name, env)`.
+        make_agent: Makes an agent of ppgym: `make_agent(name, client, seed=seed)`.
+        read_params: Tells all of its parameters, for the records: `read_params(name, client)`.
         solution: An official `solution.py`, or its folder, to be evaluated with them.
         classes: See `evaluate`.
         viewers: See `evaluate`.
@@ -121,9 +122,9 @@ def run_mmgc(
         if name in OFFICIAL_POLICIES:
             algorithms[name] = OFFICIAL_POLICIES[name]
         else:
-            make_agent(name, SolutionEnv(), seed=seed)  # so that a wrong name costs no work
+            make_agent(name, Follower().client, seed=seed)  # so that a wrong name costs no work
             algorithms[name] = _algorithm_of(name, make_agent, seed)
-            params[name] = {} if read_params is None else read_params(name, SolutionEnv())
+            params[name] = {} if read_params is None else read_params(name, Follower().client)
     if solution is not None:
         algorithms[os.fspath(solution)] = load_solution(solution)
     if not algorithms:
@@ -136,7 +137,7 @@ def run_mmgc(
 
 def _algorithm_of(name: str, make_agent: Callable[..., Agent], seed: int) -> AlgorithmFactory:
     seeds = itertools.count(seed)
-    return as_solution(lambda env: make_agent(name, env, seed=next(seeds)))
+    return as_solution(lambda client: make_agent(name, client, seed=next(seeds)))
 
 
 def validate_records(folder: str | os.PathLike[str], data: str | os.PathLike[str] | MMGCDataset) -> list[str]:

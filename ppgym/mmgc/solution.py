@@ -1,16 +1,16 @@
 """An agent of ppgym as an official solution: what the official evaluator's `run.py --solution` accepts.
 
-It needs no data: all that the agent sees is made from what the runner hands over (`client`).
+It needs no data: all that the agent sees is made from what the runner hands over (`follower`).
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ppgym.mmgc.client import Client
-from ppgym.mmgc.env import ClientEnv
+from ppgym.client import Client
+from ppgym.mmgc.follower import Follower
 from ppgym.mmgc.policies import Action, Algorithm
 from ppgym.mmgc.session import MMGCPlayer
 
@@ -29,27 +29,7 @@ class Agent(Protocol):
         """Decide: action and the state for the next call."""
 
 
-AgentFactory = Callable[[ClientEnv], Agent]
-
-
-class SolutionEnv(ClientEnv):
-    """What an agent holds as its environment while the official runner moves the session."""
-
-    def reset(self, **_: Any) -> NoReturn:
-        """Refused.
-
-        Raises:
-            RuntimeError: Always.
-        """
-        raise RuntimeError("the official runner starts this session: an agent may look at it only")
-
-    def step(self, _: Any) -> NoReturn:
-        """Refused.
-
-        Raises:
-            RuntimeError: Always.
-        """
-        raise RuntimeError("the official runner moves this session: an agent may look at it only")
+AgentFactory = Callable[[Client], Agent]
 
 
 def as_solution(agent_factory: AgentFactory) -> type[Algorithm]:
@@ -59,7 +39,7 @@ def as_solution(agent_factory: AgentFactory) -> type[Algorithm]:
     is a sleep here, too.
 
     Args:
-        agent_factory: Makes the agent for an environment, such as `lambda env: make_agent("greedy", env)`. It is called
+        agent_factory: Makes the agent for a client, such as `lambda client: make_agent("greedy", client)`. It is called
             once for each instance of the class.
 
     Returns:
@@ -71,8 +51,8 @@ def as_solution(agent_factory: AgentFactory) -> type[Algorithm]:
 
         def __init__(self) -> None:
             """Make the agent."""
-            self._client = Client()
-            self._agent = agent_factory(SolutionEnv(self._client))
+            self._follower = Follower()
+            self._agent = agent_factory(self._follower.client)
             self._state: Any = None
 
         def Initialize(self) -> None:  # noqa: N802, official name
@@ -90,18 +70,18 @@ def as_solution(agent_factory: AgentFactory) -> type[Algorithm]:
             first_step: bool = False,
         ) -> Action:
             """Decide; see `ppgym.mmgc.policies.Algorithm.run`."""
-            client = self._client
+            follower = self._follower
             if first_step:
-                client.start(Players)
+                follower.start(Players)
             else:
-                client.update(delay, rebuf, video_size, play_video_id, Players)
+                follower.update(delay, rebuf, video_size, play_video_id, Players)
             action, self._state = self._agent.predict(
-                client.observation.copy(),
+                follower.observation.copy(),
                 state=self._state,
                 episode_start=np.array([first_step]),
                 deterministic=True,
-                action_masks=client.mask.astype(np.bool_),
+                action_masks=follower.mask.astype(np.bool_),
             )
-            return client.resolve(action)
+            return follower.resolve(action)
 
     return AgentAlgorithm

@@ -16,7 +16,7 @@ from ppgym.core.episodes import SHORTEST_WATCH_S, Episodes, Links, Sims, take_si
 from ppgym.core.jit import kernel, njit
 from ppgym.core.observation import position_s
 from ppgym.core.state import F8, NO_ENTRY, SLOTS, CatalogArrays
-from ppgym.planning_view import PlanningView
+from ppgym.planning_view import PlanningView, writeable_fields
 
 LINK_STEP_S = 0.5  # step of a sampled link
 AVERAGED = 256  # futures whose mean is the single expected future
@@ -171,7 +171,7 @@ def planning_catalog(view: PlanningView) -> tuple[CatalogArrays, list[int]]:
     Returns:
         The catalog, and the feed position of each row past the slots.
     """
-    state, catalog = view.state, view.catalog
+    state, catalog = view.state, writeable_fields(view.catalog)
     left = [i for i in range(state.transfers) if state.transfer_video[i] < state.video]
     if not left:
         return catalog, []
@@ -206,7 +206,7 @@ def sample_futures(
     Returns:
         The futures.
     """
-    state, params, distribution = view.state, view.params, view.distribution
+    state, params, distribution = view.state, writeable_fields(view.params), view.distribution
     catalog, left = planning_catalog(view)
     video = int(state.video)
     visible = int((view.catalog.n_chunks > 0).sum())

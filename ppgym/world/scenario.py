@@ -18,6 +18,7 @@ from ppgym.core.observation import Features, make_features
 from ppgym.core.state import F8, MAX_TRANSFERS, MAX_VIDEOS, UNIT_NAMES, UNITS, CatalogArrays, Episode, Params
 from ppgym.files import suggest
 from ppgym.world.devices import AUTO, DEVICES, Contention, DeviceProfile
+from ppgym.world.digests import digest
 from ppgym.world.generators import PUBLIC
 from ppgym.world.ladders import Representation
 from ppgym.world.networks import NETWORKS, SPLITS, load_traces
@@ -265,6 +266,23 @@ class World:
         """
         return Sims(self.params, self.catalog, self.links, episodes)
 
+    @functools.cached_property
+    def made(self) -> dict[str, Any]:
+        """The constants as they were when this was asked first, which `make_world` does; of arrays their hashes."""
+        return self._digests()
+
+    def changed(self) -> list[str]:
+        """Names of the constants that somebody has written to since `made`, such as "links.bits"."""
+        now = self._digests()
+        return [name for name, expected in self.made.items() if now[name] != expected]
+
+    def _digests(self) -> dict[str, Any]:
+        parts: dict[str, Any] = {"params": self.params, "catalog": self.catalog, "links": self.links}
+        constants = {
+            f"{part}.{name}": value for part, fields in parts.items() for name, value in fields._asdict().items()
+        }
+        return {name: digest(value) if isinstance(value, np.ndarray) else value for name, value in constants.items()}
+
     def draw(self, rng: np.random.Generator, episodes: Episodes, i: int) -> None:
         """Draw an episode.
 
@@ -383,7 +401,7 @@ def make_world(scenario: Scenario, split: str = "train", secret: int = PUBLIC) -
     arrays = catalog.arrays(curves)
     low_s, high_s = scenario.patience_range_s
     scale = scenario.bandwidth_scale
-    return World(
+    world = World(
         scenario=scenario,
         split=split,
         profile=profile,
@@ -403,6 +421,8 @@ def make_world(scenario: Scenario, split: str = "train", secret: int = PUBLIC) -
         ),
         features=make_features(params, arrays, [unit in profile.units for unit in UNIT_NAMES]),
     )
+    assert world.made  # hashed before anybody can reach it
+    return world
 
 
 def make_rng(seed: int, split: str) -> np.random.Generator:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from agents import agent_params, make_agent
+from agents import agent_params, is_ranked, make_agent
 from ppgym.benchmark.episodes import SUITES, Suite
 from ppgym.benchmark.leaderboard import add_entries, make_board, read_entry
 from ppgym.benchmark.records import Journal, read_records, write_records
@@ -160,12 +160,12 @@ def small_suite(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_run_is_submitted_and_makes_the_board(results: tuple[Path, Board], tmp_path: Path, small_suite: str) -> None:
-    folders = add_entries(results[0], tmp_path, small_suite)
+    folders = add_entries(results[0], tmp_path, small_suite, is_ranked)
     assert [folder.name for folder in folders] == list(AGENTS)
     (tmp_path / small_suite / "random" / "README.md").write_text("# What it is")
-    add_entries(results[0], tmp_path, small_suite)
+    add_entries(results[0], tmp_path, small_suite, is_ranked)
     assert (tmp_path / small_suite / "random" / "README.md").read_text() == "# What it is"
-    board = make_board(tmp_path, small_suite, baseline="on_demand")
+    board = make_board(tmp_path, small_suite, baseline="on_demand", is_ranked=is_ranked)
     assert {(row.scenario, row.agent): row.qoe_mean for row in board.rows} == {
         (row.scenario, row.agent): row.qoe_mean for row in results[1].rows
     }
@@ -174,7 +174,7 @@ def test_a_run_is_submitted_and_makes_the_board(results: tuple[Path, Board], tmp
     assert json.loads((tmp_path / small_suite / "results.json").read_text())["overall"]
     again = tmp_path / small_suite / "greedy-2"
     shutil.copytree(tmp_path / small_suite / "greedy", again)  # one agent may enter twice, by other folders
-    board = make_board(tmp_path, small_suite, baseline="on_demand")
+    board = make_board(tmp_path, small_suite, baseline="on_demand", is_ranked=is_ranked)
     assert {row.agent for row in board.rows} == {*AGENTS, "greedy-2"}
 
 
@@ -191,17 +191,29 @@ def test_a_run_is_submitted_and_makes_the_board(results: tuple[Path, Board], tmp
 def test_an_entry_that_is_not_the_whole_suite_is_refused(
     results: tuple[Path, Board], tmp_path: Path, small_suite: str, change: Any, message: str
 ) -> None:
-    folder = add_entries(results[0], tmp_path, small_suite)[0]
+    folder = add_entries(results[0], tmp_path, small_suite, is_ranked)[0]
     write_records(folder, change(list(read_records(folder))), packed=True)
     with pytest.raises(ValueError, match=message):
-        read_entry(folder, small_suite)
+        read_entry(folder, small_suite, is_ranked)
+
+
+def test_who_sees_the_hidden_episode_is_refused(results: tuple[Path, Board], tmp_path: Path, small_suite: str) -> None:
+    records = [r | {"agent": "agents.clairvoyant.agent:Clairvoyant"} for r in read_records(results[0])]
+    write_records(tmp_path / "run", records)
+    with pytest.raises(ValueError, match="expected agents that compete; 'agents"):
+        add_entries(tmp_path / "run", tmp_path / "board", small_suite, is_ranked)
+    assert not (tmp_path / "board").exists()
+    folder = add_entries(results[0], tmp_path, small_suite, is_ranked)[0]
+    write_records(folder, [r | {"agent": "clairvoyant"} for r in read_records(folder)], packed=True)
+    with pytest.raises(ValueError, match=f"{folder}: expected agents that compete; 'clairvoyant' is"):
+        make_board(tmp_path, small_suite, baseline="on_demand", is_ranked=is_ranked)
 
 
 def test_an_entry_says_what_it_is(results: tuple[Path, Board], tmp_path: Path, small_suite: str) -> None:
-    folder = add_entries(results[0], tmp_path, small_suite)[0]
+    folder = add_entries(results[0], tmp_path, small_suite, is_ranked)[0]
     (folder / "README.md").unlink()
     with pytest.raises(FileNotFoundError, match=r"README\.md: expected a page"):
-        make_board(tmp_path, small_suite, baseline="on_demand")
+        make_board(tmp_path, small_suite, baseline="on_demand", is_ranked=is_ranked)
 
 
 SLOW_RUN = """

@@ -11,7 +11,7 @@ from ppgym.core.actions import action_count, fill_mask, find_candidates
 from ppgym.core.episodes import EpisodeDistribution, Episodes, Links, Sims
 from ppgym.core.state import LOOKAHEAD, SLOTS, UNIT_NAMES, CatalogArrays, Episode, Params, Sim, StateRecord
 from ppgym.planning.belief import Futures, reschedule_all
-from ppgym.planning_view import PlanningView, make_view
+from ppgym.planning_view import PlanningView, ViewMaker
 from ppgym.world.devices import DeviceProfile
 from ppgym.world.scenario import Option
 
@@ -39,7 +39,7 @@ def view_of(world: Sim, state: StateRecord, distribution: EpisodeDistribution = 
         ),
         representations=[SimpleNamespace(name=f"r{r}") for r in range(last + 1)],
     )
-    return make_view(facts, world.episode, state, candidates, mask)
+    return ViewMaker().make(facts, world.episode.playlist, state, candidates, mask)
 
 
 @cache

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
+from ppgym.client import Client, make_client
 from ppgym.core.actions import WAIT, Mask, action_count, fill_mask, find_candidates
 from ppgym.core.dynamics import reset_state
 from ppgym.core.episodes import EpisodeDistribution, Links
@@ -37,7 +39,7 @@ from ppgym.core.state import (
 from ppgym.mmgc.kernel import CHUNK_MS, PAYLOAD_SHARE, RATES_KBPS, RTT_MS, RUNGS, VIDEOS
 from ppgym.mmgc.policies import Action
 from ppgym.mmgc.session import MMGCPlayer
-from ppgym.planning_view import PlanningView, make_view
+from ppgym.planning_view import PlanningView, ViewMaker, frozen
 from ppgym.world.devices import NO_CONTENTION, DecodeRow, DeviceProfile
 from ppgym.world.ladders import default_ladder
 from ppgym.world.scenario import QoEWeights, Scenario, World, make_options, make_params
@@ -194,7 +196,7 @@ def fill_outputs(
     observe(sim, states[0], features, candidates, observation)
 
 
-class Client:
+class Follower:
     """Follows one session from what the official runner tells.
 
     Totals that the runner keeps to itself (`quality`, `switch`, `wasted_bytes`) stay 0 in the state.
@@ -209,6 +211,7 @@ class Client:
 
     def __init__(self) -> None:
         """Before any session: nothing is seen, and only WAIT is legal."""
+        self._views = ViewMaker()
         self.states = new_states(1)
         self.candidates = np.full((SLOTS, LOOKAHEAD), NO_ENTRY, dtype=np.int32)
         self.mask = np.zeros(action_count(len(OPTIONS)), dtype=np.int8)
@@ -292,9 +295,22 @@ class Client:
         place, option = divmod(index - 1, len(OPTIONS))
         return self._video + place // LOOKAHEAD, OPTIONS[option].representation, 0.0
 
-    def view(self) -> PlanningView:
-        """The planning view."""
-        return make_view(self.world, FEED, self.states[0], self.candidates, self.mask)
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """What is legal now, bool [1 + S * L * O]."""
+        return self.mask.astype(np.bool_)
+
+    def planning_view(self) -> PlanningView:
+        """A read-only copy of what a client may know now."""
+        return self._view(self._views)
+
+    @property
+    def client(self) -> Client:
+        """What an agent is handed: a new one at every access, so that agents share nothing."""
+        views = ViewMaker()
+        return make_client(self.world, lambda: frozen(self.action_masks()), lambda: self._view(views))
+
+    def _view(self, views: ViewMaker) -> PlanningView:
+        return views.make(self.world, FEED.playlist, self.states[0], self.candidates, self.mask)
 
     def _see(self, players: Sequence[MMGCPlayer]) -> None:
         fresh = {
