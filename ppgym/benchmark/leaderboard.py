@@ -55,11 +55,7 @@ def read_entry(folder: Path, suite_name: str, is_ranked: Callable[[str], bool]) 
     agents = {record["agent"] for record in records}
     if len(agents) != 1:
         raise ValueError(f"{folder}: expected one agent, got {sorted(agents)}")
-    [agent] = agents
-    if not is_ranked(agent):
-        raise ValueError(
-            f"{folder}: agent {agent!r}: expected one that competes; this one is shown for comparison alone"
-        )
+    _check_ranked(folder, agents, is_ranked)
     for number, record in enumerate(records, 1):
         where = f"{folder}, record {number}"
         if record["split"] != SPLIT or record.get("overrides"):
