@@ -21,9 +21,10 @@ def digest(array: npt.NDArray[Any]) -> str:
         64 hex digits.
     """
     raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    hashed = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
     words = raw[: len(raw) // (8 * BLOCK) * 8 * BLOCK].view(np.uint64).reshape(-1, BLOCK)
-    sums = np.einsum("bi,i->b", words, _FACTORS)  # of each block, modulo 2**64
-    parities = np.bitwise_xor.reduce(words, axis=0)  # of each place in a block: two signs that change leave a sum alone
-    rest = raw[8 * words.size :]
-    parts = f"{array.dtype} {array.shape}".encode(), sums.tobytes(), parities.tobytes(), rest.tobytes()
-    return hashlib.sha256(b"".join(parts)).hexdigest()
+    if len(words):
+        hashed.update(np.einsum("bi,i->b", words, _FACTORS))  # of each block, modulo 2**64
+        hashed.update(np.bitwise_xor.reduce(words, axis=0))  # of each place: two signs that change leave a sum alone
+    hashed.update(raw[8 * words.size :])
+    return hashed.hexdigest()
