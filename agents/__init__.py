@@ -114,6 +114,18 @@ def agent_class(name: str) -> type[Agent]:
     return agent
 
 
+def import_path(name: str) -> str:
+    """The full import path of an agent.
+
+    Args:
+        name: Key of `AGENTS`, or an import path.
+
+    Returns:
+        ``module:Class``.
+    """
+    return AGENTS.get(name, name)
+
+
 def is_ranked(name: str) -> bool:
     """Whether an agent competes. Who sees the hidden episode does not, nor whose class says `ranked = False`.
 

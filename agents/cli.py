@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from agents import agent_params, is_ranked, make_agent
+from agents import agent_params, import_path, is_ranked, make_agent
 from agents.studies.breakeven import find_breakeven
 from agents.studies.explanation import explain_record, print_explanation
 from agents.studies.paper_claims import check_claims
@@ -23,8 +23,7 @@ from ppgym.benchmark.leaderboard import add_entries, make_board
 from ppgym.benchmark.run import run_benchmark, validate
 from ppgym.benchmark.speed import measure_simulator, print_figures
 from ppgym.benchmark.summary import REFERENCE
-from ppgym.benchmark.tables import print_board, to_csv, to_markdown
-from ppgym.files import write_text
+from ppgym.benchmark.tables import print_board
 from ppgym.report import write_report
 from ppgym.world import device_table
 from ppgym.world.devices import DEVICES, DeviceProfile
@@ -40,20 +39,20 @@ def run(
     agents: tuple[str, ...] = CONTESTANTS,
     scenarios: tuple[str, ...] = (),
     suite: str = "quick",
-    episodes: int | None = None,
+    sessions: int | None = None,
     seed: int = 0,
     engine: str = "local",
     workers: int | None = None,
-    baseline: str = REFERENCE,
+    baseline: str | None = None,
     output: Path | None = None,
     report: Path | None = None,
-    episodes_in_report: int = 3,
+    sessions_in_report: int = 3,
     clairvoyant: bool = False,
     network: Path | None = None,
     videos: Path | None = None,
     viewers: Path | None = None,
 ) -> None:
-    """Play agents on paired episodes of the test split and print the table.
+    """Play agents on paired sessions of the test split and print the table.
 
     It ends with a bound that no policy exceeds. With on_demand among the agents, each row shows which share of the way
     from there to the bound the agent has come.
@@ -61,17 +60,17 @@ def run(
     Args:
         agents: Names, or import paths module:Class.
         scenarios: Names network/device/viewer; the suite's where none is given.
-        suite: Which suite: quick, standard or full.
-        episodes: Of each scenario; the suite's number by default.
-        seed: First seed.
+        suite: Which suite: quick or standard.
+        sessions: Of each scenario; the suite's number by default.
+        seed: Number of the first session.
         engine: local (processes), or ray: the cluster that RAY_ADDRESS names, a local one by default.
         workers: Processes, or Ray tasks at once; as many as there are CPUs by default.
-        baseline: Agent that the others are compared with.
+        baseline: Agent that the others are compared with; on_demand, if it plays, by default.
         output: Folder for records.jsonl, results.json, results.csv and README.md. A run that was interrupted goes on
-            there.
+            there; a folder that holds a finished run is refused.
         report: Write the run as one HTML page that needs no network. Where no output is given, its records go into the
             folder NAME.run beside it. What the planner had in mind takes the page about five seconds an episode.
-        episodes_in_report: Episodes of each scenario that the page's player shows.
+        sessions_in_report: Sessions of each scenario that the page's player shows.
         clairvoyant: Show also the best schedule that a search with full knowledge finds, unranked. It takes one to two
             seconds an episode, once: schedules are kept in the user's cache.
         network: Folder of real traces, in the layout of the MMGC 2022 challenge.
@@ -88,7 +87,7 @@ def run(
         make_agent,
         agents,
         scenarios or chosen.scenarios,
-        episodes=chosen.episodes if episodes is None else episodes,
+        sessions=chosen.sessions if sessions is None else sessions,
         seed=seed,
         engine=engine,
         workers=os.cpu_count() if engine == "local" and workers is None else workers,
@@ -97,16 +96,13 @@ def run(
         overrides={key: str(folder) for key, folder in folders.items() if folder is not None},
         read_params=agent_params,
         bounded=True,
-        unranked=[agent for agent in agents if not is_ranked(agent)],
+        is_ranked=is_ranked,
     )
-    if output is not None:
-        write_text(output / "results.csv", to_csv(board.rows))
-        write_text(output / "README.md", to_markdown(board))
     print_board(board)
     if report is not None and output is not None:
         breakeven = BREAKEVEN if BREAKEVEN.is_file() else None
         write_report(
-            report, output, breakeven=breakeven, episodes_per_scenario=episodes_in_report, explain=explain_record
+            report, output, breakeven=breakeven, sessions_per_scenario=sessions_in_report, explain=explain_record
         )
 
 
@@ -128,7 +124,7 @@ def public_board(
         workers: Processes that compute the bounds.
     """
     if submit is not None:
-        for folder in add_entries(submit, root, suite, is_ranked):
+        for folder in add_entries(submit, root, suite, import_path=import_path, is_ranked=is_ranked):
             print(f"{folder}: say in its README.md what it is")
     board = make_board(root, suite, baseline=baseline, is_ranked=is_ranked, workers=workers)
     print_board(board)
@@ -207,7 +203,7 @@ app.command(name="explain")(print_explanation)
 
 @app.command(name="validate")
 def validate_folder(folder: Annotated[Path, tyro.conf.Positional], data: Path | None = None) -> None:
-    """Replay the records of a run and compare the totals.
+    """Replay the records of a run, make its figures anew, and compare them whole.
 
     Args:
         folder: What `run --output`, `claims --output`, `study --output` or `mmgc --output` wrote.
@@ -217,7 +213,7 @@ def validate_folder(folder: Annotated[Path, tyro.conf.Positional], data: Path | 
         ValueError: A record, or a figure of results.json, does not come back.
     """
     if data is None:
-        checked = validate(folder)
+        checked = validate(folder, is_ranked)
         rate = checked.transitions / checked.seconds
         print(f"{checked.records} records come back ({checked.transitions:,} transitions, {rate:,.0f}/s)")
         return

@@ -68,7 +68,7 @@ def suggest_value(trial: optuna.Trial, name: str, range_: Between | OneOf) -> An
 
 def score(rows: Sequence[Row]) -> float:
     """What tuning maximises: the mean QoE over scenarios."""
-    return float(np.mean([row.qoe_mean for row in rows]))
+    return float(np.mean([row.qoe for row in rows]))
 
 
 def tune(
@@ -112,7 +112,7 @@ def tune(
     benchmark = functools.partial(run_benchmark, make_agent, [agent], scenarios, split=SPLIT, workers=workers)
 
     def play(params: dict[str, Any], first: int, count: int) -> list[Row]:
-        return benchmark(episodes=count, seed=int(first), params={agent: params}).rows
+        return benchmark(sessions=count, seed=int(first), params={agent: params}).rows
 
     def objective(trial: optuna.Trial) -> float:
         params = {name: suggest_value(trial, name, range_) for name, range_ in space.items()}
@@ -145,7 +145,7 @@ def tune(
         "params": best if better else defaults,
         "score": round(max(score(found), score(of_defaults)), 3),
         "score_of_defaults": round(score(of_defaults), 3),
-        "qoe_mean": {row.scenario: round(row.qoe_mean, 3) for row in (found if better else of_defaults)},
+        "qoe_mean": {row.scenario: round(row.qoe, 3) for row in (found if better else of_defaults)},
     }
     if not better and best != defaults:
         content["rejected"] = {"params": best, "score": round(score(found), 3)}

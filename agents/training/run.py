@@ -6,6 +6,7 @@ learning by reward is here, watched by `agents.training.callback`. The command l
 
 import functools
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -200,22 +201,23 @@ def restore(model: Model, path: Path, config: Mapping[str, Any]) -> None:
 
 
 def compare_with_rivals(run: Run) -> list[Row]:
-    """Play the best checkpoint and its rivals on the same episodes of the test split, and print the table.
+    """Play the best checkpoint and its rivals on the same sessions of the test split, and print the table.
 
     Of several scenarios, the standings over them all are printed instead.
 
     Args:
-        run: Its folder gets ``comparison/``.
+        run: Its folder gets ``comparison/``, in place of that of an earlier checkpoint.
 
     Returns:
         The table's rows.
     """
     agent, scenarios = run.config["agent"], names_of(run.config["scenario"])
+    shutil.rmtree(run.folder / "comparison", ignore_errors=True)
     board = run_benchmark(
         make_agent,
         [agent, *RIVALS[agent]],
         scenarios,
-        episodes=max(round(run.config["hyperparams"]["evaluation"]["test_episodes"] / len(scenarios)), 1),
+        sessions=max(round(run.config["hyperparams"]["evaluation"]["test_episodes"] / len(scenarios)), 1),
         output=run.folder / "comparison",
         overrides=run.config["overrides"],
         params={agent: {"weights": str(run.folder / "best.safetensors")}},

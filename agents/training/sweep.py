@@ -193,7 +193,7 @@ def _print_summary(rows: Mapping[str, Sequence[Row]], curves: Mapping[str, Seque
     table = Table("run", "QoE/min, validation, best", "QoE/min, test", box=SIMPLE_HEAD)
     qoe: dict[str, float] = {}
     for name, some in rows.items():
-        qoe[name] = float(np.mean([row.qoe_mean for row in some if row.agent == some[0].agent]))
+        qoe[name] = float(np.mean([row.qoe for row in some if row.agent == some[0].agent]))
         best = max(score["qoe"] for score in curves[name])
         table.add_row(name, f"{best:.1f}", f"{qoe[name]:.1f}")
     console = Console()

@@ -1,4 +1,4 @@
-"""The suites, and how episodes are played and recorded: every agent meets the same ones.
+"""The suites, and how sessions are played and recorded: every agent meets the same ones.
 
 The caller hands in the function that makes agents, since agents import this package. `ppgym.benchmark.summary` turns
 records into figures.
@@ -26,24 +26,22 @@ from ppgym.core.jit import kernel_hash
 from ppgym.core.step import INFO_TOTALS
 from ppgym.env import PromptPreamEnv
 from ppgym.files import suggest
-from ppgym.world.devices import DEVICES
-from ppgym.world.networks import NETWORKS
 from ppgym.world.scenario import DEFAULT_SCENARIO, Scenario
-from ppgym.world.viewers import VIEWERS
 
 AgentFactory = Callable[..., Any]  # (name, env, *, seed, **params) -> agent with Stable-Baselines3's `predict`
 ParamsReader = Callable[..., dict[str, Any]]  # (name, env, **params) -> all parameters that the agent then has
 
 ENV_ID = "PromptPream-v0"
+OPEN_SALT = "ppgym"  # of agents' seeds in open runs
 STANDARD_NETWORKS = ("low", "medium", "high", "mixed")
 STANDARD_DEVICES = ("snapdragon-8-gen-2", "snapdragon-8-elite", "rtx-4090")
 
 
 class Suite(NamedTuple):
-    """A set of scenarios, and the number of episodes that each of them is played with."""
+    """A set of scenarios, and the number of sessions that each of them is played with."""
 
     scenarios: tuple[str, ...]
-    episodes: int
+    sessions: int
 
 
 SUITES = {
@@ -54,20 +52,14 @@ SUITES = {
             "mixed/rtx-4090/typical",
             "low/pixels-only/typical",
         ),
-        episodes=32,
+        sessions=64,
     ),
     "standard": Suite(
         scenarios=(
             *(f"{network}/{device}/typical" for device in STANDARD_DEVICES for network in STANDARD_NETWORKS),
             *(f"{network}/pixels-only/typical" for network in STANDARD_NETWORKS),
         ),
-        episodes=64,
-    ),
-    "full": Suite(
-        scenarios=tuple(
-            f"{network}/{device}/{viewer}" for viewer in VIEWERS for device in DEVICES for network in NETWORKS
-        ),
-        episodes=64,
+        sessions=256,
     ),
 }
 
@@ -86,15 +78,49 @@ def find_suite(name: str) -> Suite:
     return SUITES[name]
 
 
+def session_seed(scenario: str, number: int) -> int:
+    """The seed of a session's hidden episode; every scenario has sessions of its own.
+
+    Args:
+        scenario: Name without overrides, so that variants of a scenario meet the same sessions.
+        number: Of the session: first seed + k.
+
+    Returns:
+        The first 6 bytes of SHA-256("SCENARIO | NUMBER").
+    """
+    return int.from_bytes(hashlib.sha256(f"{scenario} | {number}".encode()).digest()[:6], "big")
+
+
+def agent_seed(salt: str, path: str, scenario: str, number: int) -> int:
+    """The seed of what an agent draws itself; it says nothing of the episode.
+
+    Args:
+        salt: `OPEN_SALT` in open runs: they are repeatable, and who knows the salt can compute both seeds.
+        path: Name or import path of the agent.
+        scenario: Name without overrides.
+        number: Of the session.
+
+    Returns:
+        The first 8 bytes of SHA-256("SALT | PATH | SCENARIO | NUMBER").
+    """
+    text = f"{salt} | {path} | {scenario} | {number}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
 class Job(NamedTuple):
-    """One episode to play."""
+    """One session to play."""
 
     scenario: str
     overrides: Mapping[str, Any]
     split: str
     agent: str
     params: Mapping[str, Any]
-    seed: int
+    number: int  # first seed + k
+
+    @property
+    def seed(self) -> int:
+        """Of the hidden episode; what `env.reset(seed=)` takes and the record holds."""
+        return session_seed(self.scenario, self.number)
 
 
 @functools.lru_cache(maxsize=4)
@@ -107,13 +133,13 @@ def plan_jobs(
     agents: Sequence[str],
     scenarios: Sequence[str],
     *,
-    episodes: int,
+    sessions: int,
     seed: int,
     split: str,
     overrides: Mapping[str, Any],
     params: Mapping[str, Mapping[str, Any]],
 ) -> list[Job]:
-    """The episodes of a run: every agent meets the same ones.
+    """The sessions of a run: every agent meets the same ones.
 
     Each environment and agent is made once here, so that a wrong name is found before anything is played.
 
@@ -121,20 +147,20 @@ def plan_jobs(
         make_agent: Makes an agent by name.
         agents: Names, as the factory knows them.
         scenarios: Names ``network/device/viewer``.
-        episodes: Of each scenario, with seeds `seed`, `seed` + 1, ...
-        seed: First seed, of episode and agent.
+        sessions: Of each scenario, with numbers `seed`, `seed` + 1, ...
+        seed: Number of the first session; see `session_seed`.
         split: "train", "validation" or "test".
         overrides: Fields of `Scenario` that differ from the named ones, as JSON would hold them.
         params: Parameters of agents, by name.
 
     Returns:
-        One job for each scenario, agent and seed, in this order.
+        One job for each scenario, agent and session, in this order.
 
     Raises:
         ValueError: An unknown name, or a number out of range.
         FileNotFoundError: A file that a scenario names is missing.
     """
-    for name, value, least in (("episodes", episodes, 1), ("seed", seed, 0)):
+    for name, value, least in (("sessions", sessions, 1), ("seed", seed, 0)):
         if value < least:
             raise ValueError(f"{name}: expected at least {least}, got {value}")
     for name, names in (("agents", agents), ("scenarios", scenarios)):
@@ -148,15 +174,14 @@ def plan_jobs(
         Job(scenario, overrides, split, agent, params.get(agent, {}), seed + i)
         for scenario in scenarios
         for agent in agents
-        for i in range(episodes)
+        for i in range(sessions)
     ]
 
 
 def play_episode(make_agent: AgentFactory, read_params: ParamsReader | None, job: Job) -> Record:
-    """Play one episode with a fresh agent.
+    """Play one session with a fresh agent, so that a record depends on its job alone, not on earlier sessions.
 
-    The agent has the seed of the episode. A record therefore depends on its job alone, not on earlier episodes. An
-    agent is handed a client and shares the process all the same: a world that it has written to is refused.
+    An agent is handed a client and shares the process all the same: a world that it has written to is refused.
 
     Args:
         make_agent: Makes an agent by name.
@@ -170,7 +195,7 @@ def play_episode(make_agent: AgentFactory, read_params: ParamsReader | None, job
         RuntimeError: After the episode the world is not what it was when it was made.
     """
     env = _environment(Scenario.parse(job.scenario, **job.overrides), job.split)
-    agent = make_agent(job.agent, env, seed=job.seed, **job.params)
+    agent = make_agent(job.agent, env, seed=agent_seed(OPEN_SALT, job.agent, job.scenario, job.number), **job.params)
     started_s = time.perf_counter()
     observation, info = env.reset(seed=job.seed)
     state: Any = None
@@ -213,18 +238,19 @@ def play_episode(make_agent: AgentFactory, read_params: ParamsReader | None, job
     return record
 
 
-def bound_qoe(job: Job) -> float:
-    """The QoE that no policy exceeds in an episode.
+def bound_return(recipe: tuple[str, str, str, int]) -> float:
+    """The return that no policy exceeds in a session.
 
     Args:
-        job: The episode; its agent does not matter.
+        recipe: Scenario, overrides as JSON text, split and seed.
 
     Returns:
-        Bound of the return per minute of drawn watch time.
+        The bound.
     """
-    env = _environment(Scenario.parse(job.scenario, **job.overrides), job.split)
-    env.reset(seed=job.seed)
-    return episode_bound(env) / (env.drawn_watch_s() / 60.0)
+    scenario, overrides, split, seed = recipe
+    env = _environment(Scenario.parse(scenario, **json.loads(overrides)), split)
+    env.reset(seed=seed)
+    return episode_bound(env)
 
 
 def play_jobs(
@@ -269,24 +295,27 @@ def play_jobs(
 def bound_episodes(
     records: Iterable[Record], *, engine: str = "local", workers: int | None = None
 ) -> dict[tuple[str, int], float]:
-    """The QoE that no policy exceeds, for each episode of some records.
+    """The return that no policy exceeds, for each session of some records.
 
     Args:
-        records: Of any agents; an episode that several have played is bounded once.
+        records: Of any agents; a session that several have played is bounded once.
         engine: See `ppgym.benchmark.workers.run_jobs`.
         workers: See there.
 
     Returns:
         By scenario and seed.
     """
-    jobs = {
-        (record["scenario"], record["seed"]): Job(
-            record["scenario"], record.get("overrides", {}), record["split"], "", {}, record["seed"]
+    recipes = {
+        (one["scenario"], one["seed"]): (
+            one["scenario"],
+            json.dumps(one.get("overrides", {}), sort_keys=True),
+            one["split"],
+            one["seed"],
         )
-        for record in records
+        for one in records
     }
-    bounds = run_jobs(bound_qoe, list(jobs.values()), engine=engine, workers=workers, doing="Bounding")
-    return dict(zip(jobs, bounds, strict=True))
+    bounds = run_jobs(bound_return, list(recipes.values()), engine=engine, workers=workers, doing="Bounding")
+    return dict(zip(recipes, bounds, strict=True))
 
 
 @functools.cache

@@ -50,7 +50,7 @@ def ratio_estimate(numerators: F8, denominators: F8, clusters: npt.NDArray[Any] 
     residuals = numerators - value * denominators
     if clusters is not None:
         _, places = np.unique(clusters, return_inverse=True)
-        residuals = np.bincount(places, residuals)
+        residuals = np.bincount(places, residuals).astype(np.float64)
     count = len(residuals)
     if count < 2:
         return Estimate(value, math.nan, None)

@@ -1,24 +1,24 @@
 """The public leaderboard: entries that anybody can submit, and the pages made of them.
 
 An entry is a folder ``SUITE/ENTRY`` with a README.md that says what it is and the records.jsonl.gz of one agent on the
-whole suite. Its figures are made from replayed records alone.
+whole suite. Its figures are made from replayed records alone. What that proves, and what not, is in docs/leaderboard.
 """
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
-from ppgym.benchmark.episodes import bound_episodes, find_suite
+from ppgym.benchmark.episodes import bound_episodes, find_suite, session_seed
 from ppgym.benchmark.records import Record, read_records, write_records
 from ppgym.benchmark.run import write_board
-from ppgym.benchmark.summary import Board, summarize
-from ppgym.benchmark.tables import to_csv, to_markdown
+from ppgym.benchmark.summary import Board, RankedTest, replayed, summarize
 from ppgym.files import write_text
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 SPLIT = "test"
-FIRST_SEED = 0
+FIRST_SESSION = 0
+UNFINISHED = "~"  # begins the name of an entry that is being written
 
 TEMPLATE = """# {name}
 
@@ -30,86 +30,109 @@ TEMPLATE = """# {name}
 """
 
 
-def read_entry(folder: Path, suite_name: str, is_ranked: Callable[[str], bool]) -> list[Record]:
-    """Read an entry, and check that it covers its suite.
+def check_entry(where: str, records: list[Record], suite_name: str, is_ranked: RankedTest) -> None:
+    """Refuse records that are not those of one competing agent with one parameter set, on each session of a suite once.
+
+    Args:
+        where: What they are, for the message.
+        records: The records.
+        suite_name: The suite.
+        is_ranked: Tells which agents compete.
+
+    Raises:
+        ValueError: They are not, or they do not come back.
+    """
+    suite = find_suite(suite_name)
+    numbers = range(FIRST_SESSION, FIRST_SESSION + suite.sessions)
+    expected = {(scenario, session_seed(scenario, number)) for scenario in suite.scenarios for number in numbers}
+    agents = {record["agent"] for record in records}
+    if len(agents) != 1:
+        raise ValueError(f"{where}: expected one agent, got {sorted(agents)}")
+    [agent] = agents
+    if ":" not in agent:
+        raise ValueError(f"{where}: agent {agent!r}: expected its full import path, module:Class")
+    if not is_ranked(agent):
+        raise ValueError(f"{where}: agent {agent!r} sees the future, or says that it does not compete")
+    params = records[0].get("params", {})
+    for number, record in enumerate(records, 1):
+        at = f"{where}, record {number}"
+        if record["split"] != SPLIT or record.get("overrides"):
+            raise ValueError(f"{at}: expected the {SPLIT} split without overrides")
+        if record.get("params", {}) != params:
+            raise ValueError(f"{at}: expected one parameter set, {params}, got {record.get('params', {})}")
+        if (record["scenario"], record["seed"]) not in expected:
+            raise ValueError(
+                f"{at}: {record['scenario']}, seed {record['seed']}: expected each session of the suite once"
+            )
+        expected.remove((record["scenario"], record["seed"]))
+    if expected:
+        scenario, seed = min(expected)
+        raise ValueError(f"{where}: {len(expected)} sessions are missing, such as {scenario}, seed {seed}")
+
+
+def read_entry(folder: Path, suite_name: str, is_ranked: RankedTest) -> list[Record]:
+    """Read an entry, and check it.
 
     Args:
         folder: Of the entry.
         suite_name: The suite.
-        is_ranked: Whether an agent competes, by its name or import path.
+        is_ranked: Tells which agents compete.
 
     Returns:
         Records, each with the entry's name as its agent.
 
     Raises:
         FileNotFoundError: README.md or the records are missing.
-        ValueError: The records are not those of one agent, which competes, on each episode of the suite once.
+        ValueError: See `check_entry`.
     """
     if not (folder / "README.md").is_file():
         raise FileNotFoundError(f"{folder / 'README.md'}: expected a page that says what the entry is")
     records = list(read_records(folder))
-    suite = find_suite(suite_name)
-    expected = {
-        (scenario, seed) for scenario in suite.scenarios for seed in range(FIRST_SEED, FIRST_SEED + suite.episodes)
-    }
-    agents = {record["agent"] for record in records}
-    if len(agents) != 1:
-        raise ValueError(f"{folder}: expected one agent, got {sorted(agents)}")
-    _check_ranked(folder, agents, is_ranked)
-    for number, record in enumerate(records, 1):
-        where = f"{folder}, record {number}"
-        if record["split"] != SPLIT or record.get("overrides"):
-            raise ValueError(f"{where}: expected the {SPLIT} split without overrides")
-        if (record["scenario"], record["seed"]) not in expected:
-            raise ValueError(
-                f"{where}: {record['scenario']}, seed {record['seed']}: expected each episode of the suite once"
-            )
-        expected.remove((record["scenario"], record["seed"]))
-    if expected:
-        scenario, seed = min(expected)
-        raise ValueError(f"{folder}: {len(expected)} episodes are missing, such as {scenario}, seed {seed}")
+    check_entry(str(folder), records, suite_name, is_ranked)
     return [record | {"agent": folder.name} for record in records]
 
 
-def _check_ranked(folder: Path, agents: Iterable[str], is_ranked: Callable[[str], bool]) -> None:
-    for agent in agents:
-        if not is_ranked(agent):
-            raise ValueError(f"{folder}: expected agents that compete; {agent!r} is shown for comparison alone")
-
-
-def add_entries(run: Path, root: Path, suite_name: str, is_ranked: Callable[[str], bool]) -> list[Path]:
-    """Make an entry of each agent of a run. An entry that exists keeps its README.md.
+def add_entries(
+    run: Path, root: Path, suite_name: str, *, import_path: Callable[[str], str], is_ranked: RankedTest
+) -> list[Path]:
+    """Make an entry of each agent of a run. Everything is checked, replay included, before anything is written.
 
     Args:
         run: Folder of the run.
         root: Folder of the boards.
         suite_name: Suite that the run covers.
-        is_ranked: See `read_entry`.
+        import_path: Gives the full import path of an agent.
+        is_ranked: Tells which agents compete.
 
     Returns:
         The entries' folders.
 
     Raises:
         FileNotFoundError: The run has no records.
-        ValueError: An agent whose name makes no folder, or that did not play the whole suite.
+        ValueError: A name that makes no folder or that an entry has already, records that do not come back, or that
+            are no entry.
     """
     by_agent: dict[str, list[Record]] = {}
     for record in read_records(run):
         by_agent.setdefault(record["agent"], []).append(record)
-    _check_ranked(run, by_agent, is_ranked)
-    folders = []
+    entries: dict[Path, list[Record]] = {}
     for agent, records in by_agent.items():
         name = agent.rpartition(":")[2]
         if not NAME.fullmatch(name):
             raise ValueError(f"{run}: agent {agent!r}: expected a name that can be a folder's")
         folder = root / suite_name / name
-        write_records(folder, records, packed=True)
-        if not (folder / "README.md").is_file():
-            params = json.dumps(records[0].get("params", {}))
-            write_text(folder / "README.md", TEMPLATE.format(name=name, params=params))
-        read_entry(folder, suite_name, is_ranked)
-        folders.append(folder)
-    return folders
+        if folder.exists() or folder in entries:
+            raise ValueError(f"{folder}: an entry has this name; choose another, or delete it if it is yours")
+        entries[folder] = [record | {"agent": import_path(agent)} for record in records]
+        check_entry(f"{run}, {agent}", entries[folder], suite_name, is_ranked)
+        replayed(records)
+    for folder, records in entries.items():
+        beside = folder.with_name(f"{UNFINISHED}{folder.name}")
+        write_records(beside, records, packed=True)
+        params = json.dumps(records[0].get("params", {}))
+        write_text(beside / "README.md", TEMPLATE.format(name=folder.name, params=params))
+        beside.rename(folder)
+    return list(entries)
 
 
 def make_board(
@@ -117,7 +140,7 @@ def make_board(
     suite_name: str,
     *,
     baseline: str,
-    is_ranked: Callable[[str], bool],
+    is_ranked: RankedTest,
     workers: int | None = None,
 ) -> Board:
     """Replay all entries of a suite and write its board: README.md, results.json and results.csv.
@@ -126,7 +149,7 @@ def make_board(
         root: Folder of the boards.
         suite_name: The suite.
         baseline: Entry that the others are compared with.
-        is_ranked: See `read_entry`.
+        is_ranked: Tells which agents compete.
         workers: Processes that compute the bounds.
 
     Returns:
@@ -136,23 +159,21 @@ def make_board(
         FileNotFoundError: No entries, or one lacks a file.
         ValueError: An entry does not cover the suite, or its records do not come back.
     """
-    entries = sorted(path for path in (root / suite_name).glob("*/") if path.is_dir())
+    folder = root / suite_name
+    entries = sorted(path for path in folder.glob("*/") if path.is_dir() and NAME.fullmatch(path.name))
     if not entries:
-        raise FileNotFoundError(f"{root / suite_name}: expected entries, folders of README.md and records.jsonl.gz")
-    records = [record for folder in entries for record in read_entry(folder, suite_name, is_ranked)]
+        raise FileNotFoundError(f"{folder}: expected entries, folders of README.md and records.jsonl.gz")
+    records = [record for entry in entries for record in read_entry(entry, suite_name, is_ranked)]
     suite = find_suite(suite_name)
     records.sort(key=lambda record: suite.scenarios.index(record["scenario"]))
     bounds = bound_episodes(records, workers=workers)
     board = summarize(records, baseline=baseline, bounds=bounds)
-    folder = root / suite_name
     head = (
         f"# The suite `{suite_name}`\n\n"
-        f"{len(entries)} entries, the same {suite.episodes} episodes of the {SPLIT} split on each of "
+        f"{len(entries)} self-reported entries, the same {suite.sessions} sessions of the {SPLIT} split on each of "
         f"{len(suite.scenarios)} scenarios. Made by `python evaluate.py leaderboard --suite {suite_name}` from "
-        "replayed records; what an entry is stands in its folder. Intervals are 95 % bootstrap intervals, over all "
-        "scenarios stratified by scenario; IQM is the interquartile mean of all episodes.\n\n"
+        "replayed records; what an entry is stands in its folder. QoE is the sum of the returns over the sum of the "
+        "drawn watch minutes; intervals are 95 % linearised t intervals.\n\n"
     )
-    write_text(folder / "README.md", head + to_markdown(board))
-    write_text(folder / "results.csv", to_csv(board.rows))
-    write_board(folder, board)
+    write_board(folder, board, head)
     return board

@@ -22,7 +22,7 @@ BATCH = 512  # records of one call, which bounds the memory of their draws
 class Replay(NamedTuple):
     """What the actions of a record lead to."""
 
-    totals: dict[str, float]  # REPLAY_COLUMNS, "drawn_watch_s", "requests" and "prompt_requests"
+    totals: dict[str, float]  # REPLAY_COLUMNS, "drawn_watch_s", "top_quality", "requests" and "prompt_requests"
     problem: str  # how the record differs from its replay; empty where it does not
 
 
@@ -69,7 +69,7 @@ def _replay_batch(world: World, records: Sequence[Record]) -> list[Replay]:
     space = action_count(len(world.options))  # whatever lies outside it acts as one index outside it
     within = (action if 0 <= action < space else -1 for record in records for action in record["actions"])
     actions = np.fromiter(within, np.int64, sum(lengths))
-    results = new_replay_results(len(records), len(world.representations))
+    results = new_replay_results(len(records), len(world.representations), len(world.options))
     replay_many(world.sims(episodes), Recorded(draws, np.cumsum([0, *lengths], dtype=np.int64), actions), results)
     drawn_s = drawn_watch_s(episodes)
     is_prompt = np.array([one.is_prompt for one in world.representations])
@@ -77,6 +77,7 @@ def _replay_batch(world: World, records: Sequence[Record]) -> list[Replay]:
     for i, record in enumerate(records):
         came = dict(zip(REPLAY_COLUMNS, results.totals[i].tolist(), strict=True))
         came["drawn_watch_s"] = float(drawn_s[draws[i]])
+        came["top_quality"] = max(one.quality for one in world.representations)
         came["requests"] = float(results.requests[i].sum())
         came["prompt_requests"] = float(results.requests[i, is_prompt].sum())
         ended = bool(results.states[i].terminated or results.states[i].truncated)

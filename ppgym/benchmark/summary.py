@@ -1,24 +1,16 @@
 """The figures of records: a row for each scenario and agent, and standings over all scenarios.
 
 Every figure is made from replayed totals; a record whose totals do not come back is refused. No file is read or
-written here.
+written here; how a figure is estimated is in `ppgym.benchmark.estimates`.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppgym.benchmark.bootstrap import (
-    Interval,
-    bootstrap_interval,
-    improvement,
-    interquartile_mean,
-    mean_of_strata,
-    share_closed,
-    stratified,
-)
+from ppgym.benchmark.estimates import Estimate, Interval, mean_estimate, ratio_estimate
 from ppgym.benchmark.records import Record
 from ppgym.benchmark.replay import replay
 from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS
@@ -27,53 +19,52 @@ from ppgym.core.state import F8, UNIT_NAMES
 REFERENCE = "on_demand"  # the agent at which the gap to the bound begins, and the default baseline
 PROBLEMS_SHOWN = 20  # in an error message
 
-Bounds = Mapping[tuple[str, int], float]  # (scenario, seed) -> QoE that no policy exceeds
+Bounds = Mapping[tuple[str, int], float]  # (scenario, seed) -> return that no policy exceeds
+RankedTest = Callable[[str], bool]  # whether an agent of this name or import path competes
 
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one agent on one scenario. Intervals are 95 % bootstrap intervals over episodes.
+    """Figures of one agent on one scenario. Intervals are 95 % intervals, None below 16 sessions.
 
     Attributes:
         scenario: Name.
         agent: Name or import path.
-        episodes: How many.
-        qoe_mean: Mean over episodes of QoE: return per minute of the episode's drawn watch time.
-        qoe_ci95: Its interval; the mean itself, twice, of a single episode.
-        iqm: Interquartile mean of QoE.
-        iqm_ci95: Its interval.
-        stall_ratio: Stall seconds / (stall + played seconds), as a ratio of sums.
-        waste_ratio: Wasted / downloaded bytes, as a ratio of sums.
+        sessions: How many.
+        qoe: Sum of the returns / sum of the drawn watch minutes.
+        qoe_ci95: Its interval.
+        qoe_relative: QoE / (60 x the ladder's top quality): 1 is top quality without any cost.
+        stall_ratio: Stall seconds / (stall + played seconds).
+        waste_ratio: Wasted / downloaded bytes.
         wasted_mbit_per_min: Wasted Mbit per minute of drawn watch time.
         quality_mean: Mbit/s-equivalent, mean over the seconds played.
-        terms: The reward's weighted, signed terms per minute of drawn watch time, means over episodes: their sum is
-            `qoe_mean`.
+        terms: The reward's weighted, signed terms per minute of drawn watch time; their sum is `qoe`.
         prompt_share: Share of the requests that asked for prompts.
-        utilisation: Busy seconds of each compute unit / seconds of the sessions, as ratios of sums.
+        utilisation: Busy seconds of each compute unit / seconds of the sessions.
+        truncated: Sessions that ended by truncation.
+        idle_waits: Waits in a stall while a request was legal.
+        invalid_actions: Illegal actions; each acts as a wait.
+        videos_starved: Videos that the viewer left out of impatience, while the chunk to play was not requested.
         decision_ms_p50: Median milliseconds of a decision, to two digits; None where the records have no times.
         decision_ms_p99: Milliseconds of a decision, 99th percentile.
         overrides: What differs from the named scenario.
         ranked: Whether the agent competes; one that sees the future does not.
-        baseline: The agent that the next four compare with; None where it has not played.
-        difference: Mean over paired episodes of QoE less the baseline's.
-        difference_ci95: Its interval.
-        improvement: Probability of improvement: share of the episodes in which QoE is above the baseline's, a tie
-            counting half.
-        improvement_ci95: Its interval.
-        bound_mean: Mean over these episodes of the QoE that no policy exceeds; None where it was not asked for.
+        baseline: The agent that the next three compare with; None where it has not played.
+        difference: QoE less the baseline's, in paired sessions.
+        difference_ci95: Its interval, that of the sessions' differences.
+        improvement: Share of the sessions in which the return is above the baseline's, a tie counting half.
+        bound: Sum of the returns that no policy exceeds / sum of the drawn watch minutes; None where not asked for.
         bound_ci95: Its interval.
-        share: Share of the gap between `REFERENCE` and the bound that the agent closes, of means over these episodes;
-            None where one of them is missing.
-        share_ci95: Its interval; a resample holds the same episodes for all three.
+        share: Share of the gap between `REFERENCE` and the bound that the agent closes; None where one is missing.
+        share_ci95: Its interval.
     """
 
     scenario: str
     agent: str
-    episodes: int
-    qoe_mean: float
-    qoe_ci95: Interval
-    iqm: float
-    iqm_ci95: Interval
+    sessions: int
+    qoe: float
+    qoe_ci95: Interval | None
+    qoe_relative: float
     stall_ratio: float
     waste_ratio: float
     wasted_mbit_per_min: float
@@ -81,6 +72,10 @@ class Row:
     terms: dict[str, float]
     prompt_share: float
     utilisation: dict[str, float]
+    truncated: int
+    idle_waits: int
+    invalid_actions: int
+    videos_starved: int
     decision_ms_p50: float | None
     decision_ms_p99: float | None
     overrides: dict[str, Any] = field(default_factory=dict)
@@ -89,8 +84,7 @@ class Row:
     difference: float | None = None
     difference_ci95: Interval | None = None
     improvement: float | None = None
-    improvement_ci95: Interval | None = None
-    bound_mean: float | None = None
+    bound: float | None = None
     bound_ci95: Interval | None = None
     share: float | None = None
     share_ci95: Interval | None = None
@@ -98,24 +92,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Standing:
-    """Figures of one agent over all scenarios of a run, each of which weighs the same.
+    """Figures of one agent over all scenarios of a run: means over scenarios, each of which weighs the same.
 
-    Intervals are 95 % stratified bootstrap intervals: episodes are resampled within their scenario. See `Row` for what
-    the figures mean.
+    Sessions of different scenarios are drawn apart, so their errors add up squared. See `Row` for the figures.
     """
 
     agent: str
     scenarios: int
-    qoe_mean: float
-    qoe_ci95: Interval
-    iqm: float
-    iqm_ci95: Interval
+    qoe: float
+    qoe_ci95: Interval | None
+    qoe_relative: float
     ranked: bool = True
     baseline: str | None = None
     difference: float | None = None
     difference_ci95: Interval | None = None
     improvement: float | None = None
-    improvement_ci95: Interval | None = None
 
 
 class Board(NamedTuple):
@@ -126,24 +117,34 @@ class Board(NamedTuple):
 
 
 class Played(NamedTuple):
-    """The episodes of one agent on one scenario, sorted by seed."""
+    """The sessions of one agent on one scenario, sorted by seed."""
 
     records: list[Record]
     totals: list[dict[str, float]]  # replayed
 
     @property
     def seeds(self) -> list[int]:
-        """Seeds of the episodes."""
+        """Seeds of the sessions."""
         return [record["seed"] for record in self.records]
 
-    @property
-    def qoe(self) -> F8:
-        """[n] QoE of each episode."""
-        return self.per_minute("return")
+    def column(self, key: str) -> F8:
+        """[n] A total of each session."""
+        return np.array([total[key] for total in self.totals])
 
-    def per_minute(self, key: str) -> F8:
-        """[n] A total of each episode, per minute of its drawn watch time."""
-        return np.array([total[key] / (total["drawn_watch_s"] / 60.0) for total in self.totals])
+    @property
+    def returns(self) -> F8:
+        """[n] Return of each session."""
+        return self.column("return")
+
+    @property
+    def minutes(self) -> F8:
+        """[n] Drawn watch minutes of each session."""
+        return self.column("drawn_watch_s") / 60.0
+
+    @property
+    def qoe(self) -> Estimate:
+        """Sum of the returns over the sum of the minutes."""
+        return ratio_estimate(self.returns, self.minutes)
 
 
 def replayed(records: Sequence[Record]) -> list[dict[str, float]]:
@@ -189,21 +190,22 @@ def summarize(
     *,
     baseline: str = REFERENCE,
     bounds: Bounds | None = None,
-    unranked: Collection[str] = (),
+    is_ranked: RankedTest = lambda agent: True,
 ) -> Board:
     """The figures of records, from their replayed totals.
 
     Args:
         records: Of any agents and scenarios; all agents of a scenario have the same seeds.
         baseline: Agent that the others are compared with, if it is among them.
-        bounds: QoE that no policy exceeds, for each episode; where None no row has figures of it.
-        unranked: Names of agents that do not compete.
+        bounds: Return that no policy exceeds, for each session; where None no row has figures of it.
+        is_ranked: Tells which agents compete.
 
     Returns:
         Rows and standings.
 
     Raises:
-        ValueError: A record does not come back, or the agents of a scenario did not meet the same episodes.
+        ValueError: A record does not come back, the agents of a scenario did not meet the same sessions, or the
+            parameters of an agent change from session to session.
     """
     groups: dict[str, dict[str, Played]] = {}
     for record, totals in zip(records, replayed(records), strict=True):
@@ -217,7 +219,7 @@ def summarize(
             agents[name] = Played([played.records[i] for i in order], [played.totals[i] for i in order])
         _check_pairs(scenario, agents)
     rows = [
-        make_row(played, agents.get(baseline), agents.get(REFERENCE), bounds, name not in unranked)
+        make_row(played, agents.get(baseline), agents.get(REFERENCE), bounds, is_ranked(name))
         for agents in groups.values()
         for name, played in agents.items()
     ]
@@ -225,11 +227,9 @@ def summarize(
     everywhere = [name for name in names if all(name in agents for agents in groups.values())]
     overall = [
         _standing(
-            name,
-            [agents[name].qoe for agents in groups.values()],
-            baseline,
-            [agents[baseline].qoe for agents in groups.values()] if baseline in everywhere else None,
-            name not in unranked,
+            [row for row in rows if row.agent == name],
+            [agents[name] for agents in groups.values()],
+            [agents[baseline] for agents in groups.values()] if baseline in everywhere else None,
         )
         for name in everywhere
     ]
@@ -237,7 +237,7 @@ def summarize(
 
 
 def _check_pairs(scenario: str, agents: Mapping[str, Played]) -> None:
-    """Refuse episodes that are not paired."""
+    """Refuse sessions that are not paired, and parameters that change."""
     first = next(iter(agents))
     recipe = (agents[first].records[0].get("overrides", {}), agents[first].records[0]["split"])
     for name, played in agents.items():
@@ -245,9 +245,15 @@ def _check_pairs(scenario: str, agents: Mapping[str, Played]) -> None:
             raise ValueError(f"{scenario}, {name}: expected each seed once, got {played.seeds}")
         if played.seeds != agents[first].seeds:
             raise ValueError(f"{scenario}: expected {name} to have the seeds of {first}, got {played.seeds}")
+        params = played.records[0].get("params", {})
         for record in played.records:
             if (record.get("overrides", {}), record["split"]) != recipe:
                 raise ValueError(f"{scenario}, {name}, seed {record['seed']}: expected {recipe} as {first} has")
+            if record.get("params", {}) != params:
+                raise ValueError(
+                    f"{scenario}, {name}, seed {record['seed']}: expected the parameters of its other sessions, "
+                    f"{params}, got {record.get('params', {})}"
+                )
 
 
 def make_row(
@@ -260,43 +266,52 @@ def make_row(
     """The figures of one agent on one scenario.
 
     Args:
-        played: Its episodes, at least one.
+        played: Its sessions, at least one.
         baseline: Those of the agent it is compared with, if that has played.
         reference: Those of `REFERENCE`, if it has played.
-        bounds: QoE that no policy exceeds, if known.
+        bounds: Return that no policy exceeds, if known.
         ranked: Whether the agent competes.
 
     Returns:
         The row.
     """
-    first, qoe = played.records[0], played.qoe
-    total = {key: sum(each[key] for each in played.totals) for key in played.totals[0]}
-    minutes = total["drawn_watch_s"] / 60.0
-    iqm, iqm_ci95 = stratified(interquartile_mean, [qoe])
+    first, minutes, qoe = played.records[0], played.minutes, played.qoe
+    total = {key: float(played.column(key).sum()) for key in played.totals[0]}
     decision_ms = _decision_ms(played.records)
     compared: dict[str, Any] = {}
     if baseline is not None:
-        compared = difference_and_improvement([qoe], [baseline.qoe]) | {"baseline": baseline.records[0]["agent"]}
+        difference = ratio_estimate(played.returns - baseline.returns, minutes)
+        compared = {
+            "baseline": baseline.records[0]["agent"],
+            "difference": difference.value,
+            "difference_ci95": difference.ci95,
+            "improvement": improvement(played.returns, baseline.returns),
+        }
     if bounds is not None:
         most = np.array([bounds[first["scenario"], seed] for seed in played.seeds])
-        compared |= {"bound_mean": float(most.mean()), "bound_ci95": bootstrap_interval(most)}
+        bound = ratio_estimate(most, minutes)
+        compared |= {"bound": bound.value, "bound_ci95": bound.ci95}
         if reference is not None:
-            compared["share"], compared["share_ci95"] = share_closed(qoe, reference.qoe, most)
+            share = ratio_estimate(played.returns - reference.returns, most - reference.returns)
+            compared |= {"share": share.value, "share_ci95": share.ci95}
     return Row(
         scenario=first["scenario"],
         agent=first["agent"],
-        episodes=len(qoe),
-        qoe_mean=float(qoe.mean()),
-        qoe_ci95=bootstrap_interval(qoe),
-        iqm=iqm,
-        iqm_ci95=iqm_ci95,
+        sessions=len(minutes),
+        qoe=qoe.value,
+        qoe_ci95=qoe.ci95,
+        qoe_relative=qoe.value / (60.0 * played.totals[0]["top_quality"]),
         stall_ratio=_ratio(total["rebuffer_s"], total["rebuffer_s"] + total["played_s"]),
         waste_ratio=_ratio(total["wasted_bytes"], total["downloaded_bytes"]),
-        wasted_mbit_per_min=total["wasted_bytes"] * MBIT_PER_BYTE / minutes,
+        wasted_mbit_per_min=total["wasted_bytes"] * MBIT_PER_BYTE / float(minutes.sum()),
         quality_mean=_ratio(total["quality"], total["played_s"]),
-        terms={name: float(played.per_minute(f"reward_{name}").mean()) for name in REWARD_TERMS},
+        terms={name: total[f"reward_{name}"] / float(minutes.sum()) for name in REWARD_TERMS},
         prompt_share=_ratio(total["prompt_requests"], total["requests"]),
         utilisation={name: _ratio(total[f"busy_{name}_s"], total["time_s"]) for name in UNIT_NAMES},
+        truncated=int(total["truncated"]),
+        idle_waits=int(total["idle_waits"]),
+        invalid_actions=int(total["invalid_actions"]),
+        videos_starved=int(total["videos_starved"]),
         decision_ms_p50=None if decision_ms is None else decision_ms[0],
         decision_ms_p99=None if decision_ms is None else decision_ms[1],
         overrides=first.get("overrides", {}),
@@ -305,32 +320,35 @@ def make_row(
     )
 
 
-def _standing(name: str, qoe: list[F8], baseline: str, of_baseline: list[F8] | None, ranked: bool) -> Standing:
-    mean, mean_ci95 = stratified(mean_of_strata, qoe)
-    iqm, iqm_ci95 = stratified(interquartile_mean, qoe)
-    compared = {} if of_baseline is None else difference_and_improvement(qoe, of_baseline) | {"baseline": baseline}
-    return Standing(name, len(qoe), mean, mean_ci95, iqm, iqm_ci95, ranked, **compared)
+def _standing(rows: Sequence[Row], played: Sequence[Played], baseline: Sequence[Played] | None) -> Standing:
+    qoe = mean_estimate([one.qoe for one in played])
+    relative = float(np.mean([row.qoe_relative for row in rows]))
+    standing = Standing(rows[0].agent, len(rows), qoe.value, qoe.ci95, relative, rows[0].ranked)
+    if baseline is None:
+        return standing
+    pairs = zip(played, baseline, strict=True)
+    difference = mean_estimate([ratio_estimate(one.returns - other.returns, one.minutes) for one, other in pairs])
+    better = float(np.mean([row.improvement for row in rows if row.improvement is not None]))
+    return replace(
+        standing,
+        baseline=rows[0].baseline,
+        difference=difference.value,
+        difference_ci95=difference.ci95,
+        improvement=better,
+    )
 
 
-def difference_and_improvement(qoe: list[F8], baseline: list[F8]) -> dict[str, Any]:
-    """Paired difference of QoE, and probability of improvement.
+def improvement(returns: F8, baseline: F8) -> float:
+    """Share of paired sessions with a greater return.
 
     Args:
-        qoe: For each scenario [n] QoE of an agent.
-        baseline: That of the baseline in the same episodes.
+        returns: [n].
+        baseline: [n] of the same sessions.
 
     Returns:
-        "difference", "improvement" and their intervals, as `Row` has them.
+        The share; a tie counts half.
     """
-    pairs = list(zip(qoe, baseline, strict=True))
-    difference, difference_ci95 = stratified(mean_of_strata, [new - old for new, old in pairs])
-    better, better_ci95 = stratified(mean_of_strata, [improvement(new, old) for new, old in pairs])
-    return {
-        "difference": difference,
-        "difference_ci95": difference_ci95,
-        "improvement": better,
-        "improvement_ci95": better_ci95,
-    }
+    return float(((returns > baseline) + 0.5 * (returns == baseline)).mean())
 
 
 def _decision_ms(records: Sequence[Record]) -> tuple[float, float] | None:
@@ -353,4 +371,4 @@ def _ratio(part: float, whole: float) -> float:
 
 def ranking(rows: Iterable[Row]) -> list[Row]:
     """Rows of one scenario, the best first, then those that do not compete."""
-    return sorted(rows, key=lambda row: (not row.ranked, -row.qoe_mean))
+    return sorted(rows, key=lambda row: (not row.ranked, -row.qoe))

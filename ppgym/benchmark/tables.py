@@ -8,9 +8,20 @@ from typing import Any
 
 from rich.console import Console
 
-from ppgym.benchmark.bootstrap import Interval
+from ppgym.benchmark.estimates import Interval
 from ppgym.benchmark.summary import Board, Row, Standing, ranking
 from ppgym.tables import new_table
+
+FIGURES = ("stall", "waste", "quality", "ms")
+MISTAKES = {  # columns that tell what is wrong with a policy: (one, several)
+    "truncated": ("session truncated", "sessions truncated"),
+    "videos_starved": (
+        "video starved: left in a stall while the chunk to play was not requested",
+        "videos starved: left in a stall while the chunk to play was not requested",
+    ),
+    "invalid_actions": ("illegal action, which acts as a wait", "illegal actions, which act as waits"),
+    "idle_waits": ("wait in a stall while a request was legal", "waits in a stall while a request was legal"),
+}
 
 
 def print_board(board: Board, console: Console | None = None) -> None:
@@ -28,8 +39,7 @@ def print_board(board: Board, console: Console | None = None) -> None:
 def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
     """Print a table for each scenario: the ranked agents, best first, then the others in italics.
 
-    Where the bound is known, the share of the way to it replaces the 99th percentile of decision times; the number
-    after its +- is half of the 95 % interval.
+    The number after a +- is half of the 95 % interval. Below the table stands what went wrong, where something did.
 
     Args:
         rows: The figures.
@@ -39,37 +49,67 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
     for scenario in dict.fromkeys(row.scenario for row in rows):
         chosen = ranking(row for row in rows if row.scenario == scenario)
         first = chosen[0]
-        console.print(f"{scenario}, {first.episodes} episodes", style="bold", highlight=False)
+        versus = next((f", gain over {row.baseline}" for row in chosen if row.baseline), "")
+        console.print(f"{scenario}, {_count(first.sessions)}{versus}", style="bold", highlight=False)
         for key, value in first.overrides.items():
             console.print(f"  {key} = {value}", highlight=False, soft_wrap=True)
-        share, times = (["of bound"], ["ms"]) if first.bound_mean is not None else ([], ["ms p50", "ms p99"])
-        table = new_table("QoE/min", "95 % interval", *share, "stall", "waste", "quality", *times)
+        bounded = first.bound is not None
+        table = new_table("QoE/min", *(["gain"] if versus else []), *(["of bound"] if bounded else []), *FIGURES)
         for ranked in (True, False):
             for row in chosen:
                 if row.ranked == ranked:
-                    table.add_row(*_cells(row), style="" if ranked else "italic")
+                    table.add_row(*_cells(row, bool(versus), bounded), style="" if ranked else "italic")
             table.add_section()
-        if first.bound_mean is not None and first.bound_ci95 is not None:
-            table.add_row("bound", _short(first.bound_mean), _interval(first.bound_ci95), "100%", style="italic")
+        if first.bound is not None:
+            blank = [""] if versus else []
+            table.add_row("bound", _with_half(first.bound, first.bound_ci95), *blank, "100%", style="italic")
         console.print(table)
+        for note in mistakes(chosen):
+            console.print(f" {note}", highlight=False)
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, compared: bool, bounded: bool) -> list[str]:
     """A row of the table of a scenario."""
-    cells = [row.agent, _short(row.qoe_mean), _interval(row.qoe_ci95)]
-    if row.share is not None and row.share_ci95 is not None:
-        low, high = row.share_ci95
-        cells.append(f"{round(row.share, 2) + 0.0:.0%} ±{50.0 * (high - low):.0f}" if row.share > -1.0 else "< -100%")
-    elif row.bound_mean is not None:
-        cells.append("")
+    cells = [row.agent, _with_half(row.qoe, row.qoe_ci95)]
+    if compared:
+        own = row.difference is None or row.agent == row.baseline
+        cells.append("" if own else _with_half(row.difference or 0.0, row.difference_ci95, "+"))
+    if bounded:
+        cells.append(_share(row))
     cells += [f"{row.stall_ratio:.1%}", f"{row.waste_ratio:.1%}", f"{row.quality_mean:.2f}"]
-    times = (row.decision_ms_p50, row.decision_ms_p99)
-    shown = times[: 1 if row.bound_mean is not None else 2]
-    return cells + ["" if ms is None else f"{ms:.2f}" if ms < 10.0 else f"{ms:.0f}" for ms in shown]
+    ms = row.decision_ms_p50
+    return [*cells, "" if ms is None else f"{ms:.2f}" if ms < 10.0 else f"{ms:.0f}"]
+
+
+def _share(row: Row) -> str:
+    if row.share is None:
+        return ""
+    if row.share <= -1.0:
+        return "< -100%"
+    half = "" if row.share_ci95 is None else f" ±{50.0 * (row.share_ci95[1] - row.share_ci95[0]):.0f}"
+    return f"{round(row.share, 2) + 0.0:.0%}{half}"
+
+
+def mistakes(rows: Sequence[Row]) -> list[str]:
+    """What went wrong in the sessions of some rows, a line for each kind; none where nothing did.
+
+    Args:
+        rows: Of one scenario.
+
+    Returns:
+        Lines such as "sessions truncated: my_agent 3".
+    """
+    lines = []
+    for key, words in MISTAKES.items():
+        counts = {row.agent: getattr(row, key) for row in rows if getattr(row, key)}
+        if counts:
+            what = words[0] if sum(counts.values()) == 1 else words[1]
+            lines.append(f"{what}; {', '.join(f'{agent} {count:,}' for agent, count in counts.items())}")
+    return lines
 
 
 def print_standings(overall: Sequence[Standing], console: Console | None = None) -> None:
-    """Print the standings over all scenarios, the best interquartile mean first.
+    """Print the standings over all scenarios, the best first.
 
     Args:
         overall: The standings.
@@ -80,11 +120,11 @@ def print_standings(overall: Sequence[Standing], console: Console | None = None)
     over = f", gain over {baseline}" if baseline else ""
     title = f"All {overall[0].scenarios} scenarios, each weighs the same{over}"
     console.print(title, style="bold", highlight=False)
-    table = new_table("QoE/min", "95 % interval", "IQM", *(["gain", "better in"] if baseline else []))
+    table = new_table("QoE/min", *(["gain", "better in"] if baseline else []))
     for one in _best_first(overall):
-        cells = [one.agent, _short(one.qoe_mean), _interval(one.qoe_ci95), _short(one.iqm)]
+        cells = [one.agent, _with_half(one.qoe, one.qoe_ci95)]
         if one.difference is not None and one.improvement is not None:
-            cells += [_short(one.difference, "+"), f"{one.improvement:.0%}"]
+            cells += [_with_half(one.difference, one.difference_ci95, "+"), f"{one.improvement:.0%}"]
         table.add_row(*cells, style="" if one.ranked else "italic")
     console.print(table)
 
@@ -103,12 +143,13 @@ def to_markdown(board: Board) -> str:
         parts += [f"## All {board.overall[0].scenarios} scenarios", markdown_standings(board.overall)]
     for scenario in dict.fromkeys(row.scenario for row in board.rows):
         rows = [row for row in board.rows if row.scenario == scenario]
-        parts += [f"## {scenario}, {rows[0].episodes} episodes", markdown_rows(rows)]
+        parts += [f"## {scenario}, {_count(rows[0].sessions)}", markdown_rows(rows)]
+        parts += [f"- {note}" for note in mistakes(ranking(rows))]
     return "\n\n".join(parts) + "\n"
 
 
 def markdown_standings(overall: Sequence[Standing]) -> str:
-    """The standings over all scenarios as a Markdown table, the best interquartile mean first.
+    """The standings over all scenarios as a Markdown table, the best first.
 
     Args:
         overall: The standings.
@@ -117,12 +158,11 @@ def markdown_standings(overall: Sequence[Standing]) -> str:
         The table.
     """
     baseline = _baseline(overall)
-    lines = [["agent", "QoE / min", "95 %", "IQM", "95 %", *([f"over {baseline}", "better in"] if baseline else [])]]
+    lines = [["agent", "QoE / min", "95 %", *([f"over {baseline}", "better in"] if baseline else [])]]
     for one in _best_first(overall):
-        name = one.agent if one.ranked else f"*{one.agent}*"
-        line = [name, f"{one.qoe_mean:.1f}", _spelled(one.qoe_ci95), f"{one.iqm:.1f}", _spelled(one.iqm_ci95)]
-        if one.difference is not None and one.difference_ci95 is not None and one.improvement is not None:
-            line += [f"{one.difference:+.1f} ({_spelled(one.difference_ci95, '+')})", f"{one.improvement:.0%}"]
+        line = [one.agent if one.ranked else f"*{one.agent}*", f"{one.qoe:.1f}", _spelled(one.qoe_ci95)]
+        if one.difference is not None and one.improvement is not None:
+            line += [_difference(one), f"{one.improvement:.0%}"]
         lines.append(line)
     return markdown_table(lines)
 
@@ -136,17 +176,32 @@ def markdown_rows(rows: Sequence[Row]) -> str:
     Returns:
         The table.
     """
-    lines = [["agent", "QoE / min", "95 %", "of bound", "stall", "waste", "quality, Mbit/s", "prompts", "decision, ms"]]
+    baseline = next((row.baseline for row in rows if row.baseline), None)
+    versus = [f"over {baseline}"] if baseline else []
+    lines = [
+        [
+            "agent",
+            "QoE / min",
+            "95 %",
+            *versus,
+            "of bound",
+            "stall",
+            "waste",
+            "quality, Mbit/s",
+            "prompts",
+            "ms a decision",
+        ]
+    ]
     for row in ranking(rows):
-        share = ""
-        if row.share is not None and row.share_ci95 is not None:
-            low, high = row.share_ci95
-            share = f"{row.share:.0%} ({low:.0%} to {high:.0%})"
+        share = "" if row.share is None else f"{row.share:.0%}"
+        if row.share_ci95 is not None:
+            share += f" ({row.share_ci95[0]:.0%} to {row.share_ci95[1]:.0%})"
         lines.append(
             [
                 row.agent if row.ranked else f"*{row.agent}*",
-                f"{row.qoe_mean:.1f}",
+                f"{row.qoe:.1f}",
                 _spelled(row.qoe_ci95),
+                *([_difference(row)] if versus else []),
                 share,
                 f"{row.stall_ratio:.1%}",
                 f"{row.waste_ratio:.1%}",
@@ -156,8 +211,9 @@ def markdown_rows(rows: Sequence[Row]) -> str:
             ]
         )
     first = rows[0]
-    if first.bound_mean is not None and first.bound_ci95 is not None:
-        lines.append(["*bound*", f"{first.bound_mean:.1f}", _spelled(first.bound_ci95), "100%", *[""] * 5])
+    if first.bound is not None:
+        blank = [""] * len(versus)
+        lines.append(["*bound*", f"{first.bound:.1f}", _spelled(first.bound_ci95), *blank, "100%", *[""] * 5])
     return markdown_table(lines)
 
 
@@ -194,8 +250,8 @@ def to_csv(rows: Sequence[Row]) -> str:
 def _flatten(row: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in row.items():
-        if isinstance(value, tuple):
-            flat |= {f"{key}_low": value[0], f"{key}_high": value[1]}
+        if key.endswith("ci95"):
+            flat[f"{key}_low"], flat[f"{key}_high"] = (None, None) if value is None else value
         elif isinstance(value, dict):
             flat |= {f"{key}_{name}": each for name, each in value.items()}
         else:
@@ -208,17 +264,26 @@ def _baseline(overall: Iterable[Standing]) -> str | None:
 
 
 def _best_first(overall: Iterable[Standing]) -> list[Standing]:
-    return sorted(overall, key=lambda one: (not one.ranked, -one.iqm))
+    return sorted(overall, key=lambda one: (not one.ranked, -one.qoe))
 
 
-def _spelled(interval: Interval, sign: str = "") -> str:
-    low, high = interval
-    return f"{low:{sign}.1f} to {high:{sign}.1f}"
+def _count(sessions: int) -> str:
+    return f"{sessions} session{'s' if sessions != 1 else ''}"
 
 
-def _interval(interval: Interval) -> str:
-    low, high = interval
-    return f"{_short(low)} to {_short(high)}"
+def _difference(one: Row | Standing) -> str:
+    if one.difference is None or one.agent == one.baseline:
+        return ""
+    spelled = _spelled(one.difference_ci95, "+")
+    return f"{one.difference:+.1f} ({spelled})" if spelled else f"{one.difference:+.1f}"
+
+
+def _spelled(interval: Interval | None, sign: str = "") -> str:
+    return "" if interval is None else f"{interval[0]:{sign}.1f} to {interval[1]:{sign}.1f}"
+
+
+def _with_half(value: float, interval: Interval | None, sign: str = "") -> str:
+    return _short(value, sign) + ("" if interval is None else f" ±{_short((interval[1] - interval[0]) / 2.0)}")
 
 
 def _short(value: float, sign: str = "") -> str:

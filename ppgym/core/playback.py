@@ -59,6 +59,7 @@ def settle_playback(sim: Sim, state: StateRecord, horizon_s: float, log: EventLo
             return True, False
         if state.playback_end_s <= horizon_s:
             state.abandoned += 1
+            state.starved += state.chunk_status[state.video % SLOTS, state.playhead % RING] == ABSENT
             return changed, True
     return changed, False
 

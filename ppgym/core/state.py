@@ -81,9 +81,10 @@ _STATE_FIELDS = np.dtype(
         ("chunks_begun", "i8"),  # of the whole episode
         ("video", "i4"),  # feed position of the current video
         ("playhead", "i4"),  # chunk index in the current video
-        ("abandoned", "i4"),  # videos left out of impatience
         ("transfers", "i4"),
         ("throughputs", "i4"),  # completed transfers, ever
+        ("abandoned", "i2"),  # videos left out of impatience
+        ("starved", "i2"),  # of them, those left while the playhead's chunk was not requested
         ("transfer_video", "i2", (MAX_TRANSFERS,)),
         ("transfer_chunk", "i2", (MAX_TRANSFERS,)),
         ("job_video", "i2", (UNITS,)),  # NO_ENTRY when idle

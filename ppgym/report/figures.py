@@ -10,7 +10,7 @@ from statistics import median
 import plotly.graph_objects as go
 
 from ppgym.rendering import CODEC_COLOURS, STALL_COLOUR, Colour
-from ppgym.report.results import Row, leader
+from ppgym.report.results import Row, interval_or_point, leader
 
 NEUTRAL = "#7b8794"
 TERMS = {  # colour and hatching of each term of QoE
@@ -82,14 +82,14 @@ def _cut(figure: go.Figure, rows: Sequence[Row], below: Sequence[bool], low: flo
     figure.update_layout(xaxis={"range": [low - 2 * room, high + room]})
     for row, is_below in zip(rows, below, strict=True):
         if is_below:
-            text = f"\N{BLACK LEFT-POINTING SMALL TRIANGLE} {row['qoe_mean']:.0f}".replace("-", "\N{MINUS SIGN}")
+            text = f"\N{BLACK LEFT-POINTING SMALL TRIANGLE} {row['qoe']:.0f}".replace("-", "\N{MINUS SIGN}")
             figure.add_annotation(
                 x=0, xref="x domain", xanchor="left", y=escape(row["agent"]), text=text, showarrow=False
             )
 
 
 def qoe_figure(rows: Sequence[Row]) -> go.Figure:
-    """Mean QoE with its 95 % interval, best agent on top; a band for the bound.
+    """QoE with its 95 % interval, best agent on top; a band for the bound.
 
     Args:
         rows: Of one scenario.
@@ -97,17 +97,17 @@ def qoe_figure(rows: Sequence[Row]) -> go.Figure:
     Returns:
         The figure; agents that send prompts are amber, those that send none blue, those that do not compete hollow.
     """
-    order = sorted(rows, key=lambda row: row["qoe_mean"])
+    order = sorted(rows, key=lambda row: row["qoe"])
     colours = [_colour(row) for row in order]
     figure = go.Figure(layout=blank_layout(height=_height(rows), showlegend=False))
     for row, colour in zip(order, colours, strict=True):
-        low, high = row["qoe_ci95"]
+        low, high = interval_or_point(row)
         figure.add_scatter(
-            x=[row["qoe_mean"]],
+            x=[row["qoe"]],
             y=[escape(row["agent"])],
             error_x={
-                "array": [high - row["qoe_mean"]],
-                "arrayminus": [row["qoe_mean"] - low],
+                "array": [high - row["qoe"]],
+                "arrayminus": [row["qoe"] - low],
                 "color": colour,
                 "thickness": 2,
                 "width": 4,
@@ -116,17 +116,19 @@ def qoe_figure(rows: Sequence[Row]) -> go.Figure:
             marker={"size": 9, "color": colour, "symbol": "circle" if row["ranked"] else "circle-open"},
             hovertemplate=f"%{{y}}: %{{x:.1f}} ({low:.1f} to {high:.1f})<extra></extra>",
         )
-    bound = next((row for row in rows if row.get("bound_mean") is not None), None)
+    bound = next((row for row in rows if row.get("bound") is not None), None)
     if bound is not None:
-        low, high = bound.get("bound_ci95") or (bound["bound_mean"], bound["bound_mean"])
+        low, high = bound.get("bound_ci95") or (bound["bound"], bound["bound"])
         figure.add_vrect(x0=low, x1=high, fillcolor=NEUTRAL, opacity=0.18, line_width=0)
         figure.add_vline(
-            x=bound["bound_mean"],
+            x=bound["bound"],
             line={"color": NEUTRAL, "width": 1.5, "dash": "dot"},
             annotation={"text": "bound", "xanchor": "right", "yanchor": "bottom"},
         )
-    below = far_below([row["qoe_mean"] for row in order])
-    edges = [edge for row, is_below in zip(order, below, strict=True) if not is_below for edge in row["qoe_ci95"]]
+    below = far_below([row["qoe"] for row in order])
+    edges = [
+        edge for row, is_below in zip(order, below, strict=True) if not is_below for edge in interval_or_point(row)
+    ]
     _cut(figure, order, below, min(edges), max([*edges, high] if bound else edges))
     figure.update_layout(
         margin={"t": 24},
@@ -150,7 +152,7 @@ def terms_figure(rows: Sequence[Row]) -> go.Figure:
     Returns:
         The figure: stacked bars, a tick where they add up to QoE.
     """
-    order = sorted(rows, key=lambda row: row["qoe_mean"])
+    order = sorted(rows, key=lambda row: row["qoe"])
     agents = [escape(row["agent"]) for row in order]
     figure = go.Figure(layout=blank_layout(height=_height(rows), barmode="relative"))
     for name, (colour, hatch) in TERMS.items():
@@ -166,7 +168,7 @@ def terms_figure(rows: Sequence[Row]) -> go.Figure:
                 hovertemplate=f"%{{y}}, {name}: %{{x:+.1f}}<extra></extra>",
             )
     figure.add_scatter(
-        x=[row["qoe_mean"] for row in order],
+        x=[row["qoe"] for row in order],
         y=agents,
         name="QoE",
         mode="markers",

@@ -38,7 +38,7 @@ def write_report(
     folder: Path,
     *,
     breakeven: Path | None = None,
-    episodes_per_scenario: int = 3,
+    sessions_per_scenario: int = 3,
     explain: Explain | None = None,
 ) -> None:
     """Write a run as one page.
@@ -47,20 +47,20 @@ def write_report(
         path: The page; written whole or not at all.
         folder: What `ppgym.benchmark.run.run_benchmark` wrote.
         breakeven: File of a break-even map, see `ppgym.report.breakeven.read_planes`; no map where None.
-        episodes_per_scenario: Episodes of each scenario in the player.
+        sessions_per_scenario: Sessions of each scenario in the player.
         explain: Explains each decision of one of the planner's records, in the order of its actions.
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A number of episodes below 1, or a file that is not what it should be.
+        ValueError: A number of sessions below 1, or a file that is not what it should be.
     """
-    if episodes_per_scenario < 1:
-        raise ValueError(f"episodes_per_scenario: expected at least 1, got {episodes_per_scenario}")
+    if sessions_per_scenario < 1:
+        raise ValueError(f"sessions_per_scenario: expected at least 1, got {sessions_per_scenario}")
     results = read_run(folder)
     planes = [] if breakeven is None else read_planes(breakeven)
     average = average_rows(results) if len(results.rows) > 1 else []
     views = {ALL: average} | results.rows if average else results.rows
-    index, blocks = _player(results, episodes_per_scenario, explain)
+    index, blocks = _player(results, sessions_per_scenario, explain)
     for i, rows in enumerate(views.values()):
         drawn = {"qoe": qoe_figure(rows), "terms": terms_figure(rows), "trade-off": trade_off_figure(rows)}
         blocks[f"figures-{i}"] = {name: figure.to_plotly_json() for name, figure in drawn.items()}
@@ -79,12 +79,12 @@ def write_report(
 
 
 def _player(
-    results: Results, episodes_per_scenario: int, explain: Explain | None
+    results: Results, sessions_per_scenario: int, explain: Explain | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the player offers, and the blocks it unpacks."""
     scenarios, blocks = [], {}
     for i, name in enumerate(results.rows):
-        choices = choose_episodes(results, name, episodes_per_scenario)
+        choices = choose_episodes(results, name, sessions_per_scenario)
         for choice in choices.episodes:
             blocks[f"episode-{i}-{choice.seed}"] = episode_block(results, name, choice.seed, explain)
         scenarios.append({"name": name} | stage(results, name) | choices._asdict())
@@ -93,9 +93,9 @@ def _player(
 
 def _summary(results: Results) -> str:
     agents = {row["agent"] for rows in results.rows.values() for row in rows}
-    episodes = {row["episodes"] for rows in results.rows.values() for row in rows}
-    each = str(min(episodes)) if len(episodes) == 1 else f"{min(episodes)} to {max(episodes)}"
-    return f"{len(results.rows)} scenarios, {len(agents)} agents, {each} paired episodes of each"
+    sessions = {row["sessions"] for rows in results.rows.values() for row in rows}
+    each = str(min(sessions)) if len(sessions) == 1 else f"{min(sessions)} to {max(sessions)}"
+    return f"{len(results.rows)} scenarios, {len(agents)} agents, {each} paired sessions of each"
 
 
 def _versions(results: Results) -> str:

@@ -15,7 +15,7 @@ from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.env import PromptPreamEnv
 from ppgym.rendering import ABORTED, CANCELLED, STALL, Span, Timeline
 from ppgym.report.figures import css
-from ppgym.report.results import PLANNER, Results, leader, qoe_by_seed
+from ppgym.report.results import PLANNER, Results, leader, return_by_seed
 from ppgym.world.scenario import Scenario
 
 Explain = Callable[[Record], list[dict[str, Any]]]
@@ -30,7 +30,7 @@ class Choice(NamedTuple):
 
     seed: int
     percentile: float
-    advantage: float  # QoE per minute
+    advantage: float  # of the return
 
 
 class Choices(NamedTuple):
@@ -44,7 +44,7 @@ class Choices(NamedTuple):
 def choose_episodes(results: Results, scenario: str, count: int) -> Choices:
     """Choose typical and untypical episodes: percentiles of the planner's advantage over the best other ranked agent.
 
-    Without the planner the leader takes its place; alone, an agent's own QoE takes the place of its advantage.
+    Without the planner the leader takes its place; alone, an agent's own return takes the place of its advantage.
 
     Args:
         results: The run.
@@ -58,9 +58,9 @@ def choose_episodes(results: Results, scenario: str, count: int) -> Choices:
     present = {row["agent"] for row in rows}
     agent = PLANNER if PLANNER in present else leader(rows) or rows[0]["agent"]
     rival = leader(rows, agent)
-    advantage = qoe_by_seed(results.records[scenario][agent])
+    advantage = return_by_seed(results.records[scenario][agent])
     if rival is not None:
-        theirs = qoe_by_seed(results.records[scenario][rival])
+        theirs = return_by_seed(results.records[scenario][rival])
         advantage = {seed: value - theirs[seed] for seed, value in advantage.items() if seed in theirs}
     order = sorted(advantage, key=lambda seed: (advantage[seed], seed))
     percentiles = np.linspace(*PERCENTILES, count) if count > 1 else [50.0]
@@ -127,7 +127,6 @@ def film(record: Record) -> dict[str, Any]:
         ValueError: The record does not come back.
     """
     env, timeline, info = _reset(record)
-    watch_minutes = env.drawn_watch_s() / 60.0
     total, ended = 0.0, False
     moments = [(info["time_s"], 0.0, info["downloaded_bytes"], info["wasted_bytes"])]
     for action in record["actions"]:
@@ -146,7 +145,7 @@ def film(record: Record) -> dict[str, Any]:
     kbit = 1e3 * MBIT_PER_BYTE
     return {
         "end": _round(1e3 * info["time_s"]),
-        "qoe": round(total / watch_minutes, 2),
+        "return": round(total, 2),
         "spans": _columns(timeline, timeline.spans(info["time_s"])),
         "swipes": [[_round(1e3 * swipe.time_s), swipe.video, int(swipe.impatient)] for swipe in timeline.swipes],
         "decisions": {

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ppgym.benchmark.records import Record, qoe_of, read_records
+from ppgym.benchmark.records import Record, read_records
 from ppgym.files import read_json
 
 Row = dict[str, Any]  # a row of results.json, or one of means with the same keys
 REQUIRED = (
-    *("scenario", "agent", "episodes", "qoe_mean", "qoe_ci95", "ranked"),
+    *("scenario", "agent", "sessions", "qoe", "qoe_ci95", "ranked"),
     *("stall_ratio", "waste_ratio", "terms", "utilisation"),
 )
 
@@ -26,7 +26,7 @@ AVERAGED = (
     "quality_mean",
     "decision_ms_p50",
     "decision_ms_p99",
-    "bound_mean",
+    "bound",
     "share",
     "prompt_share",
 )
@@ -80,10 +80,15 @@ def read_run(folder: Path) -> Results:
     return Results(dict(rows), content.get("overall", []), {name: dict(agents) for name, agents in records.items()})
 
 
-def qoe_by_seed(records: dict[int, Record]) -> dict[int, float]:
-    """Return per minute of drawn watch time of each episode, in the order of the seeds."""
-    seeds = sorted(records)
-    return dict(zip(seeds, qoe_of([records[seed] for seed in seeds]).tolist(), strict=True))
+def return_by_seed(records: dict[int, Record]) -> dict[int, float]:
+    """Return of each session, in the order of the seeds."""
+    return {seed: records[seed]["totals"]["return"] for seed in sorted(records)}
+
+
+def interval_or_point(row: Row) -> tuple[float, float]:
+    """The interval of a row's QoE; its QoE twice where there are too few sessions for one."""
+    low, high = row.get("qoe_ci95") or (row["qoe"], row["qoe"])
+    return low, high
 
 
 def average_rows(results: Results) -> list[Row]:
@@ -100,7 +105,7 @@ def average_rows(results: Results) -> list[Row]:
         rows = [
             row for of_scenario in results.rows.values() for row in of_scenario if row["agent"] == standing["agent"]
         ]
-        average = {"scenario": ALL, "episodes": sum(row["episodes"] for row in rows)} | standing
+        average = {"scenario": ALL, "sessions": sum(row["sessions"] for row in rows)} | standing
         for key in AVERAGED:
             values = [row.get(key) for row in rows]
             if None not in values:
@@ -112,6 +117,6 @@ def average_rows(results: Results) -> list[Row]:
 
 
 def leader(rows: Iterable[Row], *besides: str) -> str | None:
-    """The ranked agent of the highest mean QoE, some left out; None where none is left."""
+    """The ranked agent of the highest QoE, some left out; None where none is left."""
     ranked = [row for row in rows if row["ranked"] and row["agent"] not in besides]
-    return max(ranked, key=lambda row: row["qoe_mean"])["agent"] if ranked else None
+    return max(ranked, key=lambda row: row["qoe"])["agent"] if ranked else None

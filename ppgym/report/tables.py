@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ppgym.core.state import UNIT_NAMES
-from ppgym.report.results import Row, leader
+from ppgym.report.results import Row, interval_or_point, leader
 
 ABSENT = "\N{EN DASH}"
 
@@ -52,9 +52,8 @@ def _interval(row: Row) -> str:
 
 
 COLUMNS = (
-    _number("QoE/min", "Return per minute of drawn watch time, mean over episodes", "qoe_mean", ".1f"),
-    Column("95 % interval", "Bootstrap interval of the mean QoE", lambda row: row["qoe_ci95"][0], _interval),
-    _number("IQM", "Interquartile mean of QoE over episodes", "iqm", ".1f"),
+    _number("QoE/min", "Sum of the returns / sum of the drawn watch minutes", "qoe", ".1f"),
+    Column("95 % interval", "Interval of QoE; from 16 sessions on", lambda row: interval_or_point(row)[0], _interval),
     _number("of bound", "Share of the way from on_demand to what no policy exceeds", "share", ".0%"),
     Column(
         "difference",
@@ -62,7 +61,7 @@ COLUMNS = (
         lambda row: row.get("difference"),
         lambda row: _spread(row, "difference", "+.1f"),
     ),
-    _number("P(better)", "Probability that it beats the baseline in an episode", "improvement", ".0%"),
+    _number("P(better)", "Share of the sessions in which it beats the baseline", "improvement", ".0%"),
     _number("stall", "Stall seconds of stall and played seconds", "stall_ratio", ".1%", descending=False),
     _number("waste", "Wasted of downloaded bytes", "waste_ratio", ".1%", descending=False),
     _number("Mbit/min", "Wasted Mbit per minute of watch time", "wasted_mbit_per_min", ".1f", descending=False),
@@ -95,11 +94,11 @@ def leaderboard_table(rows: Sequence[Row]) -> LeaderboardTable:
     """
     first = rows[0]
     baseline = next((f", baseline {row['baseline']}" for row in rows if row.get("baseline")), "")
-    bounded = next((row for row in rows if row.get("bound_mean") is not None), None)
+    bounded = next((row for row in rows if row.get("bound") is not None), None)
     return LeaderboardTable(
-        caption=f"{first['scenario']}: {first['episodes']} paired episodes of each agent{baseline}",
+        caption=f"{first['scenario']}: {first['sessions']} paired sessions of each agent{baseline}",
         columns=[column for column in COLUMNS if any(column.value(row) is not None for row in rows)],
-        rows=sorted(rows, key=lambda row: (not row["ranked"], -row["qoe_mean"])),
+        rows=sorted(rows, key=lambda row: (not row["ranked"], -row["qoe"])),
         leader=leader(rows),
-        bound=bounded and {"qoe_mean": bounded["bound_mean"], "qoe_ci95": bounded.get("bound_ci95")},
+        bound=bounded and {"qoe": bounded["bound"], "qoe_ci95": bounded.get("bound_ci95")},
     )

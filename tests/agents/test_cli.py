@@ -44,13 +44,13 @@ def test_a_run_prints_its_table_and_its_records_come_back(tmp_path: Path) -> Non
 
     ran = script(
         *("run", "--agents", "random", "agents.rules.greedy:Greedy", "--scenarios", "high/rtx-4090/skimmer"),
-        *("--episodes", "2", "--seed", "3", "--workers", "2", "--output", "out"),
+        *("--sessions", "2", "--seed", "3", "--workers", "2", "--output", "out"),
     )
     assert ran.returncode == 0, ran.stderr
-    assert "high/rtx-4090/skimmer, 2 episodes" in ran.stdout
+    assert "high/rtx-4090/skimmer, 2 sessions" in ran.stdout
     assert max(len(line) for line in ran.stdout.splitlines()) <= 80
     rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
-    assert [(row["agent"], row["episodes"]) for row in rows] == [("random", 2), ("agents.rules.greedy:Greedy", 2)]
+    assert [(row["agent"], row["sessions"]) for row in rows] == [("random", 2), ("agents.rules.greedy:Greedy", 2)]
 
     checked = script("validate", "out")
     assert (checked.returncode, checked.stdout) == (0, checked.stdout)
@@ -66,10 +66,10 @@ def test_a_run_prints_its_table_and_its_records_come_back(tmp_path: Path) -> Non
 def test_a_run_writes_its_report_and_keeps_its_records_beside_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    options = ["--scenarios", "high/rtx-4090/skimmer", "--episodes", "2", "--episodes-in-report", "1"]
+    options = ["--scenarios", "high/rtx-4090/skimmer", "--sessions", "2", "--sessions-in-report", "1"]
     assert call(monkeypatch, "run", "--agents", "greedy", "random", *options, "--report", str(tmp_path / "a.html")) == 0
     page = (tmp_path / "a.html").read_text()
-    assert "high/rtx-4090/skimmer: 2 paired episodes" in page
+    assert "high/rtx-4090/skimmer: 2 paired sessions" in page
     assert page.count('id="episode-') == 1
     assert validate(tmp_path / "a.run").records == 4
 
@@ -77,11 +77,11 @@ def test_a_run_writes_its_report_and_keeps_its_records_beside_it(
 def test_no_arguments_mean_the_quick_suite(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 1)  # plays in this process, which has compiled everything
     quick = SUITES["quick"]
-    monkeypatch.setitem(SUITES, "quick", quick._replace(episodes=1))
+    monkeypatch.setitem(SUITES, "quick", quick._replace(sessions=1))
     assert call(monkeypatch) == 0
     text = capsys.readouterr().out
     for scenario in quick.scenarios:
-        assert f"{scenario}, 1 episodes" in text
+        assert f"{scenario}, 1 session" in text
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,8 @@ def test_no_arguments_mean_the_quick_suite(monkeypatch: pytest.MonkeyPatch, caps
         (["--agents", "gredy"], "did you mean 'greedy'"),
         (["--scenarios", "low/snapdragon-8-elit/typical"], "did you mean 'snapdragon-8-elite'"),
         (["--suite", "quik"], "did you mean 'quick'"),
-        (["--episodes", "0"], "episodes: expected at least 1"),
+        (["--sessions", "0"], "sessions: expected at least 1"),
+        (["--baseline", "greedi"], "does not play; did you mean 'greedy'"),
         (["--network", "nowhere"], "nowhere"),
         (["--videos", "nowhere"], "nowhere"),
         (["--viewers", "nowhere"], "give `videos` too"),
@@ -122,7 +123,7 @@ def test_real_data_of_the_2022_challenge(
     folders = {"network": "network_traces", "videos": "short_video_size", "viewers": "user_ret"}
     options = [part for key, name in folders.items() for part in (f"--{key}", str(data / name))]
     scenario = "low/snapdragon-8-elite/typical"
-    arguments = ["--scenarios", scenario, "--episodes", "2", "--output", str(tmp_path), *options]
+    arguments = ["--scenarios", scenario, "--sessions", "2", "--output", str(tmp_path), *options]
     assert call(monkeypatch, "run", "--agents", "fixed_preload", "greedy", *arguments) == 0
     assert str(data / "user_ret") in capsys.readouterr().out
     assert validate(tmp_path).records == 4

@@ -14,7 +14,7 @@ def rows() -> dict[str, Row]:
     """Figures over paired episodes; the margins below are about half of what 64 test episodes show."""
     agents = ["pdas", "fixed_preload", "dashlet", "next_one"]
     return {
-        row.agent: row for row in run_benchmark(make_agent, agents, [SCENARIO], episodes=32, split="validation").rows
+        row.agent: row for row in run_benchmark(make_agent, agents, [SCENARIO], sessions=32, split="validation").rows
     }
 
 
@@ -24,7 +24,7 @@ def downloaded_mbit_per_min(row: Row) -> float:
 
 def test_pdas_gets_more_than_fixed_preload_for_fewer_bytes(rows: dict[str, Row]) -> None:
     """ACM MM 2022; in the challenge's own evaluator it is tested in `test_pdas`."""
-    assert rows["pdas"].qoe_mean > rows["fixed_preload"].qoe_mean + 3.0
+    assert rows["pdas"].qoe > rows["fixed_preload"].qoe + 3.0
     assert downloaded_mbit_per_min(rows["pdas"]) < downloaded_mbit_per_min(rows["fixed_preload"]) - 2.0
 
 

@@ -249,7 +249,7 @@ function chooseScenario(number) {
   const { agents, agent, rival, episodes } = state.scenario;
   const whose = rival === null ? `QoE of ${agent}` : `advantage of ${agent} over ${rival}`;
   find("chosen-by").textContent =
-    `Episodes are chosen by the ${whose}, in QoE per minute: its percentiles over this scenario's episodes.`;
+    `Sessions are chosen by the ${whose}, of the return: its percentiles over this scenario's sessions.`;
   fill(find("player-episode"), episodes.map(([seed, percentile, advantage]) =>
     `${percentile.toFixed(0)}th percentile: ${signed(advantage)} (seed ${seed})`), Math.floor(episodes.length / 2));
   fill(find("player-agent-0"), agents, agents.indexOf(agent));
@@ -266,7 +266,7 @@ async function chooseEpisode() {
   state.films = [0, 1].map((deck) => {
     const packed = films[find(`player-agent-${deck}`).value];
     const film = packed && develop(packed);
-    const score = film ? ` \u00b7 QoE ${film.qoe.toFixed(1)} per minute` : "";
+    const score = film ? ` \u00b7 return ${film.return.toFixed(1)}` : "";
     find(`agent-${deck}`).textContent = agentOf(deck) + score;
     delete find(`mind-${deck}`).dataset.shown;
     return film;
