@@ -26,5 +26,5 @@ def digest(array: npt.NDArray[Any]) -> str:
     if len(words):
         hashed.update(np.einsum("bi,i->b", words, _FACTORS))  # of each block, modulo 2**64
         hashed.update(np.bitwise_xor.reduce(words, axis=0))  # of each place: two signs that change leave a sum alone
-    hashed.update(raw[8 * words.size :])
+    hashed.update(raw[8 * words.size :].tobytes())
     return hashed.hexdigest()
