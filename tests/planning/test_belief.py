@@ -230,7 +230,7 @@ def test_decode_factors_are_drawn_by_future_video_and_chunk() -> None:
 def test_the_link_belief_is_calibrated_on_held_out_traces(network: str) -> None:
     """How often the mean rate of the next four seconds fell below each predicted quantile."""
     below = []
-    for seed in range(10):
+    for seed in range(30):
         env = PromptPreamEnv(f"{network}/pixels-only/typical", split="validation", leave_p=0.0)
         rng = np.random.default_rng(seed)
         _, info = env.reset(seed=seed)
@@ -250,7 +250,7 @@ def test_the_link_belief_is_calibrated_on_held_out_traces(network: str) -> None:
                 below.append(np.mean(rates < 0.95 * bits / 4.0))
     assert len(below) > 100
     for quantile in (0.1, 0.25, 0.5, 0.75, 0.9):
-        assert np.mean(np.array(below) < quantile) == pytest.approx(quantile, abs=0.13)
+        assert np.mean(np.array(below) < quantile) == pytest.approx(quantile, abs=0.1)
 
 
 def test_watch_times_and_decode_factors_are_calibrated_on_held_out_episodes() -> None:

@@ -1,6 +1,8 @@
 """The generators: distributions, classes against the facts, whole numbers that are the same on every machine."""
 
 import hashlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -142,3 +144,10 @@ def test_generation_refuses_nonsense() -> None:
         generate_traces("low", "tst")
     with pytest.raises(ValueError, match="unknown split 'tst'; did you mean 'test'"):
         generate_videos("tst")
+
+
+def test_importing_ppgym_generates_nothing() -> None:
+    code = "import numpy as np; np.random.PCG64 = None; import ppgym; ppgym.Scenario.parse('mixed/h200/sticky')"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    failed = subprocess.run([sys.executable, "-c", f"{code}; ppgym.make_world(ppgym.Scenario())"], capture_output=True)
+    assert b"'NoneType' object is not callable" in failed.stderr
