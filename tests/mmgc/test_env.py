@@ -14,6 +14,7 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 from agents import agent_params, make_agent
+from ppgym.client import Client
 from ppgym.core.state import BEGUN, DECODED, NO_ENTRY
 from ppgym.core.step import INFO_COLUMNS
 from ppgym.env import PromptPreamEnv
@@ -309,17 +310,15 @@ def test_nobody_sees_the_future(dataset: MMGCDataset, monkeypatch: pytest.Monkey
         assert same((observation, reward, info, flatten(twin.planning_view())), expected)
 
 
-def test_a_view_shares_no_memory(dataset: MMGCDataset) -> None:
-    env, twin = MMGCEnv(dataset, "low"), MMGCEnv(dataset, "low")
-    for one in (env, twin):
-        one.reset(seed=1)
-        one.step(2)
-    view = env.planning_view()
-    view.state.time_s = -1.0
-    for array in (*view.catalog, view.throughput_bps, view.candidates, view.action_mask):
-        array[...] = 0
-    assert flatten(env.planning_view()) == flatten(twin.planning_view())
-    assert same(env.step(2), twin.step(2))
+def test_a_view_cannot_be_written(dataset: MMGCDataset) -> None:
+    env = MMGCEnv(dataset)
+    env.reset(seed=0)
+    for view in (env.planning_view(), env.client.planning_view()):
+        for array in (view.catalog.chunk_bytes, view.params.option_decode_s, view.candidates, view.action_mask):
+            with pytest.raises(ValueError, match="read-only"):
+                array[...] = 0
+        with pytest.raises(ValueError, match="read-only"):
+            view.state.time_s = -1.0
 
 
 # --- snapshots --------------------------------------------------------------------------------------------------------
@@ -360,13 +359,13 @@ def test_snapshots_and_pickles_go_on_as_the_original(dataset: MMGCDataset) -> No
 class Witness:
     """An agent that notes all it is shown before it lets another decide."""
 
-    def __init__(self, env: gymnasium.Env, name: str, seen: list[Any]):
-        self.env, self.seen = env, seen
-        self.agent = make_agent(name, env, seed=7)
+    def __init__(self, client: Client, name: str, seen: list[Any]):
+        self.client, self.seen = client, seen
+        self.agent = make_agent(name, client, seed=7)
 
     def predict(self, observation, state=None, episode_start=None, deterministic=False, action_masks=None):
         assert deterministic
-        self.seen.append((observation, episode_start, action_masks, flatten(self.env.unwrapped.planning_view())))
+        self.seen.append((observation, episode_start, action_masks, flatten(self.client.planning_view())))
         return self.agent.predict(observation, state, episode_start, deterministic, action_masks)
 
 
@@ -380,7 +379,7 @@ class Bare:
 
 
 def play_in_env(env: MMGCEnv, name: str, options: dict[str, Any], seen: list[Any]) -> list[Any]:
-    agent, state = Witness(env, name, seen), None
+    agent, state = Witness(env.client, name, seen), None
     observation, _ = env.reset(options=options)
     actions: list[Any] = []
     ended = False
@@ -395,7 +394,7 @@ def assert_same_as_solution(data: MMGCDataset, name: str, trace_class: str, trac
     env, seen, told = MMGCEnv(data, trace_class), [], []
     options = {"trace_index": trace, "seeds": seeds}
     actions = play_in_env(env, name, options, seen)
-    algorithm = as_solution(lambda env: Witness(env, name, told))()
+    algorithm = as_solution(lambda client: Witness(client, name, told))()
     run = algorithm.run
     algorithm.run = lambda *arguments: run(*arguments[:5], [Bare(player) for player in arguments[5]], arguments[6])
     session = MMGCSession(data, trace_class, trace, seeds)
@@ -414,30 +413,27 @@ def test_an_agent_acts_alike_in_the_environment_and_as_a_solution(
 
 
 def test_a_solution_plays_session_after_session(dataset: MMGCDataset) -> None:
-    algorithm = as_solution(lambda env: make_agent("greedy", env))()
+    algorithm = as_solution(lambda client: make_agent("greedy", client))()
     results = [run_solution(algorithm, dataset, "low", 0, viewer_seeds(seed)) for seed in (0, 1, 0)]
     assert results[0] == results[2] != results[1]
 
 
-def test_a_solutions_environment_is_to_look_at_only(dataset: MMGCDataset) -> None:
-    class Cheat:
-        def __init__(self, env: gymnasium.Env):
-            self.env = env
+def test_a_solutions_agent_is_handed_a_client(dataset: MMGCDataset) -> None:
+    class Asleep:
+        def __init__(self, client: Client):
+            assert isinstance(client, Client)
 
         def predict(self, *_: Any, **__: Any) -> tuple[int, None]:
-            for move in (self.env.reset, lambda: self.env.step(0)):
-                with pytest.raises(RuntimeError, match="official runner"):
-                    move()
             return 10**6, None  # illegal: a sleep
 
     session = MMGCSession(dataset, "low", 0, viewer_seeds(0))
-    algorithm = as_solution(Cheat)()
+    algorithm = as_solution(Asleep)()
     assert algorithm.run(0, 0, 0, False, 0, session.players(), True) == (0, 0, 500.0)
 
 
 def test_the_example_is_a_solution(dataset: MMGCDataset) -> None:
     algorithm = load_solution(EXAMPLE)
-    expected = as_solution(lambda env: make_agent("greedy", env))
+    expected = as_solution(lambda client: make_agent("greedy", client))
     for trace in range(2):
         results = [run_solution(one(), dataset, "high", trace, viewer_seeds(0)) for one in (algorithm, expected)]
         assert results[0] == results[1]
