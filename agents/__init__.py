@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from agents.clairvoyant import Insider
 from agents.rules.parameters import tuned_params
+from ppgym.benchmark.episodes import Registry
 from ppgym.client import Client, client_of
 from ppgym.commandline import install_hint
 from ppgym.files import suggest
@@ -188,6 +189,9 @@ def agent_params(name: str, env: Client | gymnasium.Env[Any, Any], **params: Any
     defaults = {one.name: one.default for one in arguments if one.name != "seed" and one.default is not one.empty}
     found = defaults | _tuned(name, client_of(env)) | params
     return {key: value if isinstance(value, JSON_TYPES) else str(value) for key, value in found.items()}
+
+
+REGISTRY = Registry(make_agent, agent_params, import_path, is_ranked)
 
 
 def _tuned(name: str, client: Client) -> dict[str, Any]:

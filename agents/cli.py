@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from agents import agent_params, import_path, is_ranked, make_agent
+from agents import REGISTRY, agent_params, is_ranked, make_agent
 from agents.studies.breakeven import find_breakeven
 from agents.studies.explanation import explain_record, print_explanation
 from agents.studies.paper_claims import check_claims
@@ -84,7 +84,7 @@ def run(
     if clairvoyant and "clairvoyant" not in agents:
         agents = (*agents, "clairvoyant")
     board = run_benchmark(
-        make_agent,
+        REGISTRY,
         agents,
         scenarios or chosen.scenarios,
         sessions=chosen.sessions if sessions is None else sessions,
@@ -94,9 +94,7 @@ def run(
         baseline=baseline,
         output=output,
         overrides={key: str(folder) for key, folder in folders.items() if folder is not None},
-        read_params=agent_params,
         bounded=True,
-        is_ranked=is_ranked,
     )
     print_board(board)
     if report is not None and output is not None:
@@ -124,7 +122,7 @@ def public_board(
         workers: Processes that compute the bounds.
     """
     if submit is not None:
-        for folder in add_entries(submit, root, suite, import_path=import_path, is_ranked=is_ranked):
+        for folder in add_entries(submit, root, suite, REGISTRY):
             print(f"{folder}: say in its README.md what it is")
     board = make_board(root, suite, baseline=baseline, is_ranked=is_ranked, workers=workers)
     print_board(board)

@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 
 import ppgym  # noqa: F401  registers the environment
 from agents import make_agent
-from agents.studies.paper_claims import PLANNER_SWEEP, SWEEPS
 from examples.my_agent import MyAgent
-from ppgym.benchmark.records import qoe_of, read_records
+from ppgym.benchmark.estimates import ratio_estimate
+from ppgym.benchmark.records import read_records, returns_and_minutes
 from ppgym.rendering import CODEC_COLOURS, INK
 from ppgym.world.devices import DEVICES, DeviceProfile
 from ppgym.world.networks import NETWORKS, load_traces
@@ -225,20 +225,6 @@ def plan() -> Figure:
     return figure
 
 
-def learning() -> Figure:
-    """Validation QoE while agents learn, seed by seed."""
-    figure, axes = new_figure(7.5, 3.4)
-    colours = {"CandidatePolicy": BLUE, "MlpPolicy": GREY, "CandidateQPolicy": AMBER}
-    for curve in read("seeds/seeds.json")["curves"]:
-        steps, qoe = np.array(curve["validation"]).T
-        label = f"{curve['agent']}, {curve['policy']}"
-        axes.plot(steps / 1e3, qoe, color=colours[curve["policy"]], alpha=0.8, label=label)
-    found = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    axes.legend(found.values(), found.keys())
-    axes.set(xlabel="thousand environment steps", ylabel="QoE a minute, validation split")
-    return figure
-
-
 def forest(rows: Sequence[tuple[str, float, Sequence[float], str]], label: str) -> Figure:
     """Means with intervals, one a row."""
     figure, axes = new_figure(7.5, 0.27 * len(rows) + 0.8)
@@ -253,74 +239,39 @@ def forest(rows: Sequence[tuple[str, float, Sequence[float], str]], label: str) 
 
 def default() -> Figure:
     """All agents on the default scenario but the random one, which is far off."""
-    rows = sorted(read("default/results.json")["rows"], key=lambda row: -row["qoe_mean"])
+    rows = sorted(read("default/results.json")["rows"], key=lambda row: -row["qoe"])
     colours = {True: BLUE, False: GREY}
     shown_rows = [
-        (row["agent"], row["qoe_mean"], row["qoe_ci95"], colours[row["ranked"]])
-        for row in rows
-        if row["agent"] != "random"
+        (row["agent"], row["qoe"], row["qoe_ci95"], colours[row["ranked"]]) for row in rows if row["agent"] != "random"
     ]
     first = rows[0]
-    bound = ("bound", first["bound_mean"], first["bound_ci95"], GREY)
+    bound = ("bound", first["bound"], first["bound_ci95"], GREY)
     return forest([bound, *shown_rows], "QoE a minute, 95 % interval (grey: not ranked)")
 
 
-def ablations() -> Figure:
-    """The planner without each of its parts; the largest loss is cut."""
-    rows = read("claims/claims.json")["ablations"]
-    bars = [(row["ablation"], row["difference"], row["ci95"], RED if row["ci95"][1] < 0 else GREY) for row in rows]
-    figure = forest(bars, "QoE a minute, difference to the whole planner")
-    axes = figure.axes[0]
-    axes.axvline(0.0, color=INK, linewidth=1)
-    axes.set_xlim(-30, 10)
-    for place, (_, mean, _, _) in enumerate(bars):
-        if mean < -30:
-            axes.annotate(f"{mean:.0f}", (-30, place), (-28, place), arrowprops={"arrowstyle": "->"}, va="center")
-    return figure
-
-
-def claims() -> Figure:
-    """QoE, stalls and waste against the best pixel policy, by the weight of waste that the planner is given."""
-    points = read("claims/claims.json")["points"]
-    names = list(dict.fromkeys(point["scenario"] for point in points))
-    figure, panels = new_figure(9, 3.2, ncols=len(names), sharey=True)
-    measures = {"QoE": ("qoe_mean", BLUE), "stalls": ("stall_s_per_min", RED), "waste": ("wasted_mbit_per_min", AMBER)}
-    for axes, name in zip(panels, names, strict=True):
-        there = [point for point in points if point["scenario"] == name]
-        best = max((point for point in there if point["agent"] in SWEEPS), key=lambda point: point["qoe_mean"])
-        turned = [point for point in there if point["agent"] == "mcts" and point["params"] in PLANNER_SWEEP]
-        weights = [point["params"].get("waste_weight", 1.0) for point in turned]
-        for label, (key, colour) in measures.items():
-            axes.plot(weights, [point[key] / best[key] - 1 for point in turned], "o-", color=colour, label=label)
-        axes.axhline(0.0, color=INK, linewidth=1)
-        axes.set(xscale="log", xlabel="weight of waste")
-        axes.set_xticks(weights, [f"{weight:g}" for weight in weights])
-        axes.minorticks_off()
-        axes.set_title(name.split("/")[0], loc="left", fontweight="bold")
-    panels[0].yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0))
-    panels[0].set_ylabel("against the best pixel policy")
-    panels[0].legend()
-    return figure
-
-
 def intervals() -> Figure:
-    """How an interval narrows with the number of episodes, of a mean and of a paired difference."""
+    """How an interval narrows with the number of sessions, of a QoE and of a paired difference."""
     played: dict[str, list[Any]] = {"mcts": [], "greedy": []}
     for record in read_records(ROOT / "docs" / "results" / "default"):
         if record["agent"] in played:
             played[record["agent"]].append(record)
-    mcts, greedy_qoe = (qoe_of(sorted(records, key=lambda record: record["seed"])) for records in played.values())
-    counts = np.arange(8, 257)
+    (mcts, minutes), (rule, _) = (
+        returns_and_minutes(sorted(records, key=lambda record: record["seed"])) for records in played.values()
+    )
+    of_mcts, of_rule, paired = (
+        ratio_estimate(values, minutes).error * np.sqrt(len(minutes)) for values in (mcts, rule, mcts - rule)
+    )
+    counts = np.arange(8, 513)
     figure, axes = new_figure(7, 3)
-    for values, label, colour in (
-        (mcts, "mean of mcts", GREY),
-        (mcts - greedy_qoe, "mcts less greedy, paired", BLUE),
-        (None, "mcts less greedy, if episodes differed", RED),
+    for spread, label, colour in (
+        (of_mcts, "QoE of mcts", GREY),
+        (paired, "mcts less greedy, paired", BLUE),
+        (np.hypot(of_mcts, of_rule), "mcts less greedy, if sessions differed", RED),
     ):
-        spread = np.hypot(mcts.std(ddof=1), greedy_qoe.std(ddof=1)) if values is None else values.std(ddof=1)
         axes.plot(counts, 1.96 * spread / np.sqrt(counts), color=colour, label=label)
-    axes.set(xscale="log", xlabel="episodes", ylabel="half width, 95 %, QoE a minute", ylim=(0, None))
-    axes.set_xticks([8, 16, 32, 64, 128, 256], ["8", "16", "32", "64", "128", "256"])
+    ticks = [8, 16, 32, 64, 128, 256, 512]
+    axes.set(xscale="log", xlabel="sessions", ylabel="half width, 95 %, QoE a minute", ylim=(0, None))
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
     axes.legend()
     return figure
@@ -356,7 +307,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     draw.__name__: draw
     for draw in (
         *(episode, my_agent, two_worlds, reward, options, networks, retention, devices, plan),
-        *(learning, default, ablations, claims, intervals, layers),
+        *(default, intervals, layers),
     )
 }
 

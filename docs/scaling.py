@@ -12,19 +12,19 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from agents import agent_params, make_agent
+from agents import REGISTRY
 from ppgym.benchmark.episodes import plan_jobs, play_episode
 from ppgym.benchmark.workers import run_jobs
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
 EPISODES = 48  # about half a minute on one worker
-PLAY = functools.partial(play_episode, make_agent, agent_params)
+PLAY = functools.partial(play_episode, REGISTRY)
 
 
 def seconds(engine: str, workers: int | None) -> float:
     """Wall time of all jobs, once the workers have compiled the kernel."""
     jobs = plan_jobs(
-        make_agent, ["mcts"], [DEFAULT_SCENARIO], episodes=EPISODES, seed=0, split="train", overrides={}, params={}
+        REGISTRY, ["mcts"], [DEFAULT_SCENARIO], sessions=EPISODES, seed=0, split="train", overrides={}, params={}
     )
     run_jobs(PLAY, jobs[:8], engine=engine, workers=workers)
     started_s = time.perf_counter()

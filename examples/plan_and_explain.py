@@ -73,5 +73,4 @@ image.imsave("plan_and_explain.png", env.render())
 # %%
 # ![Half a minute of the planner that saves data](plan_and_explain.png)
 #
-# [Planner](../planner.md) says how a decision is made, and [Parts of the planner](../results/planner.md) what
-# each part is worth.
+# [Planner](../planner.md) says how a decision is made.

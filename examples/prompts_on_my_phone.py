@@ -28,15 +28,16 @@ import numpy as np
 
 import ppgym  # noqa: F401  registers the environment
 from agents import make_agent
+from ppgym.benchmark.estimates import ratio_estimate
 
-EPISODES = 16
+SESSIONS = 24
 
 
-def qoe(network, device, **overrides):
-    """QoE of each episode: the return per minute that the viewer would watch if nothing froze."""
-    env = gymnasium.make("PromptPream-v0", scenario=f"{network}/{device}/typical", split="test", **overrides)
-    found = []
-    for seed in range(EPISODES):
+def play(network, device, **overrides):
+    """The return of each session, and the minutes that its viewer would watch if nothing froze."""
+    env = gymnasium.make("PromptPream-v0", scenario=f"{network}/{device}/typical", split="validation", **overrides)
+    returns, minutes = [], []
+    for seed in range(SESSIONS):
         observation, _ = env.reset(seed=seed)
         agent = make_agent("greedy", env)
         total, ended = 0.0, False
@@ -45,33 +46,32 @@ def qoe(network, device, **overrides):
             observation, reward, terminated, truncated, _ = env.step(action)
             total += reward
             ended = terminated or truncated
-        found.append(total / (env.unwrapped.drawn_watch_s() / 60.0))
-    return np.array(found)
+        returns.append(total)
+        minutes.append(env.unwrapped.drawn_watch_s() / 60.0)
+    return np.array(returns), np.array(minutes)
 
 
 def show(label, with_prompts, without):
-    """Print the mean of the paired differences, with its 95 % interval."""
-    gained = with_prompts - without
-    half = 1.96 * gained.std(ddof=1) / np.sqrt(len(gained))
-    verdict = "they pay" if gained.mean() > half else "they cost" if gained.mean() < -half else "not told apart"
-    print(f"{label:28} {gained.mean():+6.1f} (+-{half:4.1f}) QoE a minute: {verdict}")
+    """Print the paired difference of QoE, with its 95 % interval."""
+    (returns, minutes), (of_pixels, _) = with_prompts, without
+    gain, _, (low, high) = ratio_estimate(returns - of_pixels, minutes)
+    verdict = "they pay" if low > 0.0 else "they cost" if high < 0.0 else "not told apart"
+    print(f"{label:28} {gain:+6.1f} ({low:+.1f} to {high:+.1f}) QoE a minute: {verdict}")
 
 
-pixels = {network: qoe(network, "pixels-only") for network in ("low", "high")}
+pixels = {network: play(network, "pixels-only") for network in ("low", "high")}
 for network in pixels:
-    mine = qoe(network, "snapdragon-8-elite", prompt_speed_scale=speed)
+    mine = play(network, "snapdragon-8-elite", prompt_speed_scale=speed)
     show(f"my phone on {network}", mine, pixels[network])
 
 # %% What if prompts look worse than assumed?
 # The quality of prompts is an assumption of the simulator, from published ratios. `prompt_quality_scale` is its
 # knob.
 
-worse = qoe("low", "snapdragon-8-elite", prompt_speed_scale=speed, prompt_quality_scale=0.6)
+worse = play("low", "snapdragon-8-elite", prompt_speed_scale=speed, prompt_quality_scale=0.6)
 show("low, 0.6 of the quality", worse, pixels["low"])
 
 # %%
-# With so few episodes an interval is wide. Take `EPISODES = 100` before you decide.
+# With so few sessions an interval is wide. Take `SESSIONS = 256` before you decide.
 #
-# ![Gain in QoE of prompts over pixels](../results/breakeven/breakeven.png)
-#
-# [Where prompts pay](../results/breakeven.md) has the whole map.
+# `python evaluate.py breakeven` draws a whole map of decode speeds and bandwidths.

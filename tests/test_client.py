@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from agents import AGENTS, agent_class, is_ranked, make_agent
+from agents import AGENTS, REGISTRY, agent_class, is_ranked, make_agent
 from agents.clairvoyant.agent import Clairvoyant
 from ppgym.benchmark.episodes import Job, play_episode
 from ppgym.client import Client, client_of
@@ -251,7 +251,7 @@ def world() -> Iterator[World]:
 
 def test_the_world_cannot_be_edited_through_the_client(world: World) -> None:
     with pytest.raises(ValueError, match="read-only"):
-        play_episode(make_agent, None, job("Editor"))
+        play_episode(REGISTRY, job("Editor"))
     assert world.changed() == []
 
 
@@ -259,9 +259,9 @@ def test_the_world_cannot_be_edited_through_the_client(world: World) -> None:
     ("part", "field"), [("links", "bits"), ("links", "time_s"), ("params", "option_decode_s"), ("catalog", "quality")]
 )
 def test_a_world_edited_by_force_refuses_the_run(world: World, part: str, field: str) -> None:
-    assert play_episode(make_agent, None, job("Silent"))["actions"]
-    with pytest.raises(RuntimeError, match=rf"agent '{IMPORTABLE}Burglar', .*, seed 0: .*{part}\.{field} changed"):
-        play_episode(make_agent, None, job("Burglar", part=part, field=field))
+    assert play_episode(REGISTRY, job("Silent"))["actions"]
+    with pytest.raises(RuntimeError, match=rf"agent '{IMPORTABLE}Burglar', .*, seed \d+: .*{part}\.{field} changed"):
+        play_episode(REGISTRY, job("Burglar", part=part, field=field))
     assert world.changed() == [f"{part}.{field}"]
     with pytest.raises(RuntimeError, match="changed"):  # and whoever plays after it in this process
-        play_episode(make_agent, None, job("Silent"))
+        play_episode(REGISTRY, job("Silent"))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agents import agent_params, make_agent
+from agents import REGISTRY, agent_params
 from ppgym.benchmark.episodes import Job, play_episode, play_jobs, versions
 from ppgym.benchmark.records import Journal, Record, read_records, write_records
 from ppgym.env import PromptPreamEnv
@@ -84,7 +84,7 @@ def play_once(jobs: Sequence[Job], *, workers: int, folder: Path | None) -> list
     keys = [_key(job) for job in jobs]
     missing = {key: job for key, job in zip(keys, jobs, strict=True) if key not in known}
     if missing:
-        play = functools.partial(play_episode, make_agent, agent_params)
+        play = functools.partial(play_episode, REGISTRY)
         played = play_jobs(play, list(missing.values()), workers=workers, output=folder)
         known |= zip(missing, played, strict=True)
     if folder is not None:

@@ -15,7 +15,7 @@ import optuna
 import tyro
 import yaml
 
-from agents import agent_class, make_agent
+from agents import REGISTRY, agent_class
 from agents.rules.parameters import HYPERPARAMS, PROMPT_VARIANT, Between, OneOf, Space, tuned_params
 from ppgym.benchmark.episodes import versions
 from ppgym.benchmark.run import run_benchmark
@@ -109,7 +109,7 @@ def tune(
     counts = [max(episodes // REDUCTION ** (ROUNDS - 1 - round_), 1) for round_ in range(ROUNDS)]
     firsts = seed + np.cumsum([0, *counts])  # seeds of the rounds and of the comparison
 
-    benchmark = functools.partial(run_benchmark, make_agent, [agent], scenarios, split=SPLIT, workers=workers)
+    benchmark = functools.partial(run_benchmark, REGISTRY, [agent], scenarios, split=SPLIT, workers=workers)
 
     def play(params: dict[str, Any], first: int, count: int) -> list[Row]:
         return benchmark(sessions=count, seed=int(first), params={agent: params}).rows

@@ -19,7 +19,7 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import LinearSchedule
 
-from agents import make_agent
+from agents import REGISTRY, make_agent
 from agents.learned.checkpoints import read_checkpoint, restore_training_state
 from agents.learned.policies import CandidateQPolicy, load_weights, policy_of
 from agents.training.buffers import TimedReplayBuffer, TimedRolloutBuffer
@@ -214,7 +214,7 @@ def compare_with_rivals(run: Run) -> list[Row]:
     agent, scenarios = run.config["agent"], names_of(run.config["scenario"])
     shutil.rmtree(run.folder / "comparison", ignore_errors=True)
     board = run_benchmark(
-        make_agent,
+        REGISTRY,
         [agent, *RIVALS[agent]],
         scenarios,
         sessions=max(round(run.config["hyperparams"]["evaluation"]["test_episodes"] / len(scenarios)), 1),

@@ -29,12 +29,20 @@ from ppgym.files import suggest
 from ppgym.world.scenario import DEFAULT_SCENARIO, Scenario
 
 AgentFactory = Callable[..., Any]  # (name, env, *, seed, **params) -> agent with Stable-Baselines3's `predict`
-ParamsReader = Callable[..., dict[str, Any]]  # (name, env, **params) -> all parameters that the agent then has
 
 ENV_ID = "PromptPream-v0"
 OPEN_SALT = "ppgym"  # of agents' seeds in open runs
 STANDARD_NETWORKS = ("low", "medium", "high", "mixed")
 STANDARD_DEVICES = ("snapdragon-8-gen-2", "snapdragon-8-elite", "rtx-4090")
+
+
+class Registry(NamedTuple):
+    """How agents are found by name: functions of modules, so that workers can import them."""
+
+    make: AgentFactory
+    params: Callable[..., dict[str, Any]]  # (name, env, **params) -> all parameters that the agent then has
+    import_path: Callable[[str], str]  # name -> module:Class
+    is_ranked: Callable[[str], bool]  # name -> whether the agent competes
 
 
 class Suite(NamedTuple):
@@ -96,7 +104,7 @@ def agent_seed(salt: str, path: str, scenario: str, number: int) -> int:
 
     Args:
         salt: `OPEN_SALT` in open runs: they are repeatable, and who knows the salt can compute both seeds.
-        path: Name or import path of the agent.
+        path: Import path of the agent, module:Class.
         scenario: Name without overrides.
         number: Of the session.
 
@@ -129,7 +137,7 @@ def _environment(scenario: Scenario, split: str) -> PromptPreamEnv:
 
 
 def plan_jobs(
-    make_agent: AgentFactory,
+    registry: Registry,
     agents: Sequence[str],
     scenarios: Sequence[str],
     *,
@@ -144,8 +152,8 @@ def plan_jobs(
     Each environment and agent is made once here, so that a wrong name is found before anything is played.
 
     Args:
-        make_agent: Makes an agent by name.
-        agents: Names, as the factory knows them.
+        registry: Finds agents by name.
+        agents: Their names.
         scenarios: Names ``network/device/viewer``.
         sessions: Of each scenario, with numbers `seed`, `seed` + 1, ...
         seed: Number of the first session; see `session_seed`.
@@ -169,7 +177,7 @@ def plan_jobs(
     for scenario in scenarios:
         env = _environment(Scenario.parse(scenario, **overrides), split)
         for agent in agents:
-            make_agent(agent, env, seed=seed, **params.get(agent, {}))
+            registry.make(agent, env, seed=seed, **params.get(agent, {}))
     return [
         Job(scenario, overrides, split, agent, params.get(agent, {}), seed + i)
         for scenario in scenarios
@@ -178,14 +186,13 @@ def plan_jobs(
     ]
 
 
-def play_episode(make_agent: AgentFactory, read_params: ParamsReader | None, job: Job) -> Record:
+def play_episode(registry: Registry, job: Job) -> Record:
     """Play one session with a fresh agent, so that a record depends on its job alone, not on earlier sessions.
 
     An agent is handed a client and shares the process all the same: a world that it has written to is refused.
 
     Args:
-        make_agent: Makes an agent by name.
-        read_params: Reads all parameters of an agent for the record; where None, the record holds those of the job.
+        registry: Finds the agent by name.
         job: What to play.
 
     Returns:
@@ -195,7 +202,8 @@ def play_episode(make_agent: AgentFactory, read_params: ParamsReader | None, job
         RuntimeError: After the episode the world is not what it was when it was made.
     """
     env = _environment(Scenario.parse(job.scenario, **job.overrides), job.split)
-    agent = make_agent(job.agent, env, seed=agent_seed(OPEN_SALT, job.agent, job.scenario, job.number), **job.params)
+    own_seed = agent_seed(OPEN_SALT, registry.import_path(job.agent), job.scenario, job.number)
+    agent = registry.make(job.agent, env, seed=own_seed, **job.params)
     started_s = time.perf_counter()
     observation, info = env.reset(seed=job.seed)
     state: Any = None
@@ -225,7 +233,7 @@ def play_episode(make_agent: AgentFactory, read_params: ParamsReader | None, job
         "scenario": job.scenario,
         "seed": job.seed,
         "agent": job.agent,
-        "params": dict(job.params) if read_params is None else read_params(job.agent, env, **job.params),
+        "params": registry.params(job.agent, env, **job.params),
         "split": job.split,
         "actions": actions,
         "totals": {"return": total} | {key: info[key] for key in INFO_TOTALS} | {"drawn_watch_s": env.drawn_watch_s()},

@@ -6,10 +6,9 @@ whole suite. Its figures are made from replayed records alone. What that proves,
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
-from ppgym.benchmark.episodes import bound_episodes, find_suite, session_seed
+from ppgym.benchmark.episodes import Registry, bound_episodes, find_suite, session_seed
 from ppgym.benchmark.records import Record, read_records, write_records
 from ppgym.benchmark.run import write_board
 from ppgym.benchmark.summary import Board, RankedTest, replayed, summarize
@@ -92,17 +91,14 @@ def read_entry(folder: Path, suite_name: str, is_ranked: RankedTest) -> list[Rec
     return [record | {"agent": folder.name} for record in records]
 
 
-def add_entries(
-    run: Path, root: Path, suite_name: str, *, import_path: Callable[[str], str], is_ranked: RankedTest
-) -> list[Path]:
+def add_entries(run: Path, root: Path, suite_name: str, registry: Registry) -> list[Path]:
     """Make an entry of each agent of a run. Everything is checked, replay included, before anything is written.
 
     Args:
         run: Folder of the run.
         root: Folder of the boards.
         suite_name: Suite that the run covers.
-        import_path: Gives the full import path of an agent.
-        is_ranked: Tells which agents compete.
+        registry: Finds agents by name.
 
     Returns:
         The entries' folders.
@@ -123,8 +119,8 @@ def add_entries(
         folder = root / suite_name / name
         if folder.exists() or folder in entries:
             raise ValueError(f"{folder}: an entry has this name; choose another, or delete it if it is yours")
-        entries[folder] = [record | {"agent": import_path(agent)} for record in records]
-        check_entry(f"{run}, {agent}", entries[folder], suite_name, is_ranked)
+        entries[folder] = [record | {"agent": registry.import_path(agent)} for record in records]
+        check_entry(f"{run}, {agent}", entries[folder], suite_name, registry.is_ranked)
         replayed(records)
     for folder, records in entries.items():
         beside = folder.with_name(f"{UNFINISHED}{folder.name}")

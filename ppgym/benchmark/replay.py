@@ -14,6 +14,7 @@ from ppgym.core.actions import action_count
 from ppgym.core.episodes import drawn_watch_s
 from ppgym.core.replay import REPLAY_COLUMNS, Recorded, new_replay_results, replay_many
 from ppgym.files import agree
+from ppgym.world.networks import NETWORKS
 from ppgym.world.scenario import Scenario, World, make_rng, make_world
 
 BATCH = 512  # records of one call, which bounds the memory of their draws
@@ -22,7 +23,7 @@ BATCH = 512  # records of one call, which bounds the memory of their draws
 class Replay(NamedTuple):
     """What the actions of a record lead to."""
 
-    totals: dict[str, float]  # REPLAY_COLUMNS, "drawn_watch_s", "top_quality", "requests" and "prompt_requests"
+    totals: dict[str, float]  # REPLAY_COLUMNS, and what `_replay_batch` adds
     problem: str  # how the record differs from its replay; empty where it does not
 
 
@@ -72,11 +73,15 @@ def _replay_batch(world: World, records: Sequence[Record]) -> list[Replay]:
     results = new_replay_results(len(records), len(world.representations), len(world.options))
     replay_many(world.sims(episodes), Recorded(draws, np.cumsum([0, *lengths], dtype=np.int64), actions), results)
     drawn_s = drawn_watch_s(episodes)
+    # Generated networks have no end of traces; of files there are these and no others
+    file_traces = 0.0 if world.scenario.network in NETWORKS else float(len(world.links.first) - 1)
     is_prompt = np.array([one.is_prompt for one in world.representations])
     replays = []
     for i, record in enumerate(records):
         came = dict(zip(REPLAY_COLUMNS, results.totals[i].tolist(), strict=True))
         came["drawn_watch_s"] = float(drawn_s[draws[i]])
+        came["trace"] = float(episodes.link[draws[i]])  # its index
+        came["file_traces"] = file_traces
         came["top_quality"] = max(one.quality for one in world.representations)
         came["requests"] = float(results.requests[i].sum())
         came["prompt_requests"] = float(results.requests[i, is_prompt].sum())

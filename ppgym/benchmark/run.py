@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ppgym.benchmark.episodes import AgentFactory, ParamsReader, bound_episodes, plan_jobs, play_episode, play_jobs
+from ppgym.benchmark.episodes import Registry, bound_episodes, plan_jobs, play_episode, play_jobs
 from ppgym.benchmark.records import NAME, Journal, Record, read_records, write_records
 from ppgym.benchmark.summary import REFERENCE, Board, RankedTest, check_problems, replayed, summarize
 from ppgym.benchmark.tables import to_csv, to_markdown
@@ -28,13 +28,8 @@ CSV = "results.csv"
 PAGE = "README.md"
 
 
-def everyone_is_ranked(agent: str) -> bool:
-    """The test of a run in which all agents compete."""
-    return True
-
-
 def run_benchmark(
-    make_agent: AgentFactory,
+    registry: Registry,
     agents: Sequence[str],
     scenarios: Sequence[str],
     *,
@@ -46,10 +41,8 @@ def run_benchmark(
     output: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     params: Mapping[str, Mapping[str, Any]] | None = None,
-    read_params: ParamsReader | None = None,
     baseline: str | None = None,
     bounded: bool = False,
-    is_ranked: RankedTest = everyone_is_ranked,
 ) -> Board:
     """Play every agent on the same sessions of every scenario.
 
@@ -57,9 +50,8 @@ def run_benchmark(
     was interrupted, even by a kill, continues when it is called again.
 
     Args:
-        make_agent: Makes an agent by name. It, `read_params` and `is_ranked` are functions of modules, so that workers
-            can import them.
-        agents: Names, as the factory knows them.
+        registry: Finds agents by name.
+        agents: Their names.
         scenarios: Names ``network/device/viewer``.
         sessions: Of each scenario, with numbers `seed`, `seed` + 1, ...
         seed: Number of the first session; see `ppgym.benchmark.episodes.session_seed`.
@@ -69,10 +61,8 @@ def run_benchmark(
         output: Folder for records.jsonl, results.json, results.csv and README.md; None writes nothing.
         overrides: Fields of `Scenario` that differ from the named ones, as JSON would hold them.
         params: Parameters of agents, by name.
-        read_params: Reads all parameters of an agent for its records; where None, they hold those of `params` alone.
         baseline: Agent that the others are compared with; `REFERENCE`, if it plays, where None.
         bounded: Whether to compute also the return that no policy exceeds in these sessions.
-        is_ranked: Tells which agents compete.
 
     Returns:
         One row for each scenario and agent, in their order, and the standings.
@@ -87,7 +77,7 @@ def run_benchmark(
     if output is not None:
         check_free(Path(output))
     jobs = plan_jobs(
-        make_agent,
+        registry,
         agents,
         scenarios,
         sessions=sessions,
@@ -96,10 +86,10 @@ def run_benchmark(
         overrides=dict(overrides or {}),
         params=params or {},
     )
-    play = functools.partial(play_episode, make_agent, read_params)
+    play = functools.partial(play_episode, registry)
     records = play_jobs(play, jobs, engine=engine, workers=workers, output=output)
     bounds = bound_episodes(records, engine=engine, workers=workers) if bounded else None
-    board = summarize(records, baseline=baseline or REFERENCE, bounds=bounds, is_ranked=is_ranked)
+    board = summarize(records, baseline=baseline or REFERENCE, bounds=bounds, is_ranked=registry.is_ranked)
     if output is not None:
         write_records(Path(output), records)
         write_board(Path(output), board)
@@ -147,13 +137,13 @@ class Checked(NamedTuple):
     seconds: float  # of reading and replaying
 
 
-def validate(folder: str | Path, is_ranked: RankedTest = everyone_is_ranked) -> Checked:
+def validate(folder: str | Path, is_ranked: RankedTest) -> Checked:
     """Check a run in a fresh process, so that nothing that this process has changed can help it; see `check_run`."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(check_run, Path(folder), is_ranked).result()
 
 
-def check_run(folder: Path, is_ranked: RankedTest = everyone_is_ranked) -> Checked:
+def check_run(folder: Path, is_ranked: RankedTest) -> Checked:
     """Replay every record of a run, to 1e-9 relative, make its files of figures anew, and compare them whole.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppgym.benchmark.estimates import Estimate, Interval, mean_estimate, ratio_estimate
+from ppgym.benchmark.estimates import LEAST_CLUSTERS, Estimate, Interval, mean_estimate, ratio_estimate
 from ppgym.benchmark.records import Record
 from ppgym.benchmark.replay import replay
 from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS
@@ -31,6 +31,8 @@ class Row:
         scenario: Name.
         agent: Name or import path.
         sessions: How many.
+        traces: How many trace files there are to draw from; None where traces are generated. From 30 on, intervals are
+            over traces; with fewer they say nothing of other traces.
         qoe: Sum of the returns / sum of the drawn watch minutes.
         qoe_ci95: Its interval.
         qoe_relative: QoE / (60 x the ladder's top quality): 1 is top quality without any cost.
@@ -62,6 +64,7 @@ class Row:
     scenario: str
     agent: str
     sessions: int
+    traces: int | None
     qoe: float
     qoe_ci95: Interval | None
     qoe_relative: float
@@ -142,9 +145,25 @@ class Played(NamedTuple):
         return self.column("drawn_watch_s") / 60.0
 
     @property
-    def qoe(self) -> Estimate:
-        """Sum of the returns over the sum of the minutes."""
-        return ratio_estimate(self.returns, self.minutes)
+    def traces(self) -> int | None:
+        """How many trace files there are; None where traces are generated."""
+        return int(self.totals[0]["file_traces"]) or None
+
+    def per_minute(self, values: F8) -> Estimate:
+        """Sum of values over the sum of the drawn watch minutes.
+
+        Args:
+            values: [n] one value a session, such as its return.
+
+        Returns:
+            The estimate; over traces where there are enough files of them.
+        """
+        return self.ratio(values, self.minutes)
+
+    def ratio(self, numerators: F8, denominators: F8) -> Estimate:
+        """As `per_minute`, of any denominators."""
+        clusters = self.column("trace") if (self.traces or 0) >= LEAST_CLUSTERS else None
+        return ratio_estimate(numerators, denominators, clusters)
 
 
 def replayed(records: Sequence[Record]) -> list[dict[str, float]]:
@@ -275,12 +294,12 @@ def make_row(
     Returns:
         The row.
     """
-    first, minutes, qoe = played.records[0], played.minutes, played.qoe
+    first, minutes, qoe = played.records[0], played.minutes, played.per_minute(played.returns)
     total = {key: float(played.column(key).sum()) for key in played.totals[0]}
     decision_ms = _decision_ms(played.records)
     compared: dict[str, Any] = {}
     if baseline is not None:
-        difference = ratio_estimate(played.returns - baseline.returns, minutes)
+        difference = played.per_minute(played.returns - baseline.returns)
         compared = {
             "baseline": baseline.records[0]["agent"],
             "difference": difference.value,
@@ -289,15 +308,16 @@ def make_row(
         }
     if bounds is not None:
         most = np.array([bounds[first["scenario"], seed] for seed in played.seeds])
-        bound = ratio_estimate(most, minutes)
+        bound = played.per_minute(most)
         compared |= {"bound": bound.value, "bound_ci95": bound.ci95}
         if reference is not None:
-            share = ratio_estimate(played.returns - reference.returns, most - reference.returns)
+            share = played.ratio(played.returns - reference.returns, most - reference.returns)
             compared |= {"share": share.value, "share_ci95": share.ci95}
     return Row(
         scenario=first["scenario"],
         agent=first["agent"],
         sessions=len(minutes),
+        traces=played.traces,
         qoe=qoe.value,
         qoe_ci95=qoe.ci95,
         qoe_relative=qoe.value / (60.0 * played.totals[0]["top_quality"]),
@@ -321,13 +341,13 @@ def make_row(
 
 
 def _standing(rows: Sequence[Row], played: Sequence[Played], baseline: Sequence[Played] | None) -> Standing:
-    qoe = mean_estimate([one.qoe for one in played])
+    qoe = mean_estimate([one.per_minute(one.returns) for one in played])
     relative = float(np.mean([row.qoe_relative for row in rows]))
     standing = Standing(rows[0].agent, len(rows), qoe.value, qoe.ci95, relative, rows[0].ranked)
     if baseline is None:
         return standing
     pairs = zip(played, baseline, strict=True)
-    difference = mean_estimate([ratio_estimate(one.returns - other.returns, one.minutes) for one, other in pairs])
+    difference = mean_estimate([one.per_minute(one.returns - other.returns) for one, other in pairs])
     better = float(np.mean([row.improvement for row in rows if row.improvement is not None]))
     return replace(
         standing,

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ppgym.benchmark.estimates import Interval
+from ppgym.benchmark.estimates import LEAST_CLUSTERS, Interval
 from ppgym.benchmark.summary import Board, Row, Standing, ranking
 from ppgym.tables import new_table
 
@@ -50,7 +50,7 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
         chosen = ranking(row for row in rows if row.scenario == scenario)
         first = chosen[0]
         versus = next((f", gain over {row.baseline}" for row in chosen if row.baseline), "")
-        console.print(f"{scenario}, {_count(first.sessions)}{versus}", style="bold", highlight=False)
+        console.print(f"{scenario}, {_count(first)}{versus}", style="bold", highlight=False)
         for key, value in first.overrides.items():
             console.print(f"  {key} = {value}", highlight=False, soft_wrap=True)
         bounded = first.bound is not None
@@ -143,7 +143,7 @@ def to_markdown(board: Board) -> str:
         parts += [f"## All {board.overall[0].scenarios} scenarios", markdown_standings(board.overall)]
     for scenario in dict.fromkeys(row.scenario for row in board.rows):
         rows = [row for row in board.rows if row.scenario == scenario]
-        parts += [f"## {scenario}, {_count(rows[0].sessions)}", markdown_rows(rows)]
+        parts += [f"## {scenario}, {_count(rows[0])}", markdown_rows(rows)]
         parts += [f"- {note}" for note in mistakes(ranking(rows))]
     return "\n\n".join(parts) + "\n"
 
@@ -267,8 +267,9 @@ def _best_first(overall: Iterable[Standing]) -> list[Standing]:
     return sorted(overall, key=lambda one: (not one.ranked, -one.qoe))
 
 
-def _count(sessions: int) -> str:
-    return f"{sessions} session{'s' if sessions != 1 else ''}"
+def _count(row: Row) -> str:
+    given = f", given these {row.traces} traces" if row.traces is not None and row.traces < LEAST_CLUSTERS else ""
+    return f"{row.sessions} session{'s' if row.sessions != 1 else ''}{given}"
 
 
 def _difference(one: Row | Standing) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from agents import agent_params, import_path, is_ranked, make_agent
+from agents import REGISTRY, is_ranked
 from ppgym.benchmark.episodes import SUITES, Suite, session_seed
 from ppgym.benchmark.leaderboard import add_entries, make_board, read_entry
 from ppgym.benchmark.records import Journal, read_records, write_records
@@ -35,9 +35,7 @@ SESSIONS = 3
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Board]:
     folder = tmp_path_factory.mktemp("board")
-    board = run_benchmark(
-        make_agent, AGENTS, SCENARIOS, sessions=SESSIONS, output=folder, read_params=agent_params, bounded=True
-    )
+    board = run_benchmark(REGISTRY, AGENTS, SCENARIOS, sessions=SESSIONS, output=folder, bounded=True)
     return folder, board
 
 
@@ -87,7 +85,7 @@ def test_differences_and_improvement_are_of_pairs(results: tuple[Path, Board]) -
 
 def test_sessions_of_different_scenarios_are_drawn_apart() -> None:
     """Errors of scenarios add up squared, in a mean as in a mean difference."""
-    board = run_benchmark(make_agent, ["random", "on_demand"], SCENARIOS, sessions=16)
+    board = run_benchmark(REGISTRY, ["random", "on_demand"], SCENARIOS, sessions=16)
     for agent in ("random", "on_demand"):
         rows = [row for row in board.rows if row.agent == agent]
         [one] = [one for one in board.overall if one.agent == agent]
@@ -184,7 +182,7 @@ def test_a_forged_run_is_refused(copied: Path, forgery: str) -> None:
     forge, message = FORGERIES[forgery]
     forge(copied)
     with pytest.raises(ValueError, match=message):
-        check_run(copied)
+        check_run(copied, is_ranked)
 
 
 def test_agents_that_met_other_sessions_are_not_compared(results: tuple[Path, Board]) -> None:
@@ -221,7 +219,7 @@ def small_suite(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def submit(run: Path, root: Path, suite: str) -> list[Path]:
-    return add_entries(run, root, suite, import_path=import_path, is_ranked=is_ranked)
+    return add_entries(run, root, suite, REGISTRY)
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
@@ -316,15 +314,15 @@ def test_an_entry_says_what_it_is(results: tuple[Path, Board], tmp_path: Path, s
 
 SLOW_RUN = """
 import sys
-from agents import make_agent
+from agents import REGISTRY
 from ppgym.benchmark.run import run_benchmark
-run_benchmark(make_agent, ["random", "greedy"], ["medium/snapdragon-8-elite/skimmer"], sessions=40, output=sys.argv[1])
+run_benchmark(REGISTRY, ["random", "greedy"], ["medium/snapdragon-8-elite/skimmer"], sessions=40, output=sys.argv[1])
 """
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     arguments: dict[str, Any] = {"sessions": 40}
-    whole = run_benchmark(make_agent, ["random", "greedy"], SCENARIOS[:1], output=tmp_path / "whole", **arguments)
+    whole = run_benchmark(REGISTRY, ["random", "greedy"], SCENARIOS[:1], output=tmp_path / "whole", **arguments)
     process = subprocess.Popen([sys.executable, "-c", SLOW_RUN, str(tmp_path / "cut")], cwd=ROOT, env=os.environ)
     journal = tmp_path / "cut" / Journal.NAME
     while process.poll() is None and (not journal.is_file() or journal.read_bytes().count(b"\n") < 6):
@@ -335,8 +333,8 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     kept = [json.loads(line) for line in journal.read_bytes().splitlines(keepends=True)[1:] if line.endswith(b"\n")]
     assert 5 <= len(kept) < 80
     with pytest.raises(ValueError, match="of an interrupted run with other arguments"):
-        run_benchmark(make_agent, ["random"], SCENARIOS[:1], output=tmp_path / "cut", **arguments)
-    board = run_benchmark(make_agent, ["random", "greedy"], SCENARIOS[:1], output=tmp_path / "cut", **arguments)
+        run_benchmark(REGISTRY, ["random"], SCENARIOS[:1], output=tmp_path / "cut", **arguments)
+    board = run_benchmark(REGISTRY, ["random", "greedy"], SCENARIOS[:1], output=tmp_path / "cut", **arguments)
     assert [row.qoe for row in board.rows] == [row.qoe for row in whole.rows]
     records = list(read_records(tmp_path / "cut"))
     seeds = [session_seed(SCENARIOS[0], number) for number in range(40)]

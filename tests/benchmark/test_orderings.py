@@ -2,7 +2,7 @@
 
 import pytest
 
-from agents import make_agent
+from agents import REGISTRY
 from ppgym.benchmark.run import run_benchmark
 from ppgym.benchmark.summary import Row
 
@@ -13,9 +13,7 @@ SCENARIO = "high/pixels-only/typical"  # the link carries twice the top rate, as
 def rows() -> dict[str, Row]:
     """Figures over paired episodes; the margins below are about half of what 64 test episodes show."""
     agents = ["pdas", "fixed_preload", "dashlet", "next_one"]
-    return {
-        row.agent: row for row in run_benchmark(make_agent, agents, [SCENARIO], sessions=32, split="validation").rows
-    }
+    return {row.agent: row for row in run_benchmark(REGISTRY, agents, [SCENARIO], sessions=32, split="validation").rows}
 
 
 def downloaded_mbit_per_min(row: Row) -> float:

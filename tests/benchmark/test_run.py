@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from agents import agent_params, make_agent
+from agents import REGISTRY, agent_params, is_ranked, make_agent
 from ppgym.benchmark import speed
 from ppgym.benchmark.bound.bound import episode_bound
 from ppgym.benchmark.episodes import agent_seed, find_suite, plan_jobs, play_episode, session_seed
@@ -29,6 +29,7 @@ KEYS = {
     "scenario",
     "agent",
     "sessions",
+    "traces",
     "qoe",
     "qoe_ci95",
     "qoe_relative",
@@ -79,7 +80,7 @@ def tamper(folder: Path, change: Any) -> None:
 def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row]]:
     folder = tmp_path_factory.mktemp("run")
     return folder, run_benchmark(
-        make_agent, ["random", "greedy"], [SCENARIO], sessions=3, seed=5, output=folder, overrides={"n_videos": 5}
+        REGISTRY, ["random", "greedy"], [SCENARIO], sessions=3, seed=5, output=folder, overrides={"n_videos": 5}
     ).rows
 
 
@@ -136,10 +137,10 @@ def test_files_keep_their_contract(results: tuple[Path, list[Row]]) -> None:
 
 
 def test_records_come_back(results: tuple[Path, list[Row]], tmp_path: Path) -> None:
-    assert check_run(results[0]).records == 6
+    assert check_run(results[0], is_ranked).records == 6
     with gzip.open(tmp_path / "records.jsonl.gz", "wb") as file:
         file.write((results[0] / "records.jsonl").read_bytes())
-    assert check_run(tmp_path).records == 6
+    assert check_run(tmp_path, is_ranked).records == 6
 
 
 @pytest.mark.parametrize(
@@ -157,23 +158,23 @@ def test_records_come_back(results: tuple[Path, list[Row]], tmp_path: Path) -> N
 def test_a_tampered_record_is_refused(copied: Path, change: Any, message: str) -> None:
     tamper(copied, change)
     with pytest.raises(ValueError, match=message):
-        check_run(copied)
+        check_run(copied, is_ranked)
 
 
 def test_folders_without_records_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="expected a file"):
-        check_run(tmp_path)
+        check_run(tmp_path, is_ranked)
     (tmp_path / "records.jsonl").touch()
     with pytest.raises(ValueError, match="no records"):
-        check_run(tmp_path)
+        check_run(tmp_path, is_ranked)
     (tmp_path / "records.jsonl").write_text("{")
     with pytest.raises(ValueError, match="line 1: expected a JSON object"):
-        check_run(tmp_path)
+        check_run(tmp_path, is_ranked)
 
 
 def test_workers_change_nothing(results: tuple[Path, list[Row]], tmp_path: Path) -> None:
     rows = run_benchmark(
-        make_agent,
+        REGISTRY,
         ["random", "greedy"],
         [SCENARIO],
         sessions=3,
@@ -195,14 +196,14 @@ def test_agents_meet_the_same_episodes(results: tuple[Path, list[Row]]) -> None:
 
 def test_parameters_reach_the_agent_and_the_record(tmp_path: Path) -> None:
     params = {"greedy": {"defer_s": 1.0}}
-    run_benchmark(make_agent, ["greedy"], [SCENARIO], sessions=1, output=tmp_path, params=params)
-    assert [record["params"] for record in read_records(tmp_path)] == [{"defer_s": 1.0}]
+    run_benchmark(REGISTRY, ["greedy"], [SCENARIO], sessions=1, output=tmp_path, params=params)
+    assert [record["params"]["defer_s"] for record in read_records(tmp_path)] == [1.0]
 
 
 def test_the_record_holds_all_parameters_where_they_can_be_told(tmp_path: Path) -> None:
     agents = ["greedy", "static", "agents.base:RandomLegal"]
     params = {"greedy": {"defer_s": 1.0}, "static": {"each": 3}}
-    run_benchmark(make_agent, agents, [SCENARIO], sessions=1, output=tmp_path, params=params, read_params=agent_params)
+    run_benchmark(REGISTRY, agents, [SCENARIO], sessions=1, output=tmp_path, params=params)
     greedy, static, random = [record["params"] for record in read_records(tmp_path)]
     assert greedy == {"defer_s": 1.0, "link_price": 0.3, "least_value": 0.6, "switch_share": 0.5}
     tuned = agent_params("static", PromptPreamEnv(SCENARIO))
@@ -216,7 +217,7 @@ def test_rows_know_the_bound_and_the_share_from_paired_sessions(tmp_path: Path) 
 
     def run(names: list[str], **kwargs: Any) -> list[Row]:
         return run_benchmark(
-            make_agent, names, [SCENARIO], sessions=count, bounded=True, is_ranked=not_greedy, **kwargs
+            REGISTRY._replace(is_ranked=not_greedy), names, [SCENARIO], sessions=count, bounded=True, **kwargs
         ).rows
 
     env, bounds, minutes = PromptPreamEnv(SCENARIO, "test"), [], []
@@ -271,7 +272,7 @@ def test_rows_know_the_bound_and_the_share_from_paired_sessions(tmp_path: Path) 
 def test_bad_input_is_refused_before_anything_is_played(change: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {"agents": ["random"], "scenarios": [SCENARIO], "sessions": 1} | change
     with pytest.raises(ValueError, match=message):
-        run_benchmark(make_agent, **arguments)
+        run_benchmark(REGISTRY, **arguments)
 
 
 def test_unknown_suites_are_refused() -> None:
@@ -294,7 +295,7 @@ def test_scenarios_have_sessions_of_their_own_and_variants_the_same() -> None:
     seeds = {session_seed(scenario, number) for scenario in scenarios for number in range(256)}
     assert len(seeds) == 16 * 256
     jobs = [
-        plan_jobs(make_agent, ["random"], [SCENARIO], sessions=2, seed=0, split="test", overrides=each, params={})
+        plan_jobs(REGISTRY, ["random"], [SCENARIO], sessions=2, seed=0, split="test", overrides=each, params={})
         for each in ({}, {"rtt_s": 0.2})
     ]
     assert [job.seed for job in jobs[0]] == [job.seed for job in jobs[1]]
@@ -307,16 +308,16 @@ def test_the_agents_seed_says_nothing_of_the_episode(monkeypatch: pytest.MonkeyP
         seeds.append(seed)
         return make_agent(name, env, seed=seed, **params)
 
-    [job] = plan_jobs(make_agent, ["random"], [SCENARIO], sessions=1, seed=9, split="test", overrides={}, params={})
-    record = play_episode(spy, None, job)
+    [job] = plan_jobs(REGISTRY, ["random"], [SCENARIO], sessions=1, seed=9, split="test", overrides={}, params={})
+    record = play_episode(REGISTRY._replace(make=spy), job)
     assert record["seed"] == session_seed(SCENARIO, 9)
-    assert seeds == [agent_seed("ppgym", "random", SCENARIO, 9)]
+    assert seeds == [agent_seed("ppgym", "agents.base:RandomLegal", SCENARIO, 9)]
 
 
 def test_a_finished_run_is_not_overwritten(results: tuple[Path, list[Row]]) -> None:
     before = {path.name: path.read_bytes() for path in results[0].iterdir()}
     with pytest.raises(ValueError, match=r"records\.jsonl: a run is here"):
-        run_benchmark(make_agent, ["random"], [SCENARIO], sessions=1, output=results[0])
+        run_benchmark(REGISTRY, ["random"], [SCENARIO], sessions=1, output=results[0])
     assert {path.name: path.read_bytes() for path in results[0].iterdir()} == before
 
 

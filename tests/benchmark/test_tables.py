@@ -21,6 +21,7 @@ def row(scenario: str, agent: str, **more: Any) -> Row:
         scenario=scenario,
         agent=agent,
         sessions=256,
+        traces=12,
         qoe=-1234.5,
         qoe_ci95=(-2345.5, -123.5),
         qoe_relative=-11.0,
@@ -79,5 +80,6 @@ def test_what_went_wrong_stands_below_the_table() -> None:
     assert "videos starved: left in a stall while the chunk to play was not requested; mcts 1, on_demand 1" in notes
     assert "waits in a stall while a request was legal; mcts 1,200, on_demand 1,200" in notes
     assert "illegal" not in notes
+    assert f"{SCENARIOS[0]}, 256 sessions, given these 12 traces" in console.file.getvalue()  # type: ignore[attr-defined]
     markdown = to_markdown(Board(rows, []))
     assert "- sessions truncated; mcts 3, on_demand 3" in markdown

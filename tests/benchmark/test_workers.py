@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agents import make_agent
+from agents import REGISTRY
 from ppgym.benchmark.records import Record, read_records
 from ppgym.benchmark.run import run_benchmark
 from ppgym.benchmark.workers import run_jobs
@@ -61,7 +61,7 @@ def test_without_ray_the_error_names_the_missing_module(monkeypatch: pytest.Monk
 
 
 def play(agents: list[str], output: Path, engine: str, workers: int) -> list[Record]:
-    run_benchmark(make_agent, agents, [DEFAULT_SCENARIO], episodes=2, output=output, engine=engine, workers=workers)
+    run_benchmark(REGISTRY, agents, [DEFAULT_SCENARIO], sessions=2, output=output, engine=engine, workers=workers)
     return [record | {"wall_time_s": 0.0, "decision_us": {}} for record in read_records(output)]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from agents import agent_params, make_agent
+from agents import REGISTRY
 from agents.studies.explanation import explain_record
 from ppgym.benchmark.run import run_benchmark
 from ppgym.report import write_report
@@ -41,13 +41,12 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a small run with a break-even map; an agent's name tries to break out of it."""
     folder = tmp_path_factory.mktemp("report")
     run_benchmark(
-        make_agent,
+        REGISTRY,
         ["mcts", "greedy", "on_demand"],
         SCENARIOS,
-        episodes=3,
+        sessions=3,
         output=folder,
         params={"mcts": {"simulations": 8}},
-        read_params=agent_params,
     )
     for name in ("results.json", "records.jsonl"):
         text = (folder / name).read_text()

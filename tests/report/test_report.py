@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from agents import agent_params, make_agent
+from agents import REGISTRY
 from agents.studies.explanation import explain_record
 from ppgym.benchmark.records import read_records
 from ppgym.benchmark.run import run_benchmark
@@ -42,13 +42,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the planner, on a small budget, and two heuristics."""
     folder = tmp_path_factory.mktemp("run")
     run_benchmark(
-        make_agent,
+        REGISTRY,
         ["mcts", "greedy", "on_demand"],
         SCENARIOS,
-        episodes=3,
+        sessions=3,
         output=folder,
         params={"mcts": {"simulations": 8}},
-        read_params=agent_params,
         bounded=True,
     )
     return folder
@@ -101,15 +100,16 @@ def test_terms_come_back_from_replaying_and_add_up_to_qoe(results: Results) -> N
         for row in rows:
             records = results.records[scenario][row["agent"]].values()
             naive = dict.fromkeys(REWARD_TERMS, 0.0)
+            minutes = sum(record["totals"]["drawn_watch_s"] for record in records) / 60.0
             for record in records:
                 env = PromptPreamEnv(scenario, "test")
                 env.reset(seed=record["seed"])
                 for action in record["actions"]:
                     info = env.step(action)[4]
                     for name in REWARD_TERMS:
-                        naive[name] += info[f"reward_{name}"] * 60.0 / record["totals"]["drawn_watch_s"] / len(records)
+                        naive[name] += info[f"reward_{name}"] / minutes
             assert row["terms"] == pytest.approx(naive, abs=1e-6)
-            assert sum(row["terms"].values()) == pytest.approx(row["qoe_mean"])
+            assert sum(row["terms"].values()) == pytest.approx(row["qoe"])
 
 
 def test_the_mean_over_scenarios_weighs_them_alike(results: Results) -> None:
@@ -118,16 +118,16 @@ def test_the_mean_over_scenarios_weighs_them_alike(results: Results) -> None:
     first, second = (next(row for row in results.rows[name] if row["agent"] == "greedy") for name in SCENARIOS)
     mean = average["greedy"]
     assert mean["scenario"] == ALL
-    assert mean["qoe_mean"] == pytest.approx((first["qoe_mean"] + second["qoe_mean"]) / 2)
+    assert mean["qoe"] == pytest.approx((first["qoe"] + second["qoe"]) / 2)
     assert mean["stall_ratio"] == pytest.approx((first["stall_ratio"] + second["stall_ratio"]) / 2)
-    assert mean["qoe_ci95"][0] < mean["qoe_mean"] < mean["qoe_ci95"][1]
-    assert sum(mean["terms"].values()) == pytest.approx(mean["qoe_mean"])
+    assert mean["qoe_ci95"] is None  # three sessions
+    assert sum(mean["terms"].values()) == pytest.approx(mean["qoe"])
 
 
 def fake(qoe: Mapping[str, list[float]], unranked: str = "") -> Results:
     """A run of one scenario whose episodes last a minute."""
     rows = [
-        {"scenario": "s", "agent": agent, "qoe_mean": sum(values) / len(values), "ranked": agent != unranked}
+        {"scenario": "s", "agent": agent, "qoe": sum(values) / len(values), "ranked": agent != unranked}
         for agent, values in qoe.items()
     ]
     records = {
@@ -167,10 +167,10 @@ def test_the_pareto_front_is_what_nobody_beats(points: list[tuple[int, int]]) ->
 
 
 def test_figures_show_the_rows() -> None:
-    row = {"scenario": "s", "agent": "a<b", "qoe_mean": 4.0, "qoe_ci95": [3.0, 6.0], "ranked": True}
-    row |= {"stall_ratio": 0.1, "waste_ratio": 0.2, "prompt_share": 0.5, "bound_mean": 9.0, "bound_ci95": [8.0, 10.0]}
+    row = {"scenario": "s", "agent": "a<b", "qoe": 4.0, "qoe_ci95": [3.0, 6.0], "ranked": True}
+    row |= {"stall_ratio": 0.1, "waste_ratio": 0.2, "prompt_share": 0.5, "bound": 9.0, "bound_ci95": [8.0, 10.0]}
     row |= {"terms": {"quality": 9.0, "rebuffer": -5.0, "switch": 0.0}}
-    other = row | {"agent": "c", "qoe_mean": 5.0, "prompt_share": 0.0, "stall_ratio": 0.2, "waste_ratio": 0.3}
+    other = row | {"agent": "c", "qoe": 5.0, "prompt_share": 0.0, "stall_ratio": 0.2, "waste_ratio": 0.3}
     low, high = qoe_figure([row, other]).data
     assert (low.x, low.y, low.marker.color) == ((4.0,), ("a&lt;b",), PROMPTS)
     assert (low.error_x.array, low.error_x.arrayminus) == ((2.0,), (1.0,))
@@ -191,11 +191,11 @@ def test_an_agent_far_below_the_rest_does_not_squeeze_them() -> None:
     assert far_below([10.0, 8.0, 6.0, -6.0, -7.0]) == [False, False, False, False, True]  # 10 - 4 x (10 - 6) = -6
     assert far_below([3.0]) == [False]
     assert far_below([5.0, 5.0, 4.9, 2.9]) == [False, False, False, True]
-    row: dict[str, Any] = {"scenario": "s", "agent": "a", "qoe_mean": 50.0, "qoe_ci95": [40.0, 60.0], "ranked": True}
+    row: dict[str, Any] = {"scenario": "s", "agent": "a", "qoe": 50.0, "qoe_ci95": [40.0, 60.0], "ranked": True}
     row["terms"] = {"quality": 60.0, "rebuffer": -10.0}
-    far = row | {"agent": "far", "qoe_mean": -200.0, "qoe_ci95": [-300.0, -100.0]}
+    far = row | {"agent": "far", "qoe": -200.0, "qoe_ci95": [-300.0, -100.0]}
     far["terms"] = {"quality": 30.0, "rebuffer": -230.0}
-    for figure in (qoe_figure([row, row | {"agent": "b", "qoe_mean": 49.0}, far]), terms_figure([row, row, far])):
+    for figure in (qoe_figure([row, row | {"agent": "b", "qoe": 49.0}, far]), terms_figure([row, row, far])):
         assert figure.layout.xaxis.range[0] > -100.0
         assert [(note.y, note.text[-4:]) for note in figure.layout.annotations] == [("far", "\N{MINUS SIGN}200")]
     assert qoe_figure([row]).layout.xaxis.range is None
@@ -341,17 +341,17 @@ def test_rows_without_a_bound_have_a_page(run: Path, tmp_path: Path) -> None:
     folder = rename(run, "", "", tmp_path / "old")
     rows = json.loads((folder / "results.json").read_text())["rows"]
     for row in rows:
-        for key in ("bound_mean", "bound_ci95", "share", "share_ci95", "overrides", "decision_ms_p99"):
+        for key in ("bound", "bound_ci95", "share", "share_ci95", "overrides", "decision_ms_p99"):
             row.pop(key)
     (folder / "results.json").write_text(json.dumps({"rows": rows}))
-    write_report(tmp_path / "old.html", folder, episodes_per_scenario=1)
+    write_report(tmp_path / "old.html", folder, sessions_per_scenario=1)
     assert "of bound" not in (tmp_path / "old.html").read_text()
 
 
 def test_what_is_missing_is_named(run: Path, tmp_path: Path) -> None:
     page = tmp_path / "out.html"
-    with pytest.raises(ValueError, match="episodes_per_scenario: expected at least 1, got 0"):
-        write_report(page, run, episodes_per_scenario=0)
+    with pytest.raises(ValueError, match="sessions_per_scenario: expected at least 1, got 0"):
+        write_report(page, run, sessions_per_scenario=0)
     with pytest.raises(FileNotFoundError, match=r"results\.json"):
         write_report(page, tmp_path)
     folder = rename(run, "", "", tmp_path / "copy")

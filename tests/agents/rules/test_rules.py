@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents import AGENTS, agent_class, make_agent
+from agents import AGENTS, REGISTRY, agent_class, make_agent
 from agents.base import FIRST_BPS, RandomLegal, expected_bps
 from agents.rules.preload import OnDemand
 from ppgym.benchmark.run import run_benchmark
@@ -192,13 +192,13 @@ def test_greedy_requests_what_a_stalled_viewer_waits_for_even_if_nothing_pays() 
 def test_greedy_beats_the_rules_that_know_pixels_alone() -> None:
     """Paired episodes of the validation split; the margins are half of what was seen over 64 episodes."""
     rows = run_benchmark(
-        make_agent,
+        REGISTRY,
         NAMES[1:],
         ["low/snapdragon-8-elite/typical", "low/pixels-only/typical"],
-        episodes=32,
+        sessions=32,
         split="validation",
     ).rows
-    qoe = {(row.scenario, row.agent): row.qoe_mean for row in rows}
+    qoe = {(row.scenario, row.agent): row.qoe for row in rows}
     for rule in PIXEL_RULES:
         assert qoe["low/snapdragon-8-elite/typical", "greedy"] > qoe["low/snapdragon-8-elite/typical", rule] + 10.0
         assert qoe["low/pixels-only/typical", "greedy"] > qoe["low/pixels-only/typical", rule]

@@ -1,0 +1,123 @@
+"""How often the 95 % intervals cover the truth: `python docs/coverage.py` plays the pool and prints the table.
+
+The pool is 5,000 sessions of a rule on each of three scenarios, over the traces of all three splits. Its QoE counts as
+the truth. Boards of 16, 64 and 256 sessions are drawn from it, with replacement, and each interval either covers the
+truth or does not. The pool is committed, so that the table and its test need no play.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from agents import REGISTRY
+from ppgym.benchmark.episodes import Job, play_episode
+from ppgym.benchmark.estimates import Interval, ratio_estimate
+from ppgym.benchmark.replay import replay
+from ppgym.benchmark.tables import markdown_table
+from ppgym.benchmark.workers import run_jobs
+from ppgym.core.state import F8
+from ppgym.files import read_json_lines, write_json_lines
+from ppgym.world.networks import SPLITS
+
+POOL = Path(__file__).parent / "results" / "coverage" / "pool.jsonl"
+RULE = "greedy"
+SCENARIOS = tuple(f"{network}/snapdragon-8-elite/typical" for network in ("low", "high", "mixed"))
+SESSIONS = 5000
+COUNTS = (16, 64, 256)
+REDRAWS = 4000
+
+
+def play(job: Job) -> dict[str, float]:
+    """The return, the drawn watch minutes and the trace of a session."""
+    [played] = replay([play_episode(REGISTRY, job)])
+    trace = played.totals["trace"] + 1000 * SPLITS.index(job.split)
+    return {"return": played.totals["return"], "minutes": played.totals["drawn_watch_s"] / 60.0, "trace": trace}
+
+
+def play_pool(workers: int = 2) -> None:
+    """Play the pool and write it."""
+    lines = []
+    for scenario in SCENARIOS:
+        jobs = [Job(scenario, {}, SPLITS[k % len(SPLITS)], RULE, {}, k) for k in range(SESSIONS)]
+        played = run_jobs(play, jobs, workers=workers)
+        lines.append({"scenario": scenario, "agent": RULE} | {key: [one[key] for one in played] for key in played[0]})
+    write_json_lines(POOL, lines, packed=True)
+
+
+def read_pool() -> dict[str, dict[str, F8]]:
+    """The committed pool.
+
+    Returns:
+        By scenario, float64 [SESSIONS] of "return", "minutes" and "trace".
+    """
+    return {
+        line["scenario"]: {key: np.array(line[key]) for key in ("return", "minutes", "trace")}
+        for _, line in read_json_lines(POOL)
+    }
+
+
+def bootstrap_of_ratios(returns: F8, minutes: F8) -> Interval:
+    """The interval that was common before: percentiles of bootstrap means of the sessions' own ratios."""
+    ratios = returns / minutes
+    picks = np.random.default_rng(0).integers(len(ratios), size=(500, len(ratios)))
+    low, high = np.percentile(ratios[picks].mean(axis=1), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def coverage(pool: Mapping[str, F8], count: int, *, shared_traces: int | None = None, seed: int = 0) -> float:
+    """The share of boards whose interval covers the pool's QoE.
+
+    Args:
+        pool: "return", "minutes" and "trace" of its sessions.
+        count: Sessions of a board.
+        shared_traces: Draw so many traces first, and the sessions among theirs; any session where None.
+        seed: Of the redraws.
+
+    Returns:
+        The share, of `REDRAWS` boards.
+    """
+    rng = np.random.default_rng(seed)
+    returns, minutes, traces = pool["return"], pool["minutes"], pool["trace"]
+    truth, covered = returns.sum() / minutes.sum(), 0
+    every = np.arange(len(returns))
+    for _ in range(REDRAWS):
+        among = every
+        if shared_traces is not None:
+            chosen = rng.choice(np.unique(traces), shared_traces, replace=False)
+            among = every[np.isin(traces, chosen)]
+        picks = rng.choice(among, count)
+        interval = ratio_estimate(returns[picks], minutes[picks]).ci95
+        covered += interval is not None and interval[0] <= truth <= interval[1]
+    return covered / REDRAWS
+
+
+def mean_of_ratios_coverage(pool: Mapping[str, F8], count: int, boards: int = 400, seed: int = 0) -> float:
+    """The same for the mean of the sessions' ratios and its percentile bootstrap, in fewer boards."""
+    rng = np.random.default_rng(seed)
+    returns, minutes = pool["return"], pool["minutes"]
+    truth, covered = float((returns / minutes).mean()), 0
+    for _ in range(boards):
+        picks = rng.integers(len(returns), size=count)
+        low, high = bootstrap_of_ratios(returns[picks], minutes[picks])
+        covered += low <= truth <= high
+    return covered / boards
+
+
+def coverage_table() -> str:
+    """Coverage of 95 % intervals, a row a scenario and a way to draw."""
+    lines = [["scenario", "estimate", *(f"{count} sessions" for count in COUNTS)]]
+    pools = read_pool()
+    for scenario, pool in pools.items():
+        lines.append([scenario, "sum / sum", *(f"{coverage(pool, count):.1%}" for count in COUNTS)])
+    mixed = pools[SCENARIOS[-1]]
+    shared = [f"{coverage(mixed, count, shared_traces=256):.1%}" for count in COUNTS]
+    lines.append([SCENARIOS[-1], "sum / sum, boards share 256 traces", *shared])
+    ratios = [f"{mean_of_ratios_coverage(pools[SCENARIOS[0]], count):.1%}" for count in COUNTS]
+    lines.append([SCENARIOS[0], "mean of ratios, bootstrap", *ratios])
+    return markdown_table(lines)
+
+
+if __name__ == "__main__":
+    play_pool()
+    print(coverage_table())
