@@ -16,6 +16,7 @@ from agents.studies.explanation import explain_record, print_explanation
 from agents.studies.paper_claims import check_claims
 from agents.studies.planner import make_planner_tables
 from agents.studies.planner_speed import measure_planner
+from agents.studies.power import print_power
 from agents.studies.tuning import tune
 from ppgym import mmgc
 from ppgym.benchmark.episodes import find_suite
@@ -192,6 +193,7 @@ def challenge(
     )
 
 
+app.command(name="power")(print_power)
 app.command(name="tune")(tune)
 app.command(name="claims")(check_claims)
 app.command(name="breakeven")(find_breakeven)

@@ -15,6 +15,7 @@ from hypothesis import strategies as some
 
 from agents import REGISTRY
 from agents.studies.explanation import explain_record
+from ppgym.benchmark.episodes import session_seed
 from ppgym.benchmark.records import read_records
 from ppgym.benchmark.run import run_benchmark
 from ppgym.core.qoe import REWARD_TERMS
@@ -237,9 +238,10 @@ def test_another_break_even_file_is_refused_by_name(tmp_path: Path, content: dic
 
 
 def test_a_film_holds_the_timeline(results: Results) -> None:
-    record = results.records[SCENARIOS[0]]["mcts"][1]
+    seed = session_seed(SCENARIOS[0], 1)
+    record = results.records[SCENARIOS[0]]["mcts"][seed]
     env = PromptPreamEnv(SCENARIOS[0], "test", render_mode="ansi")
-    env.reset(seed=1)
+    env.reset(seed=seed)
     times_s = [0.0]
     for action in record["actions"]:
         times_s.append(env.step(action)[4]["time_s"])
@@ -269,15 +271,16 @@ def test_a_film_holds_the_timeline(results: Results) -> None:
 def test_a_record_that_does_not_come_back_has_no_film(
     results: Results, change: Callable[[list[int]], list[int]]
 ) -> None:
-    record = results.records[SCENARIOS[0]]["greedy"][0]
-    with pytest.raises(ValueError, match="seed 0: the record of greedy does not come back"):
+    seed = session_seed(SCENARIOS[0], 0)
+    record = results.records[SCENARIOS[0]]["greedy"][seed]
+    with pytest.raises(ValueError, match=f"seed {seed}: the record of greedy does not come back"):
         film(record | {"actions": change(record["actions"])})
     with pytest.raises(ValueError, match="does not come back"):
         film(record | {"totals": record["totals"] | {"return": 1.0}})
 
 
 def test_the_planner_explains_every_decision_of_its_record(results: Results) -> None:
-    record = results.records[SCENARIOS[0]]["mcts"][0]
+    record = results.records[SCENARIOS[0]]["mcts"][session_seed(SCENARIOS[0], 0)]
     explained = explain_record(record)
     assert len(explained) == len(record["actions"])
     for one in explained:
@@ -314,7 +317,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(run: Path, results: Resu
     assert index["scenarios"][1]["lanes"] == ["link", "cpu", "vdec", "screen"]
     assert index["first"] == 1
     seeds = [episode[0] for episode in index["scenarios"][0]["episodes"]]
-    assert sorted(seeds) == [0, 1, 2]
+    assert sorted(seeds) == sorted(session_seed(SCENARIOS[0], number) for number in range(3))
     block = reader.block("episode-0-0")
     assert len(block) == 3
     assert block[0]["explained"] == [{"choice": "c"}]

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from agents import is_ranked
 from agents.studies import cached_episodes
 from agents.studies.cached_episodes import Variant, play_once, play_variants
 from ppgym.benchmark.episodes import Job
-from ppgym.benchmark.run import validate
+from ppgym.benchmark.run import check_run
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
 
@@ -34,13 +35,13 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_an_episode_is_played_once(tmp_path: Path, counted: list[int]) -> None:
     jobs = [job(0), job(1), job(0)]
     first = play_once(jobs, workers=1, folder=tmp_path)
-    assert counted == [2] and validate(tmp_path).records == 2
+    assert counted == [2] and check_run(tmp_path, is_ranked).records == 2
     assert [record["seed"] for record in first] == [0, 1, 0]
     again = play_once([*jobs, job(2)], workers=1, folder=tmp_path)
-    assert counted == [2, 1] and validate(tmp_path).records == 3
+    assert counted == [2, 1] and check_run(tmp_path, is_ranked).records == 3
     assert again[:3] == first
     play_once([job(1)], workers=1, folder=tmp_path)
-    assert counted == [2, 1] and validate(tmp_path).records == 3
+    assert counted == [2, 1] and check_run(tmp_path, is_ranked).records == 3
 
 
 def test_what_differs_is_played(tmp_path: Path, counted: list[int]) -> None:
@@ -53,7 +54,7 @@ def test_what_differs_is_played(tmp_path: Path, counted: list[int]) -> None:
     assert counted == [1, 3]
     play_once([job(each=2), job(each=3)], workers=1, folder=tmp_path)
     assert counted == [1, 3]
-    assert validate(tmp_path).records == 4, "records of an agent that has no job stay"
+    assert check_run(tmp_path, is_ranked).records == 4, "records of an agent that has no job stay"
 
 
 def test_a_parameter_that_a_record_lacks_has_its_default(tmp_path: Path, counted: list[int]) -> None:
@@ -83,14 +84,14 @@ def test_what_was_played_before_an_interruption_is_kept(tmp_path: Path, monkeypa
     monkeypatch.setattr(cached_episodes, "play_episode", interrupt)
     with pytest.raises(KeyboardInterrupt):
         play_once([job(seed) for seed in range(4)], workers=1, folder=tmp_path)
-    assert played == [0, 1] and validate(tmp_path).records == 1
+    assert played == [0, 1] and check_run(tmp_path, is_ranked).records == 1
     play_once([job(9)], workers=1, folder=tmp_path)  # what is complete is still read
     with pytest.raises(ValueError, match="holds 2 episodes of an interrupted run"):
         play_once([job(seed) for seed in range(5)], workers=1, folder=tmp_path)
     interrupted_at = -1
     records = play_once([job(seed) for seed in range(4)], workers=1, folder=tmp_path)
     assert played == [0, 1, 2, 3] and [record["seed"] for record in records] == [0, 1, 2, 3]
-    assert validate(tmp_path).records == 5
+    assert check_run(tmp_path, is_ranked).records == 5
     assert [path.name for path in tmp_path.iterdir()] == ["records.jsonl.gz"]
 
 
@@ -108,4 +109,4 @@ def test_variants_meet_the_same_episodes(tmp_path: Path) -> None:
     ]
     assert cells[1][0]["params"]["each"] == 3
     assert cells[2][0]["overrides"] == {"rtt_s": 0.3}
-    assert validate(tmp_path).records == 5
+    assert check_run(tmp_path, is_ranked).records == 5

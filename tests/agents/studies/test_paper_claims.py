@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents import make_agent
+from agents import is_ranked, make_agent
 from agents.studies import paper_claims as claims
 from agents.studies import planner as planner_study
 from agents.studies.cached_episodes import Variant
@@ -25,7 +25,7 @@ from agents.studies.paper_claims import (
     print_claims,
     relative_gain,
 )
-from ppgym.benchmark.run import validate
+from ppgym.benchmark.run import check_run
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.pruning import DEFAULT_RULES, RULES
 from ppgym.world.scenario import DEFAULT_SCENARIO
@@ -139,7 +139,7 @@ def test_the_commands_play_print_and_write_what_they_judge(
     (pruned,) = written["pruning"]
     assert pruned["left"] == pytest.approx(pruned["legal"] - sum(pruned[rule.name] for rule in DEFAULT_RULES))
     assert 0.0 < pruned["canonical_order"] < pruned["left"]
-    assert validate(folder).records == 6
+    assert check_run(folder, is_ranked).records == 6
     printed = capsys.readouterr().out
     assert "holds" in printed and max(map(len, printed.splitlines())) <= 80
 
@@ -147,7 +147,7 @@ def test_the_commands_play_print_and_write_what_they_judge(
     both = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
     assert both["ablations"] == written["ablations"] and both["claims"][:3] == written["claims"]
     assert [claim["scenario"] for claim in both["claims"]] == [DEFAULT_SCENARIO] * 3 + ["medium/rtx-4090/typical"] * 3
-    assert validate(folder).records == 6 + 5
+    assert check_run(folder, is_ranked).records == 6 + 5
 
     monkeypatch.setattr(planner_study, "BUDGETS", (4, 8))
     monkeypatch.setattr(planner_study, "BELIEVERS", {name: {"agent": name} for name in ("pdas", "dashlet")})
@@ -164,7 +164,7 @@ def test_the_commands_play_print_and_write_what_they_judge(
         assert gained["error"] == rows[0]["error"] == rows[1]["error"]
         assert gained["difference"] == pytest.approx(rows[0]["qoe_mean"] - rows[1]["qoe_mean"])
     assert [row["charged"] for row in written["thinking time"]] == [False, True]
-    assert validate(tmp_path / "study").records == 2 + 2 * len(planner_study.ERRORS) + 2
+    assert check_run(tmp_path / "study", is_ranked).records == 2 + 2 * len(planner_study.ERRORS) + 2
 
 
 def test_an_explanation_begins_with_the_choice(capsys: pytest.CaptureFixture[str]) -> None:

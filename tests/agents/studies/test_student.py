@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agents import is_ranked
 from agents.studies import student as student_study
 from agents.studies.cached_episodes import Variant
 from ppgym.benchmark.records import read_records
-from ppgym.benchmark.run import validate
+from ppgym.benchmark.run import check_run
 from ppgym.files import read_json
 
 
@@ -17,7 +18,7 @@ def test_the_study_compares_paired_episodes(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(student_study, "PLAYERS", cheap)
     student_study.make_student_table(episodes=3, output=tmp_path)
     found = read_json(tmp_path / "student.json")
-    assert validate(tmp_path).records == 3 * 2, "what two players do alike is played once"
+    assert check_run(tmp_path, is_ranked).records == 3 * 2, "what two players do alike is played once"
     qoe: dict[str, list[float]] = {"greedy": [], "next_one": []}
     for record in read_records(tmp_path):
         totals = record["totals"]
