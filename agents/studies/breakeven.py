@@ -16,9 +16,7 @@ from rich.console import Console
 from agents.rules.parameters import tuned_params
 from agents.studies.breakeven_plot import draw_map
 from agents.studies.cached_episodes import Variant, play_variants
-from agents.studies.tables import print_table
-from ppgym.benchmark.bootstrap import bootstrap_interval
-from ppgym.benchmark.records import qoe_of
+from agents.studies.tables import paired_difference, print_table, returns_and_minutes
 from ppgym.core.state import F8
 from ppgym.files import write_json
 from ppgym.report.breakeven import read_planes
@@ -91,8 +89,8 @@ def find_breakeven(*, episodes: int = 24, seed: int = 0, workers: int = 1, outpu
     places = cells()
     variants = [one._replace(overrides=cell.overrides(one is PLANNER)) for cell in places for one in contestants]
     played = play_variants(variants, episodes=episodes, seed=seed, workers=workers, output=output)
-    qoe = np.reshape([qoe_of(of_variant) for of_variant in played], (len(places), len(contestants), episodes))
-    rows = [make_row(cell, of_cell) for cell, of_cell in zip(places, qoe, strict=True)]
+    sums = np.reshape([returns_and_minutes(each) for each in played], (len(places), len(contestants), 2, episodes))
+    rows = [make_row(cell, each[:, 0], each[0, 1]) for cell, each in zip(places, sums, strict=True)]
     networks = {network: round(mean_mbps(network), 3) for network in NAMED}
     results = {
         "scenario": DEFAULT_SCENARIO,
@@ -109,30 +107,32 @@ def find_breakeven(*, episodes: int = 24, seed: int = 0, workers: int = 1, outpu
     print_map(results)
 
 
-def make_row(cell: Cell, qoe: F8) -> dict[str, Any]:
+def make_row(cell: Cell, returns: F8, minutes: F8) -> dict[str, Any]:
     """What prompts gain in a cell.
 
     Args:
         cell: The cell.
-        qoe: [2 + rules, n] of the planner with prompts, the planner without, and the rules.
+        returns: [2 + rules, n] of the planner with prompts, the planner without, and the rules.
+        minutes: [n] drawn watch minutes, the same for all.
 
     Returns:
-        Means, the paired difference of the two planners with its 95 % bootstrap interval, and the same difference to
-        the rule that is best in this cell.
+        QoE of both planners, their paired difference with its 95 % interval, and the same difference to the rule that
+        is best in this cell.
     """
-    rules = qoe[2:]
-    best = int(rules.mean(axis=1).argmax())
+    with_prompts, pixels, *rules = returns
+    best = int(np.argmax([each.sum() for each in rules]))
+    gain, over_rule = (paired_difference(with_prompts, other, minutes) for other in (pixels, rules[best]))
     return {
         "plane": cell.plane.name,
         "x": {"name": cell.plane.quantity, "value": cell.value},
         "y": {"name": "bandwidth, Mbit/s", "value": round(cell.bandwidth * mean_mbps(NETWORK), 3)},
-        "qoe_prompts": float(qoe[0].mean()),
-        "qoe_pixels": float(qoe[1].mean()),
-        "gain": float((qoe[0] - qoe[1]).mean()),
-        "ci95": bootstrap_interval(qoe[0] - qoe[1]),
+        "qoe_prompts": gain["qoe"],
+        "qoe_pixels": float(pixels.sum() / minutes.sum()),
+        "gain": gain["difference"],
+        "ci95": gain["ci95"],
         "rule": RULES[best],
-        "gain_over_rule": float((qoe[0] - rules[best]).mean()),
-        "ci95_over_rule": bootstrap_interval(qoe[0] - rules[best]),
+        "gain_over_rule": over_rule["difference"],
+        "ci95_over_rule": over_rule["ci95"],
     }
 
 
@@ -165,7 +165,7 @@ def place_devices() -> list[dict[str, Any]]:
 
 def pays(row: Mapping[str, Any]) -> bool:
     """Whether the whole interval of the gain lies above 0."""
-    return bool(row["ci95"][0] > 0.0)
+    return row["ci95"] is not None and bool(row["ci95"][0] > 0.0)
 
 
 def answer(plane: Plane, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -212,6 +212,9 @@ def print_map(results: Mapping[str, Any]) -> None:
 
 
 def _cell(row: Mapping[str, Any]) -> str:
+    text = f"{row['gain']:+.{0 if abs(row['gain']) >= 10.0 else 1}f}"
+    if row["ci95"] is None:
+        return f"[{text}]"
     low, high = row["ci95"]
-    text = f"{row['gain']:+.{0 if abs(row['gain']) >= 10.0 else 1}f} ±{(high - low) / 2:.0f}"
+    text = f"{text} ±{(high - low) / 2:.0f}"
     return f"[{text}]" if low <= 0.0 <= high else text

@@ -15,9 +15,9 @@ import numpy as np
 from rich.console import Console
 
 from agents.studies.cached_episodes import Variant, play_variants
-from agents.studies.tables import paired_difference, print_table, signed
-from ppgym.benchmark.bootstrap import bootstrap_interval, interval_of, resampled_means
-from ppgym.benchmark.records import Record, qoe_of
+from agents.studies.tables import paired_difference, print_table, returns_and_minutes, signed
+from ppgym.benchmark.estimates import Estimate, ratio_estimate
+from ppgym.benchmark.records import Record
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.core.state import F8
 from ppgym.env import PromptPreamEnv
@@ -93,7 +93,7 @@ class Point(NamedTuple):
 
     agent: str
     params: Mapping[str, Any]
-    qoe: F8
+    returns: F8
     stall_s: F8
     wasted_mbit: F8
     minutes: F8  # drawn watch time
@@ -110,13 +110,14 @@ def point_of(variant: Variant, played: Sequence[Record]) -> Point:
         The point.
     """
     totals = [record["totals"] for record in played]
+    returns, minutes = returns_and_minutes(played)
     return Point(
         variant.agent,
         variant.params,
-        qoe_of(played),
+        returns,
         np.array([each["rebuffer_s"] for each in totals]),
         MBIT_PER_BYTE * np.array([each["wasted_bytes"] for each in totals]),
-        np.array([each["drawn_watch_s"] for each in totals]) / 60.0,
+        minutes,
     )
 
 
@@ -125,19 +126,17 @@ def name_of(point: Point) -> str:
     return " ".join([point.agent, *(f"{key}={value:g}" for key, value in point.params.items())])
 
 
-def relative_gain(new: F8, old: F8) -> tuple[float, tuple[float, float]]:
-    """By how much a mean exceeds another, relative to its size, over paired episodes.
+def relative_gain(new: F8, old: F8) -> Estimate:
+    """By how much a sum exceeds another, relative to its size, over paired sessions.
 
     Args:
         new: [n].
         old: [n].
 
     Returns:
-        The gain, and its 95 % percentile bootstrap interval.
+        The gain.
     """
-    of_old = resampled_means(old)
-    interval = interval_of((resampled_means(new) - of_old) / np.abs(of_old))
-    return float((new.mean() - old.mean()) / abs(old.mean())), interval
+    return ratio_estimate(new - old, np.sign(old.sum()) * old)
 
 
 def judge(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]) -> list[dict[str, Any]]:
@@ -154,38 +153,36 @@ def judge(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]) -> l
         A row for each of the claims on QoE, stalls and waste: the `baseline`, which is the frontier's QoE-best point;
         the `planner`'s point that is compared, None where none meets the condition; its relative `gain`, which is to be
         at least `claimed`, and its paired `qoe_difference` to the planner's default, which is what the gain costs.
-        `ci95` and `qoe_ci95` are their 95 % paired bootstrap intervals.
+        `ci95` and `qoe_ci95` are their 95 % intervals, None where there is no point or there are too few sessions.
     """
-    best = max(pixels, key=lambda point: point.qoe.mean())
+    best = max(pixels, key=lambda point: point.returns.sum())
     frugal = [point for point in planner if point.wasted_mbit.sum() <= best.wasted_mbit.sum()]
     smooth = [point for point in planner if point.stall_s.sum() <= best.stall_s.sum()]
     fewest = min(frugal, key=lambda point: point.stall_s.sum(), default=None)
     least = min(smooth, key=lambda point: point.wasted_mbit.sum(), default=None)
     claims = []
     for claim, claimed, point, sign, measure in (
-        ("QoE", MORE, planner[0], 1.0, "qoe"),
+        ("QoE", MORE, planner[0], 1.0, "returns"),
         ("fewer stalls, waste no more", LESS, fewest, -1.0, "stall_s"),
         ("less waste, stalls no more", LESS, least, -1.0, "wasted_mbit"),
     ):
-        gain = cost = float("nan")
-        interval = cost_interval = (gain, gain)
+        gain = cost = Estimate(math.nan, math.nan, None)
         if point is not None:
-            gain, interval = relative_gain(sign * getattr(point, measure), sign * getattr(best, measure))
-            difference = point.qoe - planner[0].qoe
-            cost, cost_interval = float(difference.mean()), bootstrap_interval(difference)
+            gain = relative_gain(sign * getattr(point, measure), sign * getattr(best, measure))
+            cost = ratio_estimate(point.returns - planner[0].returns, point.minutes)
         claims.append(
             {
                 "scenario": scenario,
-                "episodes": len(best.qoe),
+                "episodes": len(best.minutes),
                 "claim": claim,
                 "claimed": claimed,
                 "baseline": name_of(best),
                 "planner": None if point is None else name_of(point),
-                "gain": gain,
-                "ci95": interval,
-                "holds": "holds" if gain >= claimed else "does not hold",
-                "qoe_difference": cost,
-                "qoe_ci95": cost_interval,
+                "gain": gain.value,
+                "ci95": gain.ci95,
+                "holds": "holds" if gain.value >= claimed else "does not hold",
+                "qoe_difference": cost.value,
+                "qoe_ci95": cost.ci95,
             }
         )
     return claims
@@ -202,12 +199,12 @@ def judge_alone(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]
     Returns:
         The two claims, against the same baseline as in `judge`.
     """
-    episodes = min(len(point.qoe) for point in planner)
+    episodes = min(len(point.minutes) for point in planner)
 
     def first(point: Point) -> Point:
         return Point(point.agent, point.params, *(values[:episodes] for values in point[2:]))
 
-    best = max(pixels, key=lambda point: point.qoe.mean())
+    best = max(pixels, key=lambda point: point.returns.sum())
     return judge(scenario, [first(best)], [first(point) for point in planner])[1:]
 
 
@@ -220,13 +217,17 @@ def ablate(scenario: str, default: Point, ablated: Mapping[str, Point]) -> list[
         ablated: The planner without a part, or with one that it leaves out, by names as in `ABLATIONS`.
 
     Returns:
-        For each ablation its QoE and the difference to the planner, with the 95 % paired bootstrap interval. The part
-        earns its place, "holds", where that interval lies below 0 without it, or above 0 with it.
+        For each ablation its QoE and the difference to the planner, with the 95 % interval. The part earns its
+        place, "holds", where that interval lies below 0 without it, or above 0 with it.
     """
     rows = []
     for name, point in ablated.items():
-        row = {"scenario": scenario, "ablation": name, **paired_difference(point.qoe, default.qoe)}
-        low, high = row["ci95"]
+        row = {
+            "scenario": scenario,
+            "ablation": name,
+            **paired_difference(point.returns, default.returns, point.minutes),
+        }
+        low, high = row["ci95"] or (-math.inf, math.inf)
         holds = low > 0.0 if name.startswith("with ") else high < 0.0
         rows.append(row | {"holds": "holds" if holds else "does not hold"})
     return rows
@@ -339,8 +340,8 @@ def check_scenario(
                 "scenario": scenario,
                 "agent": point.agent,
                 "params": dict(point.params),
-                "episodes": len(point.qoe),
-                "qoe_mean": float(point.qoe.mean()),
+                "episodes": len(point.minutes),
+                "qoe": float(point.returns.sum() / point.minutes.sum()),
                 "stall_s_per_min": float(point.stall_s.sum() / point.minutes.sum()),
                 "wasted_mbit_per_min": float(point.wasted_mbit.sum() / point.minutes.sum()),
             }
@@ -381,7 +382,7 @@ def print_claims(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
             f"What each part of the planner is worth, {results['ablations'][0]['scenario']}",
             ("planner", "QoE", "difference, 95 %", "the part"),
             [
-                [row["ablation"], f"{row['qoe_mean']:.1f}", signed(row["difference"], row["ci95"]), row["holds"]]
+                [row["ablation"], f"{row['qoe']:.1f}", signed(row["difference"], row["ci95"]), row["holds"]]
                 for row in results["ablations"]
             ],
         )
@@ -400,5 +401,5 @@ def _claim_cells(claim: Mapping[str, Any]) -> list[str]:
     short = f"{word[claim['claim']]} {sign}{claim['claimed']:.0%}"
     if claim["planner"] is None:
         return [short, "", "none"]
-    low, high = claim["ci95"]
-    return [short, f"{claim['gain']:.0%} ({low:.0%} to {high:.0%})", claim["planner"].replace("_weight=", " x")]
+    interval = "" if claim["ci95"] is None else " ({:.0%} to {:.0%})".format(*claim["ci95"])
+    return [short, f"{claim['gain']:.0%}{interval}", claim["planner"].replace("_weight=", " x")]

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.studies.cached_episodes import Variant, play_variants
-from agents.studies.tables import paired_difference, print_differences
-from ppgym.benchmark.records import qoe_of
+from agents.studies.tables import compare, print_differences
 from ppgym.files import write_json
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
@@ -51,25 +50,23 @@ def make_planner_tables(*, episodes: int = 48, seed: int = 0, workers: int = 1, 
         *(Variant(agent, {}, overrides) for agent, overrides in thinkers),
     ]
     played = play_variants(variants, episodes=episodes, seed=seed, workers=workers, output=output)
-    cells = [qoe_of(of_variant) for of_variant in played]
-    budgets, rest = cells[: len(BUDGETS)], cells[len(BUDGETS) :]
+    budgets, rest = played[: len(BUDGETS)], played[len(BUDGETS) :]
     biased, thinking = rest[: len(biases)], rest[len(biases) :]
 
     tables = {
         "budget": [
-            {"simulations": budget, **paired_difference(cell, budgets[0])}
-            for budget, cell in zip(BUDGETS, budgets, strict=True)
+            {"simulations": budget, **compare(cell, budgets[0])} for budget, cell in zip(BUDGETS, budgets, strict=True)
         ],
         "wrong belief": [
-            {"agent": name, "error": error_name(error), **paired_difference(cell, biased[k - k % len(ERRORS)])}
+            {"agent": name, "error": error_name(error), **compare(cell, biased[k - k % len(ERRORS)])}
             for k, ((name, error), cell) in enumerate(zip(biases, biased, strict=True))
         ],
         "bandwidth calibration": [
-            {"error": error_name(error), **paired_difference(biased[k], biased[len(ERRORS) + k])}
+            {"error": error_name(error), **compare(biased[k], biased[len(ERRORS) + k])}
             for k, error in enumerate(ERRORS)
         ],
         "thinking time": [
-            {"agent": agent, "charged": bool(overrides), **paired_difference(cell, thinking[k % len(THINKERS)])}
+            {"agent": agent, "charged": bool(overrides), **compare(cell, thinking[k % len(THINKERS)])}
             for k, ((agent, overrides), cell) in enumerate(zip(thinkers, thinking, strict=True))
         ],
     }

@@ -11,9 +11,8 @@ from pathlib import Path
 import tyro
 
 from agents.studies.cached_episodes import Variant, play_variants
-from agents.studies.tables import paired_difference, print_differences
-from ppgym.benchmark.bootstrap import interval_of, resampled_means
-from ppgym.benchmark.records import qoe_of
+from agents.studies.tables import compare, print_differences, returns_and_minutes
+from ppgym.benchmark.estimates import ratio_estimate
 from ppgym.commandline import run_command
 from ppgym.files import write_json
 from ppgym.world.scenario import DEFAULT_SCENARIO
@@ -42,23 +41,26 @@ def make_student_table(
         output: Folder for records.jsonl.gz and student.json. Episodes that it holds already are not played again. None
             writes nothing.
     """
-    played = play_variants(
-        list(PLAYERS.values()), scenario=scenario, episodes=episodes, seed=seed, workers=workers, output=output
-    )
-    qoe = dict(zip(PLAYERS, map(qoe_of, played), strict=True))
+    variants = list(PLAYERS.values())
+    cells = play_variants(variants, scenario=scenario, episodes=episodes, seed=seed, workers=workers, output=output)
+    played = dict(zip(PLAYERS, cells, strict=True))
     facts = {"scenario": scenario, "episodes": episodes, "seed": seed}
-    rows = [{"player": new, "against": old, **paired_difference(qoe[new], qoe[old])} for new, old in COMPARED]
-    student, teacher = qoe[STUDENT], qoe[TEACHER]
-    low, high = interval_of(resampled_means(student) / resampled_means(teacher))
-    share = {"mean": float(student.mean() / teacher.mean()), "ci95": [low, high]}
-    means = {name: float(of_player.mean()) for name, of_player in qoe.items()}
+    rows = [{"player": new, "against": old, **compare(played[new], played[old])} for new, old in COMPARED]
+    sums = {name: returns_and_minutes(sessions) for name, sessions in played.items()}
+    share = ratio_estimate(sums[STUDENT][0], sums[TEACHER][0])
+    qoe = {name: float(returns.sum() / minutes.sum()) for name, (returns, minutes) in sums.items()}
     if output is not None:
-        found = {"qoe_mean": means, "share_of_teacher": share, "differences": rows}
+        found = {
+            "qoe": qoe,
+            "share_of_teacher": {"value": share.value, "ci95": share.ci95},
+            "differences": rows,
+        }
         write_json(output / "student.json", facts | found)
     print_differences("QoE of players, and how it differs over the same episodes", rows)
-    for name, mean in means.items():
-        print(f"{name}: {mean:.1f}")
-    print(f"the student's share of its teacher's QoE: {share['mean']:.1%} ({low:.1%} to {high:.1%})")
+    for name, figure in qoe.items():
+        print(f"{name}: {figure:.1f}")
+    interval = "" if share.ci95 is None else " ({:.1%} to {:.1%})".format(*share.ci95)
+    print(f"the student's share of its teacher's QoE: {share.value:.1%}{interval}")
 
 
 if __name__ == "__main__":

@@ -3,33 +3,71 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from ppgym.benchmark.bootstrap import bootstrap_interval
+from ppgym.benchmark.estimates import Interval, ratio_estimate
+from ppgym.benchmark.records import Record
 from ppgym.core.state import F8
 
+DIFFERENCE = ("qoe", "difference", "ci95")  # keys of a paired difference
 
-def paired_difference(new: F8, old: F8) -> dict[str, Any]:
-    """Mean QoE, and how it differs over the same episodes.
+
+def returns_and_minutes(records: Sequence[Record]) -> tuple[F8, F8]:
+    """What QoE is the ratio of, over sessions of one scenario.
 
     Args:
-        new: [n] QoE by episode.
-        old: [n] of the same episodes, played otherwise.
+        records: n sessions.
 
     Returns:
-        "qoe_mean", "difference" and its 95 % percentile bootstrap interval "ci95".
+        Returns [n] and drawn watch minutes [n].
     """
-    return {
-        "qoe_mean": float(new.mean()),
-        "difference": float((new - old).mean()),
-        "ci95": bootstrap_interval(new - old),
-    }
+    totals = [record["totals"] for record in records]
+    return np.array([each["return"] for each in totals]), np.array([each["drawn_watch_s"] for each in totals]) / 60.0
 
 
-def signed(value: float, interval: Sequence[float]) -> str:
-    """A signed figure with its interval."""
+def paired_difference(new: F8, old: F8, minutes: F8) -> dict[str, Any]:
+    """QoE, and how it differs over the same sessions.
+
+    Args:
+        new: [n] returns.
+        old: [n] returns in the same sessions, played otherwise.
+        minutes: [n] their drawn watch minutes.
+
+    Returns:
+        "qoe", "difference" and its 95 % interval "ci95", which is None where there are too few sessions.
+    """
+    difference = ratio_estimate(new - old, minutes)
+    return dict(zip(DIFFERENCE, (float(new.sum() / minutes.sum()), difference.value, difference.ci95), strict=True))
+
+
+def compare(new: Sequence[Record], old: Sequence[Record]) -> dict[str, Any]:
+    """The paired difference of two agents' sessions.
+
+    Args:
+        new: Of one.
+        old: Of the other, in the same order.
+
+    Returns:
+        See `paired_difference`.
+
+    Raises:
+        ValueError: They are not the same sessions.
+    """
+    (returns, minutes), (others, others_minutes) = returns_and_minutes(new), returns_and_minutes(old)
+    if not np.array_equal(minutes, others_minutes):
+        raise ValueError(
+            f"{new[0]['agent']}, {old[0]['agent']}: expected the same sessions, got other drawn watch minutes"
+        )
+    return paired_difference(returns, others, minutes)
+
+
+def signed(value: float, interval: Interval | None) -> str:
+    """A signed figure with its interval, where it has one."""
+    if interval is None:
+        return f"{value:+.1f}"
     low, high = interval
     return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
@@ -57,12 +95,12 @@ def print_differences(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         title: Of the table.
         rows: At least one; each ends with what `paired_difference` returns.
     """
-    facts = [key for key in rows[0] if key not in ("qoe_mean", "difference", "ci95")]
+    facts = [key for key in rows[0] if key not in DIFFERENCE]
     print_table(
         title,
         [*(key.replace("_", " ") for key in facts), "QoE", "difference, 95 %"],
         [
-            [*(str(row[key]) for key in facts), f"{row['qoe_mean']:.1f}", signed(row["difference"], row["ci95"])]
+            [*(str(row[key]) for key in facts), f"{row['qoe']:.1f}", signed(row["difference"], row["ci95"])]
             for row in rows
         ],
     )

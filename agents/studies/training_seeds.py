@@ -14,16 +14,18 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import tyro
+from scipy.special import stdtrit
 
 from agents.learned.checkpoints import read_card
-from agents.studies.tables import print_differences
-from ppgym.benchmark.bootstrap import crossed_interval
-from ppgym.benchmark.records import Record, qoe_of, read_records, write_records
+from agents.studies.tables import DIFFERENCE, print_differences, returns_and_minutes
+from ppgym.benchmark.estimates import LEVEL, Interval, ratio_estimate
+from ppgym.benchmark.records import Record, read_records, write_records
 from ppgym.commandline import run_command
+from ppgym.core.state import F8
 from ppgym.files import write_json
 
 Command = tuple[str, str, str]  # agent, policy, scenario
-SHOWN = ("agent", "policy", "against", "qoe_mean", "difference", "ci95")  # of a row, on the terminal
+SHOWN = ("agent", "policy", "against", *DIFFERENCE)  # of a row, on the terminal
 STUDENT = "StudentNetwork"  # the policy of runs whose hyperparameters name none
 
 
@@ -95,23 +97,47 @@ def compare_with_rivals(runs: Sequence[Trained]) -> list[dict[str, Any]]:
         episodes = {tuple(record["seed"] for record in cell) for cell in cells}
         if len(episodes) > 1:
             raise ValueError(f"{agent} on {scenario}: expected runs that were compared on the same episodes")
-        qoe = np.array([qoe_of(run.played[agent, scenario]) for run in runs])  # [seeds, episodes]
-        gained = qoe - qoe_of(runs[0].played[rival, scenario])
+        rivals, minutes = returns_and_minutes(runs[0].played[rival, scenario])
+        returns = np.array([returns_and_minutes(run.played[agent, scenario])[0] for run in runs])  # [seeds, episodes]
+        qoe = returns.sum(axis=1) / minutes.sum()
         rows.append(
             {
                 "agent": agent,
                 "policy": policy,
                 "scenario": scenario,
                 "seeds": seeds,
-                "episodes": qoe.shape[1],
-                "qoe_by_seed": qoe.mean(axis=1).tolist(),
+                "episodes": len(minutes),
+                "qoe_by_seed": qoe.tolist(),
                 "against": rival,
-                "qoe_mean": float(qoe.mean()),
-                "difference": float(gained.mean()),
-                "ci95": crossed_interval(gained),
+                "qoe": float(qoe.mean()),
+                "difference": float(qoe.mean() - rivals.sum() / minutes.sum()),
+                "ci95": crossed_interval(returns - rivals, minutes),
             }
         )
     return rows
+
+
+def crossed_interval(gained: F8, minutes: F8) -> Interval | None:
+    """95 % interval of a mean gain in QoE over training seeds and sessions.
+
+    The half width over sessions, for the mean of the seeds, and that over seeds are added in quadrature. Chance that is
+    of neither alone counts in both, so the interval is rather too wide.
+
+    Args:
+        gained: [seeds, n] differences of returns; every seed has the same sessions.
+        minutes: [n] their drawn watch minutes.
+
+    Returns:
+        Low and high; over sessions alone where there is one seed, None where there are too few sessions.
+    """
+    over_sessions = ratio_estimate(gained.mean(axis=0), minutes)
+    if over_sessions.ci95 is None:
+        return None
+    half, seeds = over_sessions.ci95[1] - over_sessions.value, len(gained)
+    if seeds > 1:
+        by_seed = gained.sum(axis=1) / minutes.sum()
+        half = float(np.hypot(half, stdtrit(seeds - 1, LEVEL) * by_seed.std(ddof=1) / seeds**0.5))
+    return over_sessions.value - half, over_sessions.value + half
 
 
 def make_seed_table(folders: Annotated[tuple[Path, ...], tyro.conf.Positional], *, output: Path | None = None) -> None:

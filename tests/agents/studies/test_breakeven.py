@@ -59,11 +59,13 @@ def test_who_fetches_pixels_does_not_notice_what_prompts_are_like(agent: str) ->
 
 
 def test_a_gain_is_a_paired_difference() -> None:
-    qoe = np.array([[10.0, 30.0], [8.0, 28.0], [1.0, 1.0], [7.0, 3.0]])
-    row = make_row(Cell(SPEED, 2.0, 1.0), qoe)
+    """Sessions of one and three minutes by turns. By the mean of the sessions' own ratios the other rule is better."""
+    returns = np.tile([[10.0, 70.0], [8.0, 64.0], [19.0, 1.0], [2.0, 38.0]], 8)
+    row = make_row(Cell(SPEED, 2.0, 1.0), returns, np.tile([1.0, 3.0], 8))
     assert (row["qoe_prompts"], row["qoe_pixels"], row["gain"]) == (20.0, 18.0, 2.0)
-    assert row["ci95"] == (2.0, 2.0)
-    assert (row["rule"], row["gain_over_rule"]) == (breakeven.RULES[1], 15.0)
+    assert row["ci95"] == pytest.approx((2.0, 2.0))  # two a minute in every session
+    assert (row["rule"], row["gain_over_rule"]) == (breakeven.RULES[1], 10.0)
+    assert row["ci95_over_rule"][0] < 10.0 < row["ci95_over_rule"][1]
     assert row["x"]["value"] == 2.0 and row["y"]["value"] == pytest.approx(mean_mbps(NETWORK), abs=1e-3)
 
 
@@ -72,7 +74,7 @@ def rows_of(plane: breakeven.Plane, lows: dict[float, list[float]]) -> list[dict
     rows = []
     for bandwidth, ends in lows.items():
         for value, low in zip(plane.values, ends, strict=True):
-            row = make_row(Cell(plane, value, bandwidth), np.zeros((4, 1)))
+            row = make_row(Cell(plane, value, bandwidth), np.zeros((4, 1)), np.ones(1))
             rows.append(row | {"ci95": (low, low + 2.0)})
     return rows
 

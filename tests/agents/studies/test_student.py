@@ -16,14 +16,16 @@ from ppgym.files import read_json
 def test_the_study_compares_paired_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cheap = {name: Variant("next_one" if name == student_study.STUDENT else "greedy") for name in student_study.PLAYERS}
     monkeypatch.setattr(student_study, "PLAYERS", cheap)
-    student_study.make_student_table(episodes=3, output=tmp_path)
+    student_study.make_student_table(episodes=16, output=tmp_path)
     found = read_json(tmp_path / "student.json")
-    assert check_run(tmp_path, is_ranked).records == 3 * 2, "what two players do alike is played once"
-    qoe: dict[str, list[float]] = {"greedy": [], "next_one": []}
+    assert check_run(tmp_path, is_ranked).records == 16 * 2, "what two players do alike is played once"
+    sums = {"greedy": np.zeros(2), "next_one": np.zeros(2)}  # returns and minutes
     for record in read_records(tmp_path):
-        totals = record["totals"]
-        qoe[record["agent"]].append(totals["return"] / (totals["drawn_watch_s"] / 60.0))
-    means = {name: float(np.mean(values)) for name, values in qoe.items()}
-    assert found["share_of_teacher"]["mean"] == pytest.approx(means["next_one"] / means["greedy"])
-    assert found["differences"][0]["difference"] == pytest.approx(means["next_one"] - means["greedy"])
+        sums[record["agent"]] += record["totals"]["return"], record["totals"]["drawn_watch_s"] / 60.0
+    qoe = {name: returns / minutes for name, (returns, minutes) in sums.items()}
+    assert found["qoe"][student_study.STUDENT] == pytest.approx(qoe["next_one"])
+    assert found["share_of_teacher"]["value"] == pytest.approx(qoe["next_one"] / qoe["greedy"])
+    low, high = found["share_of_teacher"]["ci95"]
+    assert low < found["share_of_teacher"]["value"] < high
+    assert found["differences"][0]["difference"] == pytest.approx(qoe["next_one"] - qoe["greedy"])
     assert found["differences"][1]["ci95"] == [0.0, 0.0]  # a player against itself

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from agents.learned.checkpoints import provenance, write_checkpoint
-from agents.studies.training_seeds import make_seed_table
+from agents.studies.training_seeds import crossed_interval, make_seed_table
 from ppgym.benchmark.records import read_records, write_records
 
 PLACE = "low/snapdragon-8-elite/typical"
@@ -54,20 +55,36 @@ def write_comparison(folder: Path, first: int, qoe: dict[str, list[float]]) -> N
 
 
 def test_rows_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_run(tmp_path / "many" / "seed-0", 0, {"ppo": [10.0, 20.0], "no_save": [8.0, 16.0]})
-    write_run(tmp_path / "many" / "seed-1", 1, {"ppo": [12.0, 24.0], "no_save": [8.0, 16.0]})
-    write_run(tmp_path / "mlp", 0, {"ppo": [7.0, 7.0], "no_save": [8.0, 16.0]}, policy="MlpPolicy")
+    rival = {"no_save": [8.0, 16.0] * 8}
+    write_run(tmp_path / "many" / "seed-0", 0, {"ppo": [10.0, 20.0] * 8, **rival})
+    write_run(tmp_path / "many" / "seed-1", 1, {"ppo": [12.0, 24.0] * 8, **rival})
+    write_run(tmp_path / "mlp", 0, {"ppo": [7.0, 7.0] * 8, **rival}, policy="MlpPolicy")
     make_seed_table((tmp_path / "many", tmp_path / "mlp"), output=tmp_path / "out")
     found = json.loads((tmp_path / "out" / "seeds.json").read_text())
     shared, mlp = found["rows"]
     assert shared["seeds"] == [0, 1]
     assert shared["qoe_by_seed"] == [15.0, 18.0]
-    assert (shared["against"], shared["qoe_mean"], shared["difference"]) == ("no_save", 16.5, 4.5)
-    assert shared["ci95"] == [2.0, 8.0]  # of [[2, 4], [4, 8]], the worst and the best that can be picked
+    assert (shared["against"], shared["qoe"], shared["difference"]) == ("no_save", 16.5, 4.5)
+    # The seeds gain 3 and 6, the sessions 3 and 6 by turns
+    over_seeds = stats.t.ppf(0.975, 1) * np.std([3.0, 6.0], ddof=1) / 2**0.5
+    over_sessions = stats.t.ppf(0.975, 15) * np.std([3.0, 6.0] * 8, ddof=1) / 16**0.5
+    half = np.hypot(over_seeds, over_sessions)
+    assert shared["ci95"] == pytest.approx([4.5 - half, 4.5 + half])
     assert (mlp["policy"], mlp["difference"]) == ("MlpPolicy", -5.0)
     assert [curve["validation"] for curve in found["curves"]] == [[[4, 2.5], [9, 1.5]]] * 3
-    assert np.sum([record["agent"] == "ppo" for record in read_records(tmp_path / "out")]) == 6
+    assert np.sum([record["agent"] == "ppo" for record in read_records(tmp_path / "out")]) == 3 * 16
     assert f"ppo, CandidatePolicy, {PLACE}: seed 0 15.0, seed 1 18.0" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_long_sessions_count_by_their_minutes() -> None:
+    """One seed: two sessions of a minute gain 1 each, one of six minutes loses 4: -2 in 8 minutes, six times over."""
+    gained, minutes = np.tile([1.0, 1.0, -4.0], 6), np.tile([1.0, 1.0, 6.0], 6)
+    low, high = crossed_interval(gained[None], minutes)
+    assert (low + high) / 2 == pytest.approx(-0.25)
+    assert high - low == pytest.approx(
+        2 * stats.t.ppf(0.975, 17) * (gained + 0.25 * minutes).std(ddof=1) / 18**0.5 * 3 / 8
+    )
+    assert crossed_interval(gained[None, :3], minutes[:3]) is None
 
 
 def test_students_are_put_together_like_others(tmp_path: Path) -> None:
