@@ -16,7 +16,8 @@ from rich.console import Console
 from agents.rules.parameters import tuned_params
 from agents.studies.breakeven_plot import draw_map
 from agents.studies.cached_episodes import Variant, play_variants
-from agents.studies.tables import paired_difference, print_table, returns_and_minutes
+from agents.studies.tables import paired_difference, print_table
+from ppgym.benchmark.records import returns_and_minutes
 from ppgym.core.state import F8
 from ppgym.files import write_json
 from ppgym.report.breakeven import read_planes

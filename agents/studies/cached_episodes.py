@@ -17,6 +17,7 @@ from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
 Key = tuple[str, str, str, str, str, int]
+PARTS = ("scenario", "overrides", "split", "agent", "params", "seed")  # of a job and of a record
 
 
 class Variant(NamedTuple):
@@ -80,8 +81,8 @@ def play_once(jobs: Sequence[Job], *, workers: int, folder: Path | None) -> list
     """
     agents = {job.agent for job in jobs}
     kept = _read(folder)
-    known = {_key(Job(*(one.get(part, {}) for part in Job._fields))): one for one in kept if one["agent"] in agents}
-    keys = [_key(job) for job in jobs]
+    known = {_key(*(one.get(part, {}) for part in PARTS)): one for one in kept if one["agent"] in agents}
+    keys = [_key(*(getattr(job, part) for part in PARTS)) for job in jobs]
     missing = {key: job for key, job in zip(keys, jobs, strict=True) if key not in known}
     if missing:
         play = functools.partial(play_episode, REGISTRY)
@@ -102,11 +103,12 @@ def _read(folder: Path | None) -> list[Record]:
     return [record for record in read_records(folder) if record["versions"] == versions()]
 
 
-def _key(job: Job) -> Key:
+def _key(
+    scenario: str, overrides: Mapping[str, Any], split: str, agent: str, params: Mapping[str, Any], seed: int
+) -> Key:
     """What tells an episode and its player from others."""
-    overrides = json.dumps(job.overrides, sort_keys=True)
-    params = _all_params(job.scenario, overrides, job.agent, json.dumps(job.params))
-    return job.scenario, overrides, job.split, job.agent, params, job.seed
+    world = json.dumps(overrides, sort_keys=True)
+    return scenario, world, split, agent, _all_params(scenario, world, agent, json.dumps(params)), seed
 
 
 @functools.cache

@@ -15,9 +15,9 @@ import numpy as np
 from rich.console import Console
 
 from agents.studies.cached_episodes import Variant, play_variants
-from agents.studies.tables import paired_difference, print_table, returns_and_minutes, signed
+from agents.studies.tables import paired_difference, print_table, signed
 from ppgym.benchmark.estimates import Estimate, ratio_estimate
-from ppgym.benchmark.records import Record
+from ppgym.benchmark.records import Record, returns_and_minutes
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.core.state import F8
 from ppgym.env import PromptPreamEnv

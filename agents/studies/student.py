@@ -11,8 +11,9 @@ from pathlib import Path
 import tyro
 
 from agents.studies.cached_episodes import Variant, play_variants
-from agents.studies.tables import compare, print_differences, returns_and_minutes
+from agents.studies.tables import compare, print_differences
 from ppgym.benchmark.estimates import ratio_estimate
+from ppgym.benchmark.records import returns_and_minutes
 from ppgym.commandline import run_command
 from ppgym.files import write_json
 from ppgym.world.scenario import DEFAULT_SCENARIO

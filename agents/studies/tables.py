@@ -9,23 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ppgym.benchmark.estimates import Interval, ratio_estimate
-from ppgym.benchmark.records import Record
+from ppgym.benchmark.records import Record, returns_and_minutes
 from ppgym.core.state import F8
 
 DIFFERENCE = ("qoe", "difference", "ci95")  # keys of a paired difference
-
-
-def returns_and_minutes(records: Sequence[Record]) -> tuple[F8, F8]:
-    """What QoE is the ratio of, over sessions of one scenario.
-
-    Args:
-        records: n sessions.
-
-    Returns:
-        Returns [n] and drawn watch minutes [n].
-    """
-    totals = [record["totals"] for record in records]
-    return np.array([each["return"] for each in totals]), np.array([each["drawn_watch_s"] for each in totals]) / 60.0
 
 
 def paired_difference(new: F8, old: F8, minutes: F8) -> dict[str, Any]:

@@ -17,9 +17,9 @@ import tyro
 from scipy.special import stdtrit
 
 from agents.learned.checkpoints import read_card
-from agents.studies.tables import DIFFERENCE, print_differences, returns_and_minutes
+from agents.studies.tables import DIFFERENCE, print_differences
 from ppgym.benchmark.estimates import LEVEL, Interval, ratio_estimate
-from ppgym.benchmark.records import Record, read_records, write_records
+from ppgym.benchmark.records import Record, read_records, returns_and_minutes, write_records
 from ppgym.commandline import run_command
 from ppgym.core.state import F8
 from ppgym.files import write_json

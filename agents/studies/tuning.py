@@ -145,7 +145,7 @@ def tune(
         "params": best if better else defaults,
         "score": round(max(score(found), score(of_defaults)), 3),
         "score_of_defaults": round(score(of_defaults), 3),
-        "qoe_mean": {row.scenario: round(row.qoe, 3) for row in (found if better else of_defaults)},
+        "qoe": {row.scenario: round(row.qoe, 3) for row in (found if better else of_defaults)},
     }
     if not better and best != defaults:
         content["rejected"] = {"params": best, "score": round(score(found), 3)}
@@ -159,7 +159,7 @@ def tune(
         "versions": versions(),
     }
     path = folder / f"{agent}.yml"
-    header = "# Found on the validation split; score: mean QoE over the scenarios, on episodes new to the search.\n"
+    header = "# Found on the validation split; score: QoE, mean over the scenarios, on sessions new to the search.\n"
     write_text(path, header + yaml.safe_dump(content, sort_keys=False, width=120))
     print(path)
     return path

@@ -9,13 +9,17 @@ import pytest
 from agents import is_ranked
 from agents.studies import cached_episodes
 from agents.studies.cached_episodes import Variant, play_once, play_variants
-from ppgym.benchmark.episodes import Job
+from ppgym.benchmark.episodes import Job, session_seed
 from ppgym.benchmark.run import check_run
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
 
-def job(seed: int = 0, agent: str = "static", overrides: dict | None = None, **params: object) -> Job:
-    return Job(DEFAULT_SCENARIO, overrides or {}, "test", agent, params, seed)
+def job(number: int = 0, agent: str = "static", overrides: dict | None = None, **params: object) -> Job:
+    return Job(DEFAULT_SCENARIO, overrides or {}, "test", agent, params, number)
+
+
+def seeds(*numbers: int) -> list[int]:
+    return [session_seed(DEFAULT_SCENARIO, number) for number in numbers]
 
 
 @pytest.fixture
@@ -36,7 +40,7 @@ def test_an_episode_is_played_once(tmp_path: Path, counted: list[int]) -> None:
     jobs = [job(0), job(1), job(0)]
     first = play_once(jobs, workers=1, folder=tmp_path)
     assert counted == [2] and check_run(tmp_path, is_ranked).records == 2
-    assert [record["seed"] for record in first] == [0, 1, 0]
+    assert [record["seed"] for record in first] == seeds(0, 1, 0)
     again = play_once([*jobs, job(2)], workers=1, folder=tmp_path)
     assert counted == [2, 1] and check_run(tmp_path, is_ranked).records == 3
     assert again[:3] == first
@@ -76,21 +80,21 @@ def test_what_was_played_before_an_interruption_is_kept(tmp_path: Path, monkeypa
     interrupted_at = 2
 
     def interrupt(make_agent, read_params, job):  # type: ignore[no-untyped-def]
-        if job.seed == interrupted_at:
+        if job.number == interrupted_at:
             raise KeyboardInterrupt
-        played.append(job.seed)
+        played.append(job.number)
         return play_episode(make_agent, read_params, job)
 
     monkeypatch.setattr(cached_episodes, "play_episode", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        play_once([job(seed) for seed in range(4)], workers=1, folder=tmp_path)
+        play_once([job(number) for number in range(4)], workers=1, folder=tmp_path)
     assert played == [0, 1] and check_run(tmp_path, is_ranked).records == 1
     play_once([job(9)], workers=1, folder=tmp_path)  # what is complete is still read
     with pytest.raises(ValueError, match="holds 2 episodes of an interrupted run"):
-        play_once([job(seed) for seed in range(5)], workers=1, folder=tmp_path)
+        play_once([job(number) for number in range(5)], workers=1, folder=tmp_path)
     interrupted_at = -1
-    records = play_once([job(seed) for seed in range(4)], workers=1, folder=tmp_path)
-    assert played == [0, 1, 2, 3] and [record["seed"] for record in records] == [0, 1, 2, 3]
+    records = play_once([job(number) for number in range(4)], workers=1, folder=tmp_path)
+    assert played == [0, 1, 2, 3] and [record["seed"] for record in records] == seeds(0, 1, 2, 3)
     assert check_run(tmp_path, is_ranked).records == 5
     assert [path.name for path in tmp_path.iterdir()] == ["records.jsonl.gz"]
 
@@ -103,9 +107,9 @@ def test_variants_meet_the_same_episodes(tmp_path: Path) -> None:
     ]
     cells = play_variants(variants, episodes=2, seed=4, workers=1, output=tmp_path)
     assert [[(record["agent"], record["seed"]) for record in cell] for cell in cells] == [
-        [("on_demand", 4), ("on_demand", 5)],
-        [("static", 4)],
-        [("on_demand", 4), ("on_demand", 5)],
+        [("on_demand", seed) for seed in seeds(4, 5)],
+        [("static", seed) for seed in seeds(4)],
+        [("on_demand", seed) for seed in seeds(4, 5)],
     ]
     assert cells[1][0]["params"]["each"] == 3
     assert cells[2][0]["overrides"] == {"rtt_s": 0.3}

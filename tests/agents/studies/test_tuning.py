@@ -35,7 +35,7 @@ def test_it_looks_at_the_validation_split_alone_and_keeps_the_best(
     run = tuning.run_benchmark
 
     def spy(*args: Any, **kwargs: Any) -> Any:
-        asked.append((kwargs["split"], kwargs["seed"], kwargs["episodes"], kwargs["params"]["static"]))
+        asked.append((kwargs["split"], kwargs["seed"], kwargs["sessions"], kwargs["params"]["static"]))
         return run(*args, **kwargs)
 
     monkeypatch.setattr(tuning, "run_benchmark", spy)
@@ -67,9 +67,9 @@ def test_it_looks_at_the_validation_split_alone_and_keeps_the_best(
 def test_defaults_that_are_not_beaten_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def lucky(*args: Any, **kwargs: Any) -> Any:
         """Rows of a world in which the defaults lose every round and win the last comparison."""
-        qoe = float(kwargs["params"]["static"]["current"] != 5)
-        qoe_mean = 1.0 - qoe if kwargs["seed"] == 3 else qoe
-        return SimpleNamespace(rows=[SimpleNamespace(scenario="low", qoe_mean=qoe_mean)])
+        found = float(kwargs["params"]["static"]["current"] != 5)
+        qoe = 1.0 - found if kwargs["seed"] == 3 else found
+        return SimpleNamespace(rows=[SimpleNamespace(scenario="low", qoe=qoe)])
 
     monkeypatch.setattr(tuning, "run_benchmark", lucky)
     found = yaml.safe_load(tune("static", trials=9, episodes=1, seed=0, folder=tmp_path).read_text())
@@ -87,7 +87,7 @@ def test_a_prompt_aware_variant_begins_with_what_the_rule_over_pixels_has(
 
     def spy(*args: Any, **kwargs: Any) -> Any:
         asked.append(kwargs["params"]["static+prompt"])
-        return SimpleNamespace(rows=[SimpleNamespace(scenario="low", qoe_mean=0.0)])
+        return SimpleNamespace(rows=[SimpleNamespace(scenario="low", qoe=0.0)])
 
     monkeypatch.setattr(tuning, "run_benchmark", spy)
     tune("static+prompt", trials=3, episodes=1, folder=tmp_path)
