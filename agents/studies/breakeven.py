@@ -31,8 +31,8 @@ PIXELS = Variant("agents.studies.ablations:AblatedPlanner", {"prompts": False}) 
 RULES = ("no_save", "pdas")  # the best of those that request pixels alone
 
 NETWORK, DEVICE, _ = DEFAULT_SCENARIO.split("/")
-BANDWIDTHS = (0.5, 1.0, 1.36, 2.0, 3.0)  # factors on `NETWORK`; three of them have the means of `NAMED`
-NAMED = {"low": 1.0, "medium": 1.36, "high": 3.0}  # the factor at which `NETWORK` has their mean, to a percent
+BANDWIDTHS = (0.5, 1.0, 1.35, 2.0, 3.0)  # factors on `NETWORK`; three of them have the means of `NAMED`
+NAMED = {"low": 1.0, "medium": 1.35, "high": 3.0}  # the factor at which `NETWORK` has their mean, to a percent
 DEVICES = ("snapdragon-8-gen-2", "snapdragon-8-gen-3", DEVICE, "rtx-4090")
 
 
