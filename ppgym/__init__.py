@@ -17,7 +17,8 @@ played 133.0 s, stalled 245.5 s
 
 What a scenario is made of: `Scenario`, `QoEWeights`, `NetworkTrace`, `Catalog`, `Video`, `Representation`,
 `DeviceProfile`, `ViewerProfile` and `RetentionCurve`. What the kernel plays: `make_world`, and `sample_episode`, which
-draws an `Episode`. What an agent is handed: `Client`, and what it plans from: `PlanningView`.
+draws an `Episode`. An agent is handed a `Client` (`client_of` takes that of an environment) and plans from a
+`PlanningView`.
 """
 
 import gymnasium
