@@ -73,12 +73,6 @@ def returns_and_minutes(records: Sequence[Record]) -> tuple[F8, F8]:
     return returns, watch_s / 60.0
 
 
-def qoe_of(records: Sequence[Record]) -> F8:
-    """QoE of each session alone; for studies that are still to move to `returns_and_minutes`."""
-    returns, minutes = returns_and_minutes(records)
-    return returns / minutes
-
-
 class Journal:
     """The results of an unfinished run, each written when it comes in, so that a kill loses none of them.
 
