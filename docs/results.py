@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from coverage import coverage_table  # beside this file
+from interval_coverage import coverage_table  # beside this file
 
 from ppgym.benchmark.summary import Row
 from ppgym.benchmark.tables import markdown_rows, markdown_table

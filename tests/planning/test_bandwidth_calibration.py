@@ -210,7 +210,9 @@ def test_a_view_from_before_begins_another_episode(later: str) -> None:
     calibration.remember(calibration.calibrate(after(view, 1, 1e5, 0.2)), drawn(view, 1e6))
     assert calibration.log_factor > 0.0
     if later == "less downloaded":
-        view.state.time_s += 100.0
+        state = view.state.copy()
+        state.time_s += 100.0
+        view = replace(view, state=state)
     assert calibration.calibrate(view) is view
     assert calibration.log_factor == 0.0
 

@@ -1,4 +1,4 @@
-"""How often the 95 % intervals cover the truth: `python docs/coverage.py` plays the pool and prints the table.
+"""How often the 95 % intervals cover the truth: `python docs/interval_coverage.py` plays the pool and prints the table.
 
 The pool is 5,000 sessions of a rule on each of three scenarios, over the traces of all three splits. Its QoE counts as
 the truth. Boards of 16, 64 and 256 sessions are drawn from it, with replacement, and each interval either covers the
