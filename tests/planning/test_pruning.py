@@ -1,6 +1,7 @@
 """Each pruning rule on hand-made views; the safe ones against exhaustive search of small worlds."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,11 +52,18 @@ PIXELS_ON_BOTH = [(0, CPU, 0.05), (0, VDEC, 0.02), (1, CPU, 0.9), (1, NPU, 0.3)]
 """Pixels decode faster on vdec; a prompt on cpu or npu, too long for a round trip."""
 
 
+def with_retention(view: PlanningView, slot: int, curve: list[float]) -> PlanningView:
+    """A view whose slot has another retention curve."""
+    retention = view.catalog.retention.copy()
+    retention[slot, : len(curve)] = curve
+    return replace(view, catalog=view.catalog._replace(retention=retention))
+
+
 def test_requests_are_what_a_client_expects() -> None:
     world = world_of(PIXELS_ON_BOTH, [0.5, 0.2], [1.0, 0.8], chunks=(3, 2))
     view = view_of(world, KernelSimulator(world).state)
-    view = PlanningView(**{**vars(view), "distribution": PATIENT._replace(leave_p=0.25)})
-    view.catalog.retention[1, :3] = [1.0, 0.5, 0.2]
+    view = with_retention(view, 1, [1.0, 0.5, 0.2])
+    view = replace(view, distribution=PATIENT._replace(leave_p=0.25))
     requests = expect_requests(view, bps=1e6)
     rows = [tuple(row) for row in np.stack([requests.slot, requests.lookahead, requests.option], axis=1).tolist()]
     assert rows == sorted(places(world, 0) + places(world, 1) + places(world, 2) + places(world, 3))
@@ -143,7 +151,8 @@ def test_a_prompt_goes_that_is_late_where_pixels_are_sooner() -> None:
 def test_what_will_hardly_be_played_goes() -> None:
     world = world_of([(0, VDEC, 0.05)], [0.5, 0.2], [1.0, 1.0], chunks=(4, 4), watch_s=(4.0, 4.0))
     view = view_of(world, KernelSimulator(world).state)
-    view.catalog.retention[:2, :5] = [1.0, 0.06, 0.049, 0.04, 0.0]
+    for slot in (0, 1):
+        view = with_retention(view, slot, [1.0, 0.06, 0.049, 0.04, 0.0])
     assert removed_of("negligible_stall", view, 1e6) == [(1, 2, 0), (1, 3, 0)]  # the current video's stay
     view = PlanningView(**{**vars(view), "distribution": PATIENT._replace(leave_p=0.2)})  # 0.8 x 0.06 is less as well
     assert removed_of("negligible_stall", view, 1e6) == [(1, 1, 0), (1, 2, 0), (1, 3, 0)]
