@@ -13,6 +13,7 @@ import tyro
 from agents import REGISTRY, agent_params, is_ranked, make_agent
 from agents.studies.breakeven import find_breakeven
 from agents.studies.explanation import explain_record, print_explanation
+from agents.studies.limits import find_limits
 from agents.studies.paper_claims import check_claims
 from agents.studies.planner import make_planner_tables
 from agents.studies.planner_speed import measure_planner
@@ -198,6 +199,7 @@ app.command(name="tune")(tune)
 app.command(name="claims")(check_claims)
 app.command(name="breakeven")(find_breakeven)
 app.command(name="study")(make_planner_tables)
+app.command(name="limits")(find_limits)
 app.command(name="explain")(print_explanation)
 
 

@@ -13,6 +13,7 @@ from ppgym.client import Client
 from ppgym.core.state import LOOKAHEAD, NO_ENTRY, SLOTS
 from ppgym.planning_view import PlanningView
 
+ABLATED = "agents.studies.ablations:AblatedPlanner"
 NO_TIME = 1e-3  # factor on decode seconds of prompts that a planner without a compute model sees; an assumption
 
 

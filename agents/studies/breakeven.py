@@ -1,6 +1,6 @@
 """The break-even map: where prompts gain QoE over pixels, and where a device stops to profit from them.
 
-The planner with prompts and the planner without them play the same episodes of the test split. One plane varies the
+The planner with prompts and the planner without them play the same sessions of the test split. One plane varies the
 bandwidth and the device's decode speed, one the bandwidth and the quality of prompts, one the bandwidth and the price
 of a busy second. All else is as in `DEFAULT_SCENARIO`. `breakeven_plot.py` draws the picture.
 """
@@ -76,26 +76,26 @@ def cells() -> list[Cell]:
     return [Cell(plane, value, bandwidth) for plane in PLANES for bandwidth in BANDWIDTHS for value in plane.values]
 
 
-def find_breakeven(*, episodes: int = 24, seed: int = 0, workers: int = 1, output: Path | None = None) -> None:
+def find_breakeven(*, sessions: int = 24, seed: int = 0, workers: int = 1, output: Path | None = None) -> None:
     """Map where prompts gain over pixels, by decode speed, bandwidth, quality of prompts and price of compute.
 
     Args:
-        episodes: Of each cell.
+        sessions: Of each cell.
         seed: First seed.
         workers: Processes.
-        output: Folder for records.jsonl.gz, breakeven.json and breakeven.png; episodes that it holds already are not
+        output: Folder for records.jsonl.gz, breakeven.json and breakeven.png; sessions that it holds already are not
             played again. None writes nothing.
     """
     contestants = [PLANNER, PIXELS, *(Variant(rule, tuned_params(rule, QoEWeights())) for rule in RULES)]
     places = cells()
     variants = [one._replace(overrides=cell.overrides(one is PLANNER)) for cell in places for one in contestants]
-    played = play_variants(variants, episodes=episodes, seed=seed, workers=workers, output=output)
-    sums = np.reshape([returns_and_minutes(each) for each in played], (len(places), len(contestants), 2, episodes))
+    played = play_variants(variants, sessions=sessions, seed=seed, workers=workers, output=output)
+    sums = np.reshape([returns_and_minutes(each) for each in played], (len(places), len(contestants), 2, sessions))
     rows = [make_row(cell, each[:, 0], each[0, 1]) for cell, each in zip(places, sums, strict=True)]
     networks = {network: round(mean_mbps(network), 3) for network in NAMED}
     results = {
         "scenario": DEFAULT_SCENARIO,
-        "episodes": episodes,
+        "sessions": sessions,
         "seed": seed,
         "answers": [answer(plane, rows) for plane in PLANES],
         "rows": rows,

@@ -1,10 +1,9 @@
-"""Episodes that are played once: what a folder of records holds already is read from there.
+"""Sessions that are played once: what a folder of records holds already is read from there.
 
-An evaluation that is interrupted continues from its last episode. One that is extended plays only the new episodes.
+An evaluation that is interrupted continues from its last session. One that is extended plays only the new sessions.
 """
 
 import functools
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,39 +25,39 @@ class Variant(NamedTuple):
     agent: str
     params: Mapping[str, Any] = {}
     overrides: Mapping[str, Any] = {}
-    most: int | None = None  # episodes
 
 
 def play_variants(
     variants: Sequence[Variant],
     *,
     scenario: str = DEFAULT_SCENARIO,
-    episodes: int,
+    split: str = "test",
+    sessions: int,
     seed: int,
     workers: int,
     output: Path | None,
 ) -> list[list[Record]]:
-    """Play variants on the same episodes of the test split; see `play_once`.
+    """Play variants on the same sessions; see `play_once`.
 
     Args:
         variants: What to compare.
         scenario: Name network/device/viewer.
-        episodes: Of each variant, but at most its own limit.
-        seed: First seed.
+        split: "train", "validation" or "test".
+        sessions: Of each variant.
+        seed: Number of the first session.
         workers: Processes.
         output: Folder of records.
 
     Returns:
-        The episodes of each variant.
+        The sessions of each variant.
     """
-    counts = [min(one.most or episodes, episodes) for one in variants]
     jobs = [
-        Job(scenario, one.overrides, "test", one.agent, one.params, seed + i)
-        for one, count in zip(variants, counts, strict=True)
-        for i in range(count)
+        Job(scenario, one.overrides, split, one.agent, one.params, seed + i)
+        for one in variants
+        for i in range(sessions)
     ]
-    played = iter(play_once(jobs, workers=workers, folder=output))
-    return [list(itertools.islice(played, count)) for count in counts]
+    played = play_once(jobs, workers=workers, folder=output)
+    return [played[first : first + sessions] for first in range(0, len(played), sessions)]
 
 
 def play_once(jobs: Sequence[Job], *, workers: int, folder: Path | None) -> list[Record]:
@@ -77,7 +76,7 @@ def play_once(jobs: Sequence[Job], *, workers: int, folder: Path | None) -> list
         Records in the order of the jobs.
 
     Raises:
-        ValueError: The folder holds unfinished episodes of other jobs.
+        ValueError: The folder holds unfinished sessions of other jobs.
     """
     agents = {job.agent for job in jobs}
     kept = _read(folder)
@@ -106,7 +105,7 @@ def _read(folder: Path | None) -> list[Record]:
 def _key(
     scenario: str, overrides: Mapping[str, Any], split: str, agent: str, params: Mapping[str, Any], seed: int
 ) -> Key:
-    """What tells an episode and its player from others."""
+    """What tells a session and its player from others."""
     world = json.dumps(overrides, sort_keys=True)
     return scenario, world, split, agent, _all_params(scenario, world, agent, json.dumps(params)), seed
 

@@ -1,129 +1,160 @@
-"""Tests the paper's three claims: the planner against the frontier of the policies that request pixels alone.
+"""Tests the paper's claims: the planner against pixel policies, and against itself without prompts.
 
 PromptPream (arXiv 2602.09484) claims over 31 % fewer stalls and less waste, and 45 % more QoE, than traditional
 strategies, without naming these. Here every pixel policy is tuned (`agents/hyperparams`), then swept over how eagerly
-it preloads. The planner is swept over the weight of waste. The weight of stalls rises with its square root, so that
-fewer bytes cost quality and not stalls. All play the same episodes. A second table shows the weight of waste alone.
+it preloads. The planner is swept over the weight of waste, with and without prompts. The weight of stalls rises with
+its square root, so that fewer bytes cost quality and not stalls.
+
+Everything is chosen on the validation split: which points are a baseline (those that no other point of their sweep
+beats in QoE, stalls and waste), and for each claim and baseline the planner's setting. What was chosen then plays the
+test split, once. A claim holds where it holds against every baseline, the hardest one included.
 """
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
+from scipy.special import ndtr
 
+from agents.studies.ablation_table import make_ablation_tables, print_ablation_tables
+from agents.studies.ablations import ABLATED
 from agents.studies.cached_episodes import Variant, play_variants
-from agents.studies.tables import paired_difference, print_table, signed
-from ppgym.benchmark.estimates import Estimate, ratio_estimate
+from agents.studies.tables import print_table
+from ppgym.benchmark.episodes import STANDARD_DEVICES, STANDARD_NETWORKS
+from ppgym.benchmark.estimates import Estimate, holm, ratio_estimate
 from ppgym.benchmark.records import Record, returns_and_minutes
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.core.state import F8
-from ppgym.env import PromptPreamEnv
-from ppgym.files import read_json, write_json
-from ppgym.planning.pruning import DEFAULT_RULES, RULES, prune
-from ppgym.planning.rollout import RECENT, estimate_bps
+from ppgym.files import write_json
+from ppgym.world.networks import load_traces
+from ppgym.world.scenario import DEFAULT_SCENARIO
 
 PLANNER = "mcts"
-ABLATED = "agents.studies.ablations:AblatedPlanner"
-LESS = 0.31  # stalls and waste, as claimed
-MORE = 0.45  # QoE, as claimed
 
-SCENARIOS = tuple(
-    f"{network}/{device}/typical"
-    for device in ("snapdragon-8-elite", "snapdragon-8-gen-2", "rtx-4090")
-    for network in ("low", "medium", "mixed")
-)
+MEASURES = {"qoe": "a minute", "stalls": "s a minute", "waste": "Mbit a minute"}
+"""What is compared, and the unit of its points."""
 
-SWEEPS: dict[str, tuple[Mapping[str, Any], ...]] = {
-    "on_demand": ({},),
-    "next_one": ({},),
-    "static": tuple({"each": each} for each in (0, 1, 2, 3, 5)),
-    "fixed_preload": ({}, *({"chunks": chunks} for chunks in (2, 3, 4))),
-    "douyin": ({}, *({"preload_bytes": size} for size in (6e4, 2.5e5, 5e5, 8e5))),
-    "no_save": ({}, *({"preload_bytes": size} for size in (1e5, 2.5e5, 5e5, 8e5))),
-    "pdas": ({}, *({"buffer_s": seconds} for seconds in (1.0, 2.0, 4.0, 8.0))),
-    "dashlet": ({}, *({"least_stall_s": seconds} for seconds in (0.03, 0.1, 0.5))),
+CLAIMS: dict[str, dict[str, float]] = {
+    "QoE +45%": {"qoe": 0.45},
+    "stalls -31%, QoE and waste no worse": {"stalls": 0.31, "qoe": 0.0, "waste": 0.0},
+    "waste -31%, QoE and stalls no worse": {"waste": 0.31, "qoe": 0.0, "stalls": 0.0},
+    "QoE +45%, stalls and waste -31%": {"qoe": 0.45, "stalls": 0.31, "waste": 0.31},
 }
+"""The relative gain that each claim needs in each measure; 0 is a condition."""
+
+SCENARIOS = tuple(f"{network}/{device}/typical" for device in STANDARD_DEVICES for network in STANDARD_NETWORKS)
+REAL = "mmgc2022"
+REAL_DATA = "PPGYM_MMGC2022"  # environment variable: the folder of the challenge's data
+REAL_FOLDERS = {"network": "network_traces", "videos": "short_video_size", "viewers": "user_ret"}
+
+PIXEL_SWEEP: tuple[Variant, ...] = tuple(
+    Variant(agent, params)
+    for agent, sweep in {
+        "on_demand": ({},),
+        "next_one": ({},),
+        "static": tuple({"each": each} for each in (0, 1, 2, 3, 5)),
+        "fixed_preload": ({}, *({"chunks": chunks} for chunks in (2, 3, 4))),
+        "douyin": ({}, *({"preload_bytes": size} for size in (6e4, 2.5e5, 5e5, 8e5))),
+        "no_save": ({}, *({"preload_bytes": size} for size in (1e5, 2.5e5, 5e5, 8e5))),
+        "pdas": ({}, *({"buffer_s": seconds} for seconds in (1.0, 2.0, 4.0, 8.0))),
+        "dashlet": ({}, *({"least_stall_s": seconds} for seconds in (0.03, 0.1, 0.5))),
+    }.items()
+    for params in sweep
+)
 """How eagerly each pixel policy preloads: one parameter each, the others as tuned."""
 
-WASTE_WEIGHTS = (1.5, 2.0, 4.0, 8.0)
-"""Of the planner; 1 is its default."""
-
-PLANNER_SWEEP: tuple[Mapping[str, Any], ...] = (
+KNOB: tuple[Mapping[str, Any], ...] = (
     {},
-    *({"waste_weight": weight, "stall_weight": round(math.sqrt(weight), 3)} for weight in WASTE_WEIGHTS),
+    *({"waste_weight": weight, "stall_weight": round(math.sqrt(weight), 3)} for weight in (1.5, 2.0, 4.0, 8.0)),
 )
-"""The planner's settings for the claims, its default first."""
+"""Settings of the planner, its default first."""
 
-WASTE_ALONE: tuple[Mapping[str, Any], ...] = tuple({"waste_weight": weight} for weight in WASTE_WEIGHTS[1:])
-"""The weight of waste alone, outside the claims: it reduces waste and causes stalls."""
+FIRST_SESSION = 100_000  # of both splits: nothing else is chosen or reported from here on
+CERTAIN = 0.05  # an adjusted p value below it
+FORMS = {"relative": "{:+.0%}", "points": "{:+.1f}"}  # of a gain in the tables
 
-FEW_EPISODES = 32  # of settings of the weight of waste alone
 
-ABLATIONS: dict[str, Variant] = {
-    "no prompts": Variant(ABLATED, {"prompts": False}),
-    "no compute model": Variant(ABLATED, {"compute_model": False}),
-    "in order": Variant(ABLATED, {"in_order": True}),
-    "one unit": Variant(ABLATED, {"one_unit": True}),
-    "no pruning": Variant(PLANNER, {"pruning": False}),
-    "no belief": Variant(ABLATED, {"belief": False}),
-    "no bandwidth calibration": Variant(PLANNER, {"bandwidth_calibration": False}),
-    **{
-        f"no rule {rule.name}": Variant(
-            PLANNER, {"pruning": [other.name for other in DEFAULT_RULES if other is not rule]}
-        )
-        for rule in DEFAULT_RULES
-        if not rule.safe
-    },
-    **{
-        f"with rule {rule.name}": Variant(PLANNER, {"pruning": [other.name for other in (*DEFAULT_RULES, rule)]})
-        for rule in RULES
-        if rule not in DEFAULT_RULES
-    },
-}
-"""The planner without one of its parts, without each pruning rule that is not safe, and with each one it leaves out."""
+class Place(NamedTuple):
+    """A scenario by its name in the tables."""
 
-PRUNED_EPISODES = 8  # over whose decisions the pruning rules are counted
+    name: str
+    scenario: str
+    overrides: Mapping[str, Any] = {}
 
 
 class Point(NamedTuple):
-    """An agent with its parameters, over the episodes of a scenario; all arrays [n]."""
+    """A setting of an agent, over n sessions of a place."""
 
-    agent: str
-    params: Mapping[str, Any]
-    returns: F8
-    stall_s: F8
-    wasted_mbit: F8
-    minutes: F8  # drawn watch time
+    variant: Variant
+    good: F8  # [3, n] return, minus seconds of stall, minus wasted megabits: more is better
+    minutes: F8  # [n] drawn watch time
+
+    @property
+    def sums(self) -> F8:
+        """[3] of `good`."""
+        sums: F8 = self.good.sum(axis=1)
+        return sums
+
+    @property
+    def name(self) -> str:
+        """In words, such as "static each=2"."""
+        agent = self.variant.agent.replace(ABLATED, PLANNER)
+        return " ".join([agent, *(f"{key}={value:g}" for key, value in self.variant.params.items())])
+
+
+def find_place(name: str) -> Place:
+    """A place by name.
+
+    Args:
+        name: A scenario network/device/viewer, or `REAL`: the default scenario's device and viewer with the traces,
+            videos and retention curves of the 2022 challenge.
+
+    Returns:
+        The place.
+
+    Raises:
+        ValueError: The environment does not say where the challenge's data is.
+    """
+    if name != REAL:
+        return Place(name, name)
+    if REAL_DATA not in os.environ:
+        raise ValueError(f"scenario {REAL!r}: expected the folder of the challenge's data in {REAL_DATA}")
+    root = Path(os.environ[REAL_DATA])
+    return Place(REAL, DEFAULT_SCENARIO, {key: str(root / folder) for key, folder in REAL_FOLDERS.items()})
 
 
 def point_of(variant: Variant, played: Sequence[Record]) -> Point:
-    """Gather an agent's episodes.
+    """Gather a setting's sessions.
 
     Args:
         variant: The agent and its parameters.
-        played: Its episodes.
+        played: Its sessions.
 
     Returns:
         The point.
     """
-    totals = [record["totals"] for record in played]
     returns, minutes = returns_and_minutes(played)
-    return Point(
-        variant.agent,
-        variant.params,
-        returns,
-        np.array([each["rebuffer_s"] for each in totals]),
-        MBIT_PER_BYTE * np.array([each["wasted_bytes"] for each in totals]),
-        minutes,
-    )
+    stall_s = np.array([record["totals"]["rebuffer_s"] for record in played])
+    wasted_mbit = MBIT_PER_BYTE * np.array([record["totals"]["wasted_bytes"] for record in played])
+    return Point(variant, np.array([returns, -stall_s, -wasted_mbit]), minutes)
 
 
-def name_of(point: Point) -> str:
-    """A point in words, such as ``static each=2``."""
-    return " ".join([point.agent, *(f"{key}={value:g}" for key, value in point.params.items())])
+def frontier(points: Sequence[Point]) -> list[Point]:
+    """The points that no other one beats: as good in every measure, and better in one or named earlier."""
+
+    def beaten(place: int) -> bool:
+        own = points[place].sums
+        return any(
+            (other.sums >= own).all() and ((other.sums > own).any() or before < place)
+            for before, other in enumerate(points)
+            if before != place
+        )
+
+    return [point for place, point in enumerate(points) if not beaten(place)]
 
 
 def relative_gain(new: F8, old: F8) -> Estimate:
@@ -134,272 +165,276 @@ def relative_gain(new: F8, old: F8) -> Estimate:
         old: [n].
 
     Returns:
-        The gain.
+        (new - old) / |old| of the sums; infinite, or 0 where nothing differs, over a sum of 0.
     """
+    if old.sum() == 0.0:
+        difference = float(new.sum())
+        return Estimate(math.copysign(math.inf, difference) if difference else 0.0, math.nan, None)
     return ratio_estimate(new - old, np.sign(old.sum()) * old)
 
 
-def judge(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]) -> list[dict[str, Any]]:
-    """The three claims on one scenario.
-
-    Stalls and waste are compared as sums over the episodes, which all agents share.
-
-    Args:
-        scenario: Name.
-        pixels: The pixel policies' points.
-        planner: The planner's points, its default first.
-
-    Returns:
-        A row for each of the claims on QoE, stalls and waste: the `baseline`, which is the frontier's QoE-best point;
-        the `planner`'s point that is compared, None where none meets the condition; its relative `gain`, which is to be
-        at least `claimed`, and its paired `qoe_difference` to the planner's default, which is what the gain costs.
-        `ci95` and `qoe_ci95` are their 95 % intervals, None where there is no point or there are too few sessions.
-    """
-    best = max(pixels, key=lambda point: point.returns.sum())
-    frugal = [point for point in planner if point.wasted_mbit.sum() <= best.wasted_mbit.sum()]
-    smooth = [point for point in planner if point.stall_s.sum() <= best.stall_s.sum()]
-    fewest = min(frugal, key=lambda point: point.stall_s.sum(), default=None)
-    least = min(smooth, key=lambda point: point.wasted_mbit.sum(), default=None)
-    claims = []
-    for claim, claimed, point, sign, measure in (
-        ("QoE", MORE, planner[0], 1.0, "returns"),
-        ("fewer stalls, waste no more", LESS, fewest, -1.0, "stall_s"),
-        ("less waste, stalls no more", LESS, least, -1.0, "wasted_mbit"),
-    ):
-        gain = cost = Estimate(math.nan, math.nan, None)
-        if point is not None:
-            gain = relative_gain(sign * getattr(point, measure), sign * getattr(best, measure))
-            cost = ratio_estimate(point.returns - planner[0].returns, point.minutes)
-        claims.append(
-            {
-                "scenario": scenario,
-                "episodes": len(best.minutes),
-                "claim": claim,
-                "claimed": claimed,
-                "baseline": name_of(best),
-                "planner": None if point is None else name_of(point),
-                "gain": gain.value,
-                "ci95": gain.ci95,
-                "holds": "holds" if gain.value >= claimed else "does not hold",
-                "qoe_difference": cost.value,
-                "qoe_ci95": cost.ci95,
-            }
-        )
-    return claims
+def gains(new: Point, old: Point) -> dict[str, Estimate]:
+    """The relative gain of a point over another in each measure."""
+    return {measure: relative_gain(*pair) for measure, *pair in zip(MEASURES, new.good, old.good, strict=True)}
 
 
-def judge_alone(scenario: str, pixels: Sequence[Point], planner: Sequence[Point]) -> list[dict[str, Any]]:
-    """What the weight of waste alone reaches of the claims on stalls and waste, in the episodes that all points have.
+def margin(needed: Mapping[str, float], gained: Mapping[str, Estimate]) -> float:
+    """By how much gains exceed what a claim needs, in the measure where they do least."""
+    return min(gained[measure].value - least for measure, least in needed.items())
+
+
+def choose(needed: Mapping[str, float], settings: Sequence[Point], baseline: Point) -> Variant:
+    """The setting that serves a claim best against a baseline, on validation."""
+    return max(settings, key=lambda setting: margin(needed, gains(setting, baseline))).variant
+
+
+def p_value(needed: Mapping[str, float], gained: Mapping[str, Estimate]) -> float:
+    """The one-sided p value of a claim: that of its least certain measure, as all of them have to hold.
 
     Args:
-        scenario: Name.
-        pixels: The pixel policies' points.
-        planner: The planner's points, its default first; the others have fewer episodes.
+        needed: The relative gain that the claim needs in each measure.
+        gained: The relative gains.
 
     Returns:
-        The two claims, against the same baseline as in `judge`.
+        By the normal approximation. 1 where a condition does not hold, or where there are too few sessions to tell.
     """
-    episodes = min(len(point.minutes) for point in planner)
+    if any(gained[measure].value < 0.0 for measure in needed):
+        return 1.0
+    claimed = [(gained[measure], least) for measure, least in needed.items() if least > 0.0]
+    if any(gain.ci95 is None or gain.error == 0.0 for gain, _ in claimed):
+        return 1.0
+    return max(float(ndtr((least - gain.value) / gain.error)) for gain, least in claimed)
 
-    def first(point: Point) -> Point:
-        return Point(point.agent, point.params, *(values[:episodes] for values in point[2:]))
 
-    best = max(pixels, key=lambda point: point.returns.sum())
-    return judge(scenario, [first(best)], [first(point) for point in planner])[1:]
-
-
-def ablate(scenario: str, default: Point, ablated: Mapping[str, Point]) -> list[dict[str, Any]]:
-    """What each part of the planner is worth.
+def compare(claim: str, setting: Point, baseline: Point) -> dict[str, Any]:
+    """A claim of the planner against a baseline.
 
     Args:
-        scenario: Name.
-        default: The planner.
-        ablated: The planner without a part, or with one that it leaves out, by names as in `ABLATIONS`.
+        claim: Key of `CLAIMS`.
+        setting: The planner's point that was chosen for it.
+        baseline: What it is compared with, in the same sessions.
 
     Returns:
-        For each ablation its QoE and the difference to the planner, with the 95 % interval. The part earns its
-        place, "holds", where that interval lies below 0 without it, or above 0 with it.
+        The points' names, the `gains` in each measure, in points and relative, with 95 % intervals, the `margin` to
+        what is needed, and the `p` value.
     """
-    rows = []
-    for name, point in ablated.items():
-        row = {
-            "scenario": scenario,
-            "ablation": name,
-            **paired_difference(point.returns, default.returns, point.minutes),
+    needed, relative = CLAIMS[claim], gains(setting, baseline)
+    rows = {}
+    for measure, difference in zip(MEASURES, setting.good - baseline.good, strict=True):
+        points, share = ratio_estimate(difference, setting.minutes), relative[measure]
+        rows[measure] = {
+            "points": points.value,
+            "points_ci95": points.ci95,
+            "relative": share.value,
+            "relative_ci95": share.ci95,
         }
-        low, high = row["ci95"] or (-math.inf, math.inf)
-        holds = low > 0.0 if name.startswith("with ") else high < 0.0
-        rows.append(row | {"holds": "holds" if holds else "does not hold"})
-    return rows
-
-
-def count_removed(scenario: str, played: Sequence[Record]) -> dict[str, float]:
-    """How many requests each pruning rule removes, over the decisions of the planner.
-
-    Args:
-        scenario: Name.
-        played: The planner's episodes.
-
-    Returns:
-        Means over decisions: "legal", then what each default rule removes, by name, then "left", then what each other
-        rule would remove of these.
-    """
-    env = PromptPreamEnv(scenario, "test")
-    counts = []
-    for record in played:
-        env.reset(seed=record["seed"])
-        for action in record["actions"]:
-            view = env.planning_view()
-            requests, removed = prune(view, DEFAULT_RULES, float(estimate_bps(view.state, RECENT)))
-            further = {rule.name: int(rule.find(view, requests).sum()) for rule in RULES[len(DEFAULT_RULES) :]}
-            legal = int(view.action_mask[1:].sum())
-            counts.append({"legal": legal, **removed, "left": len(requests.action), **further})
-            env.step(action)
-    return {key: float(np.mean([count[key] for count in counts])) for key in counts[0]}
-
-
-def check_claims(
-    scenarios: tuple[str, ...] = SCENARIOS,
-    *,
-    episodes: int = 64,
-    seed: int = 0,
-    workers: int = 1,
-    ablations: bool = True,
-    output: Path | None = None,
-) -> None:
-    """Put the paper's three claims to the test, on held-out episodes, and print what holds.
-
-    Args:
-        scenarios: Names network/device/viewer.
-        episodes: Of each scenario.
-        seed: First seed.
-        workers: Processes.
-        ablations: Play the planner without each of its parts as well, on the first scenario.
-        output: Folder for records.jsonl.gz and claims.json, written after every scenario. Episodes that it holds
-            already are not played again, and what it says of other scenarios stays. None writes nothing.
-    """
-    results: dict[str, list[dict[str, Any]]] = {}
-    for scenario in scenarios:
-        ablated = ABLATIONS if ablations and scenario == scenarios[0] else {}
-        found = check_scenario(scenario, ablated, episodes=episodes, seed=seed, workers=workers, output=output)
-        results = {part: [*results.get(part, []), *rows] for part, rows in found.items()}
-        if output is not None:
-            _merge(output / "claims.json", results)
-    print_claims(results)
-
-
-def _merge(path: Path, results: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Write results, in place of what a file says of their scenarios."""
-    old = read_json(path) if path.is_file() else {}
-    done = {claim["scenario"] for claim in results["claims"]}
-    merged = {
-        part: [*(row for row in old.get(part, []) if row["scenario"] not in done), *rows]
-        for part, rows in results.items()
+    return {
+        "claim": claim,
+        "setting": setting.name,
+        "baseline": baseline.name,
+        "gains": rows,
+        "margin": margin(needed, relative),
+        "p": p_value(needed, relative),
     }
-    order = list(dict.fromkeys([*SCENARIOS, *(claim["scenario"] for claim in merged["claims"])]))
-    for rows in merged.values():
-        rows.sort(key=lambda row: order.index(row["scenario"]))
-    write_json(path, merged)
 
 
-def check_scenario(
-    scenario: str, ablated: Mapping[str, Variant], *, episodes: int, seed: int, workers: int, output: Path | None
+def check_place(
+    place: Place, *, sessions: int, validation_sessions: int, workers: int, output: Path | None
 ) -> dict[str, list[dict[str, Any]]]:
-    """Play all points on one scenario and judge the claims.
+    """Choose on validation, play the test, and compare.
 
     Args:
-        scenario: Name.
-        ablated: As in `ABLATIONS`.
-        episodes: Of each point.
-        seed: First seed.
+        place: Where.
+        sessions: Of the test split.
+        validation_sessions: Of the validation split.
         workers: Processes.
         output: See `check_claims`.
 
     Returns:
-        "claims", "alone", "ablations", "pruning" and "points", all rows with a key "scenario".
+        "comparisons", one for each claim and baseline, and "points" of both splits; all rows with a key "scenario".
     """
-    variants = [
-        *(Variant(agent, params) for agent, sweep in SWEEPS.items() for params in sweep),
-        *(Variant(PLANNER, params) for params in PLANNER_SWEEP),
-        *(Variant(PLANNER, params, most=FEW_EPISODES) for params in WASTE_ALONE),
-        *ablated.values(),
+    sweeps = {
+        "planner": [Variant(PLANNER, params) for params in KNOB],
+        "pixel policies": list(PIXEL_SWEEP),
+        "planner without prompts": [Variant(ABLATED, {"prompts": False} | params) for params in KNOB],
+    }
+    sweeps = {name: [one._replace(overrides=place.overrides) for one in sweep] for name, sweep in sweeps.items()}
+
+    def play(variants: Sequence[Variant], split: str, count: int) -> list[Point]:
+        played = play_variants(
+            variants,
+            scenario=place.scenario,
+            split=split,
+            sessions=count,
+            seed=FIRST_SESSION,
+            workers=workers,
+            output=output,
+        )
+        return [point_of(*cell) for cell in zip(variants, played, strict=True)]
+
+    every = iter(play([one for sweep in sweeps.values() for one in sweep], "validation", validation_sessions))
+    validation = {name: [next(every) for _ in sweep] for name, sweep in sweeps.items()}
+    chosen = [
+        (claim, rivals, choose(needed, validation["planner"], baseline), baseline.variant)
+        for rivals in list(sweeps)[1:]
+        for baseline in frontier(validation[rivals])
+        for claim, needed in CLAIMS.items()
     ]
-    cells = play_variants(variants, scenario=scenario, episodes=episodes, seed=seed, workers=workers, output=output)
-    points = [point_of(*cell) for cell in zip(variants, cells, strict=True)]
-    default = sum(map(len, SWEEPS.values()))
-    alone = default + len(PLANNER_SWEEP)
-    parts = alone + len(WASTE_ALONE)
-    pixels, planner = points[:default], points[default:alone]
+    test = play(_distinct([one for _, _, *pair in chosen for one in pair]), "test", sessions)
+
+    def tested(variant: Variant) -> Point:
+        return next(point for point in test if point.variant == variant)
+
+    splits = {"validation": [point for points in validation.values() for point in points], "test": test}
     return {
-        "claims": judge(scenario, pixels, planner),
-        "alone": judge_alone(scenario, pixels, [planner[0], *points[alone:parts]]),
-        "ablations": ablate(scenario, planner[0], dict(zip(ablated, points[parts:], strict=True))),
-        "pruning": [{"scenario": scenario, **count_removed(scenario, cells[default][:PRUNED_EPISODES])}],
+        "comparisons": [
+            {"scenario": place.name, "against": rivals, **compare(claim, tested(setting), tested(baseline))}
+            for claim, rivals, setting, baseline in chosen
+        ],
         "points": [
-            {
-                "scenario": scenario,
-                "agent": point.agent,
-                "params": dict(point.params),
-                "episodes": len(point.minutes),
-                "qoe": float(point.returns.sum() / point.minutes.sum()),
-                "stall_s_per_min": float(point.stall_s.sum() / point.minutes.sum()),
-                "wasted_mbit_per_min": float(point.wasted_mbit.sum() / point.minutes.sum()),
-            }
+            {"scenario": place.name, "split": split, **_as_row(point)}
+            for split, points in splits.items()
             for point in points
         ],
     }
 
 
-def print_claims(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Print the claims, what each part of the planner is worth, and what the pruning rules remove.
+def _distinct(variants: Sequence[Variant]) -> list[Variant]:
+    """Each variant once, in order."""
+    return [one for place, one in enumerate(variants) if one not in variants[:place]]
+
+
+def _as_row(point: Point) -> dict[str, Any]:
+    qoe, stalls, waste = (point.sums / point.minutes.sum()).tolist()
+    return {
+        "agent": point.variant.agent,
+        "params": dict(point.variant.params),
+        "sessions": len(point.minutes),
+        "qoe": qoe,
+        "stall_s_per_min": -stalls,
+        "wasted_mbit_per_min": -waste,
+    }
+
+
+def judge(comparisons: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The verdict of each claim in each scenario: that against its hardest baseline.
+
+    That a claim has to hold against every baseline needs no correction, as each of them can only refute it. That there
+    are many claims does: Holm's, over all of them.
 
     Args:
-        results: As `check_scenario` returns it, of some scenarios.
+        comparisons: Of all scenarios.
+
+    Returns:
+        For each scenario, claim and kind of rival the comparison of the highest p value, with `baselines`, how many
+        there were, `p_holm` and the `verdict`: "holds" where that is below 0.05, "does not hold" where the gains
+        themselves fall short, else "uncertain".
+    """
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for row in comparisons:
+        groups.setdefault((row["scenario"], row["claim"], row["against"]), []).append(row)
+    hardest = [max(rows, key=lambda row: (row["p"], -row["margin"])) for rows in groups.values()]
+    adjusted = holm([row["p"] for row in hardest])
+    return [
+        {
+            **row,
+            "baselines": len(rows),
+            "p_holm": p,
+            "verdict": "holds" if p < CERTAIN else "does not hold" if row["margin"] < 0.0 else "uncertain",
+        }
+        for row, rows, p in zip(hardest, groups.values(), adjusted, strict=True)
+    ]
+
+
+def check_claims(
+    scenarios: tuple[str, ...] = (),
+    *,
+    sessions: int = 256,
+    validation_sessions: int = 64,
+    workers: int = 1,
+    ablations: bool = True,
+    output: Path | None = None,
+) -> None:
+    """Put the paper's claims to the test, on sessions in which nothing was chosen, and print what holds.
+
+    Args:
+        scenarios: Names network/device/viewer, or mmgc2022. Where none is given, all standard ones that can decode
+            prompts, and mmgc2022 where PPGYM_MMGC2022 names the folder of the challenge's data.
+        sessions: Of the test split, for each point that is compared.
+        validation_sessions: Of the validation split, for every point of the sweeps.
+        workers: Processes.
+        ablations: Play the planner without each of its parts as well, on the first scenario.
+        output: Folder for records.jsonl.gz and claims.json. Sessions that it holds already are not played again. None
+            writes nothing.
+
+    Raises:
+        ValueError: The environment does not say where the challenge's data is.
+    """
+    places = [find_place(name) for name in scenarios or (*SCENARIOS, *([REAL] if REAL_DATA in os.environ else []))]
+    results: dict[str, Any] = {"sessions": sessions, "validation_sessions": validation_sessions}
+    found = [
+        check_place(place, sessions=sessions, validation_sessions=validation_sessions, workers=workers, output=output)
+        for place in places
+    ]
+    rows = {part: [row for of_place in found for row in of_place[part]] for part in ("comparisons", "points")}
+    results |= {"claims": judge(rows["comparisons"]), **rows}
+    if ablations:
+        first = places[0]
+        results |= make_ablation_tables(
+            first.scenario, first.overrides, sessions=sessions, seed=FIRST_SESSION, workers=workers, output=output
+        )
+    if output is not None:
+        write_json(output / "claims.json", results)
+    print_claims(results)
+
+
+def print_claims(results: Mapping[str, Any]) -> None:
+    """Print the claims by scenario, in how many they hold, and the tables of the ablations where there are any.
+
+    Args:
+        results: What claims.json holds.
     """
     console = Console()
-    console.print("The paper's claims, on held-out episodes", style="bold")
+    claims: Sequence[Mapping[str, Any]] = results["claims"]
+    for scenario in dict.fromkeys(claim["scenario"] for claim in claims):
+        note = ""
+        if scenario == REAL:
+            note = f", given its {len(load_traces(find_place(REAL).overrides['network'], 'test'))} traces"
+        print_table(
+            f"{scenario}, {results['sessions']} test sessions{note}",
+            ("planner, against", *MEASURES, "p", ""),
+            [_cells(claim) for claim in claims if claim["scenario"] == scenario],
+        )
+    print_table(
+        "In how many scenarios the claims hold",
+        ("claim", *(verdicts := ("holds", "uncertain", "does not hold"))),
+        [
+            [f"{claim}, {rivals}", *(str(found.count(verdict)) for verdict in verdicts)]
+            for claim, rivals in dict.fromkeys((row["claim"], row["against"]) for row in claims)
+            if (found := [row["verdict"] for row in claims if (row["claim"], row["against"]) == (claim, rivals)])
+        ],
+    )
     console.print(
-        "Stalls at no more waste than the baseline's, waste at no more stalls. Rows with a cost in QoE are outside the "
-        f"claims: they turn the weight of waste alone, in the first {FEW_EPISODES} episodes at most.\n",
+        f"{len(results['comparisons'])} comparisons with baselines were made; shown are the hardest ones of "
+        f"{len(claims)} claims, over which p is adjusted (Holm). Gains are per cent, with half of the 95 % interval, "
+        f"then points: {', '.join(f'{measure} {unit}' for measure, unit in MEASURES.items())}; more is better. "
+        f"Settings and baselines were chosen in {results['validation_sessions']} validation sessions.",
         highlight=False,
     )
-    for scenario in dict.fromkeys(claim["scenario"] for claim in results["claims"]):
-        claims, alone = ([row for row in results[part] if row["scenario"] == scenario] for part in ("claims", "alone"))
-        first = claims[0]
-        print_table(
-            f"{scenario}, {first['episodes']} episodes, against {first['baseline']}",
-            ("claim", "gain, 95 %", "planner", ""),
-            [
-                *([*_claim_cells(claim), claim["holds"]] for claim in claims),
-                *(
-                    [*_claim_cells(claim), "" if claim["planner"] is None else f"QoE {claim['qoe_difference']:+.1f}"]
-                    for claim in alone
-                ),
-            ],
-        )
-    if results["ablations"]:
-        print_table(
-            f"What each part of the planner is worth, {results['ablations'][0]['scenario']}",
-            ("planner", "QoE", "difference, 95 %", "the part"),
-            [
-                [row["ablation"], f"{row['qoe']:.1f}", signed(row["difference"], row["ci95"]), row["holds"]]
-                for row in results["ablations"]
-            ],
-        )
-    device = results["pruning"][0]["scenario"].split("/")[1]
-    pruned = [row for row in results["pruning"] if row["scenario"].split("/")[1] == device]
-    print_table(
-        f"Requests that the pruning rules remove, mean of a decision, {device}",
-        ("", *(row["scenario"].split("/")[0] for row in pruned)),
-        [[key.replace("_", " "), *(f"{row[key]:.1f}" for row in pruned)] for key in pruned[0] if key != "scenario"],
-    )
+    if "ablations" in results:
+        print_ablation_tables(results["ablations"], results["pruning"])
 
 
-def _claim_cells(claim: Mapping[str, Any]) -> list[str]:
-    sign = "+" if claim["claim"] == "QoE" else "-"
-    word = {"QoE": "QoE", "fewer stalls, waste no more": "stalls", "less waste, stalls no more": "waste"}
-    short = f"{word[claim['claim']]} {sign}{claim['claimed']:.0%}"
-    if claim["planner"] is None:
-        return [short, "", "none"]
-    interval = "" if claim["ci95"] is None else " ({:.0%} to {:.0%})".format(*claim["ci95"])
-    return [short, f"{claim['gain']:.0%}{interval}", claim["planner"].replace("_weight=", " x")]
+def _cells(claim: Mapping[str, Any]) -> list[str]:
+    cells = []
+    for gain in claim["gains"].values():
+        share, points = (_with_half(gain[key], gain[f"{key}_ci95"], form) for key, form in FORMS.items())
+        cells.append(f"{share}\n{points}")
+    who = f"{claim['claim']}: {claim['setting']} against {claim['baseline']}".replace("_weight=", " x")
+    return [who, *cells, f"{claim['p_holm']:.2g}", claim["verdict"]]
+
+
+def _with_half(value: float, interval: Sequence[float] | None, form: str) -> str:
+    """A signed figure with half of its interval, where it has one."""
+    text = form.format(value)
+    return text if interval is None else f"{text} ±{form.format((interval[1] - interval[0]) / 2.0)[1:]}"

@@ -1,6 +1,6 @@
 """What the planner's budget buys, what a biased belief costs, and whether thinking time changes the ranking.
 
-All on held-out, paired episodes of the default scenario; figures go to a JSON file and the terminal.
+All on held-out, paired sessions of the default scenario; figures go to a JSON file and the terminal.
 """
 
 from collections.abc import Mapping
@@ -32,14 +32,14 @@ THINKING_S = 0.008  # charged for every agent's decision: no less than the plann
 BIASED_BELIEF = "agents.studies.biased_belief:BiasedBelief"
 
 
-def make_planner_tables(*, episodes: int = 48, seed: int = 0, workers: int = 1, output: Path | None = None) -> None:
+def make_planner_tables(*, sessions: int = 48, seed: int = 0, workers: int = 1, output: Path | None = None) -> None:
     """Show what the planner's budget buys, what a biased belief costs, and whether thinking time changes the ranking.
 
     Args:
-        episodes: Of each row.
+        sessions: Of each row.
         seed: First seed.
         workers: Processes.
-        output: Folder for records.jsonl.gz and study.json. Episodes that it holds already are not played again. None
+        output: Folder for records.jsonl.gz and study.json. Sessions that it holds already are not played again. None
             writes nothing.
     """
     biases = [(name, error) for name in BELIEVERS for error in ERRORS]
@@ -49,7 +49,7 @@ def make_planner_tables(*, episodes: int = 48, seed: int = 0, workers: int = 1, 
         *(Variant(BIASED_BELIEF, {**BELIEVERS[name], **error}) for name, error in biases),
         *(Variant(agent, {}, overrides) for agent, overrides in thinkers),
     ]
-    played = play_variants(variants, episodes=episodes, seed=seed, workers=workers, output=output)
+    played = play_variants(variants, sessions=sessions, seed=seed, workers=workers, output=output)
     budgets, rest = played[: len(BUDGETS)], played[len(BUDGETS) :]
     biased, thinking = rest[: len(biases)], rest[len(biases) :]
 
@@ -71,7 +71,7 @@ def make_planner_tables(*, episodes: int = 48, seed: int = 0, workers: int = 1, 
         ],
     }
     if output is not None:
-        facts = {"scenario": DEFAULT_SCENARIO, "episodes": episodes, "seed": seed, "thinking_s": THINKING_S}
+        facts = {"scenario": DEFAULT_SCENARIO, "sessions": sessions, "seed": seed, "thinking_s": THINKING_S}
         write_json(output / "study.json", facts | tables)
     for title, rows in tables.items():
         print_differences(title, rows)

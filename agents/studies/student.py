@@ -2,7 +2,7 @@
 
     python -m agents.studies.student --output docs/results/student
 
-plays paired episodes of the test split and prints each difference with its interval. The output folder holds records as
+plays paired sessions of the test split and prints each difference with its interval. The output folder holds records as
 well, which `python evaluate.py validate` replays.
 """
 
@@ -30,22 +30,22 @@ COMPARED = ((STUDENT, TEACHER), (GUIDED, "planner, 64"), (GUIDED, BUDGET))
 
 
 def make_student_table(
-    *, scenario: str = DEFAULT_SCENARIO, episodes: int = 64, seed: int = 0, workers: int = 1, output: Path | None = None
+    *, scenario: str = DEFAULT_SCENARIO, sessions: int = 64, seed: int = 0, workers: int = 1, output: Path | None = None
 ) -> None:
     """Play, compare and print.
 
     Args:
         scenario: network/device/viewer.
-        episodes: Of each player.
+        sessions: Of each player.
         seed: First seed.
         workers: Processes.
-        output: Folder for records.jsonl.gz and student.json. Episodes that it holds already are not played again. None
+        output: Folder for records.jsonl.gz and student.json. Sessions that it holds already are not played again. None
             writes nothing.
     """
     variants = list(PLAYERS.values())
-    cells = play_variants(variants, scenario=scenario, episodes=episodes, seed=seed, workers=workers, output=output)
+    cells = play_variants(variants, scenario=scenario, sessions=sessions, seed=seed, workers=workers, output=output)
     played = dict(zip(PLAYERS, cells, strict=True))
-    facts = {"scenario": scenario, "episodes": episodes, "seed": seed}
+    facts = {"scenario": scenario, "sessions": sessions, "seed": seed}
     rows = [{"player": new, "against": old, **compare(played[new], played[old])} for new, old in COMPARED]
     sums = {name: returns_and_minutes(sessions) for name, sessions in played.items()}
     share = ratio_estimate(sums[STUDENT][0], sums[TEACHER][0])
@@ -57,7 +57,7 @@ def make_student_table(
             "differences": rows,
         }
         write_json(output / "student.json", facts | found)
-    print_differences("QoE of players, and how it differs over the same episodes", rows)
+    print_differences("QoE of players, and how it differs over the same sessions", rows)
     for name, figure in qoe.items():
         print(f"{name}: {figure:.1f}")
     interval = "" if share.ci95 is None else " ({:.1%} to {:.1%})".format(*share.ci95)

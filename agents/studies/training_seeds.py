@@ -3,7 +3,7 @@
     python train.py --seeds 5 --output runs/ppo
     python -m agents.studies.training_seeds runs/ppo --output docs/results/seeds
 
-plays nothing. It reads the test episodes of each run's comparison, and groups the runs by agent, hyperparameters and
+plays nothing. It reads the test sessions of each run's comparison, and groups the runs by agent, hyperparameters and
 scenario. The output folder holds records as well, which `python evaluate.py validate` replays.
 """
 
@@ -76,16 +76,16 @@ def runs_below(folders: Sequence[Path]) -> Iterator[Path]:
 
 
 def compare_with_rivals(runs: Sequence[Trained]) -> list[dict[str, Any]]:
-    """Compare runs of one command with each other agent, over seeds and episodes.
+    """Compare runs of one command with each other agent, over seeds and sessions.
 
     Args:
-        runs: Of the same command, each compared on the same episodes.
+        runs: Of the same command, each compared on the same sessions.
 
     Returns:
         A row for each other agent and scenario.
 
     Raises:
-        ValueError: They were compared on other episodes, or two have the same seed.
+        ValueError: They were compared on other sessions, or two have the same seed.
     """
     agent, policy, _ = runs[0].command
     seeds = [run.seed for run in runs]
@@ -94,11 +94,11 @@ def compare_with_rivals(runs: Sequence[Trained]) -> list[dict[str, Any]]:
     rows = []
     for rival, scenario in (key for key in runs[0].played if key[0] != agent):
         cells = [run.played[agent, scenario] for run in runs] + [runs[0].played[rival, scenario]]
-        episodes = {tuple(record["seed"] for record in cell) for cell in cells}
-        if len(episodes) > 1:
-            raise ValueError(f"{agent} on {scenario}: expected runs that were compared on the same episodes")
+        sessions = {tuple(record["seed"] for record in cell) for cell in cells}
+        if len(sessions) > 1:
+            raise ValueError(f"{agent} on {scenario}: expected runs that were compared on the same sessions")
         rivals, minutes = returns_and_minutes(runs[0].played[rival, scenario])
-        returns = np.array([returns_and_minutes(run.played[agent, scenario])[0] for run in runs])  # [seeds, episodes]
+        returns = np.array([returns_and_minutes(run.played[agent, scenario])[0] for run in runs])  # [seeds, sessions]
         qoe = returns.sum(axis=1) / minutes.sum()
         rows.append(
             {
@@ -106,7 +106,7 @@ def compare_with_rivals(runs: Sequence[Trained]) -> list[dict[str, Any]]:
                 "policy": policy,
                 "scenario": scenario,
                 "seeds": seeds,
-                "episodes": len(minutes),
+                "sessions": len(minutes),
                 "qoe_by_seed": qoe.tolist(),
                 "against": rival,
                 "qoe": float(qoe.mean()),
@@ -163,7 +163,7 @@ def make_seed_table(folders: Annotated[tuple[Path, ...], tyro.conf.Positional], 
         own = [cell for run in every for key, cell in run.played.items() if key[0] == run.command[0]]
         write_records(output, [record for cell in (*own, *rules.values()) for record in cell], packed=True)
     shown = [{key: row[key] for key in SHOWN} for row in rows]
-    print_differences("QoE over training seeds, and how it differs from others' over the same episodes", shown)
+    print_differences("QoE over training seeds, and how it differs from others' over the same sessions", shown)
     for row in {(row["agent"], row["policy"], row["scenario"]): row for row in rows}.values():
         cells = [f"seed {seed} {qoe:.1f}" for seed, qoe in zip(row["seeds"], row["qoe_by_seed"], strict=True)]
         print(f"{row['agent']}, {row['policy']}, {row['scenario']}: {', '.join(cells)}")

@@ -1,7 +1,7 @@
 """Tuning: successive halving over random parameters of an agent on the validation split, recorded beside the result.
 
 The test split is never played. One set of parameters is sought for all scenarios together. It replaces the class's
-defaults, which are the paper's constants, only where it beats them on episodes that the search has not met.
+defaults, which are the paper's constants, only where it beats them in sessions that the search has not met.
 """
 
 import functools
@@ -26,7 +26,7 @@ from ppgym.world.scenario import QoEWeights
 SPLIT = "validation"
 SCENARIOS = tuple(f"{network}/snapdragon-8-elite/typical" for network in ("low", "medium", "high", "mixed"))
 """The standard networks, on one device: rules over pixels hardly depend on it."""
-REDUCTION = 3  # about one in so many sets of parameters reaches the next round, which has so many times the episodes
+REDUCTION = 3  # about one in so many sets of parameters reaches the next round, which has so many times the sessions
 ROUNDS = 3
 
 
@@ -76,24 +76,24 @@ def tune(
     scenarios: tuple[str, ...] = SCENARIOS,
     *,
     trials: int = 27,
-    episodes: int = 108,
+    sessions: int = 108,
     seed: int = 0,
     workers: int = 1,
     folder: tyro.conf.Suppress[Path] = HYPERPARAMS,
 ) -> Path:
     """Search an agent's parameters on the validation split and keep the best in FOLDER/AGENT.yml.
 
-    Rounds have a ninth, a third and all of `episodes`. Every round has episodes of its own, the same for all sets. A
+    Rounds have a ninth, a third and all of `sessions`. Every round has sessions of its own, the same for all sets. A
     set of parameters reaches the next round while it is among the best third of those that have played this one. The
-    best of the last round and the class's defaults then play new episodes, and the better of the two is written. The
+    best of the last round and the class's defaults then play new sessions, and the better of the two is written. The
     first set is the defaults; for a prompt-aware variant, the second set is what was found for the rule over pixels.
 
     Args:
         agent: Name of an agent whose class declares `SEARCH_SPACE`.
         scenarios: Names network/device/viewer; one set of parameters serves them all.
         trials: Sets of parameters to try.
-        episodes: Of each scenario, in the last round and in the comparison with the defaults.
-        seed: Of the draws, and the first seed of the episodes.
+        sessions: Of each scenario, in the last round and in the comparison with the defaults.
+        seed: Of the draws, and the number of the first session.
         workers: Processes.
         folder: Where the result goes; the registry reads it from the default.
 
@@ -106,7 +106,7 @@ def tune(
     if trials < 1:
         raise ValueError(f"trials: expected at least 1, got {trials}")
     space, defaults = default_params(agent)
-    counts = [max(episodes // REDUCTION ** (ROUNDS - 1 - round_), 1) for round_ in range(ROUNDS)]
+    counts = [max(sessions // REDUCTION ** (ROUNDS - 1 - round_), 1) for round_ in range(ROUNDS)]
     firsts = seed + np.cumsum([0, *counts])  # seeds of the rounds and of the comparison
 
     benchmark = functools.partial(run_benchmark, REGISTRY, [agent], scenarios, split=SPLIT, workers=workers)
@@ -135,11 +135,11 @@ def tune(
         study.enqueue_trial(defaults | tuned_params(agent.removesuffix(PROMPT_VARIANT), QoEWeights(), folder))
     study.optimize(objective, n_trials=trials)
     best: dict[str, Any] = study.best_trial.user_attrs["params"]
-    found, of_defaults = play(best, firsts[-1], episodes), play(defaults, firsts[-1], episodes)
+    found, of_defaults = play(best, firsts[-1], sessions), play(defaults, firsts[-1], sessions)
     better = score(found) > score(of_defaults)
 
     named = [] if tuple(scenarios) == SCENARIOS else ["--scenarios", *scenarios]
-    command = ["python evaluate.py tune", agent, *named, f"--trials {trials} --episodes {episodes} --seed {seed}"]
+    command = ["python evaluate.py tune", agent, *named, f"--trials {trials} --sessions {sessions} --seed {seed}"]
     content = {
         "agent": agent,
         "params": best if better else defaults,
@@ -151,9 +151,9 @@ def tune(
         content["rejected"] = {"params": best, "score": round(score(found), 3)}
     content |= {
         "split": SPLIT,
-        "seeds_of_score": f"{firsts[-1]} to {firsts[-1] + episodes - 1}",
+        "sessions_of_score": f"{firsts[-1]} to {firsts[-1] + sessions - 1}",
         "trials": trials,
-        "episodes": episodes,
+        "sessions": sessions,
         "seed": seed,
         "command": " ".join(command),
         "versions": versions(),

@@ -118,6 +118,7 @@ class Planner:
         self.rules = tuple(rules)
         self.seed = seed
         self.belief = belief
+        self.sample = sample_futures  # who is told what is hidden has another, of the same signature
         self.parameters = parameters
         edges = max(parameters.root_actions, parameters.edges)
         self._tree = new_tree(simulations + 2, edges, parameters.futures if belief else 1)
@@ -145,7 +146,7 @@ class Planner:
         rng = np.random.default_rng([self.seed, *counts])
         horizon_s = parameters.search.horizon_s + LINK_PAST_HORIZON_S
         if self.belief:
-            futures = sample_futures(view, parameters.futures, rng, horizon_s, parameters.link)
+            futures = self.sample(view, parameters.futures, rng, horizon_s, parameters.link)
         else:
             futures = mean_future(view, horizon_s, parameters.link)
         task = SearchTask(view.distribution.leave_p, parameters.rollout, parameters.search)

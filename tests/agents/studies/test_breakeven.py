@@ -115,12 +115,12 @@ def test_the_command_plays_prints_draws_and_goes_on(
     monkeypatch.setattr(breakeven, "PLANNER", Variant("greedy"))
     monkeypatch.setattr(breakeven, "PIXELS", Variant("greedy"))
     monkeypatch.setenv("COLUMNS", "80")
-    breakeven.find_breakeven(episodes=1, output=tmp_path)
-    breakeven.find_breakeven(episodes=2, output=tmp_path)
+    breakeven.find_breakeven(sessions=1, output=tmp_path)
+    breakeven.find_breakeven(sessions=2, output=tmp_path)
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= 80
     results = json.loads((tmp_path / "breakeven.json").read_text(encoding="utf-8"))
-    assert (results["episodes"], len(results["rows"]), len(results["answers"])) == (2, 8, 2)
+    assert (results["sessions"], len(results["rows"]), len(results["answers"])) == (2, 8, 2)
     keys = {"plane", "x", "y", "qoe_prompts", "qoe_pixels", "gain", "ci95"}
     assert all(keys <= set(row) for row in results["rows"])
     assert {"name", "plane", "x", "y", "note"} == set(results["devices"][0])

@@ -24,7 +24,7 @@ def seeds(*numbers: int) -> list[int]:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many episodes each call has played, where it has played any."""
+    """How many sessions each call has played, where it has played any."""
     counts: list[int] = []
     play_jobs = cached_episodes.play_jobs
 
@@ -36,7 +36,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-def test_an_episode_is_played_once(tmp_path: Path, counted: list[int]) -> None:
+def test_a_session_is_played_once(tmp_path: Path, counted: list[int]) -> None:
     jobs = [job(0), job(1), job(0)]
     first = play_once(jobs, workers=1, folder=tmp_path)
     assert counted == [2] and check_run(tmp_path, is_ranked).records == 2
@@ -99,18 +99,22 @@ def test_what_was_played_before_an_interruption_is_kept(tmp_path: Path, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == ["records.jsonl.gz"]
 
 
-def test_variants_meet_the_same_episodes(tmp_path: Path) -> None:
+def test_variants_meet_the_same_sessions(tmp_path: Path) -> None:
     variants = [
         Variant("on_demand"),
-        Variant("static", {"each": 3}, most=1),
+        Variant("static", {"each": 3}),
         Variant("on_demand", overrides={"rtt_s": 0.3}),
     ]
-    cells = play_variants(variants, episodes=2, seed=4, workers=1, output=tmp_path)
+    cells = play_variants(variants, sessions=2, seed=4, workers=1, output=tmp_path)
     assert [[(record["agent"], record["seed"]) for record in cell] for cell in cells] == [
         [("on_demand", seed) for seed in seeds(4, 5)],
-        [("static", seed) for seed in seeds(4)],
+        [("static", seed) for seed in seeds(4, 5)],
         [("on_demand", seed) for seed in seeds(4, 5)],
     ]
     assert cells[1][0]["params"]["each"] == 3
     assert cells[2][0]["overrides"] == {"rtt_s": 0.3}
-    assert check_run(tmp_path, is_ranked).records == 5
+    assert check_run(tmp_path, is_ranked).records == 6
+    (validation,) = play_variants(variants[:1], split="validation", sessions=1, seed=4, workers=1, output=tmp_path)
+    assert [(record["split"], record["seed"]) for record in validation] == [("validation", *seeds(4))]
+    assert validation[0]["totals"] != cells[0][0]["totals"]
+    assert check_run(tmp_path, is_ranked).records == 7

@@ -1,92 +1,88 @@
-"""Judging the paper's claims: hand-worked points."""
+"""Judging the paper's claims: hand-worked points, and a small run of the command."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 from scipy import stats
 
 from agents import is_ranked, make_agent
-from agents.studies import paper_claims as claims
-from agents.studies import planner as planner_study
+from agents.studies import ablation_table, paper_claims
+from agents.studies.ablations import ABLATED
 from agents.studies.cached_episodes import Variant
-from agents.studies.explanation import print_explanation
 from agents.studies.paper_claims import (
-    ABLATIONS,
-    PLANNER_SWEEP,
-    SWEEPS,
-    WASTE_ALONE,
+    CLAIMS,
+    FIRST_SESSION,
+    KNOB,
+    MEASURES,
+    PIXEL_SWEEP,
+    PLANNER,
+    REAL,
+    REAL_DATA,
+    SCENARIOS,
     Point,
-    ablate,
+    check_claims,
+    choose,
+    compare,
+    find_place,
+    frontier,
     judge,
-    judge_alone,
-    name_of,
-    print_claims,
     relative_gain,
 )
+from ppgym.benchmark.episodes import session_seed
+from ppgym.benchmark.records import read_records
 from ppgym.benchmark.run import check_run
 from ppgym.env import PromptPreamEnv
-from ppgym.planning.pruning import DEFAULT_RULES, RULES
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
-
-def point(agent: str, returns: list[float], stall_s: list[float], wasted_mbit: list[float], **params: Any) -> Point:
-    return Point(agent, params, np.array(returns), np.array(stall_s), np.array(wasted_mbit), np.ones(len(returns)))
+QOE, STALLS, WASTE, ALL = CLAIMS
 
 
-def test_the_best_pixel_point_is_what_the_planner_is_measured_by() -> None:
-    pixels = [
-        point("static", [10.0, 30.0], [4.0, 4.0], [2.0, 2.0], each=1),
-        point("static", [9.0, 29.0], [0.0, 0.0], [0.0, 0.0], each=2),
+def point(name: str, returns: list[float], stall_s: list[float], wasted_mbit: list[float], **params: Any) -> Point:
+    """Sessions of two minutes each."""
+    good = np.array([returns, np.negative(stall_s), np.negative(wasted_mbit)])
+    return Point(Variant(name, params), good, np.full(len(returns), 2.0))
+
+
+def one(name: str, returns: float, stall_s: float, wasted_mbit: float) -> Point:
+    return point(name, [returns], [stall_s], [wasted_mbit])
+
+
+# --- the frontier -----------------------------------------------------------------------------------------------------
+
+
+def test_a_baseline_is_what_no_other_point_beats() -> None:
+    points = [
+        one("best QoE", 30.0, 5.0, 5.0),
+        one("beaten", 29.0, 5.0, 5.0),
+        one("fewest stalls", 10.0, 1.0, 9.0),
+        one("least waste", 10.0, 9.0, 1.0),
+        one("beaten in waste alone", 30.0, 5.0, 5.5),
+        one("a mixture", 20.0, 4.0, 4.0),
+        one("best QoE again", 30.0, 5.0, 5.0),
     ]
-    planner = [
-        point("mcts", [20.0, 40.0], [6.0, 4.0], [1.0, 1.0]),  # fewer Mbit, more stalls
-        point("mcts", [18.0, 40.0], [2.0, 3.0], [2.5, 2.0], waste_weight=0.5),  # fewer stalls, more Mbit
-        point("mcts", [17.0, 35.0], [4.0, 3.0], [2.0, 0.5], waste_weight=2.0),  # both at most
-    ]
-    qoe, stalls, waste = judge("low", pixels, planner)
-    assert qoe["baseline"] == "static each=1"
-    assert qoe["gain"] == pytest.approx(0.5) and qoe["holds"] == "holds"
-    assert stalls["planner"] == "mcts waste_weight=2"
-    assert stalls["gain"] == pytest.approx(1 / 8) and stalls["holds"] == "does not hold"
-    assert waste["planner"] == "mcts waste_weight=2"
-    assert waste["gain"] == pytest.approx(1.5 / 4) and waste["holds"] == "holds"
-    assert (qoe["episodes"], qoe["qoe_difference"]) == (2, 0.0)
-    assert stalls["qoe_difference"] == pytest.approx(-4.0) and stalls["qoe_ci95"] is None
+    names = [each.name for each in frontier(points)]
+    assert names == ["best QoE", "fewest stalls", "least waste", "a mixture"]
 
 
-def test_a_claim_without_a_point_that_meets_its_condition_does_not_hold(capsys: pytest.CaptureFixture[str]) -> None:
-    pixels = [point("static", [10.0], [1.0], [1.0])]
-    claims = judge("low", pixels, [point("mcts", [20.0], [2.0], [2.0])])
-    assert [claim["holds"] for claim in claims] == ["holds", "does not hold", "does not hold"]
-    assert claims[1]["planner"] is None and np.isnan(claims[1]["gain"])
-    results = {"claims": claims, "alone": claims[1:], "ablations": [], "pruning": [{"scenario": "low/none/typical"}]}
-    print_claims(results)
-    printed = capsys.readouterr().out
-    assert "QoE +45%" in printed and "none" in printed and "nan" not in printed
+@given(some.lists(some.tuples(*[some.integers(0, 3)] * 3), min_size=1, max_size=8))
+def test_every_point_off_the_frontier_is_beaten_by_one_on_it(triples: list[tuple[int, int, int]]) -> None:
+    points = [one(str(place), *map(float, triple)) for place, triple in enumerate(triples)]
+    kept = frontier(points)
+    sums = {tuple(each.sums) for each in kept}
+    assert len(sums) == len(kept) > 0
+    for each in points:
+        assert any((other.sums >= each.sums).all() for other in kept)
+    for each in kept:
+        assert not any((other.sums >= each.sums).all() for other in kept if other is not each)
 
 
-def test_a_part_is_judged_without_it_and_a_rule_that_is_left_out_with_it() -> None:
-    default, worse, better = (
-        point("mcts", returns * 8, [0.0] * 16, [0.0] * 16) for returns in ([10.0, 20.0], [8.0, 19.0], [11.0, 22.0])
-    )
-    rows = ablate("low", default, {"no a": worse, "no b": better, "with rule c": worse, "with rule d": better})
-    assert [row["holds"] for row in rows] == ["holds", "does not hold", "does not hold", "holds"]
-
-
-def test_what_one_weight_does_alone_is_compared_in_the_episodes_that_all_have() -> None:
-    pixels = [point("static", [10.0, 10.0], [4.0, 2.0], [2.0, 2.0]), point("static", [9.0, 9.0], [0.0] * 2, [0.0] * 2)]
-    planner = [
-        point("mcts", [20.0, 30.0], [6.0, 0.0], [1.0, 0.0]),
-        point("mcts", [18.0], [1.0], [2.0], waste_weight=2.0),
-    ]
-    stalls, waste = judge_alone("low", pixels, planner)
-    assert (stalls["episodes"], stalls["baseline"]) == (1, "static")
-    assert stalls["planner"] == waste["planner"] == "mcts waste_weight=2"
-    assert stalls["gain"] == pytest.approx(0.75) and waste["gain"] == pytest.approx(0.0)
-    assert stalls["qoe_difference"] == pytest.approx(-2.0)
+# --- gains ------------------------------------------------------------------------------------------------------------
 
 
 def test_gains_are_relative_to_the_size_of_what_is_improved() -> None:
@@ -95,89 +91,158 @@ def test_gains_are_relative_to_the_size_of_what_is_improved() -> None:
     # residuals 4 - 0.5 x 10 = -1 and 4 - 0.5 x 6 = 1, relative to a mean of 8
     half = stats.t.ppf(0.975, 15) * np.std([-1.0, 1.0] * 8, ddof=1) / 4.0 / 8.0
     assert gain.ci95 == pytest.approx((0.5 - half, 0.5 + half))
+    assert relative_gain(np.array([3.0]), np.array([-2.0])).value == pytest.approx(2.5)
+    nothing = np.zeros(2)
+    assert relative_gain(nothing, nothing).value == 0.0
+    assert relative_gain(np.array([0.0, -1.0]), nothing).value == -math.inf
 
 
-def test_an_ablation_shows_its_paired_difference() -> None:
-    default, even, uneven, few = (
-        point("mcts", returns, [0.0] * len(returns), [0.0] * len(returns))
-        for returns in ([10.0, 20.0] * 8, [8.0, 18.0] * 8, [8.0, 23.0] * 8, [8.0, 18.0])
-    )
-    (row,) = ablate("low", default, {"no prompts": even})
-    assert row["difference"] == pytest.approx(-2.0)
-    assert row["ci95"] == pytest.approx((-2.0, -2.0))
-    assert row["holds"] == "holds"
-    (row,) = ablate("low", default, {"one unit": uneven})
-    assert row["holds"] == "does not hold"
-    (row,) = ablate("low", few, {"no prompts": few._replace(returns=few.returns - 2.0)})
-    assert (row["difference"], row["ci95"], row["holds"]) == (-2.0, None, "does not hold")
+def test_a_comparison_by_hand() -> None:
+    """Gains in points and per cent, and the p value of the one that is least certain."""
+    old = point("static", [20.0, 40.0] * 8, [10.0, 10.0] * 8, [8.0, 12.0] * 8, each=2)
+    new = point("mcts", [40.0, 50.0] * 8, [5.0, 7.0] * 8, [8.0, 11.0] * 8, waste_weight=2.0)
+    row = compare(STALLS, new, old)
+    assert (row["setting"], row["baseline"]) == ("mcts waste_weight=2", "static each=2")
+    assert [row["gains"][measure]["relative"] for measure in MEASURES] == pytest.approx([0.5, 0.4, 0.05])
+    assert [row["gains"][measure]["points"] for measure in MEASURES] == pytest.approx([7.5, 2.0, 0.25])
+    assert row["margin"] == pytest.approx(0.05)  # of the waste, which is no more
+    error = np.std([1.0, -1.0] * 8, ddof=1) / 4.0 / 10.0  # residuals 5 - 0.4 x 10 and 3 - 0.4 x 10
+    assert row["p"] == pytest.approx(stats.norm.sf((0.4 - 0.31) / error))
+
+    whole = compare(ALL, new, old)
+    assert whole["margin"] == pytest.approx(0.05 - 0.31)
+    assert whole["p"] > 0.99
+    assert compare(QOE, new, old)["margin"] == pytest.approx(0.05)
 
 
-def test_every_point_can_be_made() -> None:
+def test_a_condition_that_does_not_hold_refutes_a_claim() -> None:
+    old = point("static", [20.0, 40.0] * 8, [10.0, 10.0] * 8, [8.0, 12.0] * 8)
+    frugal = point("mcts", [19.0, 40.5] * 8, [5.0, 6.0] * 8, [8.0, 11.0] * 8)  # QoE falls a little
+    greedy = point("mcts", [20.0, 41.0] * 8, [5.0, 6.0] * 8, [8.0, 12.1] * 8)  # waste rises a little
+    for new in (frugal, greedy):
+        row = compare(STALLS, new, old)
+        assert row["gains"]["stalls"]["relative"] == pytest.approx(0.45)
+        assert row["margin"] < 0.0 and row["p"] == 1.0
+
+
+def test_too_few_sessions_tell_nothing() -> None:
+    row = compare(QOE, one("mcts", 90.0, 1.0, 1.0), one("static", 30.0, 1.0, 1.0))
+    assert (row["margin"], row["p"]) == (pytest.approx(2.0 - 0.45), 1.0)
+    assert row["gains"]["qoe"]["relative_ci95"] is None
+
+
+# --- what is chosen ---------------------------------------------------------------------------------------------------
+
+
+def test_a_setting_is_chosen_for_what_the_claim_needs() -> None:
+    baseline = one("static", 20.0, 10.0, 10.0)
+    settings = [
+        one("best QoE", 40.0, 10.0, 12.0),
+        one("fewest stalls", 30.0, 2.0, 11.0),
+        one("fewer stalls", 25.0, 6.5, 9.0),
+        one("less waste", 21.0, 9.5, 4.0),
+        one("all", 30.0, 6.0, 6.0),
+    ]
+    chosen = {claim: choose(needed, settings, baseline).agent for claim, needed in CLAIMS.items()}
+    assert chosen == {QOE: "best QoE", STALLS: "all", WASTE: "all", ALL: "all"}
+    chosen = {claim: choose(needed, settings[:-1], baseline).agent for claim, needed in CLAIMS.items()}
+    assert chosen == {QOE: "best QoE", STALLS: "fewer stalls", WASTE: "less waste", ALL: "fewer stalls"}
+
+
+def comparison(p: float, margin: float, scenario: str = "low", claim: str = QOE, baseline: str = "a") -> dict[str, Any]:
+    return {
+        "scenario": scenario,
+        "claim": claim,
+        "against": "pixel policies",
+        "baseline": baseline,
+        "p": p,
+        "margin": margin,
+    }
+
+
+def test_the_hardest_baseline_gives_the_verdict() -> None:
+    rows = [
+        comparison(1e-6, 0.4),
+        comparison(0.03, 0.2, baseline="b"),
+        comparison(1e-4, 0.1, baseline="c"),
+        comparison(0.01, 0.3, scenario="high"),
+        comparison(0.2, 0.1, claim=STALLS),
+        comparison(1.0, -0.1, claim=WASTE),
+        comparison(1.0, -0.2, claim=WASTE, baseline="b"),
+    ]
+    claims = judge(rows)
+    # Holm over four claims: 4 x 0.01, 3 x 0.03, 2 x 0.2, 1
+    assert [row["p_holm"] for row in claims] == pytest.approx([0.09, 0.04, 0.4, 1.0])
+    assert [row["verdict"] for row in claims] == ["uncertain", "holds", "uncertain", "does not hold"]
+    assert [(row["baseline"], row["baselines"]) for row in claims] == [("b", 3), ("a", 1), ("a", 1), ("b", 2)]
+
+
+# --- what is played ---------------------------------------------------------------------------------------------------
+
+
+def test_every_setting_can_be_made() -> None:
     env = PromptPreamEnv()
     env.reset(seed=0)
-    settings = [(agent, params) for agent, sweep in SWEEPS.items() for params in sweep]
-    settings += [("mcts", params) for params in (*PLANNER_SWEEP, *WASTE_ALONE)]
-    settings += [(variant.agent, variant.params) for variant in ABLATIONS.values()]
+    settings = [(variant.agent, variant.params) for variant in (*PIXEL_SWEEP, *ablation_table.ABLATIONS.values())]
+    settings += [(PLANNER, params) for params in KNOB]
+    settings += [(ABLATED, {"prompts": False} | params) for params in KNOB]
     for agent, params in settings:
         make_agent(agent, env, seed=0, **params)
-    assert PLANNER_SWEEP[0] == {}, "the default is judged for its QoE"
-    assert {"waste_weight": 4.0, "stall_weight": 2.0} in PLANNER_SWEEP
-    unsafe = [rule for rule in RULES if not rule.safe]
-    assert all(f"{'no' if rule in DEFAULT_RULES else 'with'} rule {rule.name}" in ABLATIONS for rule in unsafe)
-    assert ABLATIONS["with rule canonical_order"].params["pruning"] == [rule.name for rule in RULES]
-    others = ["dominated_unit", "dominated_representation", "negligible_stall"]
-    assert ABLATIONS["no rule late_prompt"].params["pruning"] == others
-    assert name_of(point("pdas", [1.0], [0.0], [0.0], buffer_s=2.0)) == "pdas buffer_s=2"
+    assert KNOB[0] == {} and {"waste_weight": 4.0, "stall_weight": 2.0} in KNOB
+    assert point(ABLATED, [1.0], [0.0], [0.0], prompts=False, waste_weight=2.0).name == "mcts prompts=0 waste_weight=2"
 
 
-def test_the_commands_play_print_and_write_what_they_judge(
+def test_all_standard_scenarios_that_can_decode_prompts_are_played() -> None:
+    assert len(SCENARIOS) == 12 and "high/snapdragon-8-elite/typical" in SCENARIOS
+    for scenario in SCENARIOS:
+        assert any(option.usable and option.codec == "prompt" for option in PromptPreamEnv(scenario).options)
+
+
+def test_real_data_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(REAL_DATA, raising=False)
+    with pytest.raises(ValueError, match=f"scenario '{REAL}': expected the folder.*{REAL_DATA}"):
+        find_place(REAL)
+    monkeypatch.setenv(REAL_DATA, str(tmp_path))
+    name, scenario, overrides = find_place(REAL)
+    assert (name, scenario) == (REAL, DEFAULT_SCENARIO)
+    assert overrides["network"] == str(tmp_path / "network_traces")
+    assert find_place(DEFAULT_SCENARIO) == (DEFAULT_SCENARIO, DEFAULT_SCENARIO, {})
+
+
+def test_the_command_chooses_on_validation_and_plays_the_test_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(claims, "SWEEPS", {"static": ({},), "no_save": ({},)})
-    monkeypatch.setattr(claims, "ABLATIONS", {"no prompts": Variant(claims.ABLATED, {"prompts": False})})
-    monkeypatch.setattr(claims, "PLANNER_SWEEP", ({}, {"waste_weight": 4.0, "stall_weight": 2.0}))
-    monkeypatch.setattr(claims, "WASTE_ALONE", ({"waste_weight": 4.0},))
+    quick = {"simulations": 8}
+    monkeypatch.setattr(paper_claims, "PIXEL_SWEEP", (Variant("static"), Variant("no_save"), Variant("next_one")))
+    monkeypatch.setattr(paper_claims, "KNOB", (quick, quick | {"waste_weight": 4.0, "stall_weight": 2.0}))
+    monkeypatch.setattr(ablation_table, "PLANNER", Variant("mcts", quick))
+    monkeypatch.setattr(ablation_table, "ABLATIONS", {"no prompts": Variant(ABLATED, {"prompts": False} | quick)})
     monkeypatch.setenv("COLUMNS", "80")
-    folder = tmp_path / "claims"
-    claims.check_claims((DEFAULT_SCENARIO,), episodes=1, output=folder)
-    written = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
-    assert [claim["claim"].split()[0] for claim in written["claims"]] == ["QoE", "fewer", "less"]
-    assert [row["claim"].split()[0] for row in written["alone"]] == ["fewer", "less"]
-    assert [row["ablation"] for row in written["ablations"]] == ["no prompts"]
-    (pruned,) = written["pruning"]
-    assert pruned["left"] == pytest.approx(pruned["legal"] - sum(pruned[rule.name] for rule in DEFAULT_RULES))
-    assert 0.0 < pruned["canonical_order"] < pruned["left"]
-    assert check_run(folder, is_ranked).records == 6
+    check_claims((DEFAULT_SCENARIO,), sessions=2, validation_sessions=1, output=tmp_path)
     printed = capsys.readouterr().out
-    assert "holds" in printed and max(map(len, printed.splitlines())) <= 80
+    assert max(map(len, printed.splitlines())) <= 80
+    written = json.loads((tmp_path / "claims.json").read_text(encoding="utf-8"))
+    assert f"{len(written['comparisons'])} comparisons with baselines were made" in " ".join(printed.split())
+    assert [(row["claim"], row["against"]) for row in written["claims"]] == [
+        (claim, rivals) for rivals in ("pixel policies", "planner without prompts") for claim in CLAIMS
+    ]
+    splits = {split: [row for row in written["points"] if row["split"] == split] for split in ("validation", "test")}
+    assert [row["agent"] for row in splits["validation"]] == ["mcts"] * 2 + ["static", "no_save", "next_one"] + [
+        ABLATED
+    ] * 2
+    names = {name for row in written["comparisons"] for name in (row["setting"], row["baseline"])}
+    assert len(splits["test"]) == len(names) <= len(splits["validation"])
+    assert {(row["split"], row["sessions"]) for row in written["points"]} == {("validation", 1), ("test", 2)}
 
-    claims.check_claims(("medium/rtx-4090/typical",), episodes=1, ablations=False, output=folder)
-    both = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
-    assert both["ablations"] == written["ablations"] and both["claims"][:3] == written["claims"]
-    assert [claim["scenario"] for claim in both["claims"]] == [DEFAULT_SCENARIO] * 3 + ["medium/rtx-4090/typical"] * 3
-    assert check_run(folder, is_ranked).records == 6 + 5
+    records = list(read_records(tmp_path))
+    seeds = {split: {one["seed"] for one in records if one["split"] == split} for split in splits}
+    first, second = (session_seed(DEFAULT_SCENARIO, FIRST_SESSION + k) for k in range(2))
+    assert seeds == {"validation": {first}, "test": {first, second}}
+    assert check_run(tmp_path, is_ranked).records == len(records)
 
-    monkeypatch.setattr(planner_study, "BUDGETS", (4, 8))
-    monkeypatch.setattr(planner_study, "BELIEVERS", {name: {"agent": name} for name in ("pdas", "dashlet")})
-    monkeypatch.setattr(planner_study, "THINKERS", ("greedy",))
-    planner_study.make_planner_tables(episodes=1, output=tmp_path / "study")
-    written = json.loads((tmp_path / "study" / "study.json").read_text(encoding="utf-8"))
-    assert [row["simulations"] for row in written["budget"]] == [4, 8]
-    assert written["wrong belief"][0]["difference"] == 0.0 and len(written["wrong belief"]) == 2 * len(
-        planner_study.ERRORS
-    )
-    for gained, *rows in zip(
-        written["bandwidth calibration"], written["wrong belief"][:5], written["wrong belief"][5:], strict=True
-    ):
-        assert gained["error"] == rows[0]["error"] == rows[1]["error"]
-        assert gained["difference"] == pytest.approx(rows[0]["qoe"] - rows[1]["qoe"])
-    assert [row["charged"] for row in written["thinking time"]] == [False, True]
-    assert check_run(tmp_path / "study", is_ranked).records == 2 + 2 * len(planner_study.ERRORS) + 2
-
-
-def test_an_explanation_begins_with_the_choice(capsys: pytest.CaptureFixture[str]) -> None:
-    print_explanation(DEFAULT_SCENARIO, seed=0, decision=2, simulations=32)
-    first, *_ = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"{DEFAULT_SCENARIO}, seed 0, decision 2")
-    with pytest.raises(ValueError, match="before the episode's end"):
-        print_explanation(DEFAULT_SCENARIO, seed=0, decision=10_000, simulations=1)
+    (ablated,) = written["ablations"]
+    assert ablated["ablation"] == "no prompts" and ablated["ci95"] is None
+    pruning = written["pruning"]
+    removed = sum(pruning[rule.name] for rule in ablation_table.DEFAULT_RULES)
+    assert pruning["left"] == pytest.approx(pruning["legal"] - removed)
+    assert 0.0 < pruning["canonical_order"] < pruning["left"]

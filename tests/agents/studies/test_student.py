@@ -1,4 +1,4 @@
-"""The student's study: paired episodes of players and what they differ by."""
+"""The student's study: paired sessions of players and what they differ by."""
 
 from pathlib import Path
 
@@ -13,10 +13,10 @@ from ppgym.benchmark.run import check_run
 from ppgym.files import read_json
 
 
-def test_the_study_compares_paired_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_study_compares_paired_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cheap = {name: Variant("next_one" if name == student_study.STUDENT else "greedy") for name in student_study.PLAYERS}
     monkeypatch.setattr(student_study, "PLAYERS", cheap)
-    student_study.make_student_table(episodes=16, output=tmp_path)
+    student_study.make_student_table(sessions=16, output=tmp_path)
     found = read_json(tmp_path / "student.json")
     assert check_run(tmp_path, is_ranked).records == 16 * 2, "what two players do alike is played once"
     sums = {"greedy": np.zeros(2), "next_one": np.zeros(2)}  # returns and minutes

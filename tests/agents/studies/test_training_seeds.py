@@ -18,7 +18,7 @@ PLACE = "low/snapdragon-8-elite/typical"
 def write_run(
     folder: Path, seed: int, qoe: dict[str, list[float]], first: int = 0, policy: str = "CandidatePolicy"
 ) -> None:
-    """A run, as `agents.training.run` leaves it, that was compared on episodes of a minute."""
+    """A run, as `agents.training.run` leaves it, that was compared in sessions of a minute."""
     config = {"agent": "ppo", "scenario": PLACE, "seed": seed, "hyperparams": {"policy": policy}}
     scores = [{"timesteps": 4, "qoe": 2.5}, {"timesteps": 9, "qoe": 1.5}]
     for name, count in (("best", 1), ("latest", 2)):
@@ -38,7 +38,7 @@ def write_student(folder: Path, seed: int, qoe: dict[str, list[float]]) -> None:
 
 
 def write_comparison(folder: Path, first: int, qoe: dict[str, list[float]]) -> None:
-    """The test episodes of a run, of a minute each."""
+    """The test sessions of a run, of a minute each."""
     records = [
         {
             "scenario": PLACE,
@@ -101,7 +101,7 @@ def test_students_are_put_together_like_others(tmp_path: Path) -> None:
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "a", 0, {"ppo": [10.0, 20.0], "no_save": [8.0, 16.0]})
     write_run(tmp_path / "b", 1, {"ppo": [12.0, 24.0], "no_save": [8.0, 16.0]}, first=5)
-    with pytest.raises(ValueError, match="compared on the same episodes"):
+    with pytest.raises(ValueError, match="compared on the same sessions"):
         make_seed_table((tmp_path / "a", tmp_path / "b"))
     with pytest.raises(ValueError, match=r"a run a seed, got seeds \[0, 0\]"):
         make_seed_table((tmp_path / "a", tmp_path / "a"))

@@ -39,12 +39,12 @@ def test_it_looks_at_the_validation_split_alone_and_keeps_the_best(
         return run(*args, **kwargs)
 
     monkeypatch.setattr(tuning, "run_benchmark", spy)
-    path = tune("static", SCENARIOS[:1], trials=9, episodes=9, seed=1, folder=tmp_path)
+    path = tune("static", SCENARIOS[:1], trials=9, sessions=9, seed=1, folder=tmp_path)
     found = yaml.safe_load(path.read_text())
     defaults = {"current": 5, "each": 2, "bitrate": "throughput"}
     assert path == tmp_path / "static.yml"
     assert {split for split, *_ in asked} == {SPLIT}
-    # 9 sets, of which some reach the second and the third round; then the best and the defaults on new episodes
+    # 9 sets, of which some reach the second and the third round; then the best and the defaults in new sessions
     rounds = [(seed, count) for _, seed, count, _ in asked]
     assert set(rounds) == {(1, 1), (2, 3), (5, 9), (14, 9)}
     assert rounds.count((1, 1)) == 9 and rounds[-2:] == [(14, 9)] * 2
@@ -56,11 +56,11 @@ def test_it_looks_at_the_validation_split_alone_and_keeps_the_best(
     assert asked[-2][3] in finalists
     assert found["params"] in (asked[-2][3], defaults)
     assert found["score"] >= found["score_of_defaults"]
-    assert found["seeds_of_score"] == "14 to 22"
+    assert found["sessions_of_score"] == "14 to 22"
     assert found["command"] == (
-        "python evaluate.py tune static --scenarios low/snapdragon-8-elite/typical --trials 9 --episodes 9 --seed 1"
+        "python evaluate.py tune static --scenarios low/snapdragon-8-elite/typical --trials 9 --sessions 9 --seed 1"
     )
-    again = tune("static", SCENARIOS[:1], trials=9, episodes=9, seed=1, folder=tmp_path / "again")
+    again = tune("static", SCENARIOS[:1], trials=9, sessions=9, seed=1, folder=tmp_path / "again")
     assert again.read_text() == path.read_text()
 
 
@@ -72,7 +72,7 @@ def test_defaults_that_are_not_beaten_stay(tmp_path: Path, monkeypatch: pytest.M
         return SimpleNamespace(rows=[SimpleNamespace(scenario="low", qoe=qoe)])
 
     monkeypatch.setattr(tuning, "run_benchmark", lucky)
-    found = yaml.safe_load(tune("static", trials=9, episodes=1, seed=0, folder=tmp_path).read_text())
+    found = yaml.safe_load(tune("static", trials=9, sessions=1, seed=0, folder=tmp_path).read_text())
     assert found["params"] == {"current": 5, "each": 2, "bitrate": "throughput"}
     assert (found["score"], found["score_of_defaults"]) == (1.0, 1.0)
     assert found["rejected"]["score"] == 0.0
@@ -90,7 +90,7 @@ def test_a_prompt_aware_variant_begins_with_what_the_rule_over_pixels_has(
         return SimpleNamespace(rows=[SimpleNamespace(scenario="low", qoe=0.0)])
 
     monkeypatch.setattr(tuning, "run_benchmark", spy)
-    tune("static+prompt", trials=3, episodes=1, folder=tmp_path)
+    tune("static+prompt", trials=3, sessions=1, folder=tmp_path)
     sets = [params for place, params in enumerate(asked) if params not in asked[:place]]
     assert sets[1] == {"current": 2, "each": 1, "bitrate": "throughput"}
 
