@@ -51,21 +51,19 @@ REAL = "mmgc2022"
 REAL_DATA = "PPGYM_MMGC2022"  # environment variable: the folder of the challenge's data
 REAL_FOLDERS = {"network": "network_traces", "videos": "short_video_size", "viewers": "user_ret"}
 
-PIXEL_SWEEP: tuple[Variant, ...] = tuple(
-    Variant(agent, params)
-    for agent, sweep in {
-        "on_demand": ({},),
-        "next_one": ({},),
-        "static": tuple({"each": each} for each in (0, 1, 2, 3, 5)),
-        "fixed_preload": ({}, *({"chunks": chunks} for chunks in (2, 3, 4))),
-        "douyin": ({}, *({"preload_bytes": size} for size in (6e4, 2.5e5, 5e5, 8e5))),
-        "no_save": ({}, *({"preload_bytes": size} for size in (1e5, 2.5e5, 5e5, 8e5))),
-        "pdas": ({}, *({"buffer_s": seconds} for seconds in (1.0, 2.0, 4.0, 8.0))),
-        "dashlet": ({}, *({"least_stall_s": seconds} for seconds in (0.03, 0.1, 0.5))),
-    }.items()
-    for params in sweep
-)
+PRELOADING: dict[str, tuple[Mapping[str, Any], ...]] = {
+    "on_demand": ({},),
+    "next_one": ({},),
+    "static": tuple({"each": each} for each in (0, 1, 2, 3, 5)),
+    "fixed_preload": ({}, *({"chunks": chunks} for chunks in (2, 3, 4))),
+    "douyin": ({}, *({"preload_bytes": size} for size in (6e4, 2.5e5, 5e5, 8e5))),
+    "no_save": ({}, *({"preload_bytes": size} for size in (1e5, 2.5e5, 5e5, 8e5))),
+    "pdas": ({}, *({"buffer_s": seconds} for seconds in (1.0, 2.0, 4.0, 8.0))),
+    "dashlet": ({}, *({"least_stall_s": seconds} for seconds in (0.03, 0.1, 0.5))),
+}
 """How eagerly each pixel policy preloads: one parameter each, the others as tuned."""
+
+PIXEL_SWEEP = tuple(Variant(agent, params) for agent, settings in PRELOADING.items() for params in settings)
 
 KNOB: tuple[Mapping[str, Any], ...] = (
     {},
@@ -256,7 +254,7 @@ def check_place(
     sweeps = {
         "planner": [Variant(PLANNER, params) for params in KNOB],
         "pixel policies": list(PIXEL_SWEEP),
-        "planner without prompts": [Variant(ABLATED, {"prompts": False} | params) for params in KNOB],
+        "planner without prompts": [Variant(ABLATED, {"prompts": False, **params}) for params in KNOB],
     }
     sweeps = {name: [one._replace(overrides=place.overrides) for one in sweep] for name, sweep in sweeps.items()}
 

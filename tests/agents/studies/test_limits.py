@@ -14,15 +14,15 @@ from ppgym.benchmark.run import check_run
 from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
+SMALL = {"simulations": 8, "futures": 8}
+
 
 def test_the_command_shows_every_player_up_to_the_bound(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / name)
     quick = {
-        name: one._replace(
-            params=one.params | ({"budget": 20_000} if one.agent == "clairvoyant" else {"simulations": 8, "futures": 8})
-        )
+        name: one._replace(params={**one.params, **({"budget": 20_000} if one.agent == "clairvoyant" else SMALL)})
         for name, one in limits.PLAYERS.items()
     }
     monkeypatch.setattr(limits, "PLAYERS", quick)

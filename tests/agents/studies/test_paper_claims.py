@@ -185,7 +185,7 @@ def test_every_setting_can_be_made() -> None:
     env.reset(seed=0)
     settings = [(variant.agent, variant.params) for variant in (*PIXEL_SWEEP, *ablation_table.ABLATIONS.values())]
     settings += [(PLANNER, params) for params in KNOB]
-    settings += [(ABLATED, {"prompts": False} | params) for params in KNOB]
+    settings += [(ABLATED, {"prompts": False, **params}) for params in KNOB]
     for agent, params in settings:
         make_agent(agent, env, seed=0, **params)
     assert KNOB[0] == {} and {"waste_weight": 4.0, "stall_weight": 2.0} in KNOB
