@@ -74,9 +74,9 @@ def tell(futures: Futures, episode: Episode, told: frozenset[str]) -> Futures:
         The futures, in which what is under way ends as the truth has it.
     """
     draws, links = futures.sims.episodes, futures.sims.links
-    visible = slice(int(futures.states[0]["video"]), draws.playlist.shape[1])  # earlier videos were left
+    seen = draws.playlist.shape[1]  # videos that were left, and those that are visible
     if "swipes" in told:
-        draws.watch_s[:, visible] = episode.watch_s[visible]
+        draws.watch_s[:] = episode.watch_s[:seen]
     if "link" in told:
         links = Links(episode.link_time_s, episode.link_bits, np.array([0, len(episode.link_bits)], np.int32))
         draws.link[:] = 0
@@ -84,9 +84,9 @@ def tell(futures: Futures, episode: Episode, told: frozenset[str]) -> Futures:
     if "patience" in told:
         draws.patience_s[:] = episode.patience_s
     if "jitter" in told:
-        draws.jitter[:, visible] = episode.jitter[visible]
+        draws.jitter[:] = episode.jitter[:seen]
     if "leaving" in told:
-        draws.leaves[:, visible] = episode.leaves[visible]
+        draws.leaves[:] = episode.leaves[:seen]
         draws.max_wall_s[:] = episode.max_wall_s
     sims = futures.sims._replace(links=links)
     reschedule_all(sims, futures.states)

@@ -54,7 +54,7 @@ def test_told_all_every_future_is_the_episode(world: dict[str, object]) -> None:
         _, _, _, _, info = env.step(action)
         state: StateRecord = futures.states[1]
         transition(view_sim(futures.sims, 1), state, action)
-        after: StateRecord = env._states[0]
+        after: StateRecord = env._states[0].copy()
         env.set_state(before)
         last = len(futures.sims.episodes.playlist[0]) - 1
         if after.video > last or (after.terminated and after.video == last):

@@ -8,6 +8,7 @@ import pytest
 
 from agents import is_ranked
 from agents.studies import limits
+from agents.studies.cached_episodes import Variant
 from ppgym.benchmark.bound.bound import episode_bound
 from ppgym.benchmark.episodes import session_seed
 from ppgym.benchmark.run import check_run
@@ -21,10 +22,9 @@ def test_the_command_shows_every_player_up_to_the_bound(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / name)
-    quick = {
-        name: one._replace(params={**one.params, **({"budget": 20_000} if one.agent == "clairvoyant" else SMALL)})
-        for name, one in limits.PLAYERS.items()
-    }
+    quick = {name: one._replace(params={**one.params, **SMALL}) for name, one in limits.PLAYERS.items()}
+    quick["best found"] = Variant("mcts", SMALL | {"simulations": 16})
+    quick["clairvoyant"] = Variant("clairvoyant", {"budget": 20_000})
     monkeypatch.setattr(limits, "PLAYERS", quick)
     limits.find_limits(sessions=2, seed=5, output=tmp_path)
     assert "planner, told both" in capsys.readouterr().out
