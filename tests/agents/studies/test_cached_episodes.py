@@ -79,11 +79,11 @@ def test_what_was_played_before_an_interruption_is_kept(tmp_path: Path, monkeypa
     played: list[int] = []
     interrupted_at = 2
 
-    def interrupt(make_agent, read_params, job):  # type: ignore[no-untyped-def]
+    def interrupt(registry, job):  # type: ignore[no-untyped-def]
         if job.number == interrupted_at:
             raise KeyboardInterrupt
         played.append(job.number)
-        return play_episode(make_agent, read_params, job)
+        return play_episode(registry, job)
 
     monkeypatch.setattr(cached_episodes, "play_episode", interrupt)
     with pytest.raises(KeyboardInterrupt):
