@@ -23,6 +23,8 @@ from ppgym import mmgc
 from ppgym.benchmark.episodes import find_suite
 from ppgym.benchmark.leaderboard import add_entries, make_board
 from ppgym.benchmark.run import run_benchmark, validate
+from ppgym.benchmark.sealed import run_sealed
+from ppgym.benchmark.seals import write_seal
 from ppgym.benchmark.speed import measure_simulator, print_figures
 from ppgym.benchmark.summary import REFERENCE
 from ppgym.benchmark.tables import print_board
@@ -53,8 +55,10 @@ def run(
     network: Path | None = None,
     videos: Path | None = None,
     viewers: Path | None = None,
+    sealed: str | None = None,
+    beacon_value: str | None = None,
 ) -> None:
-    """Play agents on paired sessions of the test split and print the table.
+    """Play agents on paired sessions of the test split, or of a seal, and print the table.
 
     It ends with a bound that no policy exceeds. With on_demand among the agents, each row shows which share of the way
     from there to the bound the agent has come.
@@ -78,8 +82,23 @@ def run(
         network: Folder of real traces, in the layout of the MMGC 2022 challenge.
         videos: Folder of real videos, in that layout.
         viewers: Folder of real retention curves, in that layout; goes with videos.
+        sealed: A seal's file, or - for standard input: agents play in processes of their own, in sessions drawn from
+            its secret. Goes with agents, suite, output, baseline and beacon_value alone.
+        beacon_value: What the beacon showed that the seal names.
+
+    Raises:
+        ValueError: A value is wrong, or an option does not go with a seal.
     """
     chosen = find_suite(suite)
+    if sealed is not None:
+        others = scenarios, sessions, seed, workers, report, clairvoyant, network, videos, viewers, engine != "local"
+        if any(others) or output is None:
+            raise ValueError("--sealed: expected --output, and none but --agents, --suite, --baseline, --beacon-value")
+        board = run_sealed(
+            REGISTRY, agents, sealed, suite=suite, output=output, baseline=baseline, beacon_value=beacon_value
+        )
+        print_board(board)
+        return
     if report is not None and output is None:
         output = report.with_suffix(".run")
     folders = {"network": network, "videos": videos, "viewers": viewers}
@@ -104,6 +123,26 @@ def run(
         write_report(
             report, output, breakeven=breakeven, sessions_per_scenario=sessions_in_report, explain=explain_record
         )
+
+
+@app.command
+def seal(
+    output: Path,
+    agents: tuple[str, ...],
+    suite: str = "standard",
+    sessions: int | None = None,
+    beacon: str | None = None,
+) -> None:
+    """Draw the secret of a sealed run and print the commitment, to be published before the run.
+
+    Args:
+        output: File of the secret; it must not exist.
+        agents: The entries, by names or import paths module:Class, whose code the seal commits to.
+        suite: Which suite: quick or standard.
+        sessions: Of each scenario; the suite's number by default.
+        beacon: Name of a public random number of a later time, which is mixed into the secret.
+    """
+    print(write_seal(output, suite, {agent: REGISTRY.import_path(agent) for agent in agents}, sessions, beacon))
 
 
 @app.command(name="leaderboard")

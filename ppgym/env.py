@@ -158,7 +158,7 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
 
     def __init__(
         self,
-        scenario: str | Scenario = DEFAULT_SCENARIO,
+        scenario: str | Scenario | World = DEFAULT_SCENARIO,
         split: str = "train",
         render_mode: str | None = None,
         **overrides: Any,
@@ -166,8 +166,8 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
         """Make an environment.
 
         Args:
-            scenario: Name of a scenario, or one ready made.
-            split: "train", "validation" or "test".
+            scenario: Name of a scenario, one ready made, or a whole world.
+            split: "train", "validation" or "test"; a world has its own.
             render_mode: None, "ansi" or "rgb_array".
             **overrides: Fields of `ppgym.world.scenario.Scenario`, as JSON would hold them.
 
@@ -177,13 +177,14 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
         """
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ValueError(f"render_mode: expected None, 'ansi' or 'rgb_array', got {render_mode!r}")
-        if isinstance(scenario, Scenario):
-            if overrides:
-                raise ValueError(f"overrides {sorted(overrides)} go with a scenario's name, not with a Scenario")
-        else:
+        if overrides and not isinstance(scenario, str):
+            raise ValueError(
+                f"overrides {sorted(overrides)} go with a scenario's name, not with a {type(scenario).__name__}"
+            )
+        if isinstance(scenario, str):
             scenario = Scenario.parse(scenario, **overrides)
         self.render_mode = render_mode
-        self.world: World = make_world(scenario, split)
+        self.world: World = make_world(scenario, split) if isinstance(scenario, Scenario) else scenario
         actions, size = action_count(len(self.world.options)), self.world.features.layout.size
         self.action_space: spaces.Discrete = spaces.Discrete(actions)
         self.observation_space = spaces.Box(-1.0, 1.0, (size,), np.float32)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numba
 import numpy as np
+import numpy.typing as npt
 
 import ppgym
 from ppgym.benchmark.bound.bound import episode_bound
@@ -24,7 +25,7 @@ from ppgym.benchmark.records import Journal, Record
 from ppgym.benchmark.workers import run_jobs
 from ppgym.core.jit import kernel_hash
 from ppgym.core.step import INFO_TOTALS
-from ppgym.env import PromptPreamEnv
+from ppgym.env import Observation, PromptPreamEnv
 from ppgym.files import suggest
 from ppgym.world.scenario import DEFAULT_SCENARIO, Scenario
 
@@ -204,26 +205,20 @@ def play_episode(registry: Registry, job: Job) -> Record:
     env = _environment(Scenario.parse(job.scenario, **job.overrides), job.split)
     own_seed = agent_seed(OPEN_SALT, registry.import_path(job.agent), job.scenario, job.number)
     agent = registry.make(job.agent, env, seed=own_seed, **job.params)
-    started_s = time.perf_counter()
-    observation, info = env.reset(seed=job.seed)
     state: Any = None
-    actions: list[int] = []
-    decision_us: Counter[str] = Counter()
-    total, ended, first = 0.0, False, True
-    while not ended:
-        asked_s = time.perf_counter()
+
+    def decide(observation: Observation, mask: npt.NDArray[np.int8], first: bool) -> int:
+        nonlocal state
         action, state = agent.predict(
             observation,
             state=state,
             episode_start=np.array([first]),
             deterministic=True,
-            action_masks=info["action_mask"].astype(np.bool_),
+            action_masks=mask.astype(np.bool_),
         )
-        decision_us[f"{float(f'{1e6 * (time.perf_counter() - asked_s):.1e}'):.0f}"] += 1
-        actions.append(int(action))
-        observation, reward, terminated, truncated, info = env.step(actions[-1])
-        total += reward
-        ended, first = terminated or truncated, False
+        return int(action)
+
+    played = play_session(env, job.seed, decide)
     if changed := env.world.changed():
         raise RuntimeError(
             f"agent {job.agent!r}, {job.scenario}, seed {job.seed}: expected a world that nobody writes to, but "
@@ -235,15 +230,46 @@ def play_episode(registry: Registry, job: Job) -> Record:
         "agent": job.agent,
         "params": registry.params(job.agent, env, **job.params),
         "split": job.split,
+        **played,
+    }
+    if job.overrides:
+        record["overrides"] = dict(job.overrides)
+    return record
+
+
+def play_session(
+    env: PromptPreamEnv, seed: int, decide: Callable[[Observation, npt.NDArray[np.int8], bool], int]
+) -> dict[str, Any]:
+    """Play one session.
+
+    Args:
+        env: The environment.
+        seed: Of the hidden episode.
+        decide: Called with observation, mask and whether the episode starts; returns an action.
+
+    Returns:
+        The part of a record that tells what came of it.
+    """
+    started_s = time.perf_counter()
+    observation, info = env.reset(seed=seed)
+    actions: list[int] = []
+    decision_us: Counter[str] = Counter()
+    total, ended = 0.0, False
+    while not ended:
+        asked_s = time.perf_counter()
+        action = decide(observation, info["action_mask"], not actions)
+        decision_us[f"{float(f'{1e6 * (time.perf_counter() - asked_s):.1e}'):.0f}"] += 1
+        actions.append(action)
+        observation, reward, terminated, truncated, info = env.step(action)
+        total += reward
+        ended = terminated or truncated
+    return {
         "actions": actions,
         "totals": {"return": total} | {key: info[key] for key in INFO_TOTALS} | {"drawn_watch_s": env.drawn_watch_s()},
         "versions": versions(),
         "wall_time_s": time.perf_counter() - started_s,
         "decision_us": dict(decision_us),
     }
-    if job.overrides:
-        record["overrides"] = dict(job.overrides)
-    return record
 
 
 def bound_return(recipe: tuple[str, str, str, int]) -> float:

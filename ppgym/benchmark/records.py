@@ -17,6 +17,7 @@ from ppgym.files import read_json_lines, write_json_lines
 Record = dict[str, Any]  # an episode as records.jsonl holds it
 
 NAME = "records.jsonl"  # or, packed, "records.jsonl.gz"
+SEALED = "sealed"  # key of the commitment in the records of a sealed run
 REQUIRED = ("scenario", "seed", "agent", "split", "actions", "totals")
 
 

@@ -4,12 +4,12 @@ It is faster than the environment, and equal to it to the bit.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from ppgym.benchmark.records import Record
+from ppgym.benchmark.records import SEALED, Record
 from ppgym.core.actions import action_count
 from ppgym.core.episodes import drawn_watch_s
 from ppgym.core.replay import REPLAY_COLUMNS, Recorded, new_replay_results, replay_many
@@ -27,13 +27,32 @@ class Replay(NamedTuple):
     problem: str  # how the record differs from its replay; empty where it does not
 
 
-def replay(records: Sequence[Record]) -> list[Replay]:
+FindWorld = Callable[[Record], World]
+
+
+def named_world(record: Record) -> World:
+    """The world that a record names.
+
+    Args:
+        record: Not of a sealed run.
+
+    Raises:
+        ValueError: It names no scenario or split that can be made, or is of a sealed run.
+        FileNotFoundError: A file that the scenario names is missing.
+    """
+    if SEALED in record:
+        raise ValueError("a sealed record comes back from the files of its run alone: validate their folder")
+    return make_world(Scenario.parse(record["scenario"], **record.get("overrides", {})), record["split"])
+
+
+def replay(records: Sequence[Record], find_world: FindWorld = named_world) -> list[Replay]:
     """Play the actions of records again, and compare the totals, to 1e-9 relative.
 
     The last digits of a double differ between kinds of processors, which add up in another order.
 
     Args:
         records: As `ppgym.benchmark.records.read_records` yields them, of any scenarios.
+        find_world: Gives the world of a record; every session of a sealed run has its own.
 
     Returns:
         One for each record, in their order.
@@ -44,13 +63,13 @@ def replay(records: Sequence[Record]) -> list[Replay]:
     """
     worlds: dict[str, list[int]] = {}
     for place, record in enumerate(records):
-        key = json.dumps([record["scenario"], record.get("overrides", {}), record["split"]], sort_keys=True)
+        session = record["seed"] if SEALED in record else None
+        key = json.dumps([record["scenario"], record.get("overrides", {}), record["split"], session], sort_keys=True)
         worlds.setdefault(key, []).append(place)
     found: dict[int, Replay] = {}
-    for key, places in worlds.items():
-        scenario, overrides, split = json.loads(key)
+    for places in worlds.values():
         try:
-            world = make_world(Scenario.parse(scenario, **overrides), split)
+            world = find_world(records[places[0]])
         except (TypeError, ValueError) as error:
             raise ValueError(f"record {places[0] + 1}: {error}") from error
         for first in range(0, len(places), BATCH):

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 from ppgym.benchmark.episodes import Registry, bound_episodes, plan_jobs, play_episode, play_jobs
 from ppgym.benchmark.records import NAME, Journal, Record, read_records, write_records
+from ppgym.benchmark.replay import FindWorld, named_world
+from ppgym.benchmark.seals import open_sealed
 from ppgym.benchmark.summary import REFERENCE, Board, RankedTest, check_problems, replayed, summarize
 from ppgym.benchmark.tables import to_csv, to_markdown
 from ppgym.benchmark.workers import check_workers
@@ -147,7 +149,8 @@ def check_run(folder: Path, is_ranked: RankedTest) -> Checked:
     """Replay every record of a run, to 1e-9 relative, make its files of figures anew, and compare them whole.
 
     Args:
-        folder: What `run_benchmark` wrote; records without results.json are replayed alone.
+        folder: What `run_benchmark` or `ppgym.benchmark.sealed.run_sealed` wrote; records without results.json are
+            replayed alone.
         is_ranked: Tells which agents compete.
 
     Returns:
@@ -161,22 +164,25 @@ def check_run(folder: Path, is_ranked: RankedTest) -> Checked:
     started_s = time.perf_counter()
     records = list(read_records(folder))
     try:
-        replayed(records)
+        find_world = open_sealed(folder, records) or named_world
+        replayed(records, find_world)
         seconds = time.perf_counter() - started_s
         if (folder / RESULTS).is_file():
-            problems = list(_wrong_figures(folder, records, is_ranked))
+            problems = list(_wrong_figures(folder, records, is_ranked, find_world))
             check_problems(f"{len(problems)} figures", problems)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
     return Checked(len(records), sum(len(record["actions"]) for record in records), seconds)
 
 
-def _wrong_figures(folder: Path, records: Sequence[Record], is_ranked: RankedTest) -> Iterator[str]:
+def _wrong_figures(
+    folder: Path, records: Sequence[Record], is_ranked: RankedTest, find_world: FindWorld
+) -> Iterator[str]:
     stated = read_json(folder / RESULTS)
     rows = [row for row in stated.get("rows", []) if isinstance(row, dict)]
     baseline = next((row["baseline"] for row in rows if row.get("baseline")), REFERENCE)
     bounds = bound_episodes(records) if any(row.get("bound") is not None for row in rows) else None
-    board = summarize(records, baseline=baseline, bounds=bounds, is_ranked=is_ranked)
+    board = summarize(records, baseline=baseline, bounds=bounds, is_ranked=is_ranked, find_world=find_world)
     made = json.loads(json.dumps(board_content(board)))
     yield from (f"{RESULTS}: {line}" for line in differences(stated, made))
     for name, content in ((CSV, to_csv(board.rows)), (PAGE, to_markdown(board))):

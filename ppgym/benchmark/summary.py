@@ -12,7 +12,7 @@ import numpy as np
 
 from ppgym.benchmark.estimates import LEAST_CLUSTERS, Estimate, Interval, mean_estimate, ratio_estimate
 from ppgym.benchmark.records import Record
-from ppgym.benchmark.replay import replay
+from ppgym.benchmark.replay import FindWorld, named_world, replay
 from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS
 from ppgym.core.state import F8, UNIT_NAMES
 
@@ -166,11 +166,12 @@ class Played(NamedTuple):
         return ratio_estimate(numerators, denominators, clusters)
 
 
-def replayed(records: Sequence[Record]) -> list[dict[str, float]]:
+def replayed(records: Sequence[Record], find_world: FindWorld = named_world) -> list[dict[str, float]]:
     """The totals of replayed records; see `ppgym.benchmark.replay`.
 
     Args:
         records: The records.
+        find_world: Gives the world of a record.
 
     Returns:
         Totals, one mapping a record.
@@ -180,7 +181,7 @@ def replayed(records: Sequence[Record]) -> list[dict[str, float]]:
     """
     if not records:
         raise ValueError("no records")
-    replays = replay(records)
+    replays = replay(records, find_world)
     problems = [
         f"record {number} ({record['agent']}, seed {record['seed']}): {one.problem}"
         for number, (record, one) in enumerate(zip(records, replays, strict=True), 1)
@@ -210,6 +211,7 @@ def summarize(
     baseline: str = REFERENCE,
     bounds: Bounds | None = None,
     is_ranked: RankedTest = lambda agent: True,
+    find_world: FindWorld = named_world,
 ) -> Board:
     """The figures of records, from their replayed totals.
 
@@ -218,6 +220,7 @@ def summarize(
         baseline: Agent that the others are compared with, if it is among them.
         bounds: Return that no policy exceeds, for each session; where None no row has figures of it.
         is_ranked: Tells which agents compete.
+        find_world: Gives the world of a record.
 
     Returns:
         Rows and standings.
@@ -227,7 +230,7 @@ def summarize(
             parameters of an agent change from session to session.
     """
     groups: dict[str, dict[str, Played]] = {}
-    for record, totals in zip(records, replayed(records), strict=True):
+    for record, totals in zip(records, replayed(records, find_world), strict=True):
         agents = groups.setdefault(record["scenario"], {})
         played = agents.setdefault(record["agent"], Played([], []))
         played.records.append(record)

@@ -19,11 +19,11 @@ from ppgym.core.state import F8, MAX_TRANSFERS, MAX_VIDEOS, UNIT_NAMES, UNITS, C
 from ppgym.files import suggest
 from ppgym.world.devices import AUTO, DEVICES, Contention, DeviceProfile
 from ppgym.world.digests import digest
-from ppgym.world.generators import PUBLIC
+from ppgym.world.generators import DURATION_BOUNDS_S, PUBLIC
 from ppgym.world.ladders import Representation
-from ppgym.world.networks import NETWORKS, SPLITS, load_traces
+from ppgym.world.networks import NETWORKS, SPLITS, NetworkTrace, load_traces
 from ppgym.world.schemas import NotNegative, Positive, Share, checked
-from ppgym.world.videos import Catalog, load_catalog
+from ppgym.world.videos import Catalog, Video, load_catalog, on_ladder
 from ppgym.world.viewers import VIEWERS, RetentionCurve, ViewerProfile
 
 DEFAULT_SCENARIO = "low/snapdragon-8-elite/typical"
@@ -350,7 +350,10 @@ def make_params(scenario: Scenario, options: Sequence[Option], contention: F8) -
 @functools.lru_cache(maxsize=16)
 def _pool(network: str, split: str, secret: int) -> Links:
     """The traces of a split, one copy for all worlds that share them."""
-    traces = load_traces(network, split, secret)
+    return _lay_out(load_traces(network, split, secret))
+
+
+def _lay_out(traces: Sequence[NetworkTrace]) -> Links:
     return Links(
         time_s=np.concatenate([trace.edges_s for trace in traces]),
         bits=np.concatenate([trace.cumulative_bits for trace in traces]),
@@ -390,15 +393,41 @@ def make_world(scenario: Scenario, split: str = "train", secret: int = PUBLIC) -
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; {suggest(split, SPLITS)}")
+    catalog, curves = _read_catalog(scenario, split, secret, ViewerProfile.load(scenario.viewer))
+    return _build_world(scenario, split, catalog, catalog.arrays(curves), _pool(scenario.network, split, secret))
+
+
+def make_session_world(scenario: Scenario, trace: NetworkTrace, videos: tuple[Video, ...]) -> World:
+    """The world of a single session: a scenario whose trace and videos are given.
+
+    Args:
+        scenario: The scenario; it names neither files of videos nor of viewers.
+        trace: The link.
+        videos: The videos of the feed, in any order.
+
+    Returns:
+        The world, on the split "test". Its arrays have room for the longest video that could be generated, so that
+        their shape tells nothing of videos to come.
+    """
+    catalog = on_ladder(videos, scenario.prompt_quality_scale, scenario.ladder)
+    viewer = ViewerProfile.load(scenario.viewer)
+    arrays = catalog.arrays([viewer.curve(chunks) for chunks in catalog.n_chunks])
+    room = ((0, 0), (0, DURATION_BOUNDS_S[1] - max(catalog.n_chunks)), (0, 0))
+    arrays = arrays._replace(
+        chunk_bytes=np.pad(arrays.chunk_bytes, room),
+        quality=np.pad(arrays.quality, room),
+        retention=np.pad(arrays.retention, room[:2]),
+    )
+    return _build_world(scenario, "test", catalog, arrays, _lay_out([trace]))
+
+
+def _build_world(scenario: Scenario, split: str, catalog: Catalog, arrays: CatalogArrays, links: Links) -> World:
     profile = DeviceProfile.load(scenario.device).with_prompts_faster(scenario.prompt_speed_scale)
     viewer = ViewerProfile.load(scenario.viewer)
-    catalog, curves = _read_catalog(scenario, split, secret, viewer)
-    pool = _pool(scenario.network, split, secret)
     options = make_options(catalog.representations, profile, scenario.max_decode_s)
 
     contention = np.array(scenario.contention) if scenario.contention else profile.contention_array()
     params = make_params(scenario, options, contention)
-    arrays = catalog.arrays(curves)
     low_s, high_s = scenario.patience_range_s
     scale = scenario.bandwidth_scale
     world = World(
@@ -410,7 +439,7 @@ def make_world(scenario: Scenario, split: str = "train", secret: int = PUBLIC) -
         n_videos=min(scenario.n_videos, len(catalog.videos)),
         params=params,
         catalog=arrays,
-        links=pool._replace(bits=pool.bits * scale) if scale != 1 else pool,
+        links=links._replace(bits=links.bits * scale) if scale != 1 else links,
         distribution=EpisodeDistribution(
             leave_p=viewer.leave_p if scenario.leave_p is None else scenario.leave_p,
             patience_low_s=low_s,

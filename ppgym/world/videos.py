@@ -164,7 +164,7 @@ class Catalog:
         if not folders:
             raise ValueError(f"{sizes_dir}: expected a folder for each video, with files video_size_0 and so on")
         videos = tuple(Video(folder.name, read_chunk_bytes(folder).T.astype(np.float64)) for folder in folders)
-        catalog = _on_ladder(videos, prompt_quality_scale, ladder)
+        catalog = on_ladder(videos, prompt_quality_scale, ladder)
         if curves_dir is None:
             return catalog, ()
         curves = []
@@ -269,10 +269,23 @@ def load_catalog(
     else:
         content = CatalogFile.read(shipped_or_path("videos", split_or_path, SPLITS))
         videos = tuple(Video(name, np.array(rungs).T) for name, rungs in content.videos.items())
-    return _on_ladder(videos, prompt_quality_scale, ladder)
+    return on_ladder(videos, prompt_quality_scale, ladder)
 
 
-def _on_ladder(videos: tuple[Video, ...], prompt_quality_scale: float, ladder: str | None) -> Catalog:
+def on_ladder(videos: tuple[Video, ...], prompt_quality_scale: float, ladder: str | None) -> Catalog:
+    """A catalog of videos whose sizes are those of the default ladder's pixels.
+
+    Args:
+        videos: The videos.
+        prompt_quality_scale: As in `default_ladder`.
+        ladder: As in `load_catalog`.
+
+    Returns:
+        The catalog in the representations of the ladder.
+
+    Raises:
+        ValueError: A measured ladder and another scale than 1.
+    """
     if ladder is None:
         return Catalog(videos, default_ladder(prompt_quality_scale))
     if prompt_quality_scale != 1.0:

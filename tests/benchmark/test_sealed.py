@@ -1,0 +1,329 @@
+"""Sealed runs: what they stop, what they record, what comes back, and what is refused."""
+
+import hashlib
+import io
+import json
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from agents import REGISTRY, is_ranked, make_agent
+from agents.cli import app
+from ppgym.benchmark import player
+from ppgym.benchmark.episodes import SUITES, Job, Suite, agent_seed, play_episode, play_session
+from ppgym.benchmark.player import find_isolation, read_frame, to_frame
+from ppgym.benchmark.records import Record, read_records, write_records
+from ppgym.benchmark.run import check_run
+from ppgym.benchmark.sealed import run_sealed
+from ppgym.benchmark.seals import Seal, code_hashes, write_seal
+from ppgym.env import PromptPreamEnv
+from ppgym.world.sessions import Sessions
+from tests.benchmark import cheats
+
+SUITE = Suite(("high/snapdragon-8-elite/skimmer", "high/pixels-only/skimmer"), 2)
+CHEATS = f"{cheats.__name__}:"
+HONEST = ("greedy", "on_demand", f"{CHEATS}Learner")
+STOPPED = tuple(f"{CHEATS}{name}" for name in ("ManifestToSeed", "TransfersToTrace", "SelfReportedTimes"))
+ENDED = {
+    f"{CHEATS}ShortAnswer": "expected an answer of 8 bytes, got 3",
+    f"{CHEATS}TwoAnswers": "expected no answer before the next question",
+    f"{CHEATS}IllegalIndex": "expected a legal action, got 1000000",
+    f"{CHEATS}Silent": "expected an answer within 10 s",
+}
+ENTRIES = {name: REGISTRY.import_path(name) for name in (*HONEST, *STOPPED, *ENDED)}
+
+
+class Run(NamedTuple):
+    folder: Path
+    commitment: str
+    said: list[str]
+    records: list[Record]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SUITES, "quick", SUITE)
+        patch.setattr(player, "SILENCE_S", 10.0)
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("sealed")
+    commitment = write_seal(folder / "seal.json", "quick", ENTRIES)
+    said: list[str] = []
+    seal = str(folder / "seal.json")
+    run_sealed(REGISTRY, list(ENTRIES), seal, suite="quick", output=folder / "out", say=said.append)
+    return Run(folder / "out", commitment, said, list(read_records(folder / "out")))
+
+
+@pytest.fixture
+def copied(run: Run, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run.folder, tmp_path / "copy"))
+
+
+def open_record(agent: str) -> Record:
+    return play_episode(REGISTRY, Job(SUITE.scenarios[0], {}, "test", f"{CHEATS}{agent}", {}, 3))
+
+
+def of(run: Run, agent: str) -> list[Record]:
+    return [record for record in run.records if record["agent"] == f"{CHEATS}{agent}"]
+
+
+@pytest.mark.parametrize("agent", ["ManifestToSeed", "TransfersToTrace"])
+def test_what_shipped_files_and_public_seeds_tell_is_stopped(run: Run, agent: str) -> None:
+    assert cheats.SUCCESS in open_record(agent)["actions"]
+    records = of(run, agent)  # an answer of -1 would have ended the entry
+    assert len(records) == 4
+    if agent == "TransfersToTrace":
+        assert max(len(record["actions"]) for record in records) > 2 * cheats.EXACT_RATES
+
+
+def test_self_reported_times_are_stopped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "perf_counter", time.perf_counter)  # put back afterwards
+    open_record("SelfReportedTimes")  # its first decision stops the clock
+    assert open_record("SelfReportedTimes")["decision_us"].keys() == {"0"}
+    for record in of(run, "SelfReportedTimes"):
+        assert min(float(us) for us in record["decision_us"]) >= 1e6 * cheats.SLEEP_S
+
+
+def test_nothing_is_left_of_the_runner_and_of_earlier_sessions(run: Run) -> None:
+    assert len(of(run, "Learner")) == 4  # it asserts
+
+
+def test_who_breaks_a_rule_ends(run: Run) -> None:
+    ended = json.loads((run.folder / "sealed.json").read_text())["ended"]
+    assert ended.keys() == ENDED.keys()
+    for agent, why in ENDED.items():
+        assert why in ended[agent]
+    assert {record["agent"] for record in run.records} == set(HONEST) | set(STOPPED)
+
+
+def test_a_sealed_agent_decides_as_an_open_one_does(run: Run) -> None:
+    seal = Seal.parse((run.folder / "seal.json").read_bytes(), "seal.json")
+    sessions = Sessions.read(run.folder / "sessions.npz")
+    salt = hashlib.sha256(f"{seal.secret} | agents".encode()).hexdigest()
+    records = [record for record in run.records if record["agent"] == "greedy"]
+    for record in records:
+        number = sessions.seeds[sessions.scenarios.index(record["scenario"])].tolist().index(record["seed"])
+        env = PromptPreamEnv(sessions.world(record["scenario"], record["seed"]))
+        agent = make_agent(
+            "greedy", env, seed=agent_seed(salt, REGISTRY.import_path("greedy"), record["scenario"], number)
+        )
+        played = play_session(
+            env, record["seed"], lambda seen, mask, first, agent=agent: int(agent.predict(seen, action_masks=mask)[0])
+        )
+        assert record["actions"] == played["actions"]
+        assert record["totals"] == played["totals"]
+        assert record["sealed"] == run.commitment
+    assert len(records) == 4
+
+
+def test_what_is_said_before_play_is_what_is_revealed(run: Run) -> None:
+    assert run.commitment == hashlib.sha256((run.folder / "seal.json").read_bytes()).hexdigest()
+    digest = Sessions.read(run.folder / "sessions.npz").digest
+    assert run.said[0].splitlines()[:2] == [f"commitment: {run.commitment}", f"sessions: {digest}"]
+    assert f"isolation: {find_isolation().name}" in run.said[0]
+    secret = int(json.loads((run.folder / "seal.json").read_text())["secret"], 16)
+    assert Sessions.generate(SUITE.scenarios, 2, secret).digest == digest
+
+
+def test_records_come_back_from_the_revealed_files(run: Run) -> None:
+    assert check_run(run.folder, is_ranked).records == 4 * (len(HONEST) + len(STOPPED))
+
+
+def another_seal(folder: Path) -> None:
+    path = folder / "seal.json"
+    path.write_text(path.read_text().replace('"beacon": null', '"beacon": "another"'))
+
+
+def other_sessions(folder: Path) -> None:
+    Sessions.generate(SUITE.scenarios, 2, 1).write(folder / "sessions.npz")
+
+
+def one_rate(folder: Path) -> None:
+    sessions = Sessions.read(folder / "sessions.npz")
+    sessions.rates_bps[1, 0, 7] += 1000
+    sessions.write(folder / "sessions.npz")
+
+
+def change_records(folder: Path, change: Any) -> None:
+    records = list(read_records(folder))
+    change(records)
+    write_records(folder, records)
+
+
+@pytest.mark.parametrize(
+    ("tamper", "message"),
+    [
+        (another_seal, "record 1: expected the commitment"),
+        (other_sessions, "sessions.npz: expected the digest"),
+        (one_rate, "sessions.npz: expected the digest"),
+        (lambda folder: change_records(folder, list.pop), "expected each of the 4 sessions once"),
+        (lambda folder: change_records(folder, lambda r: r[0].pop("sealed")), "record 1: expected the commitment"),
+        (lambda folder: change_records(folder, lambda r: r[0].update(agent="pdas")), "expected an entry of"),
+        (lambda folder: change_records(folder, lambda r: r[5]["actions"].pop()), "do not come back"),
+    ],
+)
+def test_what_was_changed_is_refused(copied: Path, tamper: Any, message: str) -> None:
+    tamper(copied)
+    with pytest.raises(ValueError, match=message):
+        check_run(copied, is_ranked)
+
+
+def test_a_missing_file_is_named(copied: Path) -> None:
+    (copied / "seal.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"seal\.json: no such file"):
+        check_run(copied, is_ranked)
+
+
+def test_agents_that_do_not_compete_are_refused_before_the_seal_is_read(tmp_path: Path) -> None:
+    for agent, message in (("clairvoyant", "expected an environment"), (f"{CHEATS}Spectator", "expected one that")):
+        with pytest.raises(ValueError, match=message):
+            run_sealed(REGISTRY, [agent], str(tmp_path / "missing"), suite="quick", output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_seal_is_secret_and_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "seal.json"
+    commitment = write_seal(path, "quick", {"greedy": "agents.rules.greedy:Greedy"}, beacon="drand, round 1")
+    assert commitment == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with pytest.raises(FileExistsError):
+        write_seal(path, "quick", {})
+    seal = Seal.parse(path.read_bytes(), "seal")
+    assert len(bytes.fromhex(seal.secret)) == 32
+    assert seal.mixed_secret("7f") == hashlib.sha256(f"{seal.secret} | 7f".encode()).hexdigest()
+    with pytest.raises(ValueError, match="expected the value of its beacon, drand, round 1"):
+        seal.mixed_secret(None)
+    write_seal(tmp_path / "other.json", "quick", {})
+    other = Seal.parse((tmp_path / "other.json").read_bytes(), "other")
+    assert other.secret != seal.secret
+    assert other.mixed_secret(None) == other.secret
+    with pytest.raises(ValueError, match="expected no value of a beacon"):
+        other.mixed_secret("7f")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"secret": "12"}, "expected 64 hexadecimal digits"),
+        ({"sessions": 0}, "expected a whole number of at least 1"),
+        ({"suite": "slow"}, "unknown suite 'slow'"),
+        ({"surplus": 1}, "unknown key 'surplus'"),
+    ],
+)
+def test_malformed_seals_are_refused_without_their_secret(tmp_path: Path, change: Any, message: str) -> None:
+    write_seal(tmp_path / "seal.json", "quick", {})
+    content = json.loads((tmp_path / "seal.json").read_text())
+    with pytest.raises(ValueError, match=message) as error:
+        Seal.parse(json.dumps(content | change).encode(), "seal.json")
+    assert content["secret"] not in str(error.value)
+    with pytest.raises(ValueError, match=r"expected the JSON that"):
+        Seal.parse(b"{", "seal.json")
+
+
+def test_a_seal_commits_to_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path / "an_entry.py"
+    module.write_text("raise RuntimeError('code of an entry runs')\n")
+    entries = {"mine": "an_entry:Agent"}
+    write_seal(tmp_path / "seal.json", "quick", entries)
+    seal = Seal.parse((tmp_path / "seal.json").read_bytes(), "seal")
+    seal.check_code(entries)
+    with pytest.raises(ValueError, match=r"expected entries that it commits to, mine, ppgym; got 'other'"):
+        seal.check_code({"other": "an_entry:Agent"})
+    module.write_text("changed = True\n")
+    with pytest.raises(ValueError, match="code of 'mine': expected the hash"):
+        seal.check_code(entries)
+    with pytest.raises(ValueError, match="there is no module 'no_such_entry'"):
+        code_hashes({"mine": "no_such_entry:Agent"})
+
+
+def test_sessions_are_whole_numbers_that_machines_agree_on(tmp_path: Path) -> None:
+    sessions = Sessions.generate(SUITE.scenarios, 2, 633)
+    assert sessions.digest == "907e15ea17c3e6e803222e48e6c03b884eddcc46af9aa0dbfb0d76dcde502d44"
+    assert sessions.rates_bps.shape == (2, 2, 1200)
+    assert len(set(map(bytes, sessions.rates_bps.reshape(4, -1)))) == len(set(sessions.seeds.ravel().tolist())) == 4
+    sessions.write(tmp_path / "a.npz")
+    assert Sessions.read(tmp_path / "a.npz").digest == sessions.digest
+    assert Sessions.generate(SUITE.scenarios, 2, 634).digest != sessions.digest
+
+
+def test_the_world_of_a_session_has_its_numbers() -> None:
+    sessions = Sessions.generate(SUITE.scenarios, 2, 5)
+    first = sessions.chunks[0].sum() + sessions.chunks[1, 0].sum()  # chunks before those of the last session
+    world = sessions.world(SUITE.scenarios[1], int(sessions.seeds[1, 1]))
+    assert world.catalog.n_chunks.tolist() == sessions.chunks[1, 1].tolist()
+    assert world.catalog.chunk_bytes[0, 0, :3].tolist() == sessions.chunk_bytes[first].tolist()
+    assert (
+        world.catalog.chunk_bytes[-1, world.catalog.n_chunks[-1] - 1, :3].tolist() == sessions.chunk_bytes[-1].tolist()
+    )
+    assert world.catalog.chunk_bytes.shape[1] == 60  # whatever the longest video of the feed
+    assert np.diff(world.links.bits).tolist() == pytest.approx((sessions.rates_bps[1, 1] * 0.5).tolist())
+    for scenario, seed, message in ((SUITE.scenarios[0], 1, "found 0"), ("low/h200/typical", 1, "expected one of")):
+        with pytest.raises(ValueError, match=message):
+            sessions.world(scenario, seed)
+
+
+def test_damaged_sessions_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.npz"
+    with pytest.raises(FileNotFoundError):
+        Sessions.read(path)
+    sessions = Sessions.generate(SUITE.scenarios, 2, 5)
+    arrays = {"scenarios": np.array(sessions.scenarios), **sessions._arrays()}
+    for change in ({"seeds": np.array([{}])}, {"chunk_bytes": sessions.chunk_bytes[1:]}, {"surplus": np.zeros(1)}):
+        np.savez(path, **(arrays | change))
+        with pytest.raises(ValueError, match=r"sessions\.npz: expected"):
+            Sessions.read(path)
+
+
+NUMBERS = hnp.arrays(
+    st.sampled_from([np.float64, np.float32, np.int8, np.uint8, np.int32, np.bool_]),
+    hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+)
+
+
+@given(st.dictionaries(st.text(max_size=5), NUMBERS, max_size=4))
+def test_frames_bring_arrays_as_they_are(arrays: dict[str, Any]) -> None:
+    pipe = io.BytesIO(to_frame(arrays) + to_frame({}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(player.os, "read", lambda descriptor, count: pipe.read(min(count, 7)))
+        came = read_frame(0)
+        assert came is not None
+        assert came.keys() == arrays.keys()
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(came[name], array)
+            assert came[name].dtype == array.dtype
+            assert not came[name].flags.writeable
+        assert read_frame(0) == {}
+        assert read_frame(0) is None
+
+
+def test_isolation_that_does_not_work_is_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = [one._replace(prefix=("no-such-command",), identity={}) for one in player.ISOLATIONS[:-1]]
+    monkeypatch.setattr(player, "ISOLATIONS", (*bad, player.ISOLATIONS[-1]))
+    assert find_isolation().name == "same user"
+
+
+def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    seal = tmp_path / "seal.json"
+    app.cli(args=["seal", "--output", str(seal), "--agents", "on_demand", "--suite", "quick", "--sessions", "1"])
+    commitment = capsys.readouterr().out.strip()
+    assert commitment == hashlib.sha256(seal.read_bytes()).hexdigest()
+    with pytest.raises(ValueError, match="--sealed: expected --output, and none but"):
+        app.cli(args=["run", "--sealed", str(seal), "--output", str(tmp_path / "out"), "--seed", "3"])
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(seal.read_bytes())))
+    app.cli(args=["run", "--sealed", "-", "--agents", "on_demand", "--output", str(tmp_path / "out")])
+    assert f"commitment: {commitment}" in capsys.readouterr().out
+    assert check_run(tmp_path / "out", is_ranked).records == 2
