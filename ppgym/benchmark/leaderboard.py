@@ -10,9 +10,11 @@ from pathlib import Path
 
 from ppgym.benchmark.episodes import Registry, bound_episodes, find_suite, session_seed
 from ppgym.benchmark.records import Record, read_records, write_records
-from ppgym.benchmark.run import write_board
-from ppgym.benchmark.summary import Board, RankedTest, replayed, summarize
-from ppgym.files import write_text
+from ppgym.benchmark.run import RESULTS, check_run, write_board
+from ppgym.benchmark.seals import RUN, SEAL
+from ppgym.benchmark.summary import Board, RankedTest, Standing, replayed, summarize
+from ppgym.benchmark.tables import markdown_standings
+from ppgym.files import read_json, write_text
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 SPLIT = "test"
@@ -171,5 +173,34 @@ def make_board(
         "replayed records; what an entry is stands in its folder. QoE is the sum of the returns over the sum of the "
         "drawn watch minutes; intervals are 95 % linearised t intervals.\n\n"
     )
-    write_board(folder, board, head)
+    write_board(folder, board, head + sealed_section(root, suite_name, is_ranked))
     return board
+
+
+def sealed_section(root: Path, suite_name: str, is_ranked: RankedTest) -> str:
+    """The sealed runs of a suite, each checked anew.
+
+    Args:
+        root: Folder of the boards; a sealed run lies in ``sealed/RUN``.
+        suite_name: The suite.
+        is_ranked: Tells which agents compete.
+
+    Returns:
+        Markdown with the standings of each run; empty where there is none.
+
+    Raises:
+        FileNotFoundError: A run lacks a file.
+        ValueError: A run does not come back.
+    """
+    parts = []
+    for folder in sorted(path for path in (root / "sealed").glob("*/") if path.is_dir()):
+        if read_json(folder / SEAL).get("suite") == suite_name:
+            check_run(folder, is_ranked)
+            said = read_json(folder / RUN)
+            standings = [Standing(**one) for one in read_json(folder / RESULTS)["overall"]]
+            parts.append(
+                f"## Sealed run `{folder.name}`\n\n"
+                f"Commitment `{said['commitment']}`, isolation: {said['isolation']}.\n\n"
+                f"{markdown_standings(standings)}\n\n"
+            )
+    return "".join(parts)

@@ -36,7 +36,7 @@ from ppgym.planning_view import PlanningView, frozen
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
-READY = 0  # answer to what is no question
+READY = -1  # answer to what is no question; no action has this index
 SILENCE_S = 60.0  # after which an entry ends
 WARM_UP_S = 600.0  # to import, compile and warm up, before any session
 WARM_UP_DECISIONS = 3
@@ -191,7 +191,11 @@ class Player:
         assert self._process.stdout is not None
         self._to, self._from = self._process.stdin.fileno(), self._process.stdout.fileno()
         os.set_blocking(self._to, False)
-        self._answer(time.monotonic() + WARM_UP_S)
+        try:
+            self._answer(time.monotonic() + WARM_UP_S)
+        except BaseException:
+            self.close()
+            raise
 
     def _give(self, path: Path) -> None:
         if self._user is not None:

@@ -87,7 +87,7 @@ class Learner(OnDemand):
         if os.getpid() == PARENT:
             return
         assert made[:-1] == [0], "expected no earlier session in this process"
-        assert set(os.environ) <= {"HOME", "TMPDIR", "NUMBA_CACHE_DIR", "OMP_NUM_THREADS", "LC_CTYPE"}
+        assert not {"PATH", "PYTHONPATH", "OF_THE_RUNNER"} & set(os.environ)
         assert os.getcwd() == os.environ["HOME"]
         assert not list(Path.cwd().iterdir())
         Path("notes").write_text("of this session")
@@ -110,7 +110,7 @@ class ShortAnswer(OnDemand):
     def decide(self, view: PlanningView, mask: Mask) -> int:
         if os.getpid() != PARENT:
             _answer_with(b"abc")
-            os._exit(0)
+            os._exit(1)
         return 0
 
 

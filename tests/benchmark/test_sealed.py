@@ -20,6 +20,7 @@ from agents import REGISTRY, is_ranked, make_agent
 from agents.cli import app
 from ppgym.benchmark import player
 from ppgym.benchmark.episodes import SUITES, Job, Suite, agent_seed, play_episode, play_session
+from ppgym.benchmark.leaderboard import sealed_section
 from ppgym.benchmark.player import find_isolation, read_frame, to_frame
 from ppgym.benchmark.records import Record, read_records, write_records
 from ppgym.benchmark.run import check_run
@@ -54,11 +55,14 @@ def small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SUITES, "quick", SUITE)
         patch.setattr(player, "SILENCE_S", 10.0)
+        patch.setenv("OF_THE_RUNNER", "1")
         yield
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    for agent in HONEST[:2]:  # compiles their code once for all processes
+        play_episode(REGISTRY, Job(SUITE.scenarios[0], {}, "train", agent, {}, 0))
     folder = tmp_path_factory.mktemp("sealed")
     commitment = write_seal(folder / "seal.json", "quick", ENTRIES)
     said: list[str] = []
@@ -140,6 +144,18 @@ def test_what_is_said_before_play_is_what_is_revealed(run: Run) -> None:
 
 def test_records_come_back_from_the_revealed_files(run: Run) -> None:
     assert check_run(run.folder, is_ranked).records == 4 * (len(HONEST) + len(STOPPED))
+
+
+def test_the_board_shows_sealed_runs_of_its_suite_once_they_come_back(run: Run, tmp_path: Path) -> None:
+    folder = shutil.copytree(run.folder, tmp_path / "sealed" / "first")
+    text = sealed_section(tmp_path, "quick", is_ranked)
+    assert "## Sealed run `first`" in text
+    assert run.commitment in text
+    assert "| greedy |" in text
+    assert sealed_section(tmp_path, "standard", is_ranked) == ""
+    one_rate(folder)
+    with pytest.raises(ValueError, match="expected the digest"):
+        sealed_section(tmp_path, "quick", is_ranked)
 
 
 def another_seal(folder: Path) -> None:
