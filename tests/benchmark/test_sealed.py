@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -310,6 +310,7 @@ NUMBERS = hnp.arrays(
 )
 
 
+@settings(max_examples=25)
 @given(st.dictionaries(st.text(max_size=5), NUMBERS, max_size=4))
 def test_frames_bring_arrays_as_they_are(arrays: dict[str, Any]) -> None:
     pipe = io.BytesIO(to_frame(arrays) + to_frame({}))
