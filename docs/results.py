@@ -36,12 +36,12 @@ def summary() -> str:
     """A few agents on the default scenario."""
     rows = {row["agent"]: Row(**row) for row in read("results/default/results.json")["rows"]}
     best = max((rows[agent] for agent in PIXELS if agent in rows), key=lambda row: row.qoe)
-    lines = [["agent", "QoE a minute", "95 % interval", "stalled", "wasted", "prompts", "decision, ms"]]
+    lines = [["agent", "QoE a minute", "95 % interval", "stalled", "wasted", "prompts"]]
     for name in sorted({best.agent, *SUMMARY}, key=lambda agent: -rows[agent].qoe):
         one = rows[name]
         low, high = one.qoe_ci95 or (one.qoe, one.qoe)
         shares = [f"{share:.0%}" for share in (one.stall_ratio, one.waste_ratio, one.prompt_share)]
-        lines.append([f"`{name}`", f"{one.qoe:.1f}", f"{low:.1f} to {high:.1f}", *shares, f"{one.decision_ms_p50}"])
+        lines.append([f"`{name}`", f"{one.qoe:.1f}", f"{low:.1f} to {high:.1f}", *shares])
     return markdown_table(lines)
 
 

@@ -50,6 +50,10 @@ while not ended and info["time_s"] < 28.0:
 image.imsave("train_and_watch.png", watched.render())
 
 # %%
-# Look at `train_and_watch.png` for red: this policy has learned little yet. A good one needs more steps, a network
+# ![Return of episodes while it learns](train_and_watch_curve.png)
+#
+# ![Half a minute of the policy](train_and_watch.png)
+#
+# Red is a frozen picture: this policy has learned little yet. A good one needs more steps, a network
 # that shares its weights between slots and options, and a start by imitation. `python train.py` does all that; see
 # [Learned agents](../learned-agents.md).
