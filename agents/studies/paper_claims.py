@@ -71,7 +71,7 @@ KNOB: tuple[Mapping[str, Any], ...] = (
 )
 """Settings of the planner, its default first."""
 
-FIRST_SESSION = 100_000  # of both splits: nothing else is chosen or reported from here on
+FIRST_SESSION = 100_000  # of both splits: nothing was tuned in these
 CERTAIN = 0.05  # an adjusted p value below it
 FORMS = {"relative": "{:+.0%}", "points": "{:+.1f}"}  # of a gain in the tables
 
