@@ -64,7 +64,7 @@ def play(make: Callable[[Any], Any], until_s: float = UNTIL_S, **world: Any) -> 
     """Play an episode until a time; the environment and the info of each step."""
     env = gymnasium.make("PromptPream-v0", split="test", render_mode="rgb_array", **world)
     observation, info = env.reset(seed=SEED)
-    agent, infos, ended = make(env), [info], False
+    agent, infos, ended = make(env.unwrapped.client), [info], False
     while not ended and info["time_s"] < until_s:
         action, _ = agent.predict(observation)
         observation, _, terminated, truncated, info = env.step(action)
@@ -73,9 +73,9 @@ def play(make: Callable[[Any], Any], until_s: float = UNTIL_S, **world: Any) -> 
     return env, infos
 
 
-def greedy(env: Any) -> Any:
+def greedy(client: Any) -> Any:
     """The greedy agent."""
-    return make_agent("greedy", env)
+    return make_agent("greedy", client)
 
 
 def shown(pictures: Sequence[Any], titles: Sequence[str] = ()) -> Figure:
