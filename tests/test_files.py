@@ -51,7 +51,7 @@ def test_lines_that_are_no_objects_are_refused_by_place(tmp_path: Path) -> None:
         (0.0, 1e-10, True),
         (0.0, 1e-8, False),
         (1, 1.0, True),
-        (True, 1, True),
+        (True, 1, False),
         (None, 0.0, False),
         ("a", "a", True),
         ({"a": [1.0, {"b": 2.0}]}, {"a": [1.0 + 1e-12, {"b": 2.0}]}, True),

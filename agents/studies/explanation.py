@@ -69,7 +69,7 @@ def explain_record(record: Record) -> list[dict[str, Any]]:
     """Play a planner's record again and explain every decision.
 
     Args:
-        record: Of `MCTSAgent`, with all of its parameters.
+        record: Of `MCTSAgent` in an open run, with its seed and all of its parameters.
 
     Returns:
         For each action its `choice` in words, the `considered` actions (name, share of the simulations, expected QoE
@@ -84,7 +84,7 @@ def explain_record(record: Record) -> list[dict[str, Any]]:
     if record["params"].get("time_budget_ms") is not None:
         return []
     env = PromptPreamEnv(Scenario.parse(record["scenario"], **record.get("overrides", {})), record["split"])
-    agent = make_agent(record["agent"], env, seed=record["seed"], **record["params"])
+    agent = make_agent(record["agent"], env, seed=record["agent_seed"], **record["params"])
     if not isinstance(agent, MCTSAgent):
         raise ValueError(f"agent {record['agent']!r}: expected a planner, got {type(agent).__name__}")
     env.reset(seed=record["seed"])

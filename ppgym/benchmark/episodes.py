@@ -228,6 +228,7 @@ def play_episode(registry: Registry, job: Job) -> Record:
         "scenario": job.scenario,
         "seed": job.seed,
         "agent": job.agent,
+        "agent_seed": own_seed,
         "params": registry.params(job.agent, env, **job.params),
         "split": job.split,
         **played,

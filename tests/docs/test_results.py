@@ -37,8 +37,8 @@ def test_a_figure_that_is_changed_is_noticed() -> None:
 
 
 def test_a_mark_without_a_table_is_refused() -> None:
-    with pytest.raises(ValueError, match="table 'claim': did you mean"):
-        results.fill("<!-- table: claim -->\n<!-- end -->\n")
+    with pytest.raises(ValueError, match="table 'summery': did you mean"):
+        results.fill("<!-- table: summery -->\n<!-- end -->\n")
 
 
 def test_pictures_and_pages_that_readme_names_are_there() -> None:
