@@ -58,7 +58,7 @@ def test_an_agent_of_the_current_folder_is_found_and_a_failed_import_says_why(tm
     (tmp_path / "broken.py").write_text("\nimport numpy\nnumpy.nothing\n")
 
     def run(agent: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(ROOT / "evaluate.py"), "run", "--agents", agent, "--episodes", "1"]
+        command = [sys.executable, str(ROOT / "evaluate.py"), "run", "--agents", agent, "--sessions", "1"]
         command += ["--scenarios", "high/pixels-only/skimmer", "--workers", "1"]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
