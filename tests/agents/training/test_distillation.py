@@ -47,7 +47,7 @@ def test_a_dataset_has_the_features_of_the_replay(episode: LabelledEpisode) -> N
     thinned.considered[::2] = NO_ACTION
     dataset = make_dataset(thinned, "train")
     env = PromptPreamEnv(split="train")
-    env.reset(seed=11)
+    env.reset(seed=episode.seed)
     rows = []
     for step, action in enumerate(episode.taken):
         if step % 2:

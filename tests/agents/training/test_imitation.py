@@ -31,7 +31,7 @@ def test_imitation_learns_the_agent(env: PromptPreamEnv) -> None:
         return float((chosen == shown.actions).mean())
 
     before = agreement()
-    imitate(policy, shown, epochs=15, batch_size=64, learning_rate=1e-2, reward_scale=0.1, seed=0)
+    imitate(policy, shown, epochs=40, batch_size=64, learning_rate=1e-2, reward_scale=0.1, seed=0)
     assert agreement() > max(0.6, before)
 
 

@@ -14,7 +14,7 @@ from agents.training.planner_labels import (
     label_episodes,
     read_episodes,
 )
-from ppgym.benchmark.episodes import Job
+from ppgym.benchmark.episodes import Job, session_seed
 from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import DEFAULT_SCENARIO
 from tests.agents.training.tiny import EXPERT
@@ -38,7 +38,7 @@ def test_an_expert_that_misses_decisions_is_not_calibrated(
 
 def test_an_episode_holds_what_was_considered(episode: LabelledEpisode) -> None:
     env = PromptPreamEnv(split="train")
-    env.reset(seed=11)
+    env.reset(seed=episode.seed)
     explored = 0
     for taken, considered, advantage in zip(episode.taken, episode.considered, episode.advantage, strict=True):
         actions = considered[considered != NO_ACTION]
@@ -66,7 +66,7 @@ def test_labelling_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert third.read_bytes() == made
     first.write_bytes(kept)
     episodes = read_episodes(tmp_path)
-    assert [episode.seed for episode in episodes] == [0, 1, 2]
+    assert [episode.seed for episode in episodes] == [session_seed(DEFAULT_SCENARIO, number) for number in range(3)]
     labelled = np.concatenate([episode.considered[:, 0] != NO_ACTION for episode in episodes])
     assert 0 < labelled.sum() < len(labelled) / 2
     assert episodes[0].considered.shape == (len(episodes[0].taken), CONSIDERED)
