@@ -58,7 +58,7 @@ def read_pool() -> dict[str, dict[str, F8]]:
 
 
 def bootstrap_of_ratios(returns: F8, minutes: F8) -> Interval:
-    """The interval that was common before: percentiles of bootstrap means of the sessions' own ratios."""
+    """What the benchmark does not use: percentiles of bootstrap means of the sessions' own ratios."""
     ratios = returns / minutes
     picks = np.random.default_rng(0).integers(len(ratios), size=(500, len(ratios)))
     low, high = np.percentile(ratios[picks].mean(axis=1), (2.5, 97.5))

@@ -16,6 +16,7 @@ from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
 Key = tuple[str, str, str, str, str, int]
+DECIDING = ("env", "ppgym", "kernel")  # versions on which totals depend; those of libraries leave them alone
 PARTS = ("scenario", "overrides", "split", "agent", "params", "seed")  # of a job and of a record
 
 
@@ -63,9 +64,9 @@ def play_variants(
 def play_once(jobs: Sequence[Job], *, workers: int, folder: Path | None) -> list[Record]:
     """Play what a folder of records does not hold yet, and add it there.
 
-    A record answers a job of the same scenario, split, agent and seed under the same versions, if their parameters are
-    the same; a parameter that a record lacks has its default. Changes of an agent's code are not noticed: after one,
-    use a new folder. Records of other versions are dropped from the folder.
+    A record answers a job of the same scenario, split, agent and seed under the same `DECIDING` versions, if their
+    parameters are the same; a parameter that a record lacks has its default. Changes of an agent's code are not
+    noticed: after one, use a new folder. Whatever else the folder holds stays there.
 
     Args:
         jobs: What to play; the same twice is played once.
@@ -80,7 +81,8 @@ def play_once(jobs: Sequence[Job], *, workers: int, folder: Path | None) -> list
     """
     agents = {job.agent for job in jobs}
     kept = _read(folder)
-    known = {_key(*(one.get(part, {}) for part in PARTS)): one for one in kept if one["agent"] in agents}
+    usable = [one for one in kept if one["agent"] in agents and _deciding(one["versions"]) == _deciding(versions())]
+    known = {_key(*(one.get(part, {}) for part in PARTS)): one for one in usable}
     keys = [_key(*(getattr(job, part) for part in PARTS)) for job in jobs]
     missing = {key: job for key, job in zip(keys, jobs, strict=True) if key not in known}
     if missing:
@@ -88,7 +90,8 @@ def play_once(jobs: Sequence[Job], *, workers: int, folder: Path | None) -> list
         played = play_jobs(play, list(missing.values()), workers=workers, output=folder)
         known |= zip(missing, played, strict=True)
     if folder is not None:
-        others = [one for one in kept if one["agent"] not in agents]
+        answering = set(map(id, usable))
+        others = [one for one in kept if id(one) not in answering]
         write_records(folder, [*({key: known[key] for key in keys} | known).values(), *others], packed=True)
         if missing:
             (folder / Journal.NAME).unlink()
@@ -96,10 +99,14 @@ def play_once(jobs: Sequence[Job], *, workers: int, folder: Path | None) -> list
 
 
 def _read(folder: Path | None) -> list[Record]:
-    """The records of a folder under today's versions."""
+    """The records of a folder."""
     if folder is None or not (folder / "records.jsonl.gz").is_file():
         return []
-    return [record for record in read_records(folder) if record["versions"] == versions()]
+    return list(read_records(folder))
+
+
+def _deciding(of: Mapping[str, str]) -> list[str | None]:
+    return [of.get(name) for name in DECIDING]
 
 
 def _key(

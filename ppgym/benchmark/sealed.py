@@ -154,6 +154,7 @@ def _play_session(player: Player, world: World, place: int, seed: int, own_seed:
         "scenario": world.scenario.name,
         "seed": seed,
         "agent": player.agent,
+        "agent_seed": own_seed,
         "params": {},
         "split": world.split,
         **played,

@@ -4,6 +4,7 @@
 """
 
 import functools
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,6 @@ from ppgym.core.observation import Features, make_features
 from ppgym.core.state import F8, MAX_TRANSFERS, MAX_VIDEOS, UNIT_NAMES, UNITS, CatalogArrays, Episode, Params
 from ppgym.files import suggest
 from ppgym.world.devices import AUTO, DEVICES, Contention, DeviceProfile
-from ppgym.world.digests import digest
 from ppgym.world.generators import DURATION_BOUNDS_S, PUBLIC
 from ppgym.world.ladders import Representation
 from ppgym.world.networks import NETWORKS, SPLITS, NetworkTrace, load_traces
@@ -281,7 +281,10 @@ class World:
         constants = {
             f"{part}.{name}": value for part, fields in parts.items() for name, value in fields._asdict().items()
         }
-        return {name: digest(value) if isinstance(value, np.ndarray) else value for name, value in constants.items()}
+        return {
+            name: hashlib.sha256(np.ascontiguousarray(value).data).digest() if isinstance(value, np.ndarray) else value
+            for name, value in constants.items()
+        }
 
     def draw(self, rng: np.random.Generator, episodes: Episodes, i: int) -> None:
         """Draw an episode.
@@ -450,7 +453,7 @@ def _build_world(scenario: Scenario, split: str, catalog: Catalog, arrays: Catal
         ),
         features=make_features(params, arrays, [unit in profile.units for unit in UNIT_NAMES]),
     )
-    assert world.made  # hashed before anybody can reach it
+    _ = world.made  # hashed before anybody can reach it
     return world
 
 

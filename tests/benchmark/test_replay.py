@@ -24,13 +24,16 @@ def play(scenario: str, overrides: dict, seed: int, split: str = "train") -> tup
     agent, rng = make_agent("random", env, seed=seed), np.random.default_rng(seed)
     env.reset(seed=seed)
     actions: list[int] = []
-    counts = {"requests": 0.0, "prompt_requests": 0.0}
+    counts = dict.fromkeys(("requests", "prompt_requests", "truncated", "invalid_actions", "idle_waits"), 0.0)
     terms = dict.fromkeys((f"reward_{name}" for name in REWARD_TERMS), 0.0)
     total, ended = 0.0, False
     while not ended:
         action = int(rng.choice([-1, 301, 2**40])) if rng.random() < 0.1 else int(agent.predict(None)[0])
         actions.append(action)
+        counts["idle_waits"] += action == 0 and not env.planning_view().state.playing and env.action_masks()[1:].any()
         _, reward, terminated, truncated, info = env.step(action)
+        counts["invalid_actions"] += info["invalid_action"]
+        counts["truncated"] += truncated
         total += reward
         ended = terminated or truncated
         for name in terms:
@@ -79,3 +82,24 @@ def test_a_record_of_no_world_is_refused() -> None:
         replay([record, record | {"scenario": "lo/snapdragon-8-elite/typical"}])
     with pytest.raises(ValueError, match="record 1: unknown split 'tests'"):
         replay([record | {"split": "tests"}])
+
+
+@pytest.mark.parametrize(("asks", "starved"), [(False, 3), (True, 0)])
+def test_a_video_starves_where_its_chunk_was_not_requested(asks: bool, starved: int) -> None:
+    """On a link that brings nothing in time the viewer leaves all videos in a stall, whatever is requested."""
+    overrides = {"n_videos": 3, "patience_s": 2.0, "bandwidth_scale": 1e-3, "leave_p": 0.0, "parallel_downloads": 8}
+    env = PromptPreamEnv("low/pixels-only/typical", "train", **overrides)
+    env.reset(seed=0)
+    actions, ended = [], False
+    while not ended:
+        view = env.planning_view()
+        playhead_is_next = int(view.candidates[0, 0]) == int(view.state.playhead)
+        wanted = np.flatnonzero(view.action_mask[1:])
+        actions.append(1 + int(wanted[0]) if asks and playhead_is_next and len(wanted) else 0)
+        *_, terminated, truncated, info = env.step(actions[-1])
+        ended = terminated or truncated
+    totals = {key: float(info[key]) for key in INFO_TOTALS} | {"drawn_watch_s": env.drawn_watch_s()}
+    record = {"scenario": "low/pixels-only/typical", "seed": 0, "agent": "x", "split": "train", "actions": actions}
+    [one] = replay([record | {"overrides": overrides, "totals": totals}])
+    assert (info["videos_watched"], one.totals["videos_starved"]) == (3, starved)
+    assert (one.totals["idle_waits"] == len(actions)) == (not asks)

@@ -10,6 +10,7 @@ from agents import is_ranked
 from agents.studies import cached_episodes
 from agents.studies.cached_episodes import Variant, play_once, play_variants
 from ppgym.benchmark.episodes import Job, session_seed
+from ppgym.benchmark.records import read_records
 from ppgym.benchmark.run import check_run
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
@@ -67,10 +68,18 @@ def test_a_parameter_that_a_record_lacks_has_its_default(tmp_path: Path, counted
     (tmp_path / "records.jsonl.gz").write_bytes(gzip.compress(json.dumps(lacking).encode()))
     play_once([job(each=2)], workers=1, folder=tmp_path)
     assert counted == [1]
-    other = one | {"versions": one["versions"] | {"ppgym": "0.0.1"}}
-    (tmp_path / "records.jsonl.gz").write_bytes(gzip.compress(json.dumps(other).encode()))
-    play_once([job(each=2)], workers=1, folder=tmp_path)
-    assert counted == [1, 1]
+
+
+def test_records_of_another_kernel_answer_nothing_and_stay(tmp_path: Path, counted: list[int]) -> None:
+    (one,) = play_once([job(each=2)], workers=1, folder=tmp_path)
+    for changed, calls, records in (({"numba": "0.0.1"}, [1], 1), ({"kernel": "f" * 16}, [1, 1], 2)):
+        other = one | {"versions": one["versions"] | changed}
+        (tmp_path / "records.jsonl.gz").write_bytes(gzip.compress(json.dumps(other).encode()))
+        play_once([job(each=2)], workers=1, folder=tmp_path)
+        assert counted == calls
+        kept = list(read_records(tmp_path))
+        assert len(kept) == records
+        assert other in kept
 
 
 def test_what_was_played_before_an_interruption_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

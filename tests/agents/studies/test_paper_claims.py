@@ -16,6 +16,7 @@ from agents.studies import ablation_table, paper_claims
 from agents.studies.ablations import ABLATED
 from agents.studies.cached_episodes import Variant
 from agents.studies.paper_claims import (
+    AT_ONCE,
     CLAIMS,
     FIRST_SESSION,
     KNOB,
@@ -143,10 +144,19 @@ def test_a_setting_is_chosen_for_what_the_claim_needs() -> None:
         one("less waste", 21.0, 9.5, 4.0),
         one("all", 30.0, 6.0, 6.0),
     ]
-    chosen = {claim: choose(needed, settings, baseline).agent for claim, needed in CLAIMS.items()}
+    chosen = {claim: choose(needed, settings, [baseline]).agent for claim, needed in CLAIMS.items()}
     assert chosen == {QOE: "best QoE", STALLS: "all", WASTE: "all", ALL: "all"}
-    chosen = {claim: choose(needed, settings[:-1], baseline).agent for claim, needed in CLAIMS.items()}
+    chosen = {claim: choose(needed, settings[:-1], [baseline]).agent for claim, needed in CLAIMS.items()}
     assert chosen == {QOE: "best QoE", STALLS: "fewer stalls", WASTE: "less waste", ALL: "fewer stalls"}
+
+
+def test_one_setting_is_chosen_for_the_hardest_of_several_baselines() -> None:
+    baselines = [one("smooth", 20.0, 4.0, 10.0), one("frugal", 20.0, 10.0, 4.0)]
+    smooth, frugal, both = one("A", 40.0, 1.0, 9.0), one("B", 40.0, 9.0, 1.0), one("C", 30.0, 2.5, 2.5)
+    settings = [smooth, frugal, both]
+    assert choose(CLAIMS[ALL], settings, baselines).agent == "C"
+    assert [choose(CLAIMS[STALLS], settings, [baseline]).agent for baseline in baselines] == ["A", "C"]
+    assert AT_ONCE == ALL
 
 
 def comparison(p: float, margin: float, scenario: str = "low", claim: str = QOE, baseline: str = "a") -> dict[str, Any]:
