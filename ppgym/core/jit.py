@@ -6,6 +6,7 @@ calls. So the folder of the cache bears a hash of all files with compiled code: 
 
 import functools
 import hashlib
+import multiprocessing
 import os
 import shutil
 import sys
@@ -73,8 +74,9 @@ CACHE = None if _config.DISABLE_JIT else open_cache()
 
 @functools.cache
 def announce() -> None:
-    """Say once in a process that it compiles; without a word the first call seems to hang."""
-    print("ppgym: compiling, about 30 s; the next run finds the code in its cache", file=sys.stderr, flush=True)
+    """Say once that it compiles; without a word the first call seems to hang. Workers leave it to their parent."""
+    if multiprocessing.parent_process() is None:
+        print("ppgym: compiling, about 30 s; the next run finds the code in its cache", file=sys.stderr, flush=True)
 
 
 _FunctionCache: Any = FunctionCache  # which has no types
