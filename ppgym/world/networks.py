@@ -1,31 +1,34 @@
 """Network traces: how many bits per second a network carries at which time.
 
-Files of three formats are read; synthetic traces are generated; both are split into train, validation and test. The
-link's physics (round trips, sharing, efficiency) is in `ppgym.core`.
+Traces are read from files (`ppgym.world.readers`) or generated, and split into train, validation and test. The link's
+physics (round trips, sharing, efficiency) is in `ppgym.core`.
 """
 
 import dataclasses
 import functools
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ppgym.core.state import F8
 from ppgym.files import data_root, read_json, suggest
 from ppgym.world.generators import PUBLIC, SAMPLE_S, TRACE_SAMPLES, digest_of, generate_rates, stream
-from ppgym.world.readers.rows import Row, read_rows
+from ppgym.world.readers.columns import Columns
+from ppgym.world.readers.folders import trace_files
+from ppgym.world.readers.formats import TRACE_FORMATS, read_steps
+from ppgym.world.readers.steps import MAX_DURATION_S, MAX_RATE_BPS
+from ppgym.world.splits import Samples, drives, split_names
 
 NETWORKS = ("low", "medium", "high", "mixed", "5g")
 SPLITS = ("train", "validation", "test")
-FORMATS = ("seconds_mbps", "mahimahi", "six_columns")
+FORMATS = tuple(TRACE_FORMATS)
 
 TRACES = 256  # of each split of a generated network
-
-PACKET_BITS = 1500 * 8  # a Mahimahi line is one opportunity to deliver 1500 bytes
-_COLUMNS = {2: "seconds_mbps", 1: "mahimahi", 6: "six_columns"}
+MAX_NOTES = 5  # about single traces of a folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +41,7 @@ class NetworkTrace:
         name: Label for records and pictures.
         edges_s: float64 [T + 1], seconds, from 0, strictly increasing.
         rates_bps: float64 [T], bits per second, at least 0 and not all 0.
+        notes: What a reader left out or changed, for who prints it.
 
     Raises:
         ValueError: The arrays break a rule above.
@@ -46,6 +50,7 @@ class NetworkTrace:
     name: str
     edges_s: F8
     rates_bps: F8
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Copy, freeze and check the arrays."""
@@ -62,6 +67,11 @@ class NetworkTrace:
             raise ValueError(f"trace {self.name!r}: expected finite rates of at least 0 bit/s")
         if not rates_bps.any():
             raise ValueError(f"trace {self.name!r}: every rate is 0 bit/s, so nothing would ever arrive")
+        if edges_s[-1] > MAX_DURATION_S or rates_bps.max() > MAX_RATE_BPS:
+            raise ValueError(
+                f"trace {self.name!r}: expected at most {MAX_DURATION_S:g} s and {MAX_RATE_BPS:g} bit/s, "
+                f"got {edges_s[-1]:g} s and {rates_bps.max():g} bit/s"
+            )
         for field, array in (("edges_s", edges_s), ("rates_bps", rates_bps)):
             array.flags.writeable = False
             object.__setattr__(self, field, array)
@@ -84,97 +94,43 @@ class NetworkTrace:
         return float(self.cumulative_bits[-1] / self.duration_s)
 
     @classmethod
-    def read(cls, path: str | Path, format: str = "auto") -> "NetworkTrace":
-        """Read a trace file. Blank lines are ignored.
+    def read(cls, path: str | Path, format: str = "auto", columns: Columns | None = None) -> "NetworkTrace":
+        """Read a trace file, packed by gzip or not. Blank lines are ignored, and lines that begin with `#`.
 
         Args:
-            path: Text file; its name becomes the trace's.
-            format: One of `FORMATS`, or "auto", which goes by the number of columns of the first line:
+            path: The file; its name becomes the trace's.
+            format: One of `FORMATS`, or "auto", which goes by the first characters, the header and the columns of the
+                file, and raises an error where these leave a doubt:
 
-                * "seconds_mbps" (2 columns; Pensieve, MMGC 2022): a time stamp in seconds and the rate in
-                  Mbit/s of the interval that *ends* at it. The first row only marks the start, so n rows give
-                  n - 1 intervals.
-                * "mahimahi" (1 column): a stamp in whole milliseconds for each 1500-byte packet that the link
-                  can deliver; counted per 0.5 s, the last count up to the last stamp, where the trace wraps.
-                * "six_columns" (Norway HSDPA; Ghent 4G has a clock in ms): two clocks, latitude, longitude,
-                  bytes received since the last row and milliseconds elapsed since the last row. The last two
-                  columns make the trace; the clocks only must not run backwards.
+                * "seconds_mbps" (Pensieve, MMGC 2022; ppgym's own): rows of a stamp and the rate in Mbit/s of the
+                  interval that *ends* at it. The first row only marks the start: n rows give n - 1 intervals.
+                * "milliseconds_kbps" (Oboe): the same in other units.
+                * "mahimahi": a stamp in whole milliseconds for each 1500-byte packet that the link can deliver; counted
+                  per 0.5 s, the last count up to the last stamp, where the trace wraps.
+                * "six_columns" (Norway HSDPA, Ghent 4G): the last two, bytes received and milliseconds elapsed since
+                  the row before, make the trace.
+                * "csv": columns by name; a rate holds up to its stamp. The Irish 4G and 5G logs are known by theirs.
+                * "sabre": a JSON list of `duration_ms` and `bandwidth_kbps`.
+            columns: Which columns of a "csv" file make the trace, and their units.
 
         Raises:
             FileNotFoundError: No such file.
             ValueError: Not such a trace; names file, line, value and what was expected.
         """
         path = Path(path)
-        rows = read_rows(path)
-        if format == "auto":
-            columns = len(rows[0].cells)
-            if columns not in _COLUMNS:
-                raise ValueError(f"{rows[0].where}: expected 1, 2 or 6 columns, got {columns}")
-            format = _COLUMNS[columns]
-        if format not in FORMATS:
-            raise ValueError(f"unknown trace format {format!r}; {suggest(format, (*FORMATS, 'auto'))}")
-        reader = {"seconds_mbps": _seconds_mbps, "mahimahi": _mahimahi, "six_columns": _six_columns}[format]
-        edges_s, rates_bps = reader(rows)
-        if not any(rates_bps):
-            raise ValueError(f"{rows[-1].where}: every rate up to here is 0, expected one above 0")
-        return cls(path.name, np.array(edges_s), np.array(rates_bps))
+        return cls(path.name, *read_steps(path, format, columns))
 
 
-_Steps = tuple[list[float], list[float]]  # edges_s, rates_bps
+class Network(NamedTuple):
+    """The traces of one split of a network.
 
+    Attributes:
+        traces: At least one.
+        notes: What was left out, changed or shared between splits, for who prints it.
+    """
 
-def _seconds_mbps(rows: list[Row]) -> _Steps:
-    edges_s: list[float] = []
-    rates_bps: list[float] = []
-    start_s = 0.0
-    for row in rows:
-        row.expect("seconds Mbit/s")
-        stamp_s, rate_bps = row.number(0, "seconds"), row.number(1, "Mbit/s") * 1e6
-        if not edges_s:
-            start_s = stamp_s
-        elif stamp_s - start_s <= edges_s[-1]:
-            raise ValueError(f"{row.where}: expected a stamp after the line before it, got {row.cells[0]} s")
-        else:
-            rates_bps.append(rate_bps)
-        edges_s.append(stamp_s - start_s)
-    if not rates_bps:
-        raise ValueError(f"{rows[0].where}: expected two rows or more, since the first only marks the start")
-    return edges_s, rates_bps
-
-
-def _mahimahi(rows: list[Row]) -> _Steps:
-    stamps_ms: list[int] = []
-    for row in rows:
-        row.expect("milliseconds")
-        (text,) = row.cells
-        if not (text.isascii() and text.isdigit()):
-            raise ValueError(f"{row.where}: expected a whole number of milliseconds >= 0, got {text!r}")
-        if stamps_ms and int(text) < stamps_ms[-1]:
-            raise ValueError(f"{row.where}: expected a stamp of {stamps_ms[-1]} ms or later, got {text}")
-        stamps_ms.append(int(text))
-    if stamps_ms[-1] == 0:
-        raise ValueError(f"{rows[-1].where}: expected a last stamp after 0 ms, where the trace wraps")
-    sample_ms = round(SAMPLE_S * 1000)
-    edges_ms = np.append(np.arange(0, stamps_ms[-1], sample_ms), stamps_ms[-1])
-    packets, _ = np.histogram(stamps_ms, bins=edges_ms)
-    return (edges_ms / 1e3).tolist(), (packets * PACKET_BITS / np.diff(edges_ms / 1e3)).tolist()
-
-
-def _six_columns(rows: list[Row]) -> _Steps:
-    edges_s, rates_bps = [0.0], list[float]()
-    clocks = [0.0, 0.0]
-    for row in rows:
-        row.expect("clock clock latitude longitude bytes elapsed-ms")
-        before, clocks = clocks, [row.number(0, "a clock"), row.number(1, "a clock")]
-        if clocks[0] < before[0] or clocks[1] < before[1]:
-            raise ValueError(f"{row.where}: expected clocks that never run back, got {' '.join(row.cells[:2])}")
-        received_bytes = row.number(4, "bytes")
-        elapsed_s = row.number(5, "elapsed milliseconds") / 1e3
-        if elapsed_s == 0:
-            raise ValueError(f"{row.where}: expected elapsed milliseconds above 0, got {row.cells[5]!r}")
-        edges_s.append(edges_s[-1] + elapsed_s)
-        rates_bps.append(received_bytes * 8 / elapsed_s)
-    return edges_s, rates_bps
+    traces: tuple[NetworkTrace, ...]
+    notes: tuple[str, ...]
 
 
 def generate_traces(network: str, split: str, secret: int = PUBLIC) -> tuple[NetworkTrace, ...]:
@@ -233,40 +189,138 @@ def _place(name: str, known: tuple[str, ...], kind: str) -> int:
     return known.index(name)
 
 
-@functools.lru_cache(maxsize=16)
 def load_traces(network: str | Path, split: str, secret: int = PUBLIC) -> tuple[NetworkTrace, ...]:
-    """The traces of one split of a network; results are cached.
+    """The traces of one split of a network: those of `load_network`, without its notes."""
+    return load_network(network, split, secret).traces
+
+
+@functools.lru_cache(maxsize=16)
+def load_network(network: str | Path, split: str, secret: int = PUBLIC) -> Network:
+    """The traces of one split of a network, and what is to be said about them; results are cached.
 
     Args:
-        network: One of `NETWORKS` (generated; the public ones are checked against traces/networks/digests.json),
-            or a folder of trace files, searched with its subfolders.
-            Hidden files and `*.md` are skipped; every other file must be a trace. The files are sorted by their path.
-            Each block of five is split into train, validation, test, train, train, that is 60/20/20. The split is the
-            same on every machine. Where subfolders hold classes, each class has about the same share of each split.
+        network: One of `NETWORKS` (generated; the public ones are checked against traces/networks/digests.json), a
+            trace file, which serves all three splits, or a folder of trace files. A folder with subfolders `train`,
+            `validation` and `test` is taken as it is. Any other is searched with its subfolders and split: files are
+            sorted by their path, those that were cut from one drive are kept together (`ppgym.world.splits`), and of
+            each block of five drives the splits are train, validation, test, train, train, that is 60/20/20. The split
+            is the same on every machine. Where subfolders hold classes, each class has about the same share of each
+            split.
         split: One of `SPLITS`.
         secret: What a network of `NETWORKS` is drawn from; a folder's traces are what they are.
 
     Returns:
-        Generated traces, or those of a folder in the order of their files, named by their path below it.
+        Generated traces, or those of files in the order of their paths, named by their path below the folder.
 
     Raises:
-        FileNotFoundError: No such network or folder.
-        ValueError: Unknown split, a folder of fewer than three files, a file that is not a trace, or generated traces
-            of another digest.
+        FileNotFoundError: No such network, file or folder.
+        ValueError: Unknown split, fewer than three drives to split, a file that is not a trace, or generated traces of
+            another digest.
     """
     _place(split, SPLITS, "split")
     if network in NETWORKS:
         traces = generate_traces(str(network), split, secret)
         if secret == PUBLIC:
             _check_digest(str(network), split, traces)
-        return traces
+        return Network(traces, ())
     root = Path(network)
+    if root.is_file():
+        trace = NetworkTrace.read(root)
+        return Network((trace,), ("one trace, which serves training, validation and test", *trace.notes))
     if not root.is_dir():
-        raise FileNotFoundError(f"no network and no folder {str(network)!r}; {suggest(str(network), NETWORKS)}")
-    files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
-    names = sorted(name for name in files if not name.endswith(".md") and not f"/{name}".count("/."))
-    if len(names) < len(SPLITS):
-        raise ValueError(f"{root}: expected at least {len(SPLITS)} trace files to split, got {len(names)}")
-    offsets = {"train": (0, 3, 4), "validation": (1,), "test": (2,)}[split]
-    names = [name for position, name in enumerate(names) if position % 5 in offsets]
-    return tuple(dataclasses.replace(NetworkTrace.read(files[name]), name=name) for name in names)
+        raise FileNotFoundError(
+            f"no network, no file and no folder {str(network)!r}; {suggest(str(network), NETWORKS)}"
+        )
+    given = [name for name in SPLITS if (root / name).is_dir()]
+    if len(given) == len(SPLITS):
+        traces, notes = _read_folder(root / split)
+        if not traces:
+            raise ValueError(f"{root / split}: expected trace files, got none")
+        return Network(traces, (*notes, "splits as its folders are"))
+    if given:
+        raise ValueError(f"{root}: expected folders {', '.join(SPLITS)} or none of them, got {', '.join(given)} alone")
+    return _split_folder(root)[split]
+
+
+@functools.lru_cache(maxsize=4)
+def _split_folder(root: Path) -> dict[str, Network]:
+    """The traces of a folder by split; those that were cut from one drive are in one split."""
+    traces, notes = _read_folder(root)
+    groups = drives({trace.name: Samples(trace.edges_s, trace.rates_bps) for trace in traces})
+    if len(groups) < len(traces):
+        notes = (*notes, f"{len(traces)} files of {len(groups)} drives, split by drive")
+    names = {split: split_names(str(root), groups, split) for split in SPLITS}
+    return {split: Network(tuple(one for one in traces if one.name in names[split]), notes) for split in SPLITS}
+
+
+def _read_folder(root: Path) -> Network:
+    """All traces of a folder."""
+    files, notes = trace_files(root)
+    traces = tuple(dataclasses.replace(NetworkTrace.read(path), name=name) for name, path in files.items())
+    said = dict.fromkeys(f"{trace.name}: {note}" for trace in traces for note in trace.notes)
+    return Network(traces, (*notes, *list(said)[:MAX_NOTES]))
+
+
+def describe_traces(network: str | Path, split: str, secret: int = PUBLIC) -> str:
+    """A line about the traces of one split, for a run to print.
+
+    Args:
+        network: As in `load_network`.
+        split: As in `load_network`.
+        secret: As in `load_network`.
+
+    Returns:
+        Such as "lte: 12 traces (train), mean 4.1 Mbit/s, median 3.9, floor 0.2, 310 s; left out: README".
+
+    Raises:
+        FileNotFoundError: As `load_network`.
+        ValueError: As `load_network`.
+    """
+    traces, notes = load_network(network, split, secret)
+    figures = rate_figures(traces)
+    count = "1 trace" if len(traces) == 1 else f"{len(traces)} traces"
+    return "; ".join([f"{network}: {count} ({split}), {figures}", *notes])
+
+
+class RateFigures(NamedTuple):
+    """What a set of traces carries.
+
+    Attributes:
+        mean_bps: Mean of the traces' means.
+        median_bps: The rate that all traces together have at least half of the time.
+        floor_bps: Their lowest rate.
+        shortest_s: Seconds of the shortest trace.
+        longest_s: Seconds of the longest trace.
+    """
+
+    mean_bps: float
+    median_bps: float
+    floor_bps: float
+    shortest_s: float
+    longest_s: float
+
+    def __str__(self) -> str:
+        """Such as "mean 4.1 Mbit/s, median 3.9, floor 0.2, 310 to 320 s"."""
+        mean, median, floor = (f"{bps / 1e6:.3g}" for bps in self[:3])
+        shortest, longest = f"{self.shortest_s:.4g}", f"{self.longest_s:.4g}"
+        duration = shortest if shortest == longest else f"{shortest} to {longest}"
+        return f"mean {mean} Mbit/s, median {median}, floor {floor}, {duration} s"
+
+
+def rate_figures(traces: Sequence[NetworkTrace]) -> RateFigures:
+    """Mean, median and floor of traces.
+
+    Args:
+        traces: At least one.
+    """
+    rates_bps = np.concatenate([trace.rates_bps for trace in traces])
+    order = np.argsort(rates_bps)
+    elapsed_s = np.cumsum(np.concatenate([np.diff(trace.edges_s) for trace in traces])[order])
+    durations_s = [trace.duration_s for trace in traces]
+    return RateFigures(
+        float(np.mean([trace.mean_bps for trace in traces])),
+        float(rates_bps[order][np.searchsorted(elapsed_s, elapsed_s[-1] / 2)]),
+        float(rates_bps.min()),
+        min(durations_s),
+        max(durations_s),
+    )

@@ -6,14 +6,18 @@ Curves only; drawing a whole feed's watch times is `scenario.py`, what a client 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge, Le
 
 from ppgym.core.state import F8
-from ppgym.world.readers.mmgc2022 import read_retention
+from ppgym.files import write_text
+from ppgym.world.readers.formats import first_rows
+from ppgym.world.readers.kuai import MIN_VIEWS, read_log
+from ppgym.world.readers.retention import read_survival
+from ppgym.world.readers.swipes import is_density, read_density
 from ppgym.world.schemas import JsonFile, Share, Text, checked, shipped_or_path
 
 VIEWERS = ("skimmer", "typical", "sticky")
@@ -70,31 +74,62 @@ class RetentionCurve:
 
     @classmethod
     def read(cls, path: str | Path) -> "RetentionCurve":
-        """Read rows of `second value`: P(watched at least so many seconds), for 0, 1, 2 and so on.
+        """Read a retention table, or a swipe density (`ppgym.world.readers`), packed by gzip or not.
 
-        A closing row of 0 says that nobody watches past the end and is not part of the curve (MMGC 2022 tables have
-        one: n + 2 rows for n chunks). Blank lines are ignored.
+        A table has rows of `second value`: P(watched at least so many seconds), for 0, 1, 2 and so on. A closing row of
+        0 says that nobody watches past the end and is not part of the curve (MMGC 2022 tables have one: n + 2 rows for
+        n chunks). A density has one probability mass a line, or rows of `second mass`; they add up to 1.
 
         Args:
-            path: Text file of two columns.
+            path: Text file.
 
         Raises:
             FileNotFoundError: No such file.
             ValueError: Not such a table; names file, line, value and what was expected.
         """
         path = Path(path)
-        table = read_retention(path)
-        for second, row in enumerate(table):
-            if row.second != str(second):
-                raise ValueError(f"{row.where}: expected second {second}, got {row.second!r}")
-        if float(table[0].share) != 1:
-            raise ValueError(f"{table[0].where}: expected 1 at second 0, got {table[0].share}")
-        survival = [float(row.share) for row in table]
-        if survival[-1] == 0:
-            survival.pop()
-        if len(survival) < 2:
-            raise ValueError(f"{path}: expected rows for second 0, second 1 and so on up to the video's end")
-        return cls(np.array(survival))
+        rows = first_rows(path)
+        return cls(read_density(path) if len(rows[0].cells) == 1 or is_density(rows) else read_survival(path))
+
+    def write(self, path: str | Path) -> None:
+        """Write a retention table that `read` reads. It appears whole or not at all.
+
+        Args:
+            path: Text file; missing folders are made.
+        """
+        rows = [f"{second} {share:.17g}\n" for second, share in enumerate(self.survival)]
+        write_text(Path(path), "".join([*rows, f"{len(rows)} 0\n"]))
+
+
+class Views(NamedTuple):
+    """The retention curves of a log of views.
+
+    Attributes:
+        curves: By the name of the video, or of the class of durations, such as "10-15s".
+        views: How many views each curve is made of, by the same names.
+        notes: What was left out, for who prints it.
+    """
+
+    curves: dict[str, RetentionCurve]
+    views: dict[str, int]
+    notes: tuple[str, ...]
+
+
+def read_views(path: str | Path, by: str = "duration", min_views: int = MIN_VIEWS) -> Views:
+    """Read a log of views (KuaiRand, KuaiRec): a CSV file with `play_time_ms` and `duration_ms`, packed by gzip or not.
+
+    Args:
+        path: The file.
+        by: "duration" for a curve for each class of durations, "video" for one for each `video_id`.
+        min_views: That a curve needs.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: Not such a log, or no curve has enough views; names file, line, value and what was expected.
+    """
+    found, notes = read_log(Path(path), by, min_views)
+    curves = {one.name: RetentionCurve(one.survival) for one in found}
+    return Views(curves, {one.name: one.views for one in found}, notes)
 
 
 @checked

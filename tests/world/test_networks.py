@@ -1,4 +1,4 @@
-"""Network traces: the three formats, every way a file can be broken, the digests, the splits."""
+"""Network traces: the common formats, every way a file can be broken, the digests, the splits."""
 
 import importlib.util
 import json
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ppgym.files import data_root
-from ppgym.world.networks import SPLITS, NetworkTrace, load_traces
+from ppgym.world.networks import SPLITS, NetworkTrace, describe_traces, load_network, load_traces
 
 Write = Callable[[str], Path]
 
@@ -81,8 +81,7 @@ def test_a_named_format_is_held_to(write: Write) -> None:
     [
         ("", "the file is empty"),
         (" \n\n", "the file is empty"),
-        ("0 1\n", "line 1: expected two rows or more"),
-        ("0 1\n1 2\n1 3\n", "line 3: expected a stamp after the line before it, got 1 s"),
+        ("0 1\n", "line 1: expected two stamps or more"),
         ("0 1\n2 2\n1 3\n", "line 3: expected a stamp after"),
         ("0 1\n1 -2\n", "line 2: expected Mbit/s, a finite number of at least 0, got '-2'"),
         ("0 1\n1 nan\n", "line 2: expected Mbit/s, a finite number of at least 0, got 'nan'"),
@@ -90,8 +89,8 @@ def test_a_named_format_is_held_to(write: Write) -> None:
         ("nan 1\n1 1\n", "line 1: expected seconds"),
         ("0 1\n1 2\n2 \n", r"line 3: expected 2 columns \(seconds Mbit/s\), got 1: '2'"),
         ("0 1\n1 fast\n", "line 2: expected Mbit/s, a finite number of at least 0, got 'fast'"),
-        ("0 5\n1 0\n2 0\n", "line 3: every rate up to here is 0"),
-        ("1 2 3\n", "line 1: expected 1, 2 or 6 columns, got 3"),
+        ("0 5\n1 0\n2 0\n", "trace.txt: every rate is 0"),
+        ("1 2 3\n", "looks like rows of 3 columns; known formats of traces are"),
         ("5\n4\n", "line 2: expected a stamp of 5 ms or later, got 4"),
         ("-5\n", "line 1: expected a whole number of milliseconds"),
         ("1.5\n", "line 1: expected a whole number of milliseconds"),
@@ -100,8 +99,7 @@ def test_a_named_format_is_held_to(write: Write) -> None:
         ("1 1 0 0 10 1000\n2 2 0 0 10", "line 2: expected 6 columns"),
         ("1 1 0 0 10 1000\n2 2 0 0 -1 1000\n", "line 2: expected bytes"),
         ("1 1 0 0 10 1000\n2 2 0 0 10 0\n", "line 2: expected elapsed milliseconds above 0, got '0'"),
-        ("2 2 0 0 10 1000\n1 3 0 0 10 1000\n", "line 2: expected clocks that never run back"),
-        ("1 1 0 0 0 1000\n", "line 1: every rate up to here is 0"),
+        ("1 1 0 0 0 1000\n", "trace.txt: every rate is 0"),
     ],
 )
 def test_a_broken_file_is_refused_by_file_and_line(write: Write, text: str, message: str | None) -> None:
@@ -156,12 +154,12 @@ def test_generated_traces_of_another_digest_are_refused(tmp_path: Path, monkeypa
     (tmp_path / "networks").mkdir()
     (tmp_path / "networks" / "digests.json").write_text(json.dumps(content))
     monkeypatch.setattr("ppgym.world.networks.data_root", lambda: tmp_path)
-    load_traces.cache_clear()
+    load_network.cache_clear()
     message = "digests.json: the generated traces of network 'low', split 'test' .* expected 0{64}.*traces/make.py"
     with pytest.raises(ValueError, match=message):
         load_traces("low", "test")
     assert len(load_traces("low", "train")) == 256
-    load_traces.cache_clear()
+    load_network.cache_clear()
 
 
 def test_shipped_data_is_made_again_byte_for_byte(
@@ -206,7 +204,7 @@ def test_every_split_of_a_folder_has_a_trace(tmp_path: Path, count: int) -> None
 
 
 def test_loading_refuses_nonsense(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no network and no folder 'meduim'; did you mean 'medium'\?"):
+    with pytest.raises(FileNotFoundError, match=r"no network, no file and no folder 'meduim'; did you mean 'medium'\?"):
         load_traces("meduim", "train")
     with pytest.raises(ValueError, match="unknown split 'tst'; did you mean 'test'"):
         load_traces("low", "tst")
@@ -214,9 +212,72 @@ def test_loading_refuses_nonsense(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected at least 3 trace files to split, got 2"):
         load_traces(tmp_path, "train")
     (tmp_path / "c").write_text("0 1\n1 x\n")
-    assert load_traces(tmp_path, "train")[0].name == "a"
     with pytest.raises(ValueError, match="c, line 2"):
         load_traces(tmp_path, "test")
+
+
+def test_one_file_is_all_splits_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "lte.txt"
+    path.write_text("0 1\n1 2\n2 6\n4 0.5\n")
+    for split in SPLITS:
+        traces, notes = load_network(path, split)
+        assert [trace.name for trace in traces] == ["lte.txt"]
+        assert notes == ("one trace, which serves training, validation and test",)
+    assert describe_traces(path, "test") == (
+        f"{path}: 1 trace (test), mean 2.25 Mbit/s, median 0.5, floor 0.5, 4 s; "
+        "one trace, which serves training, validation and test"
+    )
+
+
+def test_folders_of_splits_are_taken_as_they_are(tmp_path: Path) -> None:
+    _fill(tmp_path, ["train/a", "train/b", "validation/a", "test/a", "test/README", "other/x"])
+    names = {split: [trace.name for trace in load_traces(tmp_path, split)] for split in SPLITS}
+    assert names == {"train": ["a", "b"], "validation": ["a"], "test": ["a"]}
+    assert load_network(tmp_path, "test").notes == ("left out: README", "splits as its folders are")
+
+
+def test_folders_of_splits_must_be_whole(tmp_path: Path) -> None:
+    _fill(tmp_path, ["train/a", "test/a"])
+    with pytest.raises(ValueError, match="expected folders train, validation, test or none of them, got train, test"):
+        load_traces(tmp_path, "train")
+    (tmp_path / "validation").mkdir()
+    with pytest.raises(ValueError, match="validation: expected trace files, got none"):
+        load_traces(tmp_path, "validation")
+
+
+def test_what_is_no_trace_is_left_out_and_said(tmp_path: Path) -> None:
+    _fill(tmp_path, ["a", "b", "c", "README", "Makefile", "x.pkl", "Thumbs.db", "sub/LICENSE", ".git/HEAD", "notes.md"])
+    (tmp_path / "x.pkl").write_bytes(b"\x80\x04")
+    line = describe_traces(tmp_path, "train")
+    assert line == (
+        f"{tmp_path}: 1 trace (train), mean 1 Mbit/s, median 1, floor 1, 1 s; "
+        "left out: .git/HEAD, Makefile, README, Thumbs.db and 3 more"
+    )
+
+
+def test_an_unknown_file_is_not_guessed_at(tmp_path: Path) -> None:
+    _fill(tmp_path, ["a", "b", "c"])
+    (tmp_path / "d.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"d\.json: looks like JSON; known formats of traces are"):
+        load_traces(tmp_path, "train")
+
+
+def test_uplinks_do_not_mix_with_downlinks(tmp_path: Path) -> None:
+    both, alone = tmp_path / "both", tmp_path / "alone"
+    _fill(both, ["evdo.up", "lte.up", "umts.up"])
+    _fill(alone, ["evdo.up", "lte.up", "umts.up"])
+    for number, name in enumerate(("evdo", "lte", "umts"), 1):
+        (both / f"{name}.down").write_text(f"{number}\n{1000 * number}\n")
+    names = [trace.name for split in SPLITS for trace in load_traces(both, split)]
+    assert names == ["evdo.down", "lte.down", "umts.down"]
+    assert load_network(both, "train").notes == ("uplinks left out: evdo.up, lte.up, umts.up",)
+    assert [trace.name for split in SPLITS for trace in load_traces(alone, split)] == ["evdo.up", "lte.up", "umts.up"]
+
+
+def test_notes_of_traces_are_those_of_the_folder(tmp_path: Path) -> None:
+    _fill(tmp_path, ["a", "b"])
+    (tmp_path / "c").write_text("0 1\n1 2\n1 4\n")
+    assert load_network(tmp_path, "train").notes == ("c: 1 of 2 stamps have several samples, which are averaged",)
 
 
 def test_loads_are_cached() -> None:

@@ -67,9 +67,9 @@ def read_chunk_bytes(folder: Path) -> npt.NDArray[np.int64]:
         rungs.append([])
         for row in read_rows(path):
             text = " ".join(row.cells)
-            if not (text.isascii() and text.isdigit()) or int(text) == 0:
+            if len(row.cells) > 1 or (size := row.whole(0, "a whole number of bytes above 0")) == 0:
                 raise ValueError(f"{row.where}: expected a whole number of bytes above 0, got {text!r}")
-            rungs[-1].append(int(text))
+            rungs[-1].append(size)
         if len(rungs[-1]) != len(rungs[0]):
             raise ValueError(f"{path}: expected {len(rungs[0])} chunks as in video_size_0, got {len(rungs[-1])}")
     return np.array(rungs, dtype=np.int64)

@@ -1,0 +1,130 @@
+"""The text of other people's files: packed or not, with a byte order mark or not, and never more of it than expected.
+
+A file that is larger than its bound is refused before it is read, a packed one as soon as it has grown past it.
+"""
+
+import contextlib
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+
+MAX_BYTES = 64 * 2**20  # of a file, packed or not
+MAX_LOG_BYTES = 4 * 2**30  # of a log, which is read line by line
+MAX_LINES = 5_000_000
+MAX_LINE_CHARACTERS = 100_000
+MAX_DIGITS = 40  # of a number
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_PACKED = b"\x1f\x8b"
+
+
+def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
+    """A text file's content, unpacked where it is packed by gzip, without its byte order mark.
+
+    Args:
+        path: The file.
+        max_bytes: That it may have, packed or not.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: The file is empty, too large, not UTF-8 text, or cannot be unpacked.
+    """
+    with _opened(path, max_bytes) as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ValueError(f"{path}: expected at most {_mebibytes(max_bytes)} MiB when unpacked, got more")
+    text = _decoded(path, data)
+    if not text.strip():
+        raise ValueError(f"{path}: the file is empty")
+    return text
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a log, one at a time, with their numbers from 1.
+
+    Args:
+        path: The file; see `read_text`.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: As `read_text`, or a line is too long.
+    """
+    size = number = 0
+    with _opened(path, MAX_LOG_BYTES) as file:
+        while line := file.readline(MAX_LINE_CHARACTERS + 1):
+            size, number = size + len(line), number + 1
+            if len(line) > MAX_LINE_CHARACTERS:
+                raise ValueError(
+                    f"{path}, line {number}: expected at most {MAX_LINE_CHARACTERS:,} characters, got more"
+                )
+            if size > MAX_LOG_BYTES:
+                raise ValueError(f"{path}: expected at most {_mebibytes(MAX_LOG_BYTES)} MiB when unpacked, got more")
+            yield number, _decoded(path, line)
+    if not number:
+        raise ValueError(f"{path}: the file is empty")
+
+
+@contextlib.contextmanager
+def _opened(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
+    """A file's bytes, unpacked."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    size = path.stat().st_size
+    if size > max_bytes:
+        raise ValueError(f"{path}: expected at most {_mebibytes(max_bytes)} MiB, got {_mebibytes(size)} MiB")
+    with path.open("rb") as raw:
+        packed = raw.read(len(_PACKED)) == _PACKED
+        raw.seek(0)
+        try:
+            yield cast(IO[bytes], gzip.open(raw) if packed else raw)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{path}: expected a file that gzip can unpack: {error}") from error
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:,.0f}"
+
+
+def _decoded(path: Path, data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected UTF-8 text, got the byte {error.object[error.start]:#04x}") from error
+
+
+def read_json_value(path: Path) -> Any:
+    """A file's JSON value of any type.
+
+    Args:
+        path: The file; see `read_text`.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: As `read_text`, or not JSON.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {error.lineno}: expected JSON: {error.msg}") from error
+    except (RecursionError, ValueError) as error:  # nested too deep, or a number of thousands of digits
+        raise ValueError(f"{path}: expected JSON that can be read: {error}") from error
+
+
+def plain_number(text: str) -> float | None:
+    """The number that a text writes in plain ASCII digits; None where it writes none."""
+    return float(text) if len(text) <= MAX_DIGITS and _NUMBER.fullmatch(text) else None
+
+
+def plain_digits_hint(text: str) -> str:
+    """Text for the end of an error message about a number that Python would take and nobody else."""
+    try:
+        float(text)
+    except ValueError:
+        return ""
+    odd = "_" in text or not text.isascii() or len(text) > MAX_DIGITS
+    return f"; write it in at most {MAX_DIGITS} plain digits, such as 1000 or 1.5e3" if odd else ""
