@@ -23,7 +23,7 @@ def is_retention(rows: list[Row]) -> bool:
     if len(pairs) < 2 or any(len(pair) != 2 or None in pair for pair in pairs):
         return False
     seconds, shares = np.array(pairs, dtype=np.float64).T
-    falls = abs(shares[0] - 1) <= TOLERANCE and (np.diff(shares) <= TOLERANCE).all() and (shares >= 0).all()
+    falls = abs(shares[0] - 1) <= TOLERANCE and (np.diff(shares) <= TOLERANCE).all() and (shares >= -TOLERANCE).all()
     return bool(falls and (seconds == np.arange(len(pairs))).all())
 
 
