@@ -233,7 +233,7 @@ def load_network(network: str | Path, split: str, secret: int = PUBLIC) -> Netwo
         )
     given = [name for name in SPLITS if (root / name).is_dir()]
     if len(given) == len(SPLITS):
-        traces, notes = _read_folder(root / split)
+        traces, notes = read_folder(root / split)
         if not traces:
             raise ValueError(f"{root / split}: expected trace files, got none")
         return Network(traces, (*notes, "splits as its folders are"))
@@ -245,7 +245,7 @@ def load_network(network: str | Path, split: str, secret: int = PUBLIC) -> Netwo
 @functools.lru_cache(maxsize=4)
 def _split_folder(root: Path) -> dict[str, Network]:
     """The traces of a folder by split; those that were cut from one drive are in one split."""
-    traces, notes = _read_folder(root)
+    traces, notes = read_folder(root)
     groups = drives({trace.name: Samples(trace.edges_s, trace.rates_bps) for trace in traces})
     if len(groups) < len(traces):
         notes = (*notes, f"{len(traces)} files of {len(groups)} drives, split by drive")
@@ -253,10 +253,20 @@ def _split_folder(root: Path) -> dict[str, Network]:
     return {split: Network(tuple(one for one in traces if one.name in names[split]), notes) for split in SPLITS}
 
 
-def _read_folder(root: Path) -> Network:
-    """All traces of a folder."""
+def read_folder(root: Path, format: str = "auto", columns: Columns | None = None) -> Network:
+    """All traces of a folder and its subfolders, in the order of their paths.
+
+    Args:
+        root: The folder.
+        format: Of every file; see `NetworkTrace.read`.
+        columns: Of every file; see `NetworkTrace.read`.
+
+    Raises:
+        ValueError: A file that is not a trace.
+    """
     files, notes = trace_files(root)
-    traces = tuple(dataclasses.replace(NetworkTrace.read(path), name=name) for name, path in files.items())
+    found = {name: NetworkTrace.read(path, format, columns) for name, path in files.items()}
+    traces = tuple(dataclasses.replace(trace, name=name) for name, trace in found.items())
     said = dict.fromkeys(f"{trace.name}: {note}" for trace in traces for note in trace.notes)
     return Network(traces, (*notes, *list(said)[:MAX_NOTES]))
 

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from annotated_types import Ge, Le
 
 from ppgym.core.state import F8
-from ppgym.files import write_text
 from ppgym.world.readers.formats import first_rows
 from ppgym.world.readers.kuai import MIN_VIEWS, read_log
 from ppgym.world.readers.retention import read_survival
@@ -90,15 +89,6 @@ class RetentionCurve:
         path = Path(path)
         rows = first_rows(path)
         return cls(read_density(path) if len(rows[0].cells) == 1 or is_density(rows) else read_survival(path))
-
-    def write(self, path: str | Path) -> None:
-        """Write a retention table that `read` reads. It appears whole or not at all.
-
-        Args:
-            path: Text file; missing folders are made.
-        """
-        rows = [f"{second} {share:.17g}\n" for second, share in enumerate(self.survival)]
-        write_text(Path(path), "".join([*rows, f"{len(rows)} 0\n"]))
 
 
 class Views(NamedTuple):

@@ -5,7 +5,7 @@ Nothing is guessed. Where a file may be two things, an error says how to name th
 
 import re
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -114,6 +114,8 @@ def format_of(path: Path) -> str:
 
 def _by_first_character(path: Path) -> str | None:
     """What the beginning of a file says; None for rows of columns."""
+    if path.suffix in (".yml", ".yaml"):
+        return "yaml"
     first = next((line.strip() for _, line in read_lines(path) if line.strip()), "")
     if first.startswith("#EXTM3U"):
         return "hls"
@@ -121,8 +123,8 @@ def _by_first_character(path: Path) -> str | None:
         return "dash" if "<MPD" in read_text(path) else "XML"
     if first.startswith(("{", "[")):
         return "sabre" if sabre.is_sabre(read_json_value(path)) else "json"
-    if path.suffix in (".yml", ".yaml"):
-        return "yaml"
+    if first.startswith("#") and (found := _HEADINGS.get(first.lstrip("#").strip().lower())):
+        return found
     if _SIZES_NAME.fullmatch(path.name.removesuffix(".gz")):
         return "video_sizes"
     return None
@@ -158,26 +160,42 @@ def _line(path: Path, wanted: int) -> str:
 
 
 def _two_columns(path: Path, rows: list[Row]) -> str:
-    """Seconds and Mbit/s, or milliseconds and kbit/s: by a heading, else by steps and rates that leave no doubt."""
-    heading = _line(path, 1).lstrip("#").strip().lower()
-    if heading in _HEADINGS:
-        return _HEADINGS[heading]
+    """Seconds and Mbit/s, or milliseconds and kbit/s."""
     if plain_number(rows[0].cells[0]) is None and plain_number(rows[0].cells[1]) is None:
         return _by_rows(path, rows)
-    pairs = list(_numbers(rows))
-    step = _median(after - before for (before, _), (after, _) in pairwise(pairs))
-    rate = _median(rate for _, rate in pairs[1:])
+    step, rate = _step_and_rate(pairs := list(_numbers(rows)))
+    if found := units_of(pairs):
+        return found
+    raise ValueError(
+        f"{path}: two columns with steps of {step:g} and rates of {rate:g} may be {pensieve.COLUMNS} or "
+        f"{oboe.COLUMNS}; name the format (seconds_mbps or milliseconds_kbps), or write '# {pensieve.COLUMNS}' or "
+        f"'# {oboe.COLUMNS}' as the first line"
+    )
+
+
+def units_of(pairs: Sequence[tuple[float, float]]) -> str | None:
+    """The format of rows of two numbers, by steps and rates that leave no doubt.
+
+    Args:
+        pairs: The rows, or the first `LOOKED_AT` of them.
+
+    Returns:
+        "seconds_mbps" or "milliseconds_kbps"; None where there is a doubt.
+    """
+    step, rate = _step_and_rate(pairs)
     # As milliseconds these would be samples faster than any log, or rates below 10 kbit/s
     if (step <= 10 and rate < 1000) or (step <= 60 and rate < 10):
         return "seconds_mbps"
     # As seconds these would be samples of a minute of more than 1 Gbit/s, or of eight minutes of more than 50 Mbit/s
     if (step >= 50 and rate >= 1000) or (step >= 500 and rate >= 50):
         return "milliseconds_kbps"
-    raise ValueError(
-        f"{path}: two columns with steps of {step:g} and rates of {rate:g} may be {pensieve.COLUMNS} or "
-        f"{oboe.COLUMNS}; name the format (seconds_mbps or milliseconds_kbps), or write '# {pensieve.COLUMNS}' or "
-        f"'# {oboe.COLUMNS}' as the first line"
-    )
+    return None
+
+
+def _step_and_rate(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The median step of the first numbers, and the median of the second ones."""
+    steps = (after - before for (before, _), (after, _) in pairwise(pairs))
+    return _median(steps), _median(rate for _, rate in pairs[1:])
 
 
 def _numbers(rows: list[Row]) -> Iterator[tuple[float, float]]:

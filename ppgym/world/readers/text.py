@@ -36,7 +36,7 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
     with _opened(path, max_bytes) as file:
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
-        raise ValueError(f"{path}: expected at most {_mebibytes(max_bytes)} MiB when unpacked, got more")
+        raise ValueError(f"{path}: expected at most {_size(max_bytes)} when unpacked, got more")
     text = _decoded(path, data)
     if not text.strip():
         raise ValueError(f"{path}: the file is empty")
@@ -62,7 +62,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
                     f"{path}, line {number}: expected at most {MAX_LINE_CHARACTERS:,} characters, got more"
                 )
             if size > MAX_LOG_BYTES:
-                raise ValueError(f"{path}: expected at most {_mebibytes(MAX_LOG_BYTES)} MiB when unpacked, got more")
+                raise ValueError(f"{path}: expected at most {_size(MAX_LOG_BYTES)} when unpacked, got more")
             yield number, _decoded(path, line)
     if not number:
         raise ValueError(f"{path}: the file is empty")
@@ -75,7 +75,7 @@ def _opened(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
         raise FileNotFoundError(f"{path}: no such file")
     size = path.stat().st_size
     if size > max_bytes:
-        raise ValueError(f"{path}: expected at most {_mebibytes(max_bytes)} MiB, got {_mebibytes(size)} MiB")
+        raise ValueError(f"{path}: expected at most {_size(max_bytes)}, got {_size(size)}")
     with path.open("rb") as raw:
         packed = raw.read(len(_PACKED)) == _PACKED
         raw.seek(0)
@@ -85,8 +85,8 @@ def _opened(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
             raise ValueError(f"{path}: expected a file that gzip can unpack: {error}") from error
 
 
-def _mebibytes(size: int) -> str:
-    return f"{size / 2**20:,.0f}"
+def _size(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB" if size >= 2**20 else f"{size / 2**10:,.0f} KiB"
 
 
 def _decoded(path: Path, data: bytes) -> str:

@@ -271,10 +271,10 @@ def test_doubtful_units_are_asked_for(text: str, tmp_path: Path) -> None:
 def test_a_bad_trace_is_refused_at_once(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "trace"
     path.write_text(text)
-    start_s = time.perf_counter()
+    start_s = time.process_time()
     with pytest.raises(ValueError, match=message) as error:
         NetworkTrace.read(path)
-    assert time.perf_counter() - start_s < 0.5
+    assert time.process_time() - start_s < 0.5
     assert len(str(error.value)) < 1000
 
 
@@ -283,10 +283,10 @@ def test_large_files_are_refused_at_once(tmp_path: Path, monkeypatch: pytest.Mon
     bomb.write_bytes(gzip.compress(b"0 1\n" * 20_000_000, compresslevel=1))
     with bomb.open("rb") as file:
         assert len(file.read()) < 2_000_000
-    start_s = time.perf_counter()
+    start_s = time.process_time()
     with pytest.raises(ValueError, match=r"bomb\.gz: expected at most 64 MiB when unpacked, got more"):
         NetworkTrace.read(bomb)
-    assert time.perf_counter() - start_s < 1
+    assert time.process_time() - start_s < 1
     large = tmp_path / "large"
     with large.open("wb") as file:
         file.truncate(2**33)

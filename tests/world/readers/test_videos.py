@@ -175,10 +175,10 @@ def test_sizes_that_are_not_stated_are_estimated_if_asked(plan: str, tmp_path: P
 def test_bad_manifests_are_refused(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "clip.mpd"
     path.write_text(text)
-    start_s = time.perf_counter()
+    start_s = time.process_time()
     with pytest.raises(ValueError, match=message):
         read_dash(path)
-    assert time.perf_counter() - start_s < 0.5
+    assert time.process_time() - start_s < 0.5
 
 
 def hls_media(sizes: Sequence[int], seconds: Sequence[float] = (4, 4, 1)) -> str:

@@ -110,9 +110,3 @@ def test_a_table_may_miss_by_rounding(tmp_path: Path) -> None:
     )
     assert format_of(path) == "retention"
     np.testing.assert_array_equal(RetentionCurve.read(path).survival, [1, 0.5, 0.5])
-
-
-def test_a_curve_comes_back(tmp_path: Path) -> None:
-    curve = RetentionCurve(np.array([1, 1 / 3, 1 / 7, 0.0]))
-    curve.write(tmp_path / "new" / "curve")
-    np.testing.assert_array_equal(RetentionCurve.read(tmp_path / "new" / "curve").survival, curve.survival)
