@@ -29,7 +29,8 @@ from ppgym.planning_view import PlanningView
 from ppgym.world.devices import DeviceProfile
 from ppgym.world.ladders import Representation
 from ppgym.world.networks import NetworkTrace
-from ppgym.world.scenario import QoEWeights, Scenario, make_world, sample_episode
+from ppgym.world.qoe_weights import QoEWeights
+from ppgym.world.scenario import Scenario, make_world, sample_episode
 from ppgym.world.videos import Catalog, Video
 from ppgym.world.viewers import RetentionCurve, ViewerProfile
 

@@ -25,6 +25,7 @@ from ppgym.core.state import (
 from ppgym.world.devices import DeviceProfile
 from ppgym.world.scenario import Option, World
 
+DEFAULT_TOP_QUALITY = 1.85  # Mbit/s of H.264
 UNKNOWN_S = np.nan  # an end that has not happened yet
 
 Array = TypeVar("Array", bound=npt.NDArray[Any])
@@ -60,8 +61,9 @@ class PlanningView:
             received bytes and expected durations are there.
         params: The scenario's constants.
         catalog: The manifests of the visible videos: `n_chunks` [S] (0 where the feed has ended), `chunk_bytes` and
-            `quality` [S, C, R], `memory_bytes` [R], `retention` [S, C + 1] (P(watched at least c seconds)).
-        distribution: How likely the viewer is to leave after a video, the range of patience, the spread of decode
+            `quality` [S, C, R], `duration_s` [S], `memory_bytes_per_s` [R], `retention` [S, D + 1] (see
+            `ppgym.core.content.survival`).
+        distribution: How likely the viewer is to leave after a video, the table of patience, the spread of decode
             times.
         device: The device profile.
         options: [O], the option table.
@@ -87,6 +89,11 @@ class PlanningView:
     candidates: I4
     action_mask: Mask
     videos_left: int
+
+    @property
+    def qoe_scale(self) -> float:
+        """QoE of a second of top quality over that of the default ladder, where thresholds in QoE were tuned."""
+        return float(self.params.weight_quality * self.catalog.quality.max() / DEFAULT_TOP_QUALITY)
 
     @property
     def time_s(self) -> float:
@@ -139,6 +146,7 @@ class ViewMaker:
         if world is not self._world:
             self._world, self._window = world, None
             self._params, self._device = frozen_fields(world.params), copy.deepcopy(world.profile)
+            self._distribution = frozen_fields(world.distribution)
             self._representations = tuple(representation.name for representation in world.representations)
         self._show_manifests(world.catalog, playlist, int(state.video))
         transfer_bytes = np.zeros(MAX_TRANSFERS)
@@ -152,7 +160,7 @@ class ViewMaker:
             state=np.ndarray((), STATE_DTYPE, public_state(state).tobytes())[()],
             params=self._params,
             catalog=self._catalog,
-            distribution=world.distribution,
+            distribution=self._distribution,
             device=self._device,
             options=world.options,
             representations=self._representations,
@@ -176,7 +184,8 @@ class ViewMaker:
                     n_chunks=np.where(visible, catalog.n_chunks[index], 0).astype(np.int32),
                     chunk_bytes=catalog.chunk_bytes[index],
                     quality=catalog.quality[index],
-                    memory_bytes=catalog.memory_bytes,
+                    duration_s=catalog.duration_s[index],
+                    memory_bytes_per_s=catalog.memory_bytes_per_s,
                     retention=catalog.retention[index],
                 )
             )

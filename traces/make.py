@@ -6,18 +6,20 @@ videos are drawn from lives in `ppgym/world/generators.py`.
 """
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 
 from ppgym.files import write_text
-from ppgym.world.devices import NO_CONTENTION, DecodeRow, DeviceProfile
-from ppgym.world.ladders import MeasuredLadder, default_ladder
+from ppgym.world.devices import NO_CONTENTION, DecodeRow, DeviceProfile, Power, Radio
+from ppgym.world.ladders import GENERATIVE, PIXEL, PIXEL_BPS, Ladder, Representation, published_ladder
 from ppgym.world.networks import NETWORKS, SPLITS, generate_traces, traces_digest
 from ppgym.world.videos import CatalogFile, generate_videos
 from ppgym.world.viewers import ViewerFile, ViewerProvenance
 
+PROMPTMOBILE = "https://arxiv.org/abs/2503.16112"
 DASHLET = "https://arxiv.org/abs/2204.12954"
 # Dashlet's MTurk set of 1,291 videos: share of views that end in each tenth of the video; the last tenth holds the
 # complete views, 0.399 of all
@@ -48,7 +50,8 @@ def make_videos(output: Path) -> None:
         head = {
             "schema": CatalogFile.SCHEMA,
             "provenance": f"generated: ppgym.world.videos.generate_videos({split!r})",
-            "representations": [r.name for r in default_ladder() if not r.is_prompt],
+            "chunk_s": 1.0,
+            "bitrates_bps": PIXEL_BPS,
         }
         rungs = {v.name: v.chunk_bytes.T.astype(int).tolist() for v in generate_videos(split)}
         lines = [f'    "{name}": {json.dumps(sizes, separators=(",", ":"))}' for name, sizes in rungs.items()]
@@ -134,6 +137,52 @@ def _pixel_rows(cpu_s: dict[str, float], vdec_s: float, cpu_source: str) -> tupl
     )
 
 
+ANE_J_PER_FRAME = 0.43  # 0.945 TFLOP at 2.06 to 2.29 TFLOP/s per watt: Apple's Neural Engine, fp16
+W8A16_SHARE = 0.4  # of fp16's energy; assumption: "perhaps a third to a half"
+ANE = "https://ane-guide.readthedocs.io: 2.06 to 2.29 TFLOP/s per watt"
+PHONE_IDLE = Power(w=1.0, provenance="assumption", source="Screen and system of a phone; no figure at hand.")
+LTE = Radio(
+    base_w=1.288,
+    w_per_mbps=0.052,
+    tail_w=1.06,
+    tail_s=11.6,
+    provenance="assumption",
+    source="LTE of a phone of 2011 (Huang et al., MobiSys'12), quoted and not yet checked against the paper.",
+)
+UNIT_W = {  # of units for which no figure is at hand
+    "gpu": (6.0, "No figure at hand for diffusion on a phone's GPU; about what a phone can cool."),
+    "cpu": (1.0, "No figure at hand for software decode on a phone."),
+    "vdec": (0.15, "No figure at hand for a phone's fixed-function decoder."),
+}
+
+
+def _with_power(row: DecodeRow) -> DecodeRow:
+    """A row of a phone with what its unit draws."""
+    if row.unit == "npu":
+        frames = FPS if row.codec == "prompt" else FPS / MOBILE_SPEEDUP  # the same passes, fewer of them
+        w = round(ANE_J_PER_FRAME * W8A16_SHARE * frames / row.seconds, 2)
+        source = (
+            f"{ANE}; {ANE_J_PER_FRAME} J a frame x {W8A16_SHARE} (w8a16) x {FPS} frames / seconds: another NPU"
+        )
+        return dataclasses.replace(row, power=Power(w=w, provenance="assumption", source=source))
+    w, source = UNIT_W[row.unit]
+    return dataclasses.replace(row, power=Power(w=w, provenance="assumption", source=source))
+
+
+MOBILE_SPEEDUP = 13.6
+
+
+def _mobile_row(row: DecodeRow) -> DecodeRow:
+    """PromptMobile's row beside one of Promptus."""
+    return dataclasses.replace(
+        row,
+        codec="promptmobile",
+        seconds=round(row.seconds / MOBILE_SPEEDUP, 4),
+        source=f"{row.source}; {PROMPTMOBILE}: {MOBILE_SPEEDUP} times faster than Promptus on a phone",
+        formula=f"{row.formula} / {MOBILE_SPEEDUP}",
+    )
+
+
 def make_devices(output: Path) -> None:
     """Write the device profiles."""
     phone = _pixel_rows(
@@ -188,6 +237,9 @@ def make_devices(output: Path) -> None:
     )
     for name, description, rows in profiles:
         sigma = 0.05 if name == "rtx-4090" else 0.1
+        is_phone = name != "rtx-4090"
+        if is_phone:
+            rows = tuple(map(_with_power, (*rows, *map(_mobile_row, (r for r in rows if r.codec == "prompt")))))
         DeviceProfile(
             name=name,
             description=description,
@@ -197,12 +249,89 @@ def make_devices(output: Path) -> None:
             jitter_provenance="assumption",
             jitter_source="No spread of decode times is published.",
             **NO_CONTENTION,
+            idle=PHONE_IDLE if is_phone else None,
+            radio=LTE if is_phone else None,
         ).write(output / f"{name}.json")
+
+
+HEVC_GAIN = 1.5  # H.264 needs so many times HEVC's rate at equal quality; assumption, the one that prompts are rated by
+AV1_GAIN = 2.0  # and so many times AV1's; assumption
+
+
+def _pixels(codec: str, gain: float, source: str) -> list[Representation]:
+    """A codec at the qualities of the published H.264 rungs."""
+    return [
+        Representation(
+            name=f"{codec}-{round(bps / gain / 1e3)}k",
+            codec=codec,
+            kind=PIXEL,
+            bitrate_bps=round(bps / gain / 1e3) * 1e3,
+            quality=round(bps / gain / 1e3) * gain / 1e3,
+            source=source,
+        )
+        for bps in PIXEL_BPS
+    ]
+
+
+def make_ladders(output: Path) -> None:
+    """Write the shipped ladders."""
+    published = published_ladder()
+    h264 = [row for row in published.representations if row.kind == PIXEL]
+    pixels = Ladder(
+        name="pixels",
+        description="HEVC and AV1 rungs beside those of H.264, at about the same qualities; no generative codec.",
+        provenance="Bitrates of the MMGC 2022 challenge; how much less HEVC and AV1 need is assumed.",
+        representations=(
+            *h264,
+            *_pixels("hevc", HEVC_GAIN, f"assumption: worth {HEVC_GAIN:g} times its bitrate in H.264"),
+            *_pixels("av1", AV1_GAIN, f"assumption: worth {AV1_GAIN:g} times its bitrate in H.264"),
+        ),
+    )
+    mobile = Ladder(
+        name="promptmobile",
+        description="H.264 of the MMGC 2022 challenge, and PromptMobile, which decodes in time on a phone.",
+        provenance="Bitrates of the MMGC 2022 challenge and of arXiv 2503.16112; the quality of prompts is derived.",
+        representations=(
+            *h264,
+            Representation(
+                name="promptmobile-280k",
+                codec="promptmobile",
+                kind=GENERATIVE,
+                bitrate_bps=280e3,
+                quality=0.42,
+                source=f"derived: {PROMPTMOBILE}, at 280 kbit/s about as good as H.265 (LPIPS better by 0.016); x 1.5",
+            ),
+        ),
+    )
+    placeholders = [
+        Ladder(
+            name=f"{codec}-placeholder",
+            description=f"PLACEHOLDER: H.264, and a {codec} codec to be filled from a table.",
+            provenance=f"assumption: nothing of the {codec} codec is measured; fill in its numbers and a device.",
+            representations=(
+                *h264,
+                Representation(
+                    name=f"{codec}-{bps / 1e3:g}k",
+                    codec=codec,
+                    kind=GENERATIVE,
+                    bitrate_bps=bps,
+                    quality=quality,
+                    source=source,
+                ),
+            ),
+        )
+        for codec, bps, quality, source in (
+            ("token", 200e3, 0.8, "assumption: arXiv 2602.03529 states -62.5 % against H.265; 0.2 / 0.375 x 1.5"),
+            ("diffusion", 80e3, 0.6, "assumption: arXiv 2601.20564 states -80 % against VTM; 0.08 / 0.2 x 1.5"),
+        )
+    ]
+    for ladder in (published, pixels, mobile, *placeholders):
+        ladder.write(output / f"{ladder.name}.json")
 
 
 def make_schemas(output: Path) -> None:
     """Write the JSON Schemas of the JSON files, for editors."""
-    formats = {"devices": DeviceProfile, "ladders": MeasuredLadder, "videos": CatalogFile, "viewers": ViewerFile}
+    formats = {"devices": DeviceProfile, "ladders": Ladder, "videos": CatalogFile, "viewers": ViewerFile}
     for name, cls in formats.items():
         write_text(output / f"{name}.schema.json", json.dumps(cls.json_schema(), indent=2) + "\n")
 
@@ -216,6 +345,7 @@ def main() -> None:
     make_videos(output / "videos")
     make_viewers(output / "viewers")
     make_devices(output / "devices")
+    make_ladders(output / "ladders")
     make_schemas(output / "schemas")
 
 

@@ -130,10 +130,13 @@ def episode_key(sim: Sim, budget: int) -> str:
         Hexadecimal digits.
     """
     catalog, episode = sim.catalog, sim.episode
-    videos = [array[episode.playlist] for array in (catalog.n_chunks, catalog.chunk_bytes, catalog.quality)]
+    videos = [
+        array[episode.playlist]
+        for array in (catalog.n_chunks, catalog.duration_s, catalog.chunk_bytes, catalog.quality)
+    ]
     hidden = episode._replace(playlist=np.zeros_like(episode.playlist))  # which videos, not where in the catalog
     content = hashlib.sha256(f"{ALGORITHM} {ppgym.__version__} {budget}".encode())
-    for value in (*sim.params, *videos, catalog.memory_bytes, *hidden):
+    for value in (*sim.params, *videos, catalog.memory_bytes_per_s, *hidden):
         array = np.ascontiguousarray(value)
         content.update(f"{array.dtype.str} {array.shape}".encode())
         content.update(array.tobytes())

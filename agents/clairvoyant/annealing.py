@@ -128,7 +128,7 @@ def improve(problem: Problem, checkpoints: Checkpoints, solution: Solution, budg
     gap = (solution.bound - max(values)) / len(problem.value)
     if gap > MIN_GAP:
         choices = np.flatnonzero(sim.params.option_usable).astype(np.int32)
-        if np.isfinite(sim.episode.patience_s) or (problem.value.max(axis=1) < 0.0).any():
+        if np.isfinite(sim.episode.patience_s).any() or (problem.value.max(axis=1) < 0.0).any():
             choices = np.append(choices, np.int32(DROPPED))
         temperatures = FIRST_TEMPERATURE * gap, LAST_TEMPERATURE * gap
         anneal(problem, plan, checkpoints, choices, temperatures, budget, np.random.Generator(np.random.PCG64(0)))
@@ -178,7 +178,7 @@ def play(
 
     decisions = 0
     terms = np.empty(len(REWARD_TERMS))
-    start = Totals(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, (0.0, 0.0, 0.0, 0.0))
+    start = Totals(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     total = reward_terms(sim.params, start, totals_of(state), terms)
     while not (state.terminated or state.truncated):
         action = WAIT

@@ -82,7 +82,7 @@ def tell(futures: Futures, episode: Episode, told: frozenset[str]) -> Futures:
         draws.link[:] = 0
         draws.link_offset_s[:] = episode.link_offset_s
     if "patience" in told:
-        draws.patience_s[:] = episode.patience_s
+        draws.patience_s[:] = episode.patience_s[:seen]
     if "jitter" in told:
         draws.jitter[:] = episode.jitter[:seen]
     if "leaving" in told:

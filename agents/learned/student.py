@@ -36,7 +36,7 @@ from agents.learned.student_features import (
 from ppgym.client import Client
 from ppgym.core.actions import WAIT, action_count
 from ppgym.core.state import F4, LOOKAHEAD, SLOTS
-from ppgym.planning.rollout import new_estimates
+from ppgym.planning.rollout import describe_viewer, new_estimates
 from ppgym.planning_view import PlanningView
 from ppgym.vector_env import PromptPreamVectorEnv
 
@@ -125,8 +125,8 @@ class StudentVectorEnv(PromptPreamVectorEnv):
     def _move(self) -> None:
         self._results = self._plain
         super()._move()
-        leave_p = self.world.distribution.leave_p
-        fill_features_many(self._sims, self._states, leave_p, ROLLOUT, self._estimates, self._values, self._features)
+        viewer = describe_viewer(self.world.params, self.world.distribution)
+        fill_features_many(self._sims, self._states, viewer, ROLLOUT, self._estimates, self._values, self._features)
         self._results = self._plain._replace(observation=self._features)
 
 

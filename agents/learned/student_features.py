@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ppgym.core.actions import WAIT, first_chunk, fits_in_memory
+from ppgym.core.content import last_second, position_s, survival_at
+from ppgym.core.decoders import expected_decode_s
 from ppgym.core.episodes import Links, Sims, new_episodes, take_sim
 from ppgym.core.jit import kernel, nogil
-from ppgym.core.observation import position_s, survival_at
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.core.state import (
     ABSENT,
@@ -35,6 +36,8 @@ from ppgym.planning.rollout import (
     RECENT,
     RolloutPolicy,
     SlotEstimates,
+    Viewer,
+    describe_viewer,
     estimate_bps,
     expected_stall_s,
     leaving_rate,
@@ -155,7 +158,7 @@ def fill_slots(sim: Sim, state: StateRecord, leave_p: float, out: F4) -> None:
         if video >= sim.episode.playlist.shape[0]:
             break
         index, row, begin = sim.episode.playlist[video], video % SLOTS, first_chunk(state, video)
-        watched_s = position_s(state) if slot == 0 else 0.0
+        watched_s = position_s(sim.params.chunk_s, state) if slot == 0 else 0.0
         ready, unbroken, in_flight, requested = 0, 0, 0, 0
         for chunk in range(begin, min(catalog.n_chunks[index], begin + RING)):
             status = state.chunk_status[row, chunk % RING]
@@ -165,11 +168,11 @@ def fill_slots(sim: Sim, state: StateRecord, leave_p: float, out: F4) -> None:
             unbroken += status == DECODED and unbroken == chunk - begin
         alive, staying_s = survival_at(catalog, index, watched_s), 0.0
         if alive > 0.0:
-            for second in range(int(watched_s), catalog.n_chunks[index]):
+            for second in range(int(watched_s), last_second(catalog.duration_s[index]) + 1):
                 staying_s += catalog.retention[index, second + 1] / alive
         at = SITUATION + slot * SLOT
         out[at] = 1.0
-        out[at + 1] = (catalog.n_chunks[index] - watched_s) / CONTENT_SCALE_S
+        out[at + 1] = (catalog.duration_s[index] - watched_s) / CONTENT_SCALE_S
         out[at + 2] = watched_s / CONTENT_SCALE_S
         out[at + 3] = unbroken / CHUNKS_SCALE
         out[at + 4] = ready / CHUNKS_SCALE
@@ -200,14 +203,14 @@ def fill_requests(
         chunk, video, place = estimates.chunk[slot], state.video + slot, slot * SHOWN_LOOKAHEADS + lookahead
         index = sim.episode.playlist[video]
         due_s = estimates.due_s[slot] + (parameters.margin_s if slot == 0 else 0.0)
-        alive = survival_at(catalog, index, position_s(state) if slot == 0 else 0.0)
+        alive = survival_at(catalog, index, position_s(params.chunk_s, state) if slot == 0 else 0.0)
         follows = chunk > first_chunk(state, video)
         at = SITUATION + SLOTS * SLOT + place * CANDIDATE
         out[at] = 1.0
         out[at + 1] = due_s / DUE_SCALE_S
         out[at + 2] = saturate(max(due_s, 0.0))
         out[at + 3] = estimates.played_p[slot]
-        out[at + 4] = min(catalog.retention[index, chunk] / alive, 1.0) if alive > 0.0 else 0.0
+        out[at + 4] = min(survival_at(catalog, index, chunk * params.chunk_s) / alive, 1.0) if alive > 0.0 else 0.0
         out[at + 5] = estimates.reference[slot]
         out[at + 6] = 1.0 * (follows and state.chunk_status[video % SLOTS, (chunk - 1) % RING] != ABSENT)
         out[at + NEEDED] = 1.0 * (slot == 0 and chunk == state.playhead)
@@ -218,7 +221,8 @@ def fill_requests(
             size_bytes = catalog.chunk_bytes[index, chunk, representation]
             quality = catalog.quality[index, chunk, representation]
             arrival_s = params.rtt_s + 8.0 * size_bytes / bps
-            ready_s = max(arrival_s, estimates.backlog_s[params.option_unit[option]]) + params.option_decode_s[option]
+            decode_s = expected_decode_s(params, state, option, estimates.content_s[slot])
+            ready_s = max(arrival_s, estimates.backlog_s[params.option_unit[option]]) + decode_s
             late_s = ready_s - due_s
             action = 1 + (slot * LOOKAHEAD + lookahead) * options + option
             at = SITUATION + SLOTS * SLOT + SLOTS * SHOWN_LOOKAHEADS * CANDIDATE + (place * options + option) * REQUEST
@@ -229,19 +233,19 @@ def fill_requests(
             out[at + 4] = size_bytes * MBIT_PER_BYTE
             out[at + 5] = quality
             out[at + 6] = abs(quality - estimates.reference[slot])
-            out[at + 7] = saturate(params.option_decode_s[option])
+            out[at + 7] = saturate(decode_s)
 
 
 @kernel
 def fill_features(
-    sim: Sim, state: StateRecord, leave_p: float, policy: RolloutPolicy, estimates: SlotEstimates, values: F8, out: F4
+    sim: Sim, state: StateRecord, viewer: Viewer, policy: RolloutPolicy, estimates: SlotEstimates, values: F8, out: F4
 ) -> None:
     """Fill the features of a state.
 
     Args:
         sim: Its playlist alone is read of the hidden draw.
         state: Record of `STATE_DTYPE`.
-        leave_p: P(the session ends after a video).
+        viewer: What is known of the viewer.
         policy: The rollout policy.
         estimates: Scratch.
         values: Scratch [1 + S * L * O].
@@ -250,19 +254,19 @@ def fill_features(
     out[:] = 0.0
     for step in range(SHOWN_LOOKAHEADS):
         lookahead = SHOWN_LOOKAHEADS - 1 - step  # the first comes last: WAIT's value and the estimates are its own
-        value_actions(sim, state, leave_p, policy, lookahead, estimates, values)
+        value_actions(sim, state, viewer, policy, lookahead, estimates, values)
         fill_requests(sim, state, policy, lookahead, estimates, values, out)
-    fill_situation(sim, state, leave_p, estimates, values[WAIT], out)
-    fill_slots(sim, state, leave_p, out)
+    fill_situation(sim, state, viewer.leave_p, estimates, values[WAIT], out)
+    fill_slots(sim, state, viewer.leave_p, out)
 
 
 @nogil
 def fill_features_many(
-    sims: Sims, states: np.ndarray, leave_p: float, policy: RolloutPolicy, estimates: SlotEstimates, values: F8, out: F4
+    sims: Sims, states: np.ndarray, viewer: Viewer, policy: RolloutPolicy, estimates: SlotEstimates, values: F8, out: F4
 ) -> None:
     """Fill the features [N, size] of N states; see `fill_features`."""
     for i in range(states.shape[0]):
-        fill_features(take_sim(sims, i), states[i], leave_p, policy, estimates, values, out[i])
+        fill_features(take_sim(sims, i), states[i], viewer, policy, estimates, values, out[i])
 
 
 def student_features(view: PlanningView) -> F4:
@@ -283,6 +287,7 @@ def student_features(view: PlanningView) -> F4:
     sims, states = Sims(params, catalog, links, episodes), np.array([view.state])
     values = np.zeros(len(view.action_mask))
     out = np.zeros((1, feature_layout(len(view.options)).size), np.float32)
-    fill_features_many(sims, states, view.distribution.leave_p, ROLLOUT, new_estimates(), values, out)
+    viewer = describe_viewer(params, view.distribution)
+    fill_features_many(sims, states, viewer, ROLLOUT, new_estimates(), values, out)
     features: F4 = out[0]
     return features

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from agents.rules.forecast import Forecast, Situation, first_ready
+from agents.rules.forecast import Forecast, Situation, decode_times, first_ready
 from agents.rules.pdas import Start, Window, search_bitrates
 from ppgym.core.jit import njit
 from ppgym.core.link import mean_throughput
-from ppgym.core.state import CHUNK_S, F8, NO_ENTRY
+from ppgym.core.state import F8, NO_ENTRY
 
 MPC_CHUNKS = 5  # look-ahead of RobustMPC, and throughputs of its estimate; published (Yin et al., SIGCOMM'15)
 
@@ -43,35 +43,38 @@ def choose_by_mpc(situation: Situation, forecast: Forecast, slot: int, stall_wei
     Returns:
         Option; `NO_ENTRY` where none is legal.
     """
-    one, catalog = slice(slot, slot + 1), situation.catalog
+    one, catalog, chunk = slice(slot, slot + 1), situation.catalog, forecast.next_chunk[slot]
     window = Window(
         catalog.n_chunks[one],
+        catalog.duration_s[one],
         catalog.chunk_bytes[one],
         catalog.quality[one],
-        np.ones((1, catalog.retention.shape[1])),
+        np.ones((1, catalog.chunk_bytes.shape[1] + 1)),
         np.zeros(1, np.int32),
         1.0,
     )
+    chunks = min(MPC_CHUNKS, catalog.n_chunks[slot] - chunk)
     start = Start(
         0,
-        forecast.next_chunk[slot],
+        chunk,
         forecast.quality[slot],
         forecast.needed_s[one],
         forecast.free_s,
+        decode_times(situation.params, catalog, situation.state, slot, chunk, chunks),
         situation.legal[slot],
         situation.bps,
     )
     params = situation.params._replace(
         weight_quality=1.0, weight_switch=1.0, weight_rebuffer=stall_weight, weight_download=0.0, weight_waste=0.0
     )
-    return search_bitrates(params, window, start, MPC_CHUNKS)[1]
+    return search_bitrates(params, window, start)[1]
 
 
 @njit
 def choose_by_quality(situation: Situation, forecast: Forecast, slot: int, least_quality: float) -> int:
     """The smallest representation of at least a quality that is decoded in time; else the one that is decoded first.
 
-    In time is before the next chunk is needed, or within `CHUNK_S`, whichever is later.
+    In time is before the next chunk is needed, or within the seconds of a chunk, whichever is later.
 
     Args:
         situation: What the rule decides from.
@@ -84,15 +87,18 @@ def choose_by_quality(situation: Situation, forecast: Forecast, slot: int, least
     """
     params, catalog, chunk = situation.params, situation.catalog, forecast.next_chunk[slot]
     quality, size_bytes = catalog.quality[slot, chunk], catalog.chunk_bytes[slot, chunk]
+    decode_s = decode_times(params, catalog, situation.state, slot, chunk, 1)[0]
     best, best_bytes, first, first_s = NO_ENTRY, np.inf, NO_ENTRY, np.inf
     for representation in range(quality.shape[0]):
         if quality[representation] < least_quality:
             continue
         arrival_s = params.rtt_s + 8.0 * size_bytes[representation] / situation.bps
-        option, ready_s = first_ready(params, situation.legal[slot], forecast.free_s, representation, arrival_s)
+        option, ready_s = first_ready(
+            params, situation.legal[slot], decode_s, forecast.free_s, representation, arrival_s
+        )
         if ready_s < first_s:
             first, first_s = option, ready_s
-        if ready_s <= max(forecast.needed_s[slot], CHUNK_S) and size_bytes[representation] < best_bytes:
+        if ready_s <= max(forecast.needed_s[slot], params.chunk_s) and size_bytes[representation] < best_bytes:
             best, best_bytes = option, size_bytes[representation]
     return best if best != NO_ENTRY else first
 
@@ -110,11 +116,12 @@ def choose_by_throughput(situation: Situation, forecast: Forecast, slot: int) ->
         Option; `NO_ENTRY` where none is legal.
     """
     params, catalog, chunk = situation.params, situation.catalog, forecast.next_chunk[slot]
+    decode_s = decode_times(params, catalog, situation.state, slot, chunk, 1)[0]
     best = 0.0
     for representation in range(catalog.quality.shape[2]):
         arrival_s = params.rtt_s + 8.0 * catalog.chunk_bytes[slot, chunk, representation] / situation.bps
-        _, ready_s = first_ready(params, situation.legal[slot], forecast.free_s, representation, arrival_s)
-        if ready_s <= max(forecast.needed_s[slot], CHUNK_S):
+        _, ready_s = first_ready(params, situation.legal[slot], decode_s, forecast.free_s, representation, arrival_s)
+        if ready_s <= max(forecast.needed_s[slot], params.chunk_s):
             best = max(best, catalog.quality[slot, chunk, representation])
     return choose_by_quality(situation, forecast, slot, best)
 

@@ -11,6 +11,7 @@ from agents.rules.forecast import (
     Forecast,
     Situation,
     conditional_survival,
+    decode_times,
     first_ready,
     lateness_at_s,
     make_forecast,
@@ -21,6 +22,7 @@ from agents.rules.parameters import Between, Space
 from agents.rules.rule import Rule
 from ppgym.client import Client
 from ppgym.core.actions import WAIT
+from ppgym.core.content import last_second, survival
 from ppgym.core.jit import njit
 from ppgym.core.state import F8, LOOKAHEAD, NO_ENTRY, RING, SLOTS, CatalogArrays
 from ppgym.planning_view import PlanningView
@@ -37,15 +39,15 @@ class DashletParameters(NamedTuple):
 
 
 @njit
-def watch_seconds(curve: F8, n_chunks: int, watched_s: float, seconds: int) -> F8:
+def watch_seconds(curve: F8, duration_s: float, watched_s: float, seconds: int) -> F8:
     """w: PMF of the seconds for which a video will be watched further.
 
     Retention is linear within a second, so viewers who leave in a second leave at its middle on average. Their
     probability is split between the two nearest whole seconds such that the mean is exact.
 
     Args:
-        curve: [C + 1] P(watched at least c seconds).
-        n_chunks: Seconds of the video.
+        curve: [D + 1] P(watched at least d seconds).
+        duration_s: Of the video.
         watched_s: Content seconds watched so far.
         seconds: Length of the PMF; later seconds are left out.
 
@@ -53,13 +55,16 @@ def watch_seconds(curve: F8, n_chunks: int, watched_s: float, seconds: int) -> F
         [seconds].
     """
     pmf = np.zeros(seconds)
-    here = min(int(watched_s), n_chunks - 1)
-    watching = curve[here] + (watched_s - here) * (curve[here + 1] - curve[here])
+    last = last_second(duration_s) + 1
+    here = min(int(watched_s), last - 1)
+    watching = survival(curve, duration_s, watched_s)
     before = watching
-    for second in range(here + 1, n_chunks + 2):
+    for second in range(here + 1, last + 2):
         # the step after the last second: viewers who watch all of it
-        after = curve[second] if second <= n_chunks else 0.0
-        time_s = 0.5 * (max(second - 1.0, watched_s) + second) if second <= n_chunks else float(n_chunks)
+        after = curve[second] if second <= last else 0.0
+        time_s = duration_s
+        if second <= last:
+            time_s = 0.5 * (max(second - 1.0, watched_s) + min(float(second), duration_s))
         left_s = time_s - watched_s
         place = int(left_s)
         if place + 1 < seconds and watching > 0.0:
@@ -100,7 +105,7 @@ def arrival_times(catalog: CatalogArrays, position_s: float, stay_p: float, seco
         if catalog.n_chunks[slot] == 0:
             break
         watched_s = position_s if slot == 1 else 0.0
-        watch = watch_seconds(catalog.retention[slot - 1], catalog.n_chunks[slot - 1], watched_s, seconds)
+        watch = watch_seconds(catalog.retention[slot - 1], catalog.duration_s[slot - 1], watched_s, seconds)
         heads[slot] = stay_p * convolve(heads[slot - 1], watch)
     return heads
 
@@ -111,6 +116,7 @@ class StallForecast(NamedTuple):
     survival: F8  # [S, C + 1]
     lateness_s: F8  # [S, seconds + 1], see `mean_lateness_s`
     position_s: float
+    chunk_s: float
 
 
 @njit
@@ -126,17 +132,19 @@ def expected_stall_s(stalls: StallForecast, slot: int, chunk: int, absent_s: flo
     Returns:
         Seconds.
     """
-    lead_s = chunk - stalls.position_s if slot == 0 else float(chunk)  # from the playhead, or from the video's start
+    lead_s = chunk * stalls.chunk_s  # from the video's start, or from the playhead
+    if slot == 0:
+        lead_s -= stalls.position_s
     return float(stalls.survival[slot, chunk] * lateness_at_s(stalls.lateness_s[slot], absent_s - max(lead_s, 0.0)))
 
 
 @njit
-def decide(situation: Situation, is_prompt: npt.NDArray[np.bool_], parameters: DashletParameters) -> int:
+def decide(situation: Situation, is_generative: npt.NDArray[np.bool_], parameters: DashletParameters) -> int:
     """One decision of Dashlet.
 
     Args:
         situation: What it decides from.
-        is_prompt: [R].
+        is_generative: [R].
         parameters: The rule's.
 
     Returns:
@@ -146,7 +154,8 @@ def decide(situation: Situation, is_prompt: npt.NDArray[np.bool_], parameters: D
     forecast = make_forecast(params, catalog, state, candidates, bps)
     seconds = int(max(2.0 * parameters.horizon_s + 1.0, parameters.near_s)) + 2
     heads = arrival_times(catalog, forecast.position_s, stay_p, seconds)
-    stalls = StallForecast(conditional_survival(catalog, forecast), mean_lateness_s(heads, 1.0), forecast.position_s)
+    reached = conditional_survival(params, catalog, forecast)
+    stalls = StallForecast(reached, mean_lateness_s(heads, 1.0), forecast.position_s, params.chunk_s)
 
     wanted = 0  # N
     for slot in range(SLOTS):
@@ -169,7 +178,7 @@ def decide(situation: Situation, is_prompt: npt.NDArray[np.bool_], parameters: D
     target_bits = parameters.horizon_s * bps / wanted
     if expected_stall_s(stalls, best, forecast.next_chunk[best], parameters.danger_s) > parameters.least_stall_s:
         target_bits *= 0.5
-    option = choose_rate(situation, forecast, stalls, best, is_prompt, target_bits, parameters.least_stall_s)
+    option = choose_rate(situation, forecast, stalls, best, is_generative, target_bits, parameters.least_stall_s)
     return int(1 + best * LOOKAHEAD * legal.shape[1] + option)
 
 
@@ -179,7 +188,7 @@ def choose_rate(
     forecast: Forecast,
     stalls: StallForecast,
     slot: int,
-    is_prompt: npt.NDArray[np.bool_],
+    is_generative: npt.NDArray[np.bool_],
     target_bits: float,
     least_stall_s: float,
 ) -> int:
@@ -194,7 +203,7 @@ def choose_rate(
         forecast: What is expected.
         stalls: What expected stalls follow from.
         slot: i, with at least one legal option.
-        is_prompt: [R].
+        is_generative: [R].
         target_bits: The size target.
         least_stall_s: A shorter expected stall counts as none.
 
@@ -206,19 +215,19 @@ def choose_rate(
     quality = catalog.quality[slot, chunk]
     bits = 8.0 * catalog.chunk_bytes[slot, chunk]
     representations = bits.shape[0]
+    decode_s = decode_times(params, catalog, state, slot, chunk, 1)[0]
     options, stall_s = np.full(representations, NO_ENTRY), np.full(representations, np.inf)
     horizon_s = float(stalls.lateness_s.shape[1] - 1)
     for r in range(representations):
-        options[r], ready_s = first_ready(
-            params, situation.legal[slot], forecast.free_s, r, params.rtt_s + bits[r] / bps
-        )
+        arrival_s = params.rtt_s + bits[r] / bps
+        options[r], ready_s = first_ready(params, situation.legal[slot], decode_s, forecast.free_s, r, arrival_s)
         if options[r] != NO_ENTRY:
             stall_s[r] = expected_stall_s(stalls, slot, chunk, min(ready_s, horizon_s))
     bearable_s = max(stall_s.min(), least_stall_s)
 
     choice, smallest, top = NO_ENTRY, NO_ENTRY, 0.0
     for r in range(representations):
-        if options[r] == NO_ENTRY or (is_prompt[r] and stall_s[r] > bearable_s):
+        if options[r] == NO_ENTRY or (is_generative[r] and stall_s[r] > bearable_s):
             continue
         top = max(top, quality[r])
         if smallest == NO_ENTRY or bits[r] < bits[smallest]:
@@ -234,7 +243,7 @@ def choose_rate(
     if chunk > forecast.playing_chunk[slot] and quality[choice] < top:
         row, column = (state.video + slot) % SLOTS, (chunk - 1) % RING
         last = params.option_representation[state.chunk_option[row, column]]
-        if options[last] != NO_ENTRY and not (is_prompt[last] and stall_s[last] > bearable_s):
+        if options[last] != NO_ENTRY and not (is_generative[last] and stall_s[last] > bearable_s):
             choice = last
     return int(options[choice])
 
@@ -282,13 +291,13 @@ class Dashlet(Rule):
         super().__init__(client, seed=seed, **params)
         if not 0.0 < self.parameters.horizon_s <= RING:
             raise ValueError(f"horizon_s: expected a number above 0, at most {RING}, got {self.parameters.horizon_s}")
-        self.is_prompt = np.zeros(len(self.representations), np.bool_)
+        self.is_generative = np.zeros(len(self.representations), np.bool_)
         for option in self.client.options:
-            self.is_prompt[option.representation] = option.codec == "prompt"
+            self.is_generative[option.representation] = option.is_generative
 
     def decide(self, view: PlanningView, mask: Mask) -> int:
         """Choose; see `Heuristic.decide`."""
-        return decide(observe(view, mask, self.representations), self.is_prompt, self.parameters)
+        return decide(observe(view, mask, self.representations), self.is_generative, self.parameters)
 
 
 class PromptDashlet(Dashlet):

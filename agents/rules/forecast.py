@@ -2,7 +2,8 @@
 
 Everything follows from the planning view. The rules themselves are in the other files of this folder.
 
-Shape legend: S visible slots, L look-ahead, C chunks, R representations, U compute units, O options, T whole seconds.
+Shape legend: S visible slots, L look-ahead, C chunks, R representations, U compute units, O options, D and T whole
+seconds.
 """
 
 from collections.abc import Sequence
@@ -12,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.base import expected_bps
+from ppgym.core.content import content_s, survival_at
+from ppgym.core.decoders import expected_decode_s, queued_chunk
 from ppgym.core.jit import njit
 from ppgym.core.state import (
-    CHUNK_S,
     F8,
     I4,
     LOOKAHEAD,
@@ -26,6 +28,7 @@ from ppgym.core.state import (
     Params,
     StateRecord,
 )
+from ppgym.planning.rollout import describe_viewer
 from ppgym.planning_view import PlanningView, writeable_fields
 from ppgym.world.scenario import Option
 
@@ -73,7 +76,7 @@ def usable_representations(options: Sequence[Option], with_prompts: bool) -> npt
     """
     usable = np.zeros(1 + max(option.representation for option in options), np.bool_)
     for option in options:
-        usable[option.representation] |= option.usable and (with_prompts or option.codec != "prompt")
+        usable[option.representation] |= option.usable and (with_prompts or not option.is_generative)
     if not usable.any():
         kind = "pixels or prompts" if with_prompts else "pixels"
         raise ValueError(f"expected a device that decodes {kind}; this one has no such unit")
@@ -95,6 +98,8 @@ def observe(view: PlanningView, mask: npt.NDArray[np.generic], representations: 
     legal = first & representations[view.params.option_representation]
     stay_p = 1.0 - view.distribution.leave_p
     params, catalog = writeable_fields(view.params), writeable_fields(view.catalog)
+    # The chance that the viewer gives up is in the price of stall
+    params = params._replace(weight_rebuffer=describe_viewer(params, view.distribution).stall_price)
     return Situation(params, catalog, view.state, view.candidates.copy(), legal, stay_p, expected_bps(view))
 
 
@@ -116,7 +121,8 @@ def make_forecast(params: Params, catalog: CatalogArrays, state: StateRecord, ca
     next_chunk = candidates[:, 0].copy()
     playing_chunk = np.zeros(SLOTS, np.int32)
     playing_chunk[0] = state.playhead
-    position_s = float(state.playhead)
+    chunk_s = params.chunk_s
+    position_s = state.playhead * chunk_s
     buffered_s, needed_s, quality = np.zeros(SLOTS), np.zeros(SLOTS), np.full(SLOTS, NO_QUALITY)
     for slot in range(SLOTS):
         row = (state.video + slot) % SLOTS
@@ -124,14 +130,16 @@ def make_forecast(params: Params, catalog: CatalogArrays, state: StateRecord, ca
         if state.chunks_begun > 0:
             quality[slot] = state.begun_quality
         if slot == 0 and state.playing:
-            played_s = min(state.time_s - state.playback_since_s, CHUNK_S)
+            playing_s = content_s(params, catalog, slot, chunk)
+            played_s = min(state.time_s - state.playback_since_s, playing_s)
             position_s += played_s
-            buffered_s[slot] = needed_s[slot] = CHUNK_S - played_s
+            buffered_s[slot] = needed_s[slot] = playing_s - played_s
             chunk += 1
         end = next_chunk[slot] if next_chunk[slot] != NO_ENTRY else min(catalog.n_chunks[slot], chunk + RING)
         while chunk < end:
-            needed_s[slot] = max(needed_s[slot], ready_s[row, chunk % RING]) + CHUNK_S
-            buffered_s[slot] += CHUNK_S
+            seconds = content_s(params, catalog, slot, chunk)
+            needed_s[slot] = max(needed_s[slot], ready_s[row, chunk % RING]) + seconds
+            buffered_s[slot] += seconds
             option = state.chunk_option[row, chunk % RING]
             quality[slot] = catalog.quality[slot, chunk, params.option_representation[option]]
             chunk += 1
@@ -157,12 +165,14 @@ def forecast_decoding(params: Params, catalog: CatalogArrays, state: StateRecord
         if state.job_video[unit] == NO_ENTRY:
             continue
         served_s = state.time_s - state.job_start_s[unit]
-        free_s[unit] = max(state.job_expected_s[unit] - served_s, 0.0)
+        free_s[unit] = max(state.job_load_s[unit] + state.job_expected_s[unit] - served_s, 0.0)
         ready_s[state.job_video[unit] % SLOTS, state.job_chunk[unit] % RING] = free_s[unit]
         entry = state.queue_head[unit]
         while entry != NO_ENTRY:
             row, column = entry // RING, entry % RING
-            free_s[unit] += params.option_decode_s[state.chunk_option[row, column]]
+            video, chunk = queued_chunk(state, entry)
+            seconds = content_s(params, catalog, video - state.video, chunk)
+            free_s[unit] += expected_decode_s(params, state, state.chunk_option[row, column], seconds)
             ready_s[row, column] = free_s[unit]
             entry = state.queue_next[entry]
     for transfer in range(state.transfers):
@@ -174,18 +184,45 @@ def forecast_decoding(params: Params, catalog: CatalogArrays, state: StateRecord
         left_bytes = max(size_bytes - state.transfer_received_bytes[transfer], 0.0)
         rtt_s = max(params.rtt_s - (state.time_s - state.transfer_request_s[transfer]), 0.0)
         unit = params.option_unit[option]
-        free_s[unit] = max(free_s[unit], rtt_s + 8.0 * left_bytes / bps) + params.option_decode_s[option]
+        decode_s = expected_decode_s(params, state, option, content_s(params, catalog, slot, chunk))
+        free_s[unit] = max(free_s[unit], rtt_s + 8.0 * left_bytes / bps) + decode_s
         ready_s[(state.video + slot) % SLOTS, chunk % RING] = free_s[unit]
     return ready_s, free_s
 
 
 @njit
-def first_ready(params: Params, legal: Legal, free_s: F8, representation: int, arrival_s: float) -> tuple[int, float]:
+def decode_times(params: Params, catalog: CatalogArrays, state: StateRecord, slot: int, chunk: int, chunks: int) -> F8:
+    """Seconds that decoding takes, by chunk and option, on units that have nothing else to do.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The visible manifests, by slot.
+        state: Public record.
+        slot: Of the video.
+        chunk: The first chunk.
+        chunks: How many.
+
+    Returns:
+        [chunks, O].
+    """
+    decode_s = np.zeros((chunks, params.option_unit.shape[0]))
+    for k in range(chunks):
+        seconds = content_s(params, catalog, slot, chunk + k)
+        for option in range(params.option_unit.shape[0]):
+            decode_s[k, option] = expected_decode_s(params, state, option, seconds)
+    return decode_s
+
+
+@njit
+def first_ready(
+    params: Params, legal: Legal, decode_s: F8, free_s: F8, representation: int, arrival_s: float
+) -> tuple[int, float]:
     """The option that has a chunk decoded first.
 
     Args:
         params: The scenario's constants.
         legal: [O] options to choose from.
+        decode_s: [O] seconds that decoding takes.
         free_s: [U] when each unit is free.
         representation: Of the chunk.
         arrival_s: When its last byte arrives; on the clock of `free_s`.
@@ -196,30 +233,37 @@ def first_ready(params: Params, legal: Legal, free_s: F8, representation: int, a
     best, best_s = NO_ENTRY, np.inf
     for option in range(legal.shape[0]):
         if legal[option] and params.option_representation[option] == representation:
-            ready_s = max(arrival_s, free_s[params.option_unit[option]]) + params.option_decode_s[option]
+            ready_s = max(arrival_s, free_s[params.option_unit[option]]) + decode_s[option]
             if ready_s < best_s:
                 best, best_s = option, ready_s
     return best, best_s
 
 
 @njit
-def conditional_survival(catalog: CatalogArrays, forecast: Forecast) -> F8:
-    """P(a video is watched for at least so many seconds), given its playhead and that the viewer comes to it.
+def conditional_survival(params: Params, catalog: CatalogArrays, forecast: Forecast) -> F8:
+    """P(a chunk is reached), given its playhead and that the viewer comes to the video.
 
     Args:
+        params: The scenario's constants.
         catalog: The visible manifests, by slot.
         forecast: Gives the playheads.
 
     Returns:
-        [S, C + 1] by slot and whole second: retention(second) / retention(playhead), 1 up to the playhead.
+        [S, C + 1] by slot and chunk: retention at its beginning / retention at the playhead, 1 up to the playhead; the
+        entry after the last chunk is for viewers who watch to the end.
     """
-    survival = catalog.retention.copy()
-    for slot in range(SLOTS):
-        here = forecast.playing_chunk[slot]
-        watching = survival[slot, here]
-        survival[slot, : here + 1] = 1.0
-        if watching > 0.0:
-            survival[slot, here + 1 :] /= watching
+    chunks = catalog.chunk_bytes.shape[1]
+    survival = np.zeros((catalog.n_chunks.shape[0], chunks + 1))
+    for slot in range(catalog.n_chunks.shape[0]):
+        here, watching = forecast.playing_chunk[slot], 0.0
+        for chunk in range(catalog.n_chunks[slot] + 1):
+            reach = survival_at(catalog, slot, chunk * params.chunk_s)
+            if chunk <= here:
+                watching = reach
+                reach = 1.0
+            elif watching > 0.0:
+                reach /= watching
+            survival[slot, chunk] = reach
     return survival
 
 

@@ -6,14 +6,15 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.base import Mask
-from agents.rules.forecast import Situation, forecast_decoding, lateness_at_s, mean_lateness_s, observe
+from agents.rules.forecast import Situation, decode_times, forecast_decoding, lateness_at_s, mean_lateness_s, observe
 from agents.rules.rule import Rule
 from ppgym.core.actions import WAIT
+from ppgym.core.content import content_s, last_second, survival_at
+from ppgym.core.decoders import expected_decode_s
 from ppgym.core.jit import njit
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.core.state import (
     ABSENT,
-    CHUNK_S,
     F8,
     I4,
     LOOKAHEAD,
@@ -65,7 +66,10 @@ def arrival_times(catalog: CatalogArrays, stay_p: float, position_s: float, star
     arrivals = np.zeros((SLOTS, HORIZON_S))
     arrivals[0, 0] = 1.0
     for slot in range(SLOTS - 1):
-        n_chunks, curve = catalog.n_chunks[slot], catalog.retention[slot]
+        if catalog.n_chunks[slot] == 0:
+            break
+        duration_s, curve = catalog.duration_s[slot], catalog.retention[slot]
+        seconds = last_second(duration_s) + 1
         begin = int(position_s) if slot == 0 else 0
         alive = max(curve[begin], LEAST_SURVIVAL)
         after_s = start_s - (position_s - begin) if slot == 0 else 0.0
@@ -73,23 +77,23 @@ def arrival_times(catalog: CatalogArrays, stay_p: float, position_s: float, star
         for second in range(HORIZON_S):
             if arrivals[slot, second] > LEAST_P:
                 share = stay_p * arrivals[slot, second] / alive
-                for watched in range(begin, n_chunks):
+                for watched in range(begin, seconds):
                     place = second + int(max(after_s + watched - begin + 0.5, 0.0))
                     following[min(place, HORIZON_S - 1)] += share * (curve[watched] - curve[watched + 1])
-                place = second + int(max(after_s + n_chunks - begin, 0.0))
-                following[min(place, HORIZON_S - 1)] += share * curve[n_chunks]
+                place = second + int(max(after_s + duration_s - begin, 0.0))
+                following[min(place, HORIZON_S - 1)] += share * curve[seconds]
     return arrivals
 
 
 @njit
-def expected_stall_s(forecast: CandidateForecast, slot: int, look: int, chunk: int, ready_s: float) -> float:
+def expected_stall_s(forecast: CandidateForecast, slot: int, look: int, begin_s: float, ready_s: float) -> float:
     """Expected stall of a candidate by the time when it is decoded, if all chunks before it are there.
 
     Args:
         forecast: What is expected.
         slot: Its slot.
         look: Its place among the slot's candidates.
-        chunk: Its index.
+        begin_s: Content seconds before it.
         ready_s: Seconds from now until it is decoded.
 
     Returns:
@@ -98,7 +102,7 @@ def expected_stall_s(forecast: CandidateForecast, slot: int, look: int, chunk: i
     if slot == 0:
         late_s = max(ready_s - forecast.need_s[slot, look], 0.0)
     else:
-        late_s = lateness_at_s(forecast.lateness_s[slot], ready_s - chunk * CHUNK_S)
+        late_s = lateness_at_s(forecast.lateness_s[slot], ready_s - begin_s)
     return float(forecast.survival[slot, look] * late_s)
 
 
@@ -117,22 +121,22 @@ def forecast_candidates(situation: Situation, ready_s: F8, free_s: F8) -> Candid
     params, catalog, state, _, _, stay_p, bps = situation
     shape = SLOTS, LOOKAHEAD
     survival, need_s, fastest_s, reference = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    position_s, start_s = float(state.playhead), 0.0
+    chunk_s = params.chunk_s
+    position_s, start_s = state.playhead * chunk_s, 0.0
     if state.playing:
-        position_s += min(state.time_s - state.playback_since_s, CHUNK_S)
+        position_s += min(state.time_s - state.playback_since_s, content_s(params, catalog, 0, state.playhead))
     for slot in range(SLOTS):
-        curve = catalog.retention[slot]
         begin, clock_s, reach = 0, 0.0, stay_p**slot
         if slot == 0:
-            begin, second = state.playhead, min(int(position_s), catalog.n_chunks[0] - 1)
-            alive = curve[second] + (position_s - second) * (curve[second + 1] - curve[second])
-            reach = 1.0 / max(alive, LEAST_SURVIVAL)
+            begin = state.playhead
+            reach = 1.0 / max(survival_at(catalog, 0, position_s), LEAST_SURVIVAL)
             if state.playing:
-                clock_s = state.playhead + CHUNK_S - position_s
+                clock_s = begin * chunk_s + content_s(params, catalog, 0, begin) - position_s
         first = begin + 1 if slot == 0 and state.playing else begin
         link_s, look, last_quality = 0.0, 0, state.begun_quality
         row = (state.video + slot) % SLOTS
         for chunk in range(first, min(catalog.n_chunks[slot], begin + RING)):
+            seconds = content_s(params, catalog, slot, chunk)
             if state.chunk_status[row, chunk % RING] != ABSENT:
                 clock_s = max(clock_s, ready_s[row, chunk % RING])
                 option = state.chunk_option[row, chunk % RING]
@@ -146,18 +150,18 @@ def forecast_candidates(situation: Situation, ready_s: F8, free_s: F8) -> Candid
                         size = catalog.chunk_bytes[slot, chunk, params.option_representation[option]]
                         took_s = params.rtt_s + 8.0 * size / bps
                         done_s = max(link_s + took_s, free_s[params.option_unit[option]])
-                        done_s += params.option_decode_s[option]
+                        done_s += expected_decode_s(params, state, option, seconds)
                         if done_s < first_s:
                             first_s, transfer_s = done_s, took_s
                 link_s += transfer_s
-                survival[slot, look] = min(reach * curve[chunk], 1.0)
+                survival[slot, look] = min(reach * survival_at(catalog, slot, chunk * chunk_s), 1.0)
                 need_s[slot, look], fastest_s[slot, look] = clock_s, first_s
                 reference[slot, look] = last_quality
                 clock_s = max(clock_s, first_s)
                 look += 1
             if slot == 0 and chunk == state.playhead:
                 start_s = clock_s
-            clock_s += CHUNK_S
+            clock_s += seconds
     # Arrivals are spread evenly over their second
     lateness_s = mean_lateness_s(arrival_times(catalog, stay_p, position_s, start_s), 0.5)
     return CandidateForecast(survival, need_s, fastest_s, reference, lateness_s)
@@ -191,28 +195,34 @@ def choose(situation: Situation, mask: npt.NDArray[np.bool_], parameters: Greedy
         if chunk == NO_ENTRY:
             continue
         first = 1 + place * options
-        survival = forecast.survival[slot, look]
-        deferred_s = expected_stall_s(forecast, slot, look, chunk, forecast.fastest_s[slot, look] + parameters.defer_s)
+        survival, begin_s = forecast.survival[slot, look], chunk * params.chunk_s
+        deferred_s = expected_stall_s(
+            forecast, slot, look, begin_s, forecast.fastest_s[slot, look] + parameters.defer_s
+        )
+        decode_s = decode_times(params, catalog, state, slot, chunk, 1)[0]
+        seconds = content_s(params, catalog, slot, chunk)
         best_gain, lost = -np.inf, 0.0
         for option in range(options):
             if mask[first + option]:
                 r = params.option_representation[option]
                 quality, mbit = catalog.quality[slot, chunk, r], catalog.chunk_bytes[slot, chunk, r] * MBIT_PER_BYTE
                 switch = parameters.switch_share * abs(quality - forecast.reference[slot, look])
-                gain[option] = survival * (params.weight_quality * quality - params.weight_switch * switch)
+                gain[option] = survival * (seconds * params.weight_quality * quality - params.weight_switch * switch)
                 gain[option] -= ((1.0 - survival) * params.weight_waste + params.weight_download) * mbit
-                gain[option] -= params.weight_compute[params.option_unit[option]] * params.option_decode_s[option]
+                energy_j = params.option_w[option] * decode_s[option] + params.radio_j_per_mbit * mbit
+                gain[option] -= params.weight_energy * energy_j
                 if gain[option] > best_gain:
                     best_gain = gain[option]
                     link_s = params.rtt_s + mbit * 1e6 / bps
-                    lost = min(link_s / CHUNK_S, 1.0)  # a link faster than playback can make up for the rest
+                    lost = min(link_s / seconds, 1.0)  # a link faster than playback can make up for the rest
         for option in range(options):
             if mask[first + option]:
                 size = catalog.chunk_bytes[slot, chunk, params.option_representation[option]]
                 link_s = params.rtt_s + 8.0 * size / bps
-                ready_s = max(link_s, free_s[params.option_unit[option]]) + params.option_decode_s[option]
-                spared_s = deferred_s - expected_stall_s(forecast, slot, look, chunk, ready_s)
-                value = gain[option] - (1.0 - lost) * best_gain - parameters.link_price * link_s
+                ready_s = max(link_s, free_s[params.option_unit[option]]) + decode_s[option]
+                spared_s = deferred_s - expected_stall_s(forecast, slot, look, begin_s, ready_s)
+                value = gain[option] - (1.0 - lost) * best_gain
+                value -= (parameters.link_price + params.weight_energy * params.radio_base_w) * link_s
                 value += params.weight_rebuffer * spared_s
                 value -= stall_of_others(params, forecast, candidates, place, link_s)
                 if value > best_value:
@@ -242,9 +252,9 @@ def stall_of_others(params: Params, forecast: CandidateForecast, candidates: I4,
             if chunk == NO_ENTRY:
                 break
             if slot * LOOKAHEAD + look != place:
-                ready_s = forecast.fastest_s[slot, look]
-                late_s = expected_stall_s(forecast, slot, look, chunk, ready_s + delay_s)
-                most_s = max(most_s, late_s - expected_stall_s(forecast, slot, look, chunk, ready_s))
+                ready_s, begin_s = forecast.fastest_s[slot, look], chunk * params.chunk_s
+                late_s = expected_stall_s(forecast, slot, look, begin_s, ready_s + delay_s)
+                most_s = max(most_s, late_s - expected_stall_s(forecast, slot, look, begin_s, ready_s))
         total_s += most_s
     return params.weight_rebuffer * total_s
 
@@ -274,4 +284,6 @@ class Greedy(Rule):
     def decide(self, view: PlanningView, mask: Mask) -> int:
         """Choose; see `Heuristic.decide`."""
         situation = observe(view, mask, self.representations)
-        return choose(situation, np.asarray(mask, np.bool_), self.parameters)
+        scale, given = view.qoe_scale, self.parameters
+        parameters = given._replace(link_price=scale * given.link_price, least_value=scale * given.least_value)
+        return choose(situation, np.asarray(mask, np.bool_), parameters)

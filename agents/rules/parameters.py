@@ -7,7 +7,7 @@ import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ppgym.world.scenario import QoEWeights
+from ppgym.world.qoe_weights import QoEWeights
 
 HYPERPARAMS = Path(__file__).parents[1] / "hyperparams"
 PROMPT_VARIANT = "+prompt"

@@ -15,6 +15,7 @@ from agents.rules.forecast import (
     Legal,
     Situation,
     conditional_survival,
+    decode_times,
     first_ready,
     make_forecast,
     observe,
@@ -25,7 +26,7 @@ from ppgym.client import Client
 from ppgym.core.actions import WAIT
 from ppgym.core.jit import njit
 from ppgym.core.qoe import MBIT_PER_BYTE
-from ppgym.core.state import CHUNK_S, F8, I4, LOOKAHEAD, NO_ENTRY, SLOTS, Params
+from ppgym.core.state import F8, I4, LOOKAHEAD, NO_ENTRY, SLOTS, Params
 from ppgym.planning_view import PlanningView
 
 
@@ -34,6 +35,7 @@ class Window(NamedTuple):
 
     Attributes:
         n_chunks: [S].
+        duration_s: [S].
         chunk_bytes: [S, C, R].
         quality: [S, C, R] q.
         survival: [S, C + 1] p, see `conditional_survival`.
@@ -42,6 +44,7 @@ class Window(NamedTuple):
     """
 
     n_chunks: I4
+    duration_s: F8
     chunk_bytes: F8
     quality: F8
     survival: F8
@@ -58,6 +61,7 @@ class Start(NamedTuple):
         quality: Of the chunk before; `NO_QUALITY` where there is none.
         needed_s: [S] b, seconds until each video needs its next chunk.
         free_s: [U] seconds until each unit has done all that is requested.
+        decode_s: [K, O] seconds that decoding the next K chunks takes.
         legal: [O] options for the chunk.
         bps: C, expected rate of a transfer.
     """
@@ -67,23 +71,25 @@ class Start(NamedTuple):
     quality: float
     needed_s: F8
     free_s: F8
+    decode_s: F8
     legal: Legal
     bps: float
 
 
 @njit
-def reached(window: Window, video: int, seconds: float) -> float:
+def reached(window: Window, chunk_s: float, video: int, seconds: float) -> float:
     """p_{j,z+k}(z): P(the viewer watches on for k = ceil(seconds / chunk) chunks), once at the video."""
-    chunk = window.playing_chunk[video] + math.ceil(seconds / CHUNK_S)
+    chunk = window.playing_chunk[video] + math.ceil(seconds / chunk_s)
     return float(window.survival[video, chunk]) if chunk <= window.n_chunks[video] else 0.0
 
 
 @njit
-def expected_stall_s(window: Window, buffer_s: F8, time_s: float) -> float:
+def expected_stall_s(window: Window, chunk_s: float, buffer_s: F8, time_s: float) -> float:
     """Gamma: the stall to expect in any video of the window while one chunk is fetched.
 
     Args:
         window: The videos.
+        chunk_s: Content seconds of a chunk.
         buffer_s: [S] b.
         time_s: T.
 
@@ -94,32 +100,31 @@ def expected_stall_s(window: Window, buffer_s: F8, time_s: float) -> float:
     for video in range(window.n_chunks.shape[0]):
         if window.n_chunks[video] == 0:
             break
-        stays = reached(window, video, time_s)
+        stays = reached(window, chunk_s, video, time_s)
         stall_s += reach * stays * max(time_s - buffer_s[video], 0.0)
         reach *= (1.0 - stays) * window.stay_p
     return stall_s
 
 
 @njit
-def search_bitrates(params: Params, window: Window, start: Start, steps: int) -> tuple[float, int]:
+def search_bitrates(params: Params, window: Window, start: Start) -> tuple[float, int]:
     """Search all sequences of representations for the next K chunks of a video, requested one after the other.
 
     Args:
         params: The scenario's constants; its weights are those of the utility, of download and waste for Cost.
         window: The videos.
-        start: Where the search starts.
-        steps: K; fewer where the video ends earlier.
+        start: Where the search starts, and K.
 
     Returns:
         Utility of the best sequence, sum(w_1 Phi - w_2 Psi - w_3 Gamma) - w_4 Cost, and the option of its first chunk;
         (-inf, `NO_ENTRY`) where no option is legal.
     """
-    slot = start.slot
-    steps = min(steps, window.n_chunks[slot] - start.chunk)
+    slot, chunk_s = start.slot, params.chunk_s
+    steps: int = start.decode_s.shape[0]
     legal = np.zeros(window.quality.shape[2], np.int64)  # representations, the first `count`
     count = 0
     for representation in range(len(legal)):
-        if first_ready(params, start.legal, start.free_s, representation, 0.0)[0] != NO_ENTRY:
+        if first_ready(params, start.legal, start.decode_s[0], start.free_s, representation, 0.0)[0] != NO_ENTRY:
             legal[count] = representation
             count += 1
     best, best_option = -np.inf, NO_ENTRY
@@ -141,17 +146,22 @@ def search_bitrates(params: Params, window: Window, start: Start, steps: int) ->
             chunk, representation = start.chunk + step, legal[sequence[step]]
             size_bytes = window.chunk_bytes[slot, chunk, representation]
             arrival_s = elapsed_s[step] + params.rtt_s + 8.0 * size_bytes / start.bps
-            option, ready_s = first_ready(params, start.legal, free_s[step], representation, arrival_s)
+            option, ready_s = first_ready(
+                params, start.legal, start.decode_s[step], free_s[step], representation, arrival_s
+            )
+            seconds = min(chunk_s, window.duration_s[slot] - chunk * chunk_s)
 
             buffer_s[:] = needed_s[step]
             buffer_s[0] = max(needed_s[step, 0] - elapsed_s[step], 0.0)  # only the current video plays
-            gamma_s = expected_stall_s(window, buffer_s, ready_s - elapsed_s[step])
+            gamma_s = expected_stall_s(window, chunk_s, buffer_s, ready_s - elapsed_s[step])
             p = window.survival[slot, chunk] * stay_p
             q = window.quality[slot, chunk, representation]
             change = abs(q - quality[step]) if quality[step] != NO_QUALITY else 0.0
             cost = (params.weight_download + params.weight_waste * (1.0 - p)) * size_bytes * MBIT_PER_BYTE
-            gain = params.weight_quality * p * q - params.weight_switch * p * change
-            gain = gain - params.weight_rebuffer * gamma_s - cost
+            energy_j = params.option_w[option] * start.decode_s[step, option]
+            energy_j += params.radio_j_per_mbit * size_bytes * MBIT_PER_BYTE
+            gain = params.weight_quality * p * q * seconds - params.weight_switch * p * change
+            gain = gain - params.weight_rebuffer * gamma_s - cost - params.weight_energy * energy_j
 
             utility[step + 1], elapsed_s[step + 1], quality[step + 1] = utility[step] + gain, arrival_s, q
             options[step] = option
@@ -159,7 +169,7 @@ def search_bitrates(params: Params, window: Window, start: Start, steps: int) ->
             free_s[step + 1, params.option_unit[option]] = ready_s
             if slot == 0:  # it stalls until the chunk is decoded
                 needed_s[step + 1, 0] = max(needed_s[step, 0], ready_s)
-            needed_s[step + 1, slot] += CHUNK_S
+            needed_s[step + 1, slot] += seconds
         if utility[steps] > best:
             best, best_option = utility[steps], options[0]
         changed = steps - 1  # the next sequence: the last place changes fastest
@@ -197,7 +207,7 @@ def most_buffer_s(params: Params, window: Window, start: Start, parameters: PDAS
     idle_s = np.zeros_like(start.free_s)
     for representation in range(window.quality.shape[2]):
         arrival_s = params.rtt_s + 8.0 * window.chunk_bytes[start.slot, start.chunk, representation] / start.bps
-        option, ready_s = first_ready(params, start.legal, idle_s, representation, arrival_s)
+        option, ready_s = first_ready(params, start.legal, start.decode_s[0], idle_s, representation, arrival_s)
         if option != NO_ENTRY:
             slowest_s = max(slowest_s, ready_s)
     threshold_s = parameters.buffer_s * math.exp(
@@ -219,16 +229,28 @@ def decide(situation: Situation, parameters: PDASParameters) -> int:
     """
     params, catalog, state, candidates, legal, stay_p, bps = situation
     forecast = make_forecast(params, catalog, state, candidates, bps)
-    survival = conditional_survival(catalog, forecast)
-    window = Window(catalog.n_chunks, catalog.chunk_bytes, catalog.quality, survival, forecast.playing_chunk, stay_p)
+    survival = conditional_survival(params, catalog, forecast)
+    window = Window(
+        catalog.n_chunks,
+        catalog.duration_s,
+        catalog.chunk_bytes,
+        catalog.quality,
+        survival,
+        forecast.playing_chunk,
+        stay_p,
+    )
     action, best = WAIT, -np.inf
     for slot in range(SLOTS):
         chunk = forecast.next_chunk[slot]
         if chunk == NO_ENTRY:
             continue
-        start = Start(slot, chunk, forecast.quality[slot], forecast.needed_s, forecast.free_s, legal[slot], bps)
+        steps = min(parameters.steps, catalog.n_chunks[slot] - chunk)
+        decode_s = decode_times(params, catalog, state, slot, chunk, steps)
+        start = Start(
+            slot, chunk, forecast.quality[slot], forecast.needed_s, forecast.free_s, decode_s, legal[slot], bps
+        )
         if forecast.buffered_s[slot] <= most_buffer_s(params, window, start, parameters):
-            utility, option = search_bitrates(params, window, start, parameters.steps)
+            utility, option = search_bitrates(params, window, start)
             if utility > best:
                 action, best = 1 + slot * LOOKAHEAD * legal.shape[1] + option, utility
     return action

@@ -17,7 +17,8 @@ from agents.rules.parameters import Between, OneOf, Space
 from agents.rules.rule import Rule
 from ppgym.client import Client
 from ppgym.core.actions import WAIT
-from ppgym.core.state import CHUNK_S, LOOKAHEAD, NO_ENTRY, SLOTS
+from ppgym.core.content import survival
+from ppgym.core.state import LOOKAHEAD, NO_ENTRY, SLOTS
 from ppgym.files import suggest
 from ppgym.planning_view import PlanningView
 
@@ -41,7 +42,8 @@ class Preload(Rule):
 
     * "top": the top quality.
     * "buffer": the lowest quality; the middle one if more than 1 s of the video are buffered, the top one above 2 s.
-    * "throughput": the best quality that is decoded before the buffered seconds have played, or within one second.
+    * "throughput": the best quality that is decoded before the buffered seconds have played, or within those of a
+      chunk.
     * "mpc": RobustMPC over the next 5 chunks.
 
     Where several representations have that quality or a better one, the rule takes the smallest that is decoded in
@@ -205,7 +207,7 @@ class Static(Preload):
     def target(self, view: PlanningView, forecast: Forecast) -> int | None:
         """Choose; see `Preload.target`."""
         for slot in range(SLOTS):
-            limit_s = (self.parameters.current if slot == 0 else self.parameters.each) * CHUNK_S
+            limit_s = (self.parameters.current if slot == 0 else self.parameters.each) * view.params.chunk_s
             if forecast.next_chunk[slot] != NO_ENTRY and forecast.buffered_s[slot] < limit_s:
                 return slot
         return None
@@ -237,8 +239,10 @@ class FixedPreload(Preload):
     def target(self, view: PlanningView, forecast: Forecast) -> int | None:
         """Choose; see `Preload.target`."""
         for slot in range(SLOTS):
-            chunk, survival = forecast.next_chunk[slot], view.catalog.retention[slot]
-            likely = chunk < self.parameters.chunks and survival[chunk] > self.parameters.least_survival * survival[0]
+            chunk = int(forecast.next_chunk[slot])
+            begin_s, catalog = chunk * view.params.chunk_s, view.catalog
+            reached = survival(catalog.retention[slot], catalog.duration_s[slot], begin_s) if chunk > 0 else 1.0
+            likely = chunk < self.parameters.chunks and reached > self.parameters.least_survival
             if chunk != NO_ENTRY and (slot == 0 or likely):
                 return slot
         return None

@@ -80,15 +80,15 @@ class AblatedPlanner(ChangedView):
         """See `ChangedView.change`."""
         params, options = view.params, view.options
         usable, decode_s = params.option_usable.copy(), params.option_decode_s.copy()
-        is_prompt = np.array([option.codec == "prompt" for option in options])
+        generative = np.array([option.is_generative for option in options])
         if not self.prompts:
-            usable[is_prompt] = 0
+            usable[generative] = 0
         if self.one_unit:
             for representation in range(len(view.representations)):
                 same = np.flatnonzero((params.option_representation == representation) & (usable == 1))
                 usable[same[decode_s[same] > decode_s[same].min(initial=np.inf)]] = 0
         if not self.compute_model:
-            decode_s[is_prompt] *= NO_TIME
+            decode_s[generative] *= NO_TIME
         mask = view.action_mask[1:].reshape(SLOTS, LOOKAHEAD, len(options)) * usable
         if self.in_order:
             mask[:, 1:] = 0

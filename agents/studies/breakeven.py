@@ -2,7 +2,7 @@
 
 The planner with prompts and the planner without them play the same sessions of the test split. One plane varies the
 bandwidth and the device's decode speed, one the bandwidth and the quality of prompts, one the bandwidth and the price
-of a busy second. All else is as in `DEFAULT_SCENARIO`. `breakeven_plot.py` draws the picture.
+of a joule. All else is as in `DEFAULT_SCENARIO`. `breakeven_plot.py` draws the picture.
 """
 
 import itertools
@@ -24,7 +24,8 @@ from ppgym.report.breakeven import read_planes
 from ppgym.world.device_table import decode_rate
 from ppgym.world.devices import DeviceProfile
 from ppgym.world.networks import load_traces
-from ppgym.world.scenario import DEFAULT_SCENARIO, QoEWeights, Scenario
+from ppgym.world.qoe_weights import QoEWeights
+from ppgym.world.scenario import DEFAULT_SCENARIO, Scenario
 
 PLANNER = Variant("mcts")
 PIXELS = Variant("agents.studies.ablations:AblatedPlanner", {"prompts": False})  # the planner without prompts
@@ -49,8 +50,8 @@ class Plane(NamedTuple):
 
 PLANES = (
     Plane("speed_bandwidth", f"decode speed / {DEVICE}", "speed", (0.25, 0.5, 1.0, 2.0, 4.0, 8.0), 1.0, True),
-    Plane("quality_bandwidth", "prompt_quality_scale", "quality", (0.5, 0.6, 0.7, 0.8, 1.0), 1.0, True),
-    Plane("price_bandwidth", "price of a busy second", "price", (0.0, 0.1, 0.2, 0.4), 0.0, False),
+    Plane("quality_bandwidth", "generative_quality_scale", "quality", (0.5, 0.6, 0.7, 0.8, 1.0), 1.0, True),
+    Plane("price_bandwidth", "price of a joule", "price", (0.0, 0.02, 0.05, 0.1, 0.2), 0.0, False),
 )
 
 
@@ -67,8 +68,8 @@ class Cell(NamedTuple):
         if self.value == self.plane.usual:
             return changed
         if self.plane.key == "price":
-            return changed | {"qoe": {"compute": self.value}}
-        return changed | {f"prompt_{self.plane.key}_scale": self.value} if prompts else changed
+            return changed | {"qoe": {"energy": self.value}}
+        return changed | {f"generative_{self.plane.key}_scale": self.value} if prompts else changed
 
 
 def cells() -> list[Cell]:

@@ -73,7 +73,7 @@ def decisions_per_simulation(plan: Plan) -> float:
         while not state.terminated and state.time_s < plan.view.time_s + task.parameters.horizon_s:
             transition(sim, state, action)
             decisions += 1
-            action = choose_action(sim, state, task.leave_p, task.rollout, estimates)
+            action = choose_action(sim, state, task.viewer, task.rollout, estimates)
     return decisions / COUNTED
 
 

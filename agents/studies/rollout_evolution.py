@@ -26,7 +26,9 @@ from ppgym.planning.rollout import (
     RolloutParameters,
     RolloutPolicy,
     SlotEstimates,
+    Viewer,
     choose_action,
+    describe_viewer,
     new_estimates,
 )
 from ppgym.world.scenario import Scenario, make_rng, make_world
@@ -73,12 +75,12 @@ class Scratch(NamedTuple):
 
 
 @kernel
-def play_policy(sims: Sims, leave_p: float, policy: RolloutPolicy, scratch: Scratch, returns: F8) -> None:
+def play_policy(sims: Sims, viewer: Viewer, policy: RolloutPolicy, scratch: Scratch, returns: F8) -> None:
     """Play the rollout policy through whole episodes.
 
     Args:
         sims: What is constant, and [N] draws.
-        leave_p: P(the session ends after a video).
+        viewer: What is known of the viewer.
         policy: The policy.
         scratch: Working memory.
         returns: Output [N].
@@ -88,7 +90,7 @@ def play_policy(sims: Sims, leave_p: float, policy: RolloutPolicy, scratch: Scra
         reset_state(sim, state, None)
         before = totals_of(state)
         while not (state.terminated or state.truncated):
-            transition(sim, state, choose_action(sim, state, leave_p, policy, scratch.estimates))
+            transition(sim, state, choose_action(sim, state, viewer, policy, scratch.estimates))
         returns[i] = reward_terms(sim.params, before, totals_of(state), scratch.terms)
 
 
@@ -128,7 +130,8 @@ class Evaluation:
             The sum of the returns over the sum of the drawn watch minutes.
         """
         returns = np.zeros(self._count)
-        play_policy(self.world.sims(self.episodes), self.world.distribution.leave_p, policy, self._scratch, returns)
+        viewer = describe_viewer(self.world.params, self.world.distribution)
+        play_policy(self.world.sims(self.episodes), viewer, policy, self._scratch, returns)
         return float(returns.sum() / self._minutes)
 
 

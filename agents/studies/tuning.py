@@ -21,7 +21,7 @@ from ppgym.benchmark.episodes import versions
 from ppgym.benchmark.run import run_benchmark
 from ppgym.benchmark.summary import Row
 from ppgym.files import write_text
-from ppgym.world.scenario import QoEWeights
+from ppgym.world.qoe_weights import QoEWeights
 
 SPLIT = "validation"
 SCENARIOS = tuple(f"{network}/snapdragon-8-elite/typical" for network in ("low", "medium", "high", "mixed"))

@@ -94,7 +94,7 @@ def _replay_batch(world: World, records: Sequence[Record]) -> list[Replay]:
     drawn_s = drawn_watch_s(episodes)
     # Generated networks have no end of traces; of files there are these and no others
     file_traces = 0.0 if world.scenario.network in NETWORKS else float(len(world.links.first) - 1)
-    is_prompt = np.array([one.is_prompt for one in world.representations])
+    is_generative = np.array([one.is_generative for one in world.representations])
     replays = []
     for i, record in enumerate(records):
         came = dict(zip(REPLAY_COLUMNS, results.totals[i].tolist(), strict=True))
@@ -103,7 +103,7 @@ def _replay_batch(world: World, records: Sequence[Record]) -> list[Replay]:
         came["file_traces"] = file_traces
         came["top_quality"] = max(one.quality for one in world.representations)
         came["requests"] = float(results.requests[i].sum())
-        came["prompt_requests"] = float(results.requests[i, is_prompt].sum())
+        came["prompt_requests"] = float(results.requests[i, is_generative].sum())
         ended = bool(results.states[i].terminated or results.states[i].truncated)
         replays.append(Replay(came, _problem(record, came, int(results.played[i]), ended)))
     return replays

@@ -1,6 +1,6 @@
 """Measured ladders: the bytes and the quality of each representation of a clip, with one's own generator.
 
-The table that `measure_ladder` makes takes the place of the published one (`ppgym.world.ladders.load_ladder`). A
+The table that `measure_ladder` makes is the file of a ladder (`ppgym.world.ladders.Ladder`). A
 representation is worth its *H.264-equivalent bitrate*: the rate at which H.264 reaches the same SSIM on the same clip.
 """
 
@@ -20,7 +20,7 @@ from ppgym.codec.metrics import bitrate_bps, lpips, quality
 from ppgym.codec.pixel import decode_pixels, encode_chunks, fit_frames, split_seconds
 from ppgym.codec.rate_curve import RateCurve
 from ppgym.core.state import U1
-from ppgym.world.ladders import PIXEL_BPS, PROMPT_RANKS, MeasuredLadder
+from ppgym.world.ladders import GENERATIVE, PIXEL, PIXEL_BPS, PROMPT_RANKS, Ladder
 
 if TYPE_CHECKING:
     from ppgym.codec.generator import Generator
@@ -70,7 +70,7 @@ def measure_ladder(
         report: Called with a line on each representation.
 
     Returns:
-        The table, as `ppgym.world.ladders.load_ladder` reads it from JSON. Seconds are medians over the chunks.
+        The table, as `ppgym.world.ladders.Ladder` reads it from JSON. Seconds are medians over the chunks.
 
     Raises:
         ValueError: Not such frames.
@@ -99,20 +99,25 @@ def measure_ladder(
             f"as H.264 at {equivalent.value:.0f} bit/s ({equivalent.flag})"
         )
         return {
+            "name": f"prompt-r{rank}" if rank else f"{codec}-{rate_bps / 1e3:.4g}k",
             "codec": codec,
-            "rank": rank,
+            "kind": GENERATIVE if rank else PIXEL,
+            "bitrate_bps": round(rate_bps),
+            "quality": round(equivalent.value) / 1e6,
             "width": width_px,
             "height": height_px,
             "fps": fps,
-            "bitrate_bps": round(rate_bps),
-            "chunk_bytes": [len(data) for data in coded],
-            "psnr_db": round(found.psnr_db, 3),
-            "ssim": round(found.ssim, 5),
-            "lpips": None if distance is None else round(distance, 5),
-            "encode_s": round(encode_s, 4),
-            "decode_s": round(statistics.median(decode_s), 4),
-            "h264_equivalent_bps": round(equivalent.value),
-            "flag": equivalent.flag,
+            "source": f"measured: {command}",
+            "measured": {
+                "chunk_bytes": [len(data) for data in coded],
+                "psnr_db": round(found.psnr_db, 3),
+                "ssim": round(found.ssim, 5),
+                "lpips": None if distance is None else round(distance, 5),
+                "encode_s": round(encode_s, 4),
+                "decode_s": round(statistics.median(decode_s), 4),
+                "h264_equivalent_bps": round(equivalent.value),
+                "flag": equivalent.flag,
+            },
         }
 
     def encode_prompts(rank: int) -> list[bytes]:
@@ -125,10 +130,14 @@ def measure_ladder(
     rows = [row("h264", 0, partial(encode_chunks, frames, "h264", bps, fps), decode_pixels) for bps in rungs_bps]
     rows += [row("prompt", rank, partial(encode_prompts, rank), decode_prompt) for rank in PROMPT_RANKS]
     return {
-        "schema": MeasuredLadder.SCHEMA,
+        "schema": Ladder.SCHEMA,
+        "name": clip,
+        "description": "Measured on a clip: quality is the rate at which H.264 reaches the same SSIM.",
         "provenance": f"measured: {command}; {platform.machine()}, PyAV {av.__version__}, {time.strftime('%Y-%m-%d')}",
-        "clip": {"name": clip, "frames": len(frames), "sha256": hashlib.sha256(frames.tobytes()).hexdigest()},
-        "generator": {"name": generator_name, "identity": generator.identity},
         "representations": rows,
-        "h264_curve": [point._asdict() for point in curve.points],
+        "measurement": {
+            "clip": {"name": clip, "frames": len(frames), "sha256": hashlib.sha256(frames.tobytes()).hexdigest()},
+            "generator": {"name": generator_name, "identity": generator.identity},
+            "h264_curve": [point._asdict() for point in curve.points],
+        },
     }

@@ -10,6 +10,7 @@ the slot's video, from its playhead on and within `RING` chunks of it, by an opt
 import numpy as np
 import numpy.typing as npt
 
+from ppgym.core.content import content_s
 from ppgym.core.jit import kernel
 from ppgym.core.state import ABSENT, I4, LOOKAHEAD, NO_ENTRY, RING, SLOTS, U1, Sim, StateRecord
 
@@ -103,7 +104,7 @@ def fits_in_memory(sim: Sim, state: StateRecord, slot: int, chunk: int, represen
     """Whether a chunk's reservation fits; the playhead's chunk is exempt, so that playback never deadlocks.
 
     Args:
-        sim: What is constant; nothing hidden is read.
+        sim: Its playlist alone is read of the hidden draw.
         state: Record of `STATE_DTYPE`.
         slot: Visible slot.
         chunk: Chunk index.
@@ -114,7 +115,9 @@ def fits_in_memory(sim: Sim, state: StateRecord, slot: int, chunk: int, represen
     """
     if slot == 0 and chunk == state.playhead:
         return True
-    return state.reserved_bytes + sim.catalog.memory_bytes[representation] <= sim.params.decoded_buffer_bytes
+    seconds = content_s(sim.params, sim.catalog, sim.episode.playlist[state.video + slot], chunk)
+    chunk_bytes = sim.catalog.memory_bytes_per_s[representation] * seconds
+    return state.reserved_bytes + chunk_bytes <= sim.params.decoded_buffer_bytes
 
 
 @kernel
@@ -155,8 +158,8 @@ def fill_mask(sim: Sim, state: StateRecord, candidates: I4, mask: Mask) -> None:
     options = usable.shape[0]
     free_bytes = sim.params.decoded_buffer_bytes - state.reserved_bytes
     largest_bytes = 0.0
-    for representation in range(sim.catalog.memory_bytes.shape[0]):
-        largest_bytes = max(largest_bytes, sim.catalog.memory_bytes[representation])
+    for representation in range(sim.catalog.memory_bytes_per_s.shape[0]):
+        largest_bytes = max(largest_bytes, sim.catalog.memory_bytes_per_s[representation] * sim.params.chunk_s)
     mask[WAIT] = 1
     index = 1
     for slot in range(SLOTS):

@@ -10,11 +10,11 @@ screen in `playback.py`; what is legal is in `actions.py`, what it is worth in `
 """
 
 from ppgym.core.actions import resolve_action
-from ppgym.core.decoders import free_unit, settle_decodes, start_jobs
+from ppgym.core.decoders import free_unit, mark_busy, settle_decodes, start_jobs
 from ppgym.core.events import EVENT_STALL, EventLog, write_event
 from ppgym.core.jit import kernel, noinline
 from ppgym.core.playback import begin_stall, leave_video, settle_playback
-from ppgym.core.state import ABSENT, CHUNK_S, NEVER_S, NO_ENTRY, SIMULTANEOUS_S, UNITS, Sim, StateRecord
+from ppgym.core.state import ABSENT, NEVER_S, NO_ENTRY, RING, SIMULTANEOUS_S, SLOTS, UNITS, Params, Sim, StateRecord
 from ppgym.core.transfers import (
     is_flowing,
     request,
@@ -86,19 +86,24 @@ def reset_state(sim: Sim, state: StateRecord, log: EventLog | None = None) -> No
     state.switch = 0.0
     state.downloaded_bytes = 0.0
     state.wasted_bytes = 0.0
+    state.energy_j = 0.0
     state.begun_quality = 0.0
+    state.longest_stall_s = 0.0
     state.reserved_bytes = 0.0
     state.transfer_request_s[:] = 0.0
     state.transfer_received_bytes[:] = 0.0
     state.transfer_end_s[:] = NEVER_S
     state.link_settled_s = 0.0
     state.link_change_s = NEVER_S
+    state.radio_tail_end_s = 0.0
+    state.busy_mark_s[:] = 0.0
     state.throughput_bps[:] = 0.0
     state.throughput_time_s[:] = 0.0
     state.video = 0
     state.playhead = 0
     state.chunks_begun = 0
     state.abandoned = 0
+    state.starved = 0
     state.transfers = 0
     state.throughputs = 0
     state.transfer_video[:] = NO_ENTRY
@@ -111,6 +116,7 @@ def reset_state(sim: Sim, state: StateRecord, log: EventLog | None = None) -> No
         state.queue_tail[unit] = NO_ENTRY
         free_unit(state, unit)
     state.queue_next[:] = NO_ENTRY
+    state.loaded[:] = 0
     state.chunk_status[:] = ABSENT
     state.chunk_option[:] = 0
     state.terminated = 0
@@ -133,14 +139,16 @@ def reschedule(sim: Sim, state: StateRecord) -> None:
         state: Record of `STATE_DTYPE`; its scheduled ends are overwritten.
     """
     if state.playing:
-        chunk_s = min(CHUNK_S, sim.episode.watch_s[state.video] - state.playhead * CHUNK_S)
-        state.playback_end_s = state.playback_since_s + chunk_s
+        chunk_s = sim.params.chunk_s
+        left_s = sim.episode.watch_s[state.video] - state.playhead * chunk_s
+        state.playback_end_s = state.playback_since_s + min(chunk_s, left_s)
     else:
-        state.playback_end_s = state.playback_since_s + sim.episode.patience_s
+        state.playback_end_s = state.playback_since_s + sim.episode.patience_s[state.video]
     for unit in range(UNITS):
         if state.job_video[unit] != NO_ENTRY:
             factor = sim.episode.jitter[state.job_video[unit], state.job_chunk[unit]]
-            state.job_end_s[unit] = state.job_start_s[unit] + state.job_expected_s[unit] * factor
+            work_s = state.job_expected_s[unit] * factor
+            state.job_end_s[unit] = state.job_start_s[unit] + state.job_load_s[unit] + work_s
     for i in range(state.transfers):
         state.transfer_end_s[i] = NEVER_S
     if state.transfers == 1 and not is_flowing(sim, state, 0, state.time_s):
@@ -169,7 +177,7 @@ def advance(sim: Sim, state: StateRecord, limit_s: float, stop: int, log: EventL
             time_s = min(time_s, state.transfer_end_s[i])
         for unit in range(UNITS):
             time_s = min(time_s, state.job_end_s[unit])
-        pass_time(state, time_s)
+        pass_time(sim.params, state, time_s)
         happened = settle_instant(sim, state, log)
         if state.terminated:
             return
@@ -185,10 +193,11 @@ def advance(sim: Sim, state: StateRecord, limit_s: float, stop: int, log: EventL
 
 
 @kernel
-def pass_time(state: StateRecord, time_s: float) -> None:
+def pass_time(params: Params, state: StateRecord, time_s: float) -> None:
     """Account for a stretch in which nothing begins or ends.
 
     Args:
+        params: The scenario's constants.
         state: Record of `STATE_DTYPE`.
         time_s: Its end.
     """
@@ -198,9 +207,20 @@ def pass_time(state: StateRecord, time_s: float) -> None:
         state.quality += state.begun_quality * elapsed_s
     else:
         state.rebuffer_s += elapsed_s
+        state.longest_stall_s = max(state.longest_stall_s, time_s - state.playback_since_s)
+    if params.throttle > 1.0:
+        mark_busy(state, time_s)
+    power_w = params.idle_w
     for unit in range(UNITS):
-        if state.job_video[unit] != NO_ENTRY:
+        video = state.job_video[unit]
+        if video != NO_ENTRY:
             state.busy_s[unit] += elapsed_s
+            power_w += params.option_w[state.chunk_option[video % SLOTS, state.job_chunk[unit] % RING]]
+    if state.transfers > 0:
+        power_w += params.radio_base_w
+    elif state.radio_tail_end_s > state.time_s:
+        state.energy_j += params.radio_tail_w * (min(state.radio_tail_end_s, time_s) - state.time_s)
+    state.energy_j += power_w * elapsed_s
     state.time_s = time_s
 
 

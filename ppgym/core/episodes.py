@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ppgym.core.content import watch_time_s
 from ppgym.core.jit import kernel, njit
-from ppgym.core.state import CHUNK_S, F8, I4, U1, CatalogArrays, Episode, Params, Sim
+from ppgym.core.patience import patience_of
+from ppgym.core.state import F8, I4, U1, CatalogArrays, Episode, Params, Sim
 
 SHORTEST_WATCH_S = 1e-3  # a watch time is above 0
 
@@ -26,8 +28,9 @@ class EpisodeDistribution(NamedTuple):
     """The distribution of what the catalog and the links leave open; public."""
 
     leave_p: float
-    patience_low_s: float  # uniform between these two; inf = any stall is borne
-    patience_high_s: float
+    patience_at_s: F8  # [T] the table of patience, see `patience.py`
+    patience_share: F8  # [T]
+    patience_same: float  # P(a video has the session's draw of patience, and none of its own)
     jitter_sigma: float  # of the logarithm of the factor on decode seconds, whose mean is 1
     wall_base_s: float  # a session is truncated after this ...
     wall_per_feed_s: float  # ... plus this times the feed's seconds
@@ -39,7 +42,7 @@ class Episodes(NamedTuple):
     playlist: I4  # [N, V]
     watch_s: F8  # [N, V]
     leaves: U1  # [N, V]
-    patience_s: F8  # [N]
+    patience_s: F8  # [N, V]
     jitter: F8  # [N, V, C]
     link: I4  # [N]
     link_offset_s: F8  # [N]
@@ -70,7 +73,7 @@ def new_episodes(count: int, videos: int, chunks: int) -> Episodes:
         playlist=np.zeros((count, videos), np.int32),
         watch_s=np.zeros((count, videos)),
         leaves=np.zeros((count, videos), np.uint8),
-        patience_s=np.zeros(count),
+        patience_s=np.zeros((count, videos)),
         jitter=np.ones((count, videos, chunks)),
         link=np.zeros(count, np.int32),
         link_offset_s=np.zeros(count),
@@ -123,30 +126,13 @@ def drawn_watch_s(episodes: Episodes) -> F8:
 take_sim = kernel(view_sim)  # for other kernels alone, since it returns arrays
 
 
-@kernel
-def watch_time_s(curve: F8, chunks: int, level: float) -> float:
-    """When a retention curve falls to a level; the curve is linear between whole seconds.
-
-    Args:
-        curve: P(watched at least c seconds), [>= chunks + 1].
-        chunks: Duration of the video in seconds.
-        level: In [0, 1); below the curve's last value the video is watched to its end.
-
-    Returns:
-        Content seconds in [0, chunks].
-    """
-    for second in range(chunks):
-        if level >= curve[second + 1]:
-            return second + (curve[second] - level) / (curve[second] - curve[second + 1])
-    return chunks * CHUNK_S
-
-
 @njit
 def draw_episode(rng: np.random.Generator, distribution: EpisodeDistribution, sims: Sims, i: int) -> None:
     """Draw everything random of one episode.
 
-    Videos of a feed are distinct. The order of the draws is fixed: playlist, link, patience, then for each video its
-    watch time, whether the session ends after it, and the jitter of its chunks.
+    Videos of a feed are distinct. The order of the draws is fixed: playlist, link, then for each video its watch time,
+    whether the session ends after it, and the jitter of its chunks; then the session's patience, and for each video
+    whether it has that one, and one of its own.
 
     Args:
         rng: Source of randomness.
@@ -168,17 +154,19 @@ def draw_episode(rng: np.random.Generator, distribution: EpisodeDistribution, si
     link = int(rng.random() * (links.first.shape[0] - 1))
     episodes.link[i] = link
     episodes.link_offset_s[i] = rng.random() * links.time_s[links.first[link + 1] - 1]
-    patience = rng.random()
-    low_s, high_s = distribution.patience_low_s, distribution.patience_high_s
-    episodes.patience_s[i] = low_s + patience * (high_s - low_s) if high_s > low_s else low_s
 
     feed_s, sigma = 0.0, distribution.jitter_sigma
     for v in range(videos):
         index = episodes.playlist[i, v]
-        feed_s += catalog.n_chunks[index] * CHUNK_S
-        watch_s = watch_time_s(catalog.retention[index], catalog.n_chunks[index], rng.random())
+        feed_s += catalog.duration_s[index]
+        watch_s = watch_time_s(catalog.retention[index], catalog.duration_s[index], rng.random())
         episodes.watch_s[i, v] = max(watch_s, SHORTEST_WATCH_S)
         episodes.leaves[i, v] = rng.random() < distribution.leave_p
         for chunk in range(catalog.n_chunks[index]):
             episodes.jitter[i, v, chunk] = np.exp(sigma * rng.standard_normal() - 0.5 * sigma**2)
     episodes.max_wall_s[i] = distribution.wall_base_s + distribution.wall_per_feed_s * feed_s
+
+    at_s, share, session = distribution.patience_at_s, distribution.patience_share, rng.random()
+    for v in range(videos):
+        same, own = rng.random() < distribution.patience_same, rng.random()
+        episodes.patience_s[i, v] = patience_of(at_s, share, session if same else own)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ppgym.core.actions import first_chunk
+from ppgym.core.content import content_s, position_s, survival_at
 from ppgym.core.jit import kernel
 from ppgym.core.state import (
     DECODED,
@@ -175,7 +176,7 @@ def make_features(params: Params, catalog: CatalogArrays, unit_present: Sequence
     Returns:
         The features.
     """
-    representations, options = catalog.memory_bytes.shape[0], params.option_unit.shape[0]
+    representations, options = catalog.memory_bytes_per_s.shape[0], params.option_unit.shape[0]
     decode_s = np.where(params.option_usable, params.option_decode_s, np.inf)
     fastest_s = np.full(representations, np.inf)
     np.minimum.at(fastest_s, params.option_representation, decode_s)
@@ -197,38 +198,6 @@ def make_features(params: Params, catalog: CatalogArrays, unit_present: Sequence
 
 
 @kernel
-def survival_at(catalog: CatalogArrays, index: int, seconds: float) -> float:
-    """Public probability that a video is watched at least so far: its retention, linear between whole seconds.
-
-    Args:
-        catalog: The catalog.
-        index: Catalog index of the video.
-        seconds: Content seconds, >= 0.
-
-    Returns:
-        Probability.
-    """
-    second = min(int(seconds), catalog.n_chunks[index] - 1)
-    here, there = catalog.retention[index, second], catalog.retention[index, second + 1]
-    return here + (min(seconds, float(catalog.n_chunks[index])) - second) * (there - here)
-
-
-@kernel
-def position_s(state: StateRecord) -> float:
-    """Content seconds of the current video that have played.
-
-    Args:
-        state: Record of `STATE_DTYPE`.
-
-    Returns:
-        Seconds.
-    """
-    if state.playing:
-        return state.playhead + (state.time_s - state.playback_since_s)
-    return float(state.playhead)
-
-
-@kernel
 def unit_backlog_s(state: StateRecord, unit: int) -> float:
     """Expected seconds until a unit has finished its job and its queue, as far as a client can know.
 
@@ -241,7 +210,8 @@ def unit_backlog_s(state: StateRecord, unit: int) -> float:
     """
     running_s = 0.0
     if state.job_video[unit] != NO_ENTRY:
-        running_s = max(state.job_expected_s[unit] - (state.time_s - state.job_start_s[unit]), 0.0)
+        job_s = state.job_load_s[unit] + state.job_expected_s[unit]
+        running_s = max(job_s - (state.time_s - state.job_start_s[unit]), 0.0)
     return running_s + state.queued_s[unit]
 
 
@@ -322,23 +292,23 @@ def observe_slot(sim: Sim, state: StateRecord, features: Features, candidates: I
     row = video % SLOTS
     n_chunks = sim.catalog.n_chunks[index]
 
-    decoded, queued, in_flight = 0, 0, 0
+    decoded_s, queued_s, in_flight_s = 0.0, 0.0, 0.0
     begin = first_chunk(state, video)
     for chunk in range(begin, min(n_chunks, begin + RING)):
         status = state.chunk_status[row, chunk % RING]
         if status == DECODED:
-            decoded += 1
+            decoded_s += content_s(sim.params, sim.catalog, index, chunk)
         elif status == IN_FLIGHT:
-            in_flight += 1
+            in_flight_s += content_s(sim.params, sim.catalog, index, chunk)
         elif status in (QUEUED, DECODING):
-            queued += 1
-    played_s = position_s(state) if slot == 0 else 0.0
+            queued_s += content_s(sim.params, sim.catalog, index, chunk)
+    played_s = position_s(sim.params.chunk_s, state) if slot == 0 else 0.0
     observation[layout.slot_present + slot] = 1.0
-    observation[layout.slot_duration + slot] = unit_interval(n_chunks / VIDEO_SCALE_S)
+    observation[layout.slot_duration + slot] = unit_interval(sim.catalog.duration_s[index] / VIDEO_SCALE_S)
     observation[layout.slot_position + slot] = unit_interval(played_s / VIDEO_SCALE_S)
-    observation[layout.slot_decoded + slot] = unit_interval(decoded / BUFFER_SCALE_S)
-    observation[layout.slot_queued + slot] = unit_interval(queued / BUFFER_SCALE_S)
-    observation[layout.slot_in_flight + slot] = unit_interval(in_flight / BUFFER_SCALE_S)
+    observation[layout.slot_decoded + slot] = unit_interval(decoded_s / BUFFER_SCALE_S)
+    observation[layout.slot_queued + slot] = unit_interval(queued_s / BUFFER_SCALE_S)
+    observation[layout.slot_in_flight + slot] = unit_interval(in_flight_s / BUFFER_SCALE_S)
 
     representations = features.candidate_decode.shape[0]
     alive = survival_at(sim.catalog, index, played_s)
@@ -346,10 +316,10 @@ def observe_slot(sim: Sim, state: StateRecord, features: Features, candidates: I
         chunk = candidates[slot, lookahead]
         if chunk == NO_ENTRY:
             break
-        place = slot * LOOKAHEAD + lookahead
+        place, begin_s = slot * LOOKAHEAD + lookahead, chunk * sim.params.chunk_s
         if alive > 0.0:
-            observation[layout.survival + place] = unit_interval(sim.catalog.retention[index, chunk] / alive)
-        observation[layout.candidate_ahead + place] = unit_interval((chunk - played_s) / VIDEO_SCALE_S)
+            observation[layout.survival + place] = unit_interval(survival_at(sim.catalog, index, begin_s) / alive)
+        observation[layout.candidate_ahead + place] = unit_interval((begin_s - played_s) / VIDEO_SCALE_S)
         first = place * representations
         for r in range(representations):
             observation[layout.candidate_bytes + first + r] = features.candidate_bytes[index, chunk, r]

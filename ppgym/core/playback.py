@@ -4,6 +4,7 @@ Waste is charged here: for chunks that were fetched and have not begun when the 
 """
 
 from ppgym.core.actions import first_chunk
+from ppgym.core.content import content_s
 from ppgym.core.decoders import drop_jobs, start_jobs
 from ppgym.core.events import (
     EVENT_PLAY,
@@ -18,7 +19,6 @@ from ppgym.core.jit import kernel
 from ppgym.core.state import (
     ABSENT,
     BEGUN,
-    CHUNK_S,
     DECODED,
     DECODING,
     NEVER_S,
@@ -50,7 +50,7 @@ def settle_playback(sim: Sim, state: StateRecord, horizon_s: float, log: EventLo
     if state.playing and state.playback_end_s <= horizon_s:
         changed = True
         end_chunk(sim, state, log)
-        if sim.episode.watch_s[state.video] - state.playhead * CHUNK_S <= SIMULTANEOUS_S:
+        if sim.episode.watch_s[state.video] - state.playhead * sim.params.chunk_s <= SIMULTANEOUS_S:
             return changed, True
         begin_stall(sim, state)
     if not state.playing:
@@ -88,7 +88,8 @@ def begin_chunk(sim: Sim, state: StateRecord, log: EventLog | None) -> None:
     state.chunk_status[row, column] = BEGUN
     state.playing = 1
     state.playback_since_s = state.time_s
-    state.playback_end_s = state.time_s + min(CHUNK_S, sim.episode.watch_s[video] - chunk * CHUNK_S)
+    chunk_s = sim.params.chunk_s
+    state.playback_end_s = state.time_s + min(chunk_s, sim.episode.watch_s[video] - chunk * chunk_s)
 
 
 @kernel
@@ -105,7 +106,7 @@ def end_chunk(sim: Sim, state: StateRecord, log: EventLog | None) -> None:
     option = int(state.chunk_option[row, column])
     if log is not None:
         write_event(log, state.time_s, EVENT_PLAY_END, video, chunk, option, 0.0)
-    release(sim, state, row, column)
+    release(sim, state, video, chunk)
     state.playhead += 1
 
 
@@ -119,7 +120,7 @@ def begin_stall(sim: Sim, state: StateRecord) -> None:
     """
     state.playing = 0
     state.playback_since_s = state.time_s
-    state.playback_end_s = state.time_s + sim.episode.patience_s
+    state.playback_end_s = state.time_s + sim.episode.patience_s[state.video]
 
 
 @kernel
@@ -143,6 +144,7 @@ def leave_video(sim: Sim, state: StateRecord, log: EventLog | None) -> None:
     drop_chunks(sim, state, video, log)
     state.video = video + 1
     state.playhead = 0
+    state.longest_stall_s = 0.0
     if sim.episode.leaves[video] or state.video == sim.episode.playlist.shape[0]:
         end_session(sim, state, log)
         return
@@ -173,7 +175,7 @@ def drop_chunks(sim: Sim, state: StateRecord, video: int, log: EventLog | None) 
         if status in (QUEUED, DECODING, DECODED):
             representation = sim.params.option_representation[state.chunk_option[row, column]]
             state.wasted_bytes += sim.catalog.chunk_bytes[sim.episode.playlist[video], chunk, representation]
-        release(sim, state, row, column)
+        release(sim, state, video, chunk)
 
     cancelled = False
     i = 0
@@ -181,7 +183,7 @@ def drop_chunks(sim: Sim, state: StateRecord, video: int, log: EventLog | None) 
         if state.transfer_video[i] == video:
             state.wasted_bytes += state.transfer_received_bytes[i]
             if sim.params.cancel_on_swipe:
-                cancel_transfer(state, i, log)
+                cancel_transfer(sim.params, state, i, log)
                 cancelled = True
                 continue
         i += 1
@@ -190,17 +192,19 @@ def drop_chunks(sim: Sim, state: StateRecord, video: int, log: EventLog | None) 
 
 
 @kernel
-def release(sim: Sim, state: StateRecord, row: int, column: int) -> None:
+def release(sim: Sim, state: StateRecord, video: int, chunk: int) -> None:
     """Forget a chunk and give its memory back.
 
     Args:
         sim: What is constant, and the hidden draw.
         state: Record of `STATE_DTYPE`.
-        row: Its row in the ring.
-        column: Its column.
+        video: Feed position.
+        chunk: Chunk index.
     """
+    row, column = video % SLOTS, chunk % RING
     representation = sim.params.option_representation[state.chunk_option[row, column]]
-    state.reserved_bytes -= sim.catalog.memory_bytes[representation]
+    seconds = content_s(sim.params, sim.catalog, sim.episode.playlist[video], chunk)
+    state.reserved_bytes -= sim.catalog.memory_bytes_per_s[representation] * seconds
     state.chunk_status[row, column] = ABSENT
     state.chunk_option[row, column] = 0
 
@@ -218,7 +222,7 @@ def end_session(sim: Sim, state: StateRecord, log: EventLog | None) -> None:
         drop_jobs(sim, state, video, log)
         drop_chunks(sim, state, video, log)
     while state.transfers > 0:
-        cancel_transfer(state, 0, log)
+        cancel_transfer(sim.params, state, 0, log)
     state.link_change_s = NEVER_S
     state.playing = 0
     state.playback_since_s = state.time_s

@@ -3,12 +3,12 @@
 from typing import NamedTuple
 
 from ppgym.core.jit import kernel
-from ppgym.core.state import F8, UNITS, Params, StateRecord
+from ppgym.core.state import F8, Params, StateRecord
 
 MBIT_PER_BYTE = 8e-6
 
-REWARD_TERMS = ("quality", "rebuffer", "switch", "waste", "compute")  # their sum, in this order, is the reward
-QUALITY, REBUFFER, SWITCH, WASTE, COMPUTE = range(len(REWARD_TERMS))
+REWARD_TERMS = ("quality", "rebuffer", "switch", "waste", "energy")  # their sum, in this order, is the reward
+QUALITY, REBUFFER, SWITCH, WASTE, ENERGY = range(len(REWARD_TERMS))
 
 
 class Totals(NamedTuple):
@@ -20,7 +20,7 @@ class Totals(NamedTuple):
     downloaded_bytes: float
     wasted_bytes: float
     abandoned: float
-    busy_s: tuple[float, float, float, float]  # [U]
+    energy_j: float
 
 
 @kernel
@@ -40,7 +40,7 @@ def totals_of(state: StateRecord) -> Totals:
         state.downloaded_bytes,
         state.wasted_bytes,
         float(state.abandoned),
-        (state.busy_s[0], state.busy_s[1], state.busy_s[2], state.busy_s[3]),
+        state.energy_j,
     )
 
 
@@ -48,7 +48,7 @@ def totals_of(state: StateRecord) -> Totals:
 def reward_terms(params: Params, before: Totals, after: Totals, terms: F8) -> float:
     """The terms of the reward for what happened between two moments.
 
-    Quality earns its weight per Mbit/s-equivalent second played; stalls, switches, waste and busy seconds cost theirs.
+    Quality earns its weight per unit of quality and second played; stalls, switches, waste and energy cost theirs.
     Leaving a video out of impatience is charged with the stalls.
 
     Args:
@@ -68,8 +68,5 @@ def reward_terms(params: Params, before: Totals, after: Totals, terms: F8) -> fl
     terms[REBUFFER] = -(params.weight_rebuffer * rebuffer_s + params.weight_abandon * abandoned)
     terms[SWITCH] = -params.weight_switch * (after.switch - before.switch)
     terms[WASTE] = -(params.weight_waste * wasted_mbit + params.weight_download * downloaded_mbit)
-    compute = 0.0
-    for unit in range(UNITS):
-        compute -= params.weight_compute[unit] * (after.busy_s[unit] - before.busy_s[unit])
-    terms[COMPUTE] = compute
-    return terms[QUALITY] + terms[REBUFFER] + terms[SWITCH] + terms[WASTE] + terms[COMPUTE]
+    terms[ENERGY] = -params.weight_energy * (after.energy_j - before.energy_j)
+    return terms[QUALITY] + terms[REBUFFER] + terms[SWITCH] + terms[WASTE] + terms[ENERGY]

@@ -29,12 +29,14 @@ SLOTS = 5  # S: the current video and the four after it
 LOOKAHEAD = 4  # L: candidates of a slot
 RING = 64  # chunks of a slot that can be tracked, from its playhead on
 MAX_TRANSFERS = 8  # P
+MAX_REPRESENTATIONS = 12  # R, at most
 HISTORY = 8  # throughputs remembered
+BUSY_MARKS = 7  # ends of slots of `BUSY_SLOT_S` at which the busy seconds of the units are remembered
+BUSY_SLOT_S = 10.0
 
 UNIT_NAMES = ("cpu", "gpu", "npu", "vdec")  # U, in index order; `vdec` is the fixed-function video decoder
 UNITS = len(UNIT_NAMES)
 
-CHUNK_S = 1.0  # seconds of content in a chunk
 SIMULTANEOUS_S = 1e-9  # events this close are one instant
 NEVER_S = np.inf  # the time of what is not scheduled
 NO_ENTRY = -1  # no video, no chunk, no queue entry
@@ -58,9 +60,11 @@ _STATE_FIELDS = np.dtype(
         ("downloaded_bytes", "f8"),
         ("wasted_bytes", "f8"),
         ("busy_s", "f8", (UNITS,)),
+        ("energy_j", "f8"),
         # playback; the playhead is the chunk playing or, in a stall, the one waited for
         ("playback_since_s", "f8"),  # start of the chunk that plays or of the stall
         ("playback_end_s", "f8"),  # hidden: the chunk's or the patience's end
+        ("longest_stall_s", "f8"),  # of the current video
         ("begun_quality", "f8"),  # quality of the last chunk begun
         ("reserved_bytes", "f8"),  # of the decoded buffer
         # transfers, in the order of their requests; [0, transfers) are open
@@ -69,11 +73,14 @@ _STATE_FIELDS = np.dtype(
         ("transfer_end_s", "f8", (MAX_TRANSFERS,)),  # hidden
         ("link_settled_s", "f8"),  # flows are accounted up to here
         ("link_change_s", "f8"),  # next end of an RTT that changes the shares of the link
+        ("radio_tail_end_s", "f8"),  # the radio stays awake until then if no transfer is open
         # jobs, one per unit
         ("job_start_s", "f8", (UNITS,)),
-        ("job_expected_s", "f8", (UNITS,)),  # profile seconds x contention
+        ("job_load_s", "f8", (UNITS,)),  # of it, to load the decoder
+        ("job_expected_s", "f8", (UNITS,)),  # then: profile seconds x contention x throttling
         ("job_end_s", "f8", (UNITS,)),  # hidden
         ("queued_s", "f8", (UNITS,)),  # expected seconds of the jobs in the unit's queue
+        ("busy_mark_s", "f8", (UNITS, BUSY_MARKS)),  # busy_s at the ends of the last slots; place: slot % BUSY_MARKS
         # throughputs seen, a ring of the last HISTORY completed transfers
         ("throughput_bps", "f8", (HISTORY,)),
         ("throughput_time_s", "f8", (HISTORY,)),
@@ -93,6 +100,7 @@ _STATE_FIELDS = np.dtype(
         ("queue_tail", "i2", (UNITS,)),
         ("queue_next", "i2", (SLOTS * RING,)),
         # row = feed position % SLOTS, column = chunk % RING
+        ("loaded", "u2", (UNITS,)),  # bit k: the decoder of codec k has been loaded
         ("chunk_status", "u1", (SLOTS, RING)),
         ("chunk_option", "u1", (SLOTS, RING)),
         ("transfer_option", "u1", (MAX_TRANSFERS,)),
@@ -105,7 +113,7 @@ _STATE_FIELDS = np.dtype(
     align=True,
 )
 STATE_DTYPE = np.dtype((np.record, _STATE_FIELDS))
-assert STATE_DTYPE.itemsize <= 2048, "a State must fit in 2 KiB"
+assert STATE_DTYPE.itemsize <= 2304, "a State must fit in 2,304 bytes"
 assert STATE_DTYPE.itemsize == sum(STATE_DTYPE[name].itemsize for name in STATE_DTYPE.names or ()), (
     "a State has no padding, so that its bytes are its value"
 )
@@ -114,6 +122,7 @@ assert STATE_DTYPE.itemsize == sum(STATE_DTYPE[name].itemsize for name in STATE_
 class Params(NamedTuple):
     """Constants of a scenario that the kernel needs; public."""
 
+    chunk_s: float  # seconds of content in a chunk; the last one of a video may be shorter
     rtt_s: float
     link_efficiency: float  # share of the trace's rate that carries payload
     wait_s: float
@@ -127,22 +136,32 @@ class Params(NamedTuple):
     weight_waste: float  # per wasted Mbit
     weight_download: float  # per downloaded Mbit
     weight_abandon: float  # per video left out of impatience
-    weight_compute: F8  # [U] per busy second
+    weight_energy: float  # per joule
     option_representation: I4  # [O]
     option_unit: I4  # [O]
     option_usable: U1  # [O] 1 where the device has the pair within max_decode_s
-    option_decode_s: F8  # [O] profile seconds for one chunk; inf where the device lacks the pair
+    option_decode_s: F8  # [O] profile seconds for a second of content; inf where the device lacks the pair
+    option_codec: I4  # [O] index of its codec
+    option_load_s: F8  # [O] seconds to load its decoder, before the codec's first job on the unit
+    option_w: F8  # [O] watts of the unit while it decodes, in addition to `idle_w`
     contention: F8  # [U, U + 1] factor by unit and number of busy units (itself included)
+    throttle: float  # factor on the decode seconds of a unit that was busy for the last 60 s; at least 1
+    idle_w: float  # watts of the device, whatever it does
+    radio_base_w: float  # watts of the radio while a transfer is open ...
+    radio_j_per_mbit: float  # ... and joules for each Mbit (W per Mbit/s) ...
+    radio_tail_w: float  # ... and watts after the last one ...
+    radio_tail_s: float  # ... for so long, or until the next request
 
 
 class CatalogArrays(NamedTuple):
     """What the client can read in the manifests, for every video of the catalog; public."""
 
     n_chunks: I4  # [K]
+    duration_s: F8  # [K] content seconds
     chunk_bytes: F8  # [K, C, R] 0 past a video's end
-    quality: F8  # [K, C, R] Mbit/s of H.264 of equal perceptual quality
-    memory_bytes: F8  # [R] one decoded chunk
-    retention: F8  # [K, C + 1] P(watched at least c seconds); 0 past a video's end
+    quality: F8  # [K, C, R] in the unit of the ladder
+    memory_bytes_per_s: F8  # [R] a decoded second
+    retention: F8  # [K, D + 1] P(watched at least d whole seconds, the last of them the duration); then 0
 
 
 class Episode(NamedTuple):
@@ -151,7 +170,7 @@ class Episode(NamedTuple):
     playlist: I4  # [V] catalog index of each feed position
     watch_s: F8  # [V] content seconds until the viewer leaves, in (0, duration]
     leaves: U1  # [V] 1 where the viewer ends the session after this video
-    patience_s: float  # longest stall borne; inf = any
+    patience_s: F8  # [V] longest stall borne in each video; inf = any
     jitter: F8  # [V, C] factor on decode seconds, whatever the unit
     link_time_s: F8  # [T + 1] edges of the trace's intervals, from 0
     link_bits: F8  # [T + 1] bits the trace carries up to each edge (link_efficiency not applied)

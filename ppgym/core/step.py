@@ -32,11 +32,25 @@ INFO_TOTALS = (
     "downloaded_bytes",
     "wasted_bytes",
     "decode_busy_s",
+    "energy_j",
     "videos_watched",
+    "videos_abandoned",
 )
 INFO_STEP = ("elapsed_s", *(f"reward_{name}" for name in REWARD_TERMS), "invalid_action")
 INFO_COLUMNS = INFO_TOTALS + INFO_STEP
-TIME_S, PLAYED_S, REBUFFER_S, QUALITY, SWITCH, DOWNLOADED, WASTED, BUSY_S, VIDEOS_WATCHED = range(len(INFO_TOTALS))
+(
+    TIME_S,
+    PLAYED_S,
+    REBUFFER_S,
+    QUALITY,
+    SWITCH,
+    DOWNLOADED,
+    WASTED,
+    BUSY_S,
+    ENERGY_J,
+    VIDEOS_WATCHED,
+    VIDEOS_ABANDONED,
+) = range(len(INFO_TOTALS))
 ELAPSED_S = INFO_COLUMNS.index("elapsed_s")
 FIRST_TERM = INFO_COLUMNS.index(f"reward_{REWARD_TERMS[0]}")
 INVALID_ACTION = INFO_COLUMNS.index("invalid_action")
@@ -95,7 +109,9 @@ def write_totals(state: StateRecord, info: F8) -> None:
     for unit in range(UNITS):
         busy_s += state.busy_s[unit]
     info[BUSY_S] = busy_s
+    info[ENERGY_J] = state.energy_j
     info[VIDEOS_WATCHED] = state.video
+    info[VIDEOS_ABANDONED] = state.abandoned
 
 
 @kernel

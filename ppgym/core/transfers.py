@@ -3,11 +3,24 @@
 The rate of the link is in `link`; what becomes of a chunk after its arrival is in `decoders` and `playback`.
 """
 
+from ppgym.core.content import content_s
 from ppgym.core.decoders import enqueue
 from ppgym.core.events import EVENT_ARRIVAL, EVENT_CANCEL, EVENT_REQUEST, EventLog, write_event
 from ppgym.core.jit import kernel, noinline
 from ppgym.core.link import bits_at, place_after
-from ppgym.core.state import HISTORY, IN_FLIGHT, NEVER_S, NO_ENTRY, RING, SIMULTANEOUS_S, SLOTS, Sim, StateRecord
+from ppgym.core.qoe import MBIT_PER_BYTE
+from ppgym.core.state import (
+    HISTORY,
+    IN_FLIGHT,
+    NEVER_S,
+    NO_ENTRY,
+    RING,
+    SIMULTANEOUS_S,
+    SLOTS,
+    Params,
+    Sim,
+    StateRecord,
+)
 
 
 @kernel
@@ -25,7 +38,8 @@ def request(sim: Sim, state: StateRecord, video: int, chunk: int, option: int, l
     row, column = video % SLOTS, chunk % RING
     state.chunk_status[row, column] = IN_FLIGHT
     state.chunk_option[row, column] = option
-    state.reserved_bytes += sim.catalog.memory_bytes[sim.params.option_representation[option]]
+    seconds = content_s(sim.params, sim.catalog, sim.episode.playlist[video], chunk)
+    state.reserved_bytes += sim.catalog.memory_bytes_per_s[sim.params.option_representation[option]] * seconds
 
     i = state.transfers
     if i > 0:  # what flowed while the client thought flowed among the others alone
@@ -75,7 +89,7 @@ def settle_arrivals(sim: Sim, state: StateRecord, horizon_s: float, log: EventLo
             i += 1
             continue
         size_bytes = transfer_size(sim, state, i)
-        receive(state, i, size_bytes - state.transfer_received_bytes[i])
+        receive(sim.params, state, i, size_bytes - state.transfer_received_bytes[i])
         video, chunk = int(state.transfer_video[i]), int(state.transfer_chunk[i])
         option = int(state.transfer_option[i])
         remember_throughput(sim, state, i, size_bytes)
@@ -83,17 +97,18 @@ def settle_arrivals(sim: Sim, state: StateRecord, horizon_s: float, log: EventLo
             write_event(log, state.time_s, EVENT_ARRIVAL, video, chunk, option, size_bytes)
         if video >= state.video:
             enqueue(sim, state, video, chunk, option)
-        close_transfer(state, i)
+        close_transfer(sim.params, state, i)
     if state.transfers > 0:
         share_link(sim, state)
     return True
 
 
 @kernel
-def cancel_transfer(state: StateRecord, i: int, log: EventLog | None) -> None:
+def cancel_transfer(params: Params, state: StateRecord, i: int, log: EventLog | None) -> None:
     """End a transfer before its last byte.
 
     Args:
+        params: The scenario's constants.
         state: Record of `STATE_DTYPE`, with its link settled.
         i: Index of the transfer.
         log: Where to write events, or None.
@@ -108,7 +123,7 @@ def cancel_transfer(state: StateRecord, i: int, log: EventLog | None) -> None:
             int(state.transfer_option[i]),
             state.transfer_received_bytes[i],
         )
-    close_transfer(state, i)
+    close_transfer(params, state, i)
 
 
 @noinline
@@ -138,7 +153,7 @@ def settle_link(sim: Sim, state: StateRecord) -> None:
         for i in range(state.transfers):
             if state.transfers == 1 or is_flowing(sim, state, i, since_s):
                 left_bytes = transfer_size(sim, state, i) - state.transfer_received_bytes[i]
-                receive(state, i, min(share_bytes, left_bytes))
+                receive(sim.params, state, i, min(share_bytes, left_bytes))
     state.link_settled_s = state.time_s
 
 
@@ -219,16 +234,18 @@ def is_flowing(sim: Sim, state: StateRecord, i: int, time_s: float) -> bool:
 
 
 @kernel
-def receive(state: StateRecord, i: int, amount_bytes: float) -> None:
+def receive(params: Params, state: StateRecord, i: int, amount_bytes: float) -> None:
     """Account for bytes of one transfer; those of a video that was left are waste as they flow.
 
     Args:
+        params: The scenario's constants.
         state: Record of `STATE_DTYPE`.
         i: Index of the transfer.
         amount_bytes: Bytes that came in.
     """
     state.transfer_received_bytes[i] += amount_bytes
     state.downloaded_bytes += amount_bytes
+    state.energy_j += params.radio_j_per_mbit * amount_bytes * MBIT_PER_BYTE
     if state.transfer_video[i] < state.video:
         state.wasted_bytes += amount_bytes
 
@@ -267,10 +284,11 @@ def remember_throughput(sim: Sim, state: StateRecord, i: int, size_bytes: float)
 
 
 @kernel
-def close_transfer(state: StateRecord, i: int) -> None:
+def close_transfer(params: Params, state: StateRecord, i: int) -> None:
     """Remove a transfer and keep the others in the order of their requests.
 
     Args:
+        params: The scenario's constants.
         state: Record of `STATE_DTYPE`.
         i: Index of the transfer.
     """
@@ -289,3 +307,5 @@ def close_transfer(state: StateRecord, i: int) -> None:
     state.transfer_received_bytes[last] = 0.0
     state.transfer_end_s[last] = NEVER_S
     state.transfers = last
+    if last == 0:
+        state.radio_tail_end_s = state.time_s + params.radio_tail_s

@@ -20,7 +20,6 @@ from ppgym.core.observation import Features, make_features, observe
 from ppgym.core.state import (
     ABSENT,
     BEGUN,
-    CHUNK_S,
     DECODED,
     F4,
     F8,
@@ -41,8 +40,9 @@ from ppgym.mmgc.policies import Action
 from ppgym.mmgc.session import MMGCPlayer
 from ppgym.planning_view import PlanningView, ViewMaker, frozen
 from ppgym.world.devices import NO_CONTENTION, DecodeRow, DeviceProfile
-from ppgym.world.ladders import default_ladder
-from ppgym.world.scenario import QoEWeights, Scenario, World, make_options, make_params
+from ppgym.world.ladders import published_ladder
+from ppgym.world.qoe_weights import QoEWeights
+from ppgym.world.scenario import Scenario, World, make_options, make_params
 
 WAIT_MS = 500.0  # the sleep that stands for WAIT, as in the official policies
 LEAST_FLOW_MS = 0.5  # a delay of the round trip alone, in whole ms, hides a flow shorter than this
@@ -76,11 +76,14 @@ SCENARIO = Scenario(
     decoded_buffer_bytes=2.0**50,  # the official simulator knows no memory: as good as without limit
     wait_s=WAIT_MS / 1000,
     qoe=QoEWeights.of("mmgc2022"),
+    patience="none",
     leave_p=0.0,
     jitter_sigma=0.0,
 )
-LADDER = default_ladder()
-OPTIONS = make_options(LADDER, DEVICE, SCENARIO.max_decode_s)
+LADDER = published_ladder()
+CHUNK_S = CHUNK_MS / 1000
+REPRESENTATIONS = LADDER.representations
+OPTIONS = make_options(REPRESENTATIONS, DEVICE, SCENARIO.max_decode_s)
 OPTION_OF_RUNG = np.array([index for index, option in enumerate(OPTIONS) if option.usable], dtype=np.uint8)
 QUALITY_OF_RUNG = tuple(rate / 1000 for rate in RATES_KBPS)  # Mbit/s
 assert [OPTIONS[index].representation for index in OPTION_OF_RUNG] == list(range(RUNGS)), (
@@ -93,7 +96,7 @@ FEED = Episode(
     playlist=np.arange(VIDEOS, dtype=np.int32),
     watch_s=np.zeros(VIDEOS),
     leaves=np.zeros(VIDEOS, dtype=np.uint8),
-    patience_s=math.inf,
+    patience_s=np.full(VIDEOS, math.inf),
     jitter=np.ones((VIDEOS, 1)),
     link_time_s=np.zeros(1),
     link_bits=np.zeros(1),
@@ -101,7 +104,7 @@ FEED = Episode(
     max_wall_s=math.inf,
 )
 
-_PARAMS = make_params(SCENARIO, OPTIONS, DEVICE.contention_array())
+_PARAMS = make_params(SCENARIO, LADDER, DEVICE, OPTIONS)
 
 
 class Manifest(NamedTuple):
@@ -134,26 +137,28 @@ def make_world(manifests: Mapping[int, Manifest]) -> World:
         The world; a video that has not been in the window has no chunks there.
     """
     longest = max((len(manifest.chunk_bytes) for manifest in manifests.values()), default=0)
-    shape = (VIDEOS, longest, len(LADDER))
+    shape = (VIDEOS, longest, len(REPRESENTATIONS))
     catalog = CatalogArrays(
         n_chunks=np.zeros(VIDEOS, dtype=np.int32),
         chunk_bytes=np.zeros(shape),
         quality=np.zeros(shape),
-        memory_bytes=np.array([representation.memory_bytes for representation in LADDER]),
+        duration_s=np.ones(VIDEOS),
+        memory_bytes_per_s=np.array([one.memory_bytes_per_s for one in REPRESENTATIONS]),
         retention=np.zeros((VIDEOS, longest + 1)),
     )
     for video, manifest in manifests.items():
         chunks = len(manifest.chunk_bytes)
         catalog.n_chunks[video] = chunks
-        catalog.chunk_bytes[video, :chunks] = [representation.bitrate_bps * CHUNK_S / 8 for representation in LADDER]
+        catalog.duration_s[video] = chunks * CHUNK_S
+        catalog.chunk_bytes[video, :chunks] = [one.bitrate_bps * CHUNK_S / 8 for one in REPRESENTATIONS]
         catalog.chunk_bytes[video, :chunks, :RUNGS] = manifest.chunk_bytes
-        catalog.quality[video, :chunks] = [representation.quality for representation in LADDER]
+        catalog.quality[video, :chunks] = [one.quality for one in REPRESENTATIONS]
         catalog.retention[video, : chunks + 1] = manifest.survival
     return World(
         scenario=SCENARIO,
         split="test",
         profile=DEVICE,
-        representations=LADDER,
+        ladder=LADDER,
         options=OPTIONS,
         n_videos=VIDEOS,
         params=_PARAMS,
@@ -161,8 +166,9 @@ def make_world(manifests: Mapping[int, Manifest]) -> World:
         links=Links(time_s=np.zeros(0), bits=np.zeros(0), first=np.zeros(1, dtype=np.int32)),
         distribution=EpisodeDistribution(
             leave_p=0.0,
-            patience_low_s=math.inf,
-            patience_high_s=math.inf,
+            patience_at_s=np.zeros(0),
+            patience_share=np.zeros(0),
+            patience_same=0.0,
             jitter_sigma=0.0,
             wall_base_s=math.inf,
             wall_per_feed_s=0.0,
@@ -356,4 +362,4 @@ class Follower:
         states["playhead"] = playhead
         states["playback_since_s"] = self._time_ms / 1000 - into_s if playing else self._stall_since_ms / 1000
         states["chunks_begun"] = self._begun_before + self._begun
-        states["reserved_bytes"] = kept_chunks * LADDER[0].memory_bytes
+        states["reserved_bytes"] = kept_chunks * REPRESENTATIONS[0].memory_bytes_per_s * CHUNK_S

@@ -11,15 +11,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ppgym.core.content import position_s, survival, watch_time_s
 from ppgym.core.dynamics import reschedule
-from ppgym.core.episodes import SHORTEST_WATCH_S, Episodes, Links, Sims, take_sim, watch_time_s
+from ppgym.core.episodes import SHORTEST_WATCH_S, Episodes, Links, Sims, take_sim
 from ppgym.core.jit import kernel, njit
-from ppgym.core.observation import position_s
+from ppgym.core.patience import patience_of, patience_share
 from ppgym.core.state import F8, NO_ENTRY, SLOTS, CatalogArrays
 from ppgym.planning_view import PlanningView, writeable_fields
 
 LINK_STEP_S = 0.5  # step of a sampled link
 AVERAGED = 256  # futures whose mean is the single expected future
+SHORTEST_PATIENCE_S = 1e-6  # left, where all of it should be over
 JITTERS = 16  # decode factors drawn for a video; its chunks 16 apart share one
 
 
@@ -119,25 +121,55 @@ def sample_rates(belief: LinkBelief, rng: np.random.Generator, count: int, horiz
 
 
 @njit
-def sample_watch_s(curve: F8, chunks: int, watched_s: float, uniform: F8) -> F8:
+def sample_watch_s(curve: F8, duration_s: float, watched_s: float, uniform: F8) -> F8:
     """Sample watch times of a video, given the seconds already watched, by inversion of its retention curve.
 
     Args:
-        curve: P(watched at least c seconds) at whole seconds, [>= chunks + 1].
-        chunks: Duration in seconds.
+        curve: P(watched at least c seconds) at whole seconds and at the duration.
+        duration_s: Of the video.
         watched_s: Content seconds already watched, less than the duration.
         uniform: [M] in [0, 1).
 
     Returns:
-        [M] content seconds in (watched_s, chunks].
+        [M] content seconds in (watched_s, duration_s].
     """
-    second = int(watched_s)
-    alive = curve[second] + (watched_s - second) * (curve[second + 1] - curve[second])
-    least_s = min(watched_s + SHORTEST_WATCH_S, float(chunks))
+    alive = survival(curve, duration_s, watched_s)
+    least_s = min(watched_s + SHORTEST_WATCH_S, duration_s)
     drawn_s = np.empty_like(uniform)
     for i in range(uniform.shape[0]):
-        drawn_s[i] = max(watch_time_s(curve, chunks, uniform[i] * alive), least_s)
+        drawn_s[i] = max(watch_time_s(curve, duration_s, uniform[i] * alive), least_s)
     return drawn_s
+
+
+@njit
+def sample_patience_s(at_s: F8, share: F8, same: float, borne_s: float, uniform: F8) -> F8:
+    """Sample the patience of the current video and of those after it, given the stall that was borne already.
+
+    The current video has the session's draw or one of its own. Both have the same distribution, so what was borne says
+    nothing of which it is, and the session's draw is known to be longer in the first case alone. What earlier videos
+    of the session tell is not used.
+
+    Args:
+        at_s: [T] the table of patience.
+        share: [T]
+        same: P(a video has the session's draw).
+        borne_s: Longest stall of the current video.
+        uniform: [M, 2, videos + 1] in [0, 1); of the last column the session's draw.
+
+    Returns:
+        [M, videos] seconds, the first above `borne_s`.
+    """
+    count, videos = uniform.shape[0], uniform.shape[2] - 1
+    patience_s = np.empty((count, videos))
+    alive = patience_share(at_s, share, borne_s)
+    for i in range(count):
+        current_s = max(patience_of(at_s, share, uniform[i, 0, 0] * alive), borne_s + SHORTEST_PATIENCE_S)
+        session_s = current_s if uniform[i, 1, 0] < same else patience_of(at_s, share, uniform[i, 0, videos])
+        patience_s[i, 0] = current_s
+        for video in range(1, videos):
+            own_s = patience_of(at_s, share, uniform[i, 0, video])
+            patience_s[i, video] = session_s if uniform[i, 1, video] < same else own_s
+    return patience_s
 
 
 def sample_factors(rng: np.random.Generator, sigma: float, served: float, count: int) -> F8:
@@ -182,7 +214,8 @@ def planning_catalog(view: PlanningView) -> tuple[CatalogArrays, list[int]]:
         n_chunks=np.append(catalog.n_chunks, np.ones(len(left), np.int32)),
         chunk_bytes=np.concatenate([catalog.chunk_bytes, extra]),
         quality=np.concatenate([catalog.quality, np.zeros_like(extra)]),
-        memory_bytes=catalog.memory_bytes,
+        duration_s=np.append(catalog.duration_s, (state.transfer_chunk[left] + 1) * view.params.chunk_s),
+        memory_bytes_per_s=catalog.memory_bytes_per_s,
         retention=np.concatenate([catalog.retention, np.ones((len(left), catalog.retention.shape[1]))]),
     )
     return grown, [int(state.transfer_video[i]) for i in left]
@@ -206,7 +239,7 @@ def sample_futures(
     Returns:
         The futures.
     """
-    state, params, distribution = view.state, writeable_fields(view.params), view.distribution
+    state, params, distribution = view.state, writeable_fields(view.params), writeable_fields(view.distribution)
     catalog, left = planning_catalog(view)
     video = int(state.video)
     visible = int((view.catalog.n_chunks > 0).sum())
@@ -218,14 +251,19 @@ def sample_futures(
 
     watch_s = np.ones((count, videos))
     for slot in range(visible):
-        watched_s = position_s(state) if slot == 0 else 0.0
+        watched_s = position_s(params.chunk_s, state) if slot == 0 else 0.0
         watch_s[:, video + slot] = sample_watch_s(
-            catalog.retention[slot], int(catalog.n_chunks[slot]), watched_s, rng.random(count)
+            catalog.retention[slot], float(catalog.duration_s[slot]), watched_s, rng.random(count)
         )
-    stalled_s = 0.0 if state.playing else float(state.time_s - state.playback_since_s)
-    low_s = max(distribution.patience_low_s, stalled_s + 1e-6)
-    high_s = max(distribution.patience_high_s, stalled_s + 2e-6)
-    patience_s = rng.uniform(low_s, high_s, count) if np.isfinite(high_s) else np.full(count, np.inf)
+    patience_s = np.full((count, videos), np.inf)
+    if len(distribution.patience_at_s) > 0:
+        patience_s[:, video:] = sample_patience_s(
+            distribution.patience_at_s,
+            distribution.patience_share,
+            distribution.patience_same,
+            float(state.longest_stall_s),
+            rng.random((count, 2, visible + 1)),
+        )
 
     chunks = catalog.chunk_bytes.shape[1]
     jitter = np.ones((count, videos, chunks))  # a video that was left has no jobs
@@ -233,7 +271,8 @@ def sample_futures(
     drawn = np.exp(sigma * rng.standard_normal((count, visible, JITTERS)) - 0.5 * sigma**2)
     jitter[:, video:] = np.tile(drawn, -(-chunks // JITTERS))[:, :, :chunks]
     for unit in np.flatnonzero(state.job_video != NO_ENTRY):
-        served = float((state.time_s - state.job_start_s[unit]) / state.job_expected_s[unit])
+        worked_s = state.time_s - state.job_start_s[unit] - state.job_load_s[unit]
+        served = max(float(worked_s / state.job_expected_s[unit]), 0.0)
         factors = sample_factors(rng, sigma, served, count)
         jitter[:, state.job_video[unit], state.job_chunk[unit]] = factors
 
@@ -291,7 +330,7 @@ def mean_future(view: PlanningView, horizon_s: float, model: LinkModel | None = 
         playlist=episodes.playlist[:1],
         watch_s=episodes.watch_s.mean(axis=0, keepdims=True),
         leaves=np.zeros_like(episodes.leaves[:1]),
-        patience_s=np.array([np.median(episodes.patience_s)]),
+        patience_s=np.median(episodes.patience_s, axis=0, keepdims=True),
         jitter=episodes.jitter.mean(axis=0, keepdims=True),
         link=np.zeros(1, np.int32),
         link_offset_s=episodes.link_offset_s[:1],

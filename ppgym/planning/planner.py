@@ -23,6 +23,7 @@ from ppgym.planning.rollout import (
     SLOW_NETWORK_BPS,
     RolloutPolicy,
     check_policy,
+    describe_viewer,
     estimate_bps,
     log_share,
 )
@@ -149,7 +150,7 @@ class Planner:
             futures = self.sample(view, parameters.futures, rng, horizon_s, parameters.link)
         else:
             futures = mean_future(view, horizon_s, parameters.link)
-        task = SearchTask(view.distribution.leave_p, parameters.rollout, parameters.search)
+        task = SearchTask(describe_viewer(view.params, view.distribution), parameters.rollout, parameters.search)
         scratch = new_scratch(len(view.action_mask), parameters.search.depth)
 
         values, choice = self._values(view, futures, task, scratch, prior_values)

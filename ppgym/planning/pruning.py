@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ppgym.core.actions import WAIT
-from ppgym.core.observation import position_s, unit_backlog_s
-from ppgym.core.state import CHUNK_S, F8, LOOKAHEAD, SLOTS, UNITS
-from ppgym.planning_view import PlanningView
+from ppgym.core.content import ROUNDING_S, position_s
+from ppgym.core.decoders import throttling
+from ppgym.core.observation import unit_backlog_s
+from ppgym.core.state import F8, LOOKAHEAD, SLOTS, UNITS
+from ppgym.planning_view import PlanningView, writeable_fields
 
 Flags = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]
@@ -28,7 +30,7 @@ class Requests(NamedTuple):
     option: Indices
     unit: Indices
     representation: Indices
-    is_prompt: Flags
+    is_generative: Flags
     size_bytes: F8
     quality: F8
     decode_s: F8
@@ -47,10 +49,34 @@ class Rule(NamedTuple):
     find: Callable[[PlanningView, Requests], Flags]  # [A] true where a request is removed
 
 
-def survival(view: PlanningView, slot: int, second: float) -> float:
-    """P(a visible video is watched at least so long), linear between whole seconds."""
-    curve = view.catalog.retention[slot]
-    return float(np.interp(second, np.arange(len(curve)), curve))
+def survival(view: PlanningView, slot: Indices, seconds: F8) -> F8:
+    """P(visible videos are watched at least so long), as `ppgym.core.content.survival_at`, for many."""
+    curve, duration_s = view.catalog.retention, view.catalog.duration_s[slot]
+    second = np.minimum(seconds, np.ceil(duration_s - ROUNDING_S) - 1.0).astype(np.intp)
+    share = (np.minimum(seconds, duration_s) - second) / np.minimum(duration_s - second, 1.0)
+    here: F8 = curve[slot, second]
+    return here + share * (curve[slot, second + 1] - here)
+
+
+def expect_decode_s(view: PlanningView, option: Indices, content_s: F8) -> F8:
+    """Expected seconds to decode chunks on idle units; as `ppgym.core.decoders.expected_decode_s`, for many.
+
+    Args:
+        view: The planning view.
+        option: [A]
+        content_s: [A] of the chunks.
+
+    Returns:
+        [A].
+    """
+    params, state = view.params, view.state
+    unit = params.option_unit[option]
+    loaded = (state.loaded[unit] >> params.option_codec[option]) & 1
+    decode_s: F8 = params.option_decode_s[option] * content_s
+    if params.throttle > 1.0:
+        decode_s = decode_s * np.array([throttling(writeable_fields(params), state, u) for u in range(UNITS)])[unit]
+    decode_s = decode_s + np.where(loaded == 1, 0.0, params.option_load_s[option])
+    return decode_s
 
 
 def expect_requests(view: PlanningView, bps: float) -> Requests:
@@ -69,14 +95,17 @@ def expect_requests(view: PlanningView, bps: float) -> Requests:
     place, option = (action - 1) // options, (action - 1) % options
     slot, lookahead = place // LOOKAHEAD, place % LOOKAHEAD
     chunk = view.candidates[slot, lookahead]
+    begin_s = chunk * params.chunk_s
     representation, unit = params.option_representation[option], params.option_unit[option]
     backlog_s = np.array([unit_backlog_s(state, u) for u in range(UNITS)])
     arrival_s = params.rtt_s + 8.0 * view.catalog.chunk_bytes[slot, chunk, representation] / bps
+    decode_s = expect_decode_s(view, option, np.minimum(params.chunk_s, view.catalog.duration_s[slot] - begin_s))
 
-    here_s = position_s(state)
-    due_s = np.where(slot == 0, np.maximum(chunk * CHUNK_S - here_s, 0.0), chunk * CHUNK_S)
-    alive = np.where(slot == 0, max(survival(view, 0, here_s), 1e-12), 1.0)
-    played = (1.0 - view.distribution.leave_p) ** slot * np.minimum(view.catalog.retention[slot, chunk] / alive, 1.0)
+    here_s = position_s(params.chunk_s, state)
+    due_s = np.where(slot == 0, np.maximum(begin_s - here_s, 0.0), begin_s)
+    alive = np.where(slot == 0, np.maximum(survival(view, np.array([0]), np.array([here_s])), 1e-12), 1.0)
+    reached = survival(view, slot, begin_s)
+    played = (1.0 - view.distribution.leave_p) ** slot * np.minimum(reached / alive, 1.0)
     return Requests(
         action=action,
         slot=slot,
@@ -84,13 +113,13 @@ def expect_requests(view: PlanningView, bps: float) -> Requests:
         option=option,
         unit=unit.astype(np.intp),
         representation=representation.astype(np.intp),
-        is_prompt=np.array([view.options[o].codec == "prompt" for o in range(options)])[option],
+        is_generative=np.array([one.is_generative for one in view.options])[option],
         size_bytes=view.catalog.chunk_bytes[slot, chunk, representation],
         quality=view.catalog.quality[slot, chunk, representation],
-        decode_s=params.option_decode_s[option],
+        decode_s=decode_s,
         arrival_s=arrival_s,
         free_s=backlog_s[unit],
-        ready_s=np.maximum(arrival_s, backlog_s[unit]) + params.option_decode_s[option],
+        ready_s=np.maximum(arrival_s, backlog_s[unit]) + decode_s,
         due_s=due_s,
         played=played,
     )
@@ -108,10 +137,12 @@ def find_harmless(view: PlanningView, requests: Requests) -> Flags:
 
     The unit is free before anything can arrive, and it decodes the chunk within a round trip of its arrival. With one
     transfer at a time, the next chunk is requested at that arrival at the earliest and arrives a round trip later: it
-    finds the unit free. With contention or a price on busy seconds, every job affects others or the return.
+    finds the unit free. With contention or throttling, a price on energy or a decoder to load, every job affects others
+    or the return.
     """
     params = view.params
-    if params.parallel_downloads > 1 or (params.contention != 1.0).any() or params.weight_compute.any():
+    coupled = params.throttle > 1.0 or params.weight_energy > 0.0 or params.option_load_s.any()
+    if params.parallel_downloads > 1 or (params.contention != 1.0).any() or coupled:
         return np.zeros(len(requests.action), np.bool_)
     harmless: Flags = (requests.free_s <= params.rtt_s) & (requests.decode_s <= params.rtt_s)
     return harmless
@@ -143,7 +174,7 @@ def find_dominated_representations(view: PlanningView, requests: Requests) -> Fl
     is not larger, so later requests remain legal. The unit is harmless as in that proof. A representation of higher
     quality does not dominate: it may cost two switches.
     """
-    memory_bytes = view.catalog.memory_bytes[requests.representation]
+    memory_bytes = view.catalog.memory_bytes_per_s[requests.representation]
     alike = same_chunk(requests) & (requests.quality[None, :] == requests.quality[:, None])
     smaller = requests.size_bytes[None, :] < requests.size_bytes[:, None]
     faster = requests.decode_s[None, :] <= requests.decode_s[:, None]
@@ -173,10 +204,10 @@ def find_late_prompts(view: PlanningView, requests: Requests) -> Flags:
     """
     soonest_s = np.full(SLOTS * LOOKAHEAD, np.inf)
     place = requests.slot * LOOKAHEAD + requests.lookahead
-    pixels = ~requests.is_prompt
+    pixels = ~requests.is_generative
     np.minimum.at(soonest_s, place[pixels], requests.ready_s[pixels])
     late = requests.ready_s > np.maximum(requests.due_s, soonest_s[place])
-    flags: Flags = (requests.slot == 0) & requests.is_prompt & late
+    flags: Flags = (requests.slot == 0) & requests.is_generative & late
     return flags
 
 
@@ -190,8 +221,8 @@ def find_uncanonical_orders(view: PlanningView, requests: Requests) -> Flags:
     """
     place = requests.slot * LOOKAHEAD + requests.lookahead
     pixels = np.zeros(SLOTS * LOOKAHEAD, np.bool_)
-    pixels[place[~requests.is_prompt]] = True
-    flags: Flags = (requests.lookahead > 0) & ~requests.is_prompt & pixels[np.maximum(place - 1, 0)]
+    pixels[place[~requests.is_generative]] = True
+    flags: Flags = (requests.lookahead > 0) & ~requests.is_generative & pixels[np.maximum(place - 1, 0)]
     return flags
 
 

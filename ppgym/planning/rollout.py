@@ -8,9 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ppgym.core.actions import WAIT, find_candidate, first_chunk, fits_in_memory
+from ppgym.core.content import content_s, position_s, survival_at
+from ppgym.core.decoders import expected_decode_s
+from ppgym.core.episodes import EpisodeDistribution
 from ppgym.core.jit import kernel
 from ppgym.core.link import mean_throughput
-from ppgym.core.observation import position_s, survival_at, unit_backlog_s
+from ppgym.core.observation import unit_backlog_s
+from ppgym.core.patience import patience_share
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.core.state import (
     ABSENT,
@@ -23,6 +27,7 @@ from ppgym.core.state import (
     SLOTS,
     UNITS,
     CatalogArrays,
+    Params,
     Sim,
     StateRecord,
 )
@@ -32,6 +37,7 @@ RECENT = 5  # throughputs that give the recent rate
 SLOW_BPS, FAST_BPS = 0.8e6, 4.0e6  # recent rates between which parameters are interpolated
 SLOW_NETWORK_BPS, FAST_NETWORK_BPS = 1.65e6, 2.5e6  # likewise mean rates; between the means of `medium` and `high`
 LEAVING_SPAN_S = 4.0  # over which a viewer's leaving is averaged
+PATIENCE_SPAN_S = 10.0  # over which a viewer's giving up is averaged
 MUST_FETCH = -1e9  # value of WAIT while playback waits for a chunk that is not requested
 
 
@@ -204,6 +210,29 @@ def estimate_bps(state: StateRecord, samples: int) -> float:
     return mean_throughput(state.throughput_bps, state.throughputs, samples, DEFAULT_BPS)
 
 
+class Viewer(NamedTuple):
+    """What the policy is told of the viewer; see `describe_viewer`."""
+
+    leave_p: float  # P(the session ends after a video)
+    stall_price: float  # QoE of a second of stall, the chance that the viewer gives up in it included
+
+
+def describe_viewer(params: Params, distribution: EpisodeDistribution) -> Viewer:
+    """What the policy is told of the viewer.
+
+    Args:
+        params: The scenario's constants.
+        distribution: How episodes are drawn.
+
+    Returns:
+        The chance to leave, and a price of stall: its weight, and the cost of a video that is left out of impatience
+        times the mean hazard over the first `PATIENCE_SPAN_S` of a stall.
+    """
+    at_s, share = np.array(distribution.patience_at_s), np.array(distribution.patience_share)
+    hazard = (1.0 - patience_share(at_s, share, PATIENCE_SPAN_S)) / PATIENCE_SPAN_S
+    return Viewer(distribution.leave_p, params.weight_rebuffer + params.weight_abandon * hazard)
+
+
 class SlotEstimates(NamedTuple):
     """What the policy estimates of one candidate of each slot, and of the units."""
 
@@ -213,6 +242,7 @@ class SlotEstimates(NamedTuple):
     coming_rate: F8  # [S] P(the viewer comes to the slot within t seconds) is about this x (slot + 1) x t ** slot
     ready_s: F8  # [S] seconds until it is decoded, if it is fetched now by the fastest option
     stall_s: F8  # [S] expected stall in that case
+    content_s: F8  # [S] content seconds
     reference: F8  # [S] quality of the chunk before it
     backlog_s: F8  # [U] seconds of work of each unit
 
@@ -230,6 +260,7 @@ def new_estimates() -> SlotEstimates:
         coming_rate=np.zeros(SLOTS),
         ready_s=np.zeros(SLOTS),
         stall_s=np.zeros(SLOTS),
+        content_s=np.zeros(SLOTS),
         reference=np.zeros(SLOTS),
         backlog_s=np.zeros(UNITS),
     )
@@ -251,7 +282,7 @@ def leaving_rate(catalog: CatalogArrays, index: int, position: float, span_s: fl
     alive = survival_at(catalog, index, position)
     later = position + span_s
     staying: float = 0.0
-    if alive > 0.0 and later < catalog.n_chunks[index]:
+    if alive > 0.0 and later < catalog.duration_s[index]:
         staying = survival_at(catalog, index, later) / alive
     return (1.0 - staying) / span_s
 
@@ -304,7 +335,7 @@ def estimate_slots(
         estimates: Output.
     """
     params, catalog = sim.params, sim.catalog
-    here_s, s_per_byte = position_s(state), 8.0 / bps
+    here_s, s_per_byte, chunk_s = position_s(params.chunk_s, state), 8.0 / bps, params.chunk_s
     for unit in range(UNITS):
         estimates.backlog_s[unit] = unit_backlog_s(state, unit)
     reach_p, rate = 1.0, 1.0
@@ -316,12 +347,14 @@ def estimate_slots(
         index = sim.episode.playlist[video]
         watched_s = here_s if slot == 0 else 0.0
         chunk = find_candidate(sim, state, slot, lookahead)
-        due_s = float(chunk)
+        due_s = chunk * chunk_s
         if slot == 0:
-            due_s = max(chunk - here_s, 0.0) if state.playing else float(chunk - state.playhead)
+            due_s = max(due_s - here_s, 0.0) if state.playing else (chunk - state.playhead) * chunk_s
         if chunk != NO_ENTRY and (slot > 0 or due_s < parameters.buffer_s):
             alive = survival_at(catalog, index, watched_s)
-            played_p = min(catalog.retention[index, chunk] / alive, 1.0) if alive > 0.0 else 0.0
+            played_p = min(survival_at(catalog, index, chunk * chunk_s) / alive, 1.0) if alive > 0.0 else 0.0
+            seconds = content_s(params, catalog, index, chunk)
+            estimates.content_s[slot] = seconds
             estimates.chunk[slot] = chunk
             estimates.due_s[slot] = due_s - parameters.margin_s if slot == 0 else due_s
             estimates.played_p[slot] = reach_p * played_p
@@ -333,7 +366,7 @@ def estimate_slots(
                         representation = params.option_representation[option]
                         arrival_s = params.rtt_s + s_per_byte * catalog.chunk_bytes[index, chunk, representation]
                     start_s = max(arrival_s, estimates.backlog_s[params.option_unit[option]])
-                    fastest_s = min(fastest_s, start_s + params.option_decode_s[option])
+                    fastest_s = min(fastest_s, start_s + expected_decode_s(params, state, option, seconds))
             estimates.ready_s[slot] = fastest_s
             estimates.stall_s[slot] = expected_stall_s(estimates, slot, fastest_s)
             estimates.reference[slot] = state.begun_quality
@@ -347,27 +380,27 @@ def estimate_slots(
 
 
 @kernel
-def choose_action(sim: Sim, state: StateRecord, leave_p: float, policy: RolloutPolicy, estimates: SlotEstimates) -> int:
+def choose_action(sim: Sim, state: StateRecord, viewer: Viewer, policy: RolloutPolicy, estimates: SlotEstimates) -> int:
     """The policy's choice: the action of the highest value among WAIT and the requests for the slots' next chunks.
 
     Args:
         sim: Of its hidden draw only the playlist is read.
         state: Record of `STATE_DTYPE`.
-        leave_p: P(the session ends after a video).
+        viewer: What is known of the viewer.
         policy: The policy.
         estimates: Scratch memory.
 
     Returns:
         The action.
     """
-    return value_actions(sim, state, leave_p, policy, 0, estimates, None)
+    return value_actions(sim, state, viewer, policy, 0, estimates, None)
 
 
 @kernel
 def value_actions(
     sim: Sim,
     state: StateRecord,
-    leave_p: float,
+    viewer: Viewer,
     policy: RolloutPolicy,
     lookahead: int,
     estimates: SlotEstimates,
@@ -378,7 +411,7 @@ def value_actions(
     Args:
         sim: Of its hidden draw only the playlist is read.
         state: Record of `STATE_DTYPE`.
-        leave_p: P(the session ends after a video).
+        viewer: What is known of the viewer.
         policy: The policy.
         lookahead: Which of a slot's candidates.
         estimates: Scratch memory.
@@ -393,8 +426,9 @@ def value_actions(
     bps = estimate_bps(state, RECENT)
     parameters = parameters_at(policy, bps, estimate_bps(state, HISTORY))
     bps *= parameters.bps_share
-    estimate_slots(sim, state, leave_p, parameters, lookahead, bps, estimates)
+    estimate_slots(sim, state, viewer.leave_p, parameters, lookahead, bps, estimates)
     options, s_per_byte = params.option_unit.shape[0], 8.0 / bps
+    radio = params.weight_energy * params.radio_j_per_mbit
     must_fetch = not state.playing and estimates.chunk[0] == state.playhead
     best, best_value = WAIT, MUST_FETCH if must_fetch else parameters.least_value
     if values is not None:
@@ -407,7 +441,7 @@ def value_actions(
         if chunk == NO_ENTRY:
             continue
         index = sim.episode.playlist[state.video + slot]
-        played_p = estimates.played_p[slot]
+        played_p, seconds = estimates.played_p[slot], estimates.content_s[slot]
         deferred_s = expected_stall_s(estimates, slot, estimates.ready_s[slot] + parameters.defer_s)
         gain_share = played_p * parameters.gain_share
         gain_share /= 1.0 + parameters.gain_fade * max(estimates.due_s[slot], 0.0)
@@ -421,17 +455,19 @@ def value_actions(
                 transfer_s = params.rtt_s + s_per_byte * size_bytes
                 switch = params.weight_switch * parameters.switch_share * abs(quality - estimates.reference[slot])
                 waste = params.weight_waste * parameters.waste_share * (1.0 - played_p) + params.weight_download
-                shared = params.weight_rebuffer * deferred_s + gain_share * (params.weight_quality * quality - switch)
-                shared -= waste * size_bytes * MBIT_PER_BYTE + parameters.link_price * transfer_s
+                gain = seconds * params.weight_quality * quality - switch
+                shared = viewer.stall_price * deferred_s + gain_share * gain
+                shared -= (waste + radio) * size_bytes * MBIT_PER_BYTE
+                shared -= (parameters.link_price + params.weight_energy * params.radio_base_w) * transfer_s
                 charged = False  # with the stall of other slots
                 skip = values is None and shared <= best_value
                 skip = skip or not fits_in_memory(sim, state, slot, chunk, representation)
             if skip or not params.option_usable[option]:
                 continue
-            unit, decode_s = params.option_unit[option], params.option_decode_s[option]
-            ready_s = max(transfer_s, estimates.backlog_s[unit]) + decode_s
-            price = (parameters.unit_price + params.weight_compute[unit]) * decode_s
-            own = params.weight_rebuffer * parameters.stall_share * expected_stall_s(estimates, slot, ready_s)
+            decode_s = expected_decode_s(params, state, option, seconds)
+            ready_s = max(transfer_s, estimates.backlog_s[params.option_unit[option]]) + decode_s
+            price = (parameters.unit_price + params.weight_energy * params.option_w[option]) * decode_s
+            own = viewer.stall_price * parameters.stall_share * expected_stall_s(estimates, slot, ready_s)
             # The charge for other slots only lowers the value
             if values is None and shared - price - own <= best_value:
                 continue
@@ -441,7 +477,7 @@ def value_actions(
                     if other != slot and estimates.chunk[other] != NO_ENTRY:
                         later_s = expected_stall_s(estimates, other, estimates.ready_s[other] + transfer_s)
                         others_s += later_s - estimates.stall_s[other]
-                shared -= params.weight_rebuffer * parameters.others_share * others_s
+                shared -= viewer.stall_price * parameters.others_share * others_s
                 charged = True
             value = shared - price - own
             if values is not None:

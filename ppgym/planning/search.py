@@ -29,7 +29,7 @@ from ppgym.core.state import (
     new_states,
 )
 from ppgym.planning.belief import Futures
-from ppgym.planning.rollout import RolloutPolicy, SlotEstimates, choose_action, new_estimates, value_actions
+from ppgym.planning.rollout import RolloutPolicy, SlotEstimates, Viewer, choose_action, new_estimates, value_actions
 from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree
 
 
@@ -47,7 +47,7 @@ class SearchParameters(NamedTuple):
 class SearchTask(NamedTuple):
     """What a search is told besides the futures."""
 
-    leave_p: float  # P(the session ends after a video)
+    viewer: Viewer
     rollout: RolloutPolicy
     parameters: SearchParameters
 
@@ -112,8 +112,9 @@ def terminal_value(sim: Sim, state: StateRecord, kept_share: float) -> float:
             if status == QUEUED or status == DECODING or status == DECODED:
                 representation = params.option_representation[state.chunk_option[row, chunk % RING]]
                 mbit = catalog.chunk_bytes[index, chunk, representation] * MBIT_PER_BYTE
-                if reached and chunk < episode.watch_s[video]:
-                    played_s = min(1.0, episode.watch_s[video] - chunk)
+                left_s = episode.watch_s[video] - chunk * params.chunk_s
+                if reached and left_s > 0.0:
+                    played_s = min(params.chunk_s, left_s)
                     quality = params.weight_quality * catalog.quality[index, chunk, representation] * played_s
                     value += kept_share * quality + params.weight_download * mbit
                 else:
@@ -277,7 +278,7 @@ def simulate(futures: Futures, task: SearchTask, tree: Tree, scratch: Scratch, f
         if ended:
             break
         if grows:
-            action = value_actions(sim, state, task.leave_p, task.rollout, 0, scratch.estimates, scratch.values)
+            action = value_actions(sim, state, task.viewer, task.rollout, 0, scratch.estimates, scratch.values)
             tree.children_index[node, edge, branch] = expand(tree, scratch.values, action, options)
         elif child != UNVISITED:
             edge = select(tree, child, parameters)
@@ -287,7 +288,7 @@ def simulate(futures: Futures, task: SearchTask, tree: Tree, scratch: Scratch, f
         node = child
         # The first edge of a node is the rollout policy's choice, which differs by future
         if not grows and (node == UNVISITED or edge == 0):
-            action = choose_action(sim, state, task.leave_p, task.rollout, scratch.estimates)
+            action = choose_action(sim, state, task.viewer, task.rollout, scratch.estimates)
     if not state.terminated:
         value += terminal_value(sim, state, parameters.kept_share)
     backward(tree, scratch, depth, value, future)
@@ -340,7 +341,7 @@ def log_rollout(
     end_s = state.time_s + horizon_s
     while not state.terminated and state.time_s < end_s:
         transition(sim, state, action, log)
-        action = choose_action(sim, state, task.leave_p, task.rollout, scratch.estimates)
+        action = choose_action(sim, state, task.viewer, task.rollout, scratch.estimates)
 
 
 @kernel
@@ -358,5 +359,5 @@ def root_values(futures: Futures, task: SearchTask, scratch: Scratch) -> int:
     sim, state, chosen = take_sim(futures.sims, 0), futures.states[0], WAIT
     for step in range(LOOKAHEAD):
         lookahead = LOOKAHEAD - 1 - step
-        chosen = value_actions(sim, state, task.leave_p, task.rollout, lookahead, scratch.estimates, scratch.values)
+        chosen = value_actions(sim, state, task.viewer, task.rollout, lookahead, scratch.estimates, scratch.values)
     return chosen

@@ -6,6 +6,7 @@ contention act in `ppgym.core`. `ppgym.codec` measures a machine; `this_machine.
 
 import dataclasses
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -14,7 +15,7 @@ from annotated_types import Len, MinLen
 
 from ppgym.core.state import F8, UNIT_NAMES, UNITS
 from ppgym.files import suggest
-from ppgym.world.ladders import CODECS, Representation
+from ppgym.world.ladders import Representation
 from ppgym.world.schemas import Count, JsonFile, NotNegative, Positive, Text, checked, one_of, shipped_or_path
 from ppgym.world.this_machine import find_profile
 
@@ -42,13 +43,49 @@ NO_CONTENTION: dict[str, Any] = {  # of a profile
 
 
 @checked
+class Power:
+    """A power and where its figure comes from.
+
+    Attributes:
+        w: Watts.
+        provenance: One of `PROVENANCES`.
+        source: Address, or device, software, date and command of a measurement, or the reason of an assumption.
+    """
+
+    w: NotNegative
+    provenance: Provenance
+    source: Text
+
+
+@checked
+class Radio:
+    """What the radio draws.
+
+    Attributes:
+        base_w: Watts from a request to the end of the last open transfer.
+        w_per_mbps: Watts more for each Mbit/s that flows.
+        tail_w: Watts afterwards ...
+        tail_s: ... for so many seconds, or until the next request.
+        provenance: One of `PROVENANCES`.
+        source: As for `Power`.
+    """
+
+    base_w: NotNegative
+    w_per_mbps: NotNegative
+    tail_w: NotNegative
+    tail_s: NotNegative
+    provenance: Provenance
+    source: Text
+
+
+@checked
 class DecodeRow:
     """Decode time of one codec on one compute unit.
 
     Attributes:
-        codec: One of `ppgym.world.ladders.CODECS`; every bitrate and every rank of it takes the same time.
+        codec: Of a ladder's representations; every bitrate of it takes the same time.
         unit: One of `ppgym.core.state.UNIT_NAMES`.
-        seconds: To decode one chunk of 1 s at the reference below, above 0.
+        seconds: To decode a second of content at the reference below, above 0.
         provenance: "measured", "published", "derived" or "assumption".
         source: Address, or device, software, date and command of a measurement, or the reason of an assumption.
         formula: How `seconds` follows from the source's figure.
@@ -58,12 +95,14 @@ class DecodeRow:
         flops: FLOPs of a frame of P pixels are flops[0] + flops[1] P + flops[2] P**2: convolutions grow with the
             pixels, attention between pixels grows with their square, and what reads only the prompt is constant. Only
             ratios count. By default the FLOPs are proportional to the pixels.
+        load_s: Seconds more for the codec's first job on the unit: its decoder is loaded.
+        power: Of the unit while it decodes, in addition to the device's `idle`; None where no figure is known.
 
     Raises:
         ValueError: A field is out of range or unknown; names it and what was expected.
     """
 
-    codec: Annotated[str, one_of(CODECS)]
+    codec: Text
     unit: Annotated[str, one_of(UNIT_NAMES)]
     seconds: Positive
     provenance: Provenance
@@ -73,6 +112,8 @@ class DecodeRow:
     height: Count = 512
     fps: Positive = 30.0
     flops: tuple[NotNegative, NotNegative, NotNegative] = (0.0, 1.0, 0.0)
+    load_s: NotNegative = 0.0
+    power: Power | None = None
 
     def __post_init__(self) -> None:
         """Check the rule between the coefficients."""
@@ -80,7 +121,7 @@ class DecodeRow:
             raise ValueError("flops: expected a coefficient above 0, got only 0")
 
     def seconds_at(self, width: int, height: int, fps: float) -> float:
-        """Seconds to decode one chunk of 1 s of another format.
+        """Seconds to decode a second of content of another format.
 
         A rule, not a measurement: time is proportional to FLOPs. This is exact in fps. Small pictures of a large model
         take longer than the rule says, since reading the weights takes as long as for large pictures.
@@ -117,6 +158,8 @@ class DeviceProfile(JsonFile):
         contention: `[U][U + 1]`, factor on a unit's seconds by the number of busy units, itself included.
         contention_provenance: One of `PROVENANCES`.
         contention_source: As a row's source.
+        idle: The device's power whatever it decodes; None where no figure is known.
+        radio: The radio's; None where no figure is known.
         measurement: Of a measured profile, what `ppgym.codec.profiler` wrote about the measurement: machine, software,
             command, date, and each stage's median, spread and memory; None of any other.
 
@@ -136,6 +179,8 @@ class DeviceProfile(JsonFile):
     contention: Contention
     contention_provenance: Provenance
     contention_source: Text
+    idle: Power | None = None
+    radio: Radio | None = None
     measurement: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -151,13 +196,30 @@ class DeviceProfile(JsonFile):
         usable = {row.unit for row in self.rows}
         return tuple(unit for unit in UNIT_NAMES if unit in usable)
 
+    def row(self, codec: str, unit: str) -> DecodeRow | None:
+        """The row of a pair.
+
+        Args:
+            codec: Of a representation.
+            unit: One of `ppgym.core.state.UNIT_NAMES`.
+
+        Returns:
+            The row; None where the device lacks the pair.
+
+        Raises:
+            ValueError: Unknown unit.
+        """
+        if unit not in UNIT_NAMES:
+            raise ValueError(f"unknown compute unit {unit!r}; {suggest(unit, UNIT_NAMES)}")
+        return next((row for row in self.rows if (row.codec, row.unit) == (codec, unit)), None)
+
     def seconds(self, representation: Representation, unit: str) -> float:
-        """Expected seconds to decode one chunk of 1 s on an otherwise idle device.
+        """Expected seconds to decode a second of content on an otherwise idle device.
 
         At another resolution or frame rate than a row's, what `DecodeRow.seconds_at` derives.
 
         Args:
-            representation: Bitrate and rank do not matter.
+            representation: Its bitrate does not matter.
             unit: One of `ppgym.core.state.UNIT_NAMES`.
 
         Returns:
@@ -166,12 +228,8 @@ class DeviceProfile(JsonFile):
         Raises:
             ValueError: Unknown unit.
         """
-        if unit not in UNIT_NAMES:
-            raise ValueError(f"unknown compute unit {unit!r}; {suggest(unit, UNIT_NAMES)}")
-        for row in self.rows:
-            if (row.codec, row.unit) == (representation.codec, unit):
-                return row.seconds_at(representation.width, representation.height, representation.fps)
-        return math.inf
+        row = self.row(representation.codec, unit)
+        return row.seconds_at(representation.width, representation.height, representation.fps) if row else math.inf
 
     def at(self, width: int, height: int, fps: float) -> "DeviceProfile":
         """The profile with every row at one resolution and frame rate.
@@ -186,17 +244,24 @@ class DeviceProfile(JsonFile):
         """
         return dataclasses.replace(self, rows=tuple(_row_at(row, width, height, fps) for row in self.rows))
 
-    def with_prompts_faster(self, factor: float) -> "DeviceProfile":
-        """The profile of a device that differs in how fast it decodes prompts, on each of its units.
+    def with_codecs_faster(self, codecs: Collection[str], factor: float) -> "DeviceProfile":
+        """The profile of a device that differs in how fast it decodes some codecs, on each of its units.
 
         Args:
+            codecs: Their names.
             factor: Above 0; 1 leaves the profile as it is.
 
         Returns:
-            Rows of prompts with their seconds divided by the factor and called an assumption, the others as they are.
+            Their rows with seconds divided by the factor and called an assumption, the others as they are.
         """
-        rows = tuple(_faster(row, factor) if row.codec == "prompt" else row for row in self.rows)
+        rows = tuple(_faster(row, factor) if row.codec in codecs else row for row in self.rows)
         return self if factor == 1.0 else dataclasses.replace(self, rows=rows)
+
+    @property
+    def without_power(self) -> tuple[str, ...]:
+        """What counts 0 joules for want of a figure: "idle", "radio", or a pair such as "prompt@gpu"."""
+        missing = [name for name in ("idle", "radio") if getattr(self, name) is None]
+        return (*missing, *(f"{row.codec}@{row.unit}" for row in self.rows if row.power is None))
 
     def contention_array(self) -> F8:
         """`contention` as float64 [U, U + 1]."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ppgym.core.state import CHUNK_S, F8
+from ppgym.core.state import F8
 from ppgym.files import suggest
 from ppgym.world.ladders import PIXEL_BPS
 
@@ -213,5 +213,5 @@ def generate_sizes(rng: np.random.Generator) -> I8:
     scene_log = scene_sigma * scene - scene_sigma**2 / 2
     rung_log = _RUNG_SIGMA * _normals(rng, (chunks, len(PIXEL_BPS))) - _RUNG_SIGMA**2 / 2
     factor = np.exp(video_log + scene_log[:, None] + rung_log)
-    chunk_bytes: F8 = np.rint(np.array(PIXEL_BPS) * CHUNK_S / 8 * factor)
+    chunk_bytes: F8 = np.rint(np.array(PIXEL_BPS) / 8 * factor)
     return chunk_bytes.astype(np.int64)

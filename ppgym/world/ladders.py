@@ -1,19 +1,24 @@
 """Ladders: in which representations every video exists, how many bytes they take, and what they are worth.
 
-The published ladder, and the reader of measured ones, which `python -m ppgym.codec ladder` writes.
+A ladder is a JSON file: a shipped one of traces/ladders, one that `python -m ppgym.codec ladder` measured, or a user's.
+Which bytes each chunk of a video then has is in `videos.py`; how long decoding takes is in `devices.py`.
 """
 
-import math
-from dataclasses import fields
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from annotated_types import Ge
+from annotated_types import Ge, Le, Len
 
-from ppgym.core.state import CHUNK_S
-from ppgym.world.schemas import Count, JsonFile, NotNegative, Positive, Text, checked, one_of
+from ppgym.core.state import MAX_REPRESENTATIONS
+from ppgym.world.schemas import Count, JsonFile, NotNegative, Positive, Text, checked, one_of, shipped_or_path
 
-CODECS = ("h264", "hevc", "av1", "prompt")
+LADDERS = ("published", "pixels", "promptmobile", "token-placeholder", "diffusion-placeholder")
+DEFAULT_LADDER = "published"
+QUALITY_UNIT = "Mbit/s of H.264 of equal perceptual quality"
+
+PIXEL, GENERATIVE = KINDS = ("pixel", "generative")
 
 PIXEL_BPS = (750e3, 1200e3, 1850e3)  # the H.264 bitrates of the MMGC 2022 challenge
 PROMPT_RANKS = (4, 8, 16)
@@ -26,110 +31,8 @@ PROMPTS_PER_CHUNK = 4
 
 
 @checked
-class Format:
-    """How every chunk is coded.
-
-    Attributes:
-        codec: "h264", "hevc", "av1" (pixels), or "prompt" (token embeddings for a diffusion model).
-        bitrate_bps: Nominal bits per second of content.
-        rank: Rank of the prompt; 0 for pixels.
-        width: Pixels.
-        height: Pixels.
-        fps: Frames per second.
-
-    Raises:
-        ValueError: Unknown codec or a number out of range.
-    """
-
-    codec: Annotated[str, one_of(CODECS)]
-    bitrate_bps: Positive
-    rank: Annotated[int, Ge(0)]
-    width: Count
-    height: Count
-    fps: Positive
-
-    def __post_init__(self) -> None:
-        """Check the rule between codec and rank."""
-        if (self.rank > 0) != (self.codec == "prompt"):
-            raise ValueError(f"rank: expected a rank above 0 for prompts, 0 for pixels, got {self.rank}")
-
-
-@checked
-class Representation(Format):
-    """One way in which every chunk of a video exists.
-
-    Attributes:
-        quality: Mbit/s of H.264 of equal perceptual quality.
-
-    Raises:
-        ValueError: As `Format`.
-    """
-
-    quality: NotNegative
-    rank: Annotated[int, Ge(0)] = 0
-    width: Count = 512
-    height: Count = 512
-    fps: Positive = 30.0
-
-    @property
-    def name(self) -> str:
-        """Such as "h264-750k" or "prompt-r8"."""
-        return f"prompt-r{self.rank}" if self.is_prompt else f"{self.codec}-{self.bitrate_bps / 1e3:g}k"
-
-    @property
-    def is_prompt(self) -> bool:
-        """Whether a generative decoder is needed."""
-        return self.codec == "prompt"
-
-    @property
-    def memory_bytes(self) -> float:
-        """A decoded chunk in memory: 8-bit YUV 4:2:0, 1.5 bytes a pixel."""
-        return self.width * self.height * 1.5 * self.fps * CHUNK_S
-
-
-def default_ladder(prompt_quality_scale: float = 1.0) -> tuple[Representation, ...]:
-    """The published ladder: H.264 at 750, 1200 and 1850 kbit/s, then prompts of rank 4, 8 and 16.
-
-    The quality of pixels is their bitrate in Mbit/s, as in the MMGC 2022 challenge. A prompt of rank r has 4 x 1101 r
-    bytes a chunk. Its quality is an *assumption*. Chained Promptus spends 3 x 1101 r x 8 bit/s and reports equal
-    perceptual quality at less than a fourth of H.265's bandwidth (arXiv 2405.20032). We take this as 4 x, times 1.5
-    from HEVC to H.264, capped at the top pixel bitrate, beyond which nothing was compared:
-
-        quality = prompt_quality_scale * min(4 * 1.5 * 26424 r / 1e6, 1.85)
-
-    that is 0.63, 1.27 and 1.85. The assumption includes that a chunk that decodes alone (four prompts instead of three)
-    is as good as a chained one. The scale is the user's parameter of the whole assumption. It multiplies the capped
-    value: below 1 it lowers the quality of every rank, above 1 the quality may exceed that of the top pixels.
-
-    Args:
-        prompt_quality_scale: At least 0.
-
-    Returns:
-        Six representations, pixels first.
-
-    Raises:
-        ValueError: A scale that is negative or not finite.
-    """
-    if not 0 <= prompt_quality_scale < math.inf:
-        raise ValueError(f"prompt_quality_scale: expected a number of at least 0, got {prompt_quality_scale!r}")
-    pixels = [Representation(codec="h264", bitrate_bps=bps, quality=bps / 1e6) for bps in PIXEL_BPS]
-    prompts = []
-    for rank in PROMPT_RANKS:
-        chained_bps = PROMPTS_PER_S * PROMPT_BYTES_PER_RANK * rank * 8
-        prompts.append(
-            Representation(
-                codec="prompt",
-                bitrate_bps=PROMPTS_PER_CHUNK * PROMPT_BYTES_PER_RANK * rank * 8 / CHUNK_S,
-                quality=prompt_quality_scale * min(4 * 1.5 * chained_bps / 1e6, pixels[-1].quality),
-                rank=rank,
-            )
-        )
-    return (*pixels, *prompts)
-
-
-@checked
-class MeasuredRepresentation(Format):
-    """A row of a measured ladder.
+class Measured:
+    """What was measured of a representation on a clip.
 
     Attributes:
         chunk_bytes: Of each chunk of the clip.
@@ -153,55 +56,181 @@ class MeasuredRepresentation(Format):
 
 
 @checked
-class MeasuredLadder(JsonFile):
-    """The file that `python -m ppgym.codec ladder` writes.
+class Representation:
+    """One way in which every chunk of a video exists.
 
     Attributes:
-        provenance: Command, software and date of the measurement.
-        clip: Name, frames and SHA-256 of the clip.
-        generator: Name and identity of the generator that decodes the prompts.
-        representations: Pixels by ascending bitrate, then prompts of rank 4, 8 and 16.
-        h264_curve: Rate and distortion of H.264 on the clip.
-    """
-
-    SCHEMA: ClassVar[str] = "ppgym-ladder/1"
-
-    provenance: Text
-    clip: dict[str, Any]
-    generator: dict[str, Any]
-    representations: tuple[MeasuredRepresentation, ...]
-    h264_curve: tuple[dict[str, Any], ...]
-
-    def __post_init__(self) -> None:
-        """Check the order of the representations."""
-        ranks = tuple(row.rank for row in self.representations)
-        pixels_bps = [row.bitrate_bps for row in self.representations if row.rank == 0]
-        if ranks != (0,) * len(PIXEL_BPS) + PROMPT_RANKS or pixels_bps != sorted(pixels_bps):
-            got = ", ".join(f"{row.codec} at {row.bitrate_bps:g} bit/s" for row in self.representations)
-            raise ValueError(
-                f"representations: expected {len(PIXEL_BPS)} of pixels by ascending bitrate and then prompts of rank "
-                f"{', '.join(map(str, PROMPT_RANKS))}, got {got}"
-            )
-
-
-def load_ladder(path: str | Path) -> tuple[Representation, ...]:
-    """A measured ladder, in place of the published one (`default_ladder`).
-
-    A representation's quality is the rate at which H.264 reaches its SSIM on the measured clip.
-
-    Args:
-        path: JSON file that `python -m ppgym.codec ladder` wrote.
-
-    Returns:
-        Its representations: three of pixels by ascending bitrate, then prompts of rank 4, 8 and 16, as in the default
-        ladder, so that the option table and the observation keep their shape.
+        name: Such as "h264-750k"; unique in its ladder.
+        codec: Any name, such as "h264" or "prompt"; a device's profile says how fast it decodes this codec.
+        kind: "pixel": decoded like video, on `cpu` or `vdec`. "generative": by a neural network, on `cpu`, `gpu` or
+            `npu`.
+        bitrate_bps: Mean bits per second of content, without sound.
+        quality: In the ladder's unit; 0 is as bad as no picture.
+        width: Pixels.
+        height: Pixels.
+        fps: Frames per second.
+        source: Where bitrate and quality come from.
+        measured: Details of a measurement; None where there was none.
 
     Raises:
-        FileNotFoundError: No such file.
-        ValueError: Not such a table; names file, row, value and what was expected.
+        ValueError: An unknown kind or a number out of range.
     """
-    names = [field.name for field in fields(Format)]
-    return tuple(
-        Representation(quality=row.h264_equivalent_bps / 1e6, **{name: getattr(row, name) for name in names})
-        for row in MeasuredLadder.read(path).representations
+
+    name: Text
+    codec: Text
+    kind: Annotated[str, one_of(KINDS)]
+    bitrate_bps: Positive
+    quality: NotNegative
+    width: Count = 512
+    height: Count = 512
+    fps: Positive = 30.0
+    source: Text = "the user's own"
+    measured: Measured | None = None
+
+    @property
+    def is_generative(self) -> bool:
+        """Whether a neural network decodes it."""
+        return self.kind == GENERATIVE
+
+    @property
+    def memory_bytes_per_s(self) -> float:
+        """A decoded second in memory: 8-bit YUV 4:2:0, 1.5 bytes a pixel."""
+        return self.width * self.height * 1.5 * self.fps
+
+
+@checked
+class Ladder(JsonFile):
+    """The representations in which every video exists.
+
+    Attributes:
+        name: Label.
+        description: For whom reads it.
+        provenance: In a sentence, where the numbers come from.
+        chunk_s: Content seconds of a chunk; the last one of a video may be shorter.
+        quality_unit: Of every quality; the preset `mmgc2022` needs the default one.
+        reference_mbps: The rate B by which a wasted Mbit is priced; see `b_mbps`.
+        representations: At most 12, pixels and generative codecs in any order.
+        measurement: Of a measured ladder, what `python -m ppgym.codec ladder` wrote about it; None of any other.
+
+    Raises:
+        ValueError: A name twice, no quality above 0, or a field out of range.
+    """
+
+    SCHEMA: ClassVar[str] = "ppgym-ladder/2"
+
+    name: Text
+    description: Text = "A ladder of the user."
+    provenance: Text = "the user's own"
+    chunk_s: Annotated[float, Ge(0.5), Le(10)] = 1.0
+    quality_unit: Text = QUALITY_UNIT
+    reference_mbps: Positive | None = None
+    representations: Annotated[tuple[Representation, ...], Len(1, MAX_REPRESENTATIONS)]
+    measurement: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the rules between representations."""
+        names = [one.name for one in self.representations]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise ValueError(
+                    f"representations[{index}].name: expected another name than before, got {name!r} again"
+                )
+        if self.top_quality == 0.0:
+            raise ValueError("representations: expected a quality above 0, got only 0")
+
+    def __hash__(self) -> int:
+        """By the name: `measurement` cannot be hashed, and ladders of one name are compared."""
+        return hash((self.name, self.representations))
+
+    @property
+    def top_quality(self) -> float:
+        """q: the highest quality, which is the price of a second of stall."""
+        return max(one.quality for one in self.representations)
+
+    @property
+    def b_mbps(self) -> float:
+        """B: `reference_mbps`, else the highest bitrate of pixels, else of all; a wasted Mbit costs q / B."""
+        if self.reference_mbps is not None:
+            return self.reference_mbps
+        pixels = [one for one in self.representations if not one.is_generative]
+        return max(one.bitrate_bps for one in pixels or self.representations) / 1e6
+
+    def with_generative_quality(self, scale: float) -> "Ladder":
+        """The ladder if its generative codecs were worth more or less.
+
+        Args:
+            scale: Factor on their qualities, at least 0.
+
+        Returns:
+            The ladder; pixels, q and B stay, for they are those of the file.
+        """
+        if scale == 1.0:
+            return self
+        scaled = (
+            dataclasses.replace(one, quality=one.quality * scale) if one.is_generative else one
+            for one in self.representations
+        )
+        return dataclasses.replace(self, representations=tuple(scaled))
+
+    @classmethod
+    def load(cls, ladder: "str | Path | Ladder | Mapping[str, Any]") -> "Ladder":
+        """A shipped ladder by name, or one from a file (format: traces/ladders/README.md).
+
+        Args:
+            ladder: One of `LADDERS`, the path of a JSON file, the content of one, or a ladder.
+
+        Raises:
+            FileNotFoundError: No such name or file.
+            ValueError: Not such a ladder; names file, key, value and what was expected.
+        """
+        if isinstance(ladder, Ladder):
+            return ladder
+        if isinstance(ladder, Mapping):
+            return cls.from_json(ladder, "ladder")
+        return cls.read(shipped_or_path("ladders", ladder, LADDERS))
+
+
+def published_ladder() -> Ladder:
+    """The default ladder: H.264 at 750, 1200 and 1850 kbit/s, then prompts of rank 4, 8 and 16.
+
+    The quality of pixels is their bitrate in Mbit/s, as in the MMGC 2022 challenge. A prompt of rank r has 4 x 1101 r
+    bytes a chunk. Its quality is an *assumption*. Chained Promptus spends 3 x 1101 r x 8 bit/s and reports equal
+    perceptual quality at less than a fourth of H.265's bandwidth (arXiv 2405.20032). We take this as 4 x, times 1.5
+    from HEVC to H.264, capped at the top pixel bitrate, beyond which nothing was compared:
+
+        quality = min(4 * 1.5 * 26424 r / 1e6, 1.85)
+
+    that is 0.63, 1.27 and 1.85. The assumption includes that a chunk that decodes alone (four prompts instead of three)
+    is as good as a chained one. A scenario's `generative_quality_scale` multiplies the capped value.
+
+    Returns:
+        Six representations, pixels first.
+    """
+    pixels = [
+        Representation(
+            name=f"h264-{bps / 1e3:g}k",
+            codec="h264",
+            kind=PIXEL,
+            bitrate_bps=bps,
+            quality=bps / 1e6,
+            source="published: bitrates and qualities of the MMGC 2022 challenge",
+        )
+        for bps in PIXEL_BPS
+    ]
+    prompts = [
+        Representation(
+            name=f"prompt-r{rank}",
+            codec="prompt",
+            kind=GENERATIVE,
+            bitrate_bps=float(PROMPTS_PER_CHUNK * PROMPT_BYTES_PER_RANK * rank * 8),
+            quality=min(4 * 1.5 * (PROMPTS_PER_S * PROMPT_BYTES_PER_RANK * rank * 8) / 1e6, pixels[-1].quality),
+            source="assumption: 4 x 1.5 times the chained bitrate of arXiv 2405.20032, capped at the top pixels",
+        )
+        for rank in PROMPT_RANKS
+    ]
+    return Ladder(
+        name="published",
+        description="H.264 of the MMGC 2022 challenge, and prompts of Promptus at an assumed quality.",
+        provenance="See ppgym.world.ladders.published_ladder; traces/make.py writes this file.",
+        representations=(*pixels, *prompts),
     )

@@ -5,94 +5,39 @@
 
 import functools
 import hashlib
-import math
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from annotated_types import Ge, Le, Len
+from annotated_types import Ge, Gt, Le
 
 from ppgym.core.episodes import EpisodeDistribution, Episodes, Links, Sims, draw_episode, new_episodes, view_sim
 from ppgym.core.observation import Features, make_features
-from ppgym.core.state import F8, MAX_TRANSFERS, MAX_VIDEOS, UNIT_NAMES, UNITS, CatalogArrays, Episode, Params
+from ppgym.core.state import MAX_TRANSFERS, MAX_VIDEOS, UNIT_NAMES, CatalogArrays, Episode, Params
 from ppgym.files import suggest
 from ppgym.world.devices import AUTO, DEVICES, Contention, DeviceProfile
 from ppgym.world.generators import DURATION_BOUNDS_S, PUBLIC
-from ppgym.world.ladders import Representation
+from ppgym.world.ladders import DEFAULT_LADDER, LADDERS, Ladder, Representation
 from ppgym.world.networks import NETWORKS, SPLITS, NetworkTrace, load_traces
+from ppgym.world.qoe_weights import QoEWeights
 from ppgym.world.schemas import NotNegative, Positive, Share, checked
-from ppgym.world.videos import Catalog, Video, load_catalog, on_ladder
+from ppgym.world.videos import Catalog, Video, count_chunks, load_videos, read_mmgc
 from ppgym.world.viewers import VIEWERS, RetentionCurve, ViewerProfile
 
 DEFAULT_SCENARIO = "low/snapdragon-8-elite/typical"
 
 PIXEL_UNITS = ("cpu", "vdec")  # where pixels can be decoded, whatever the device
-PROMPT_UNITS = ("cpu", "gpu", "npu")
+GENERATIVE_UNITS = ("cpu", "gpu", "npu")
 
+# P(patience > seconds). Nobody leaves before 2 s, about a quarter has left at 5 s and almost half at 10 s: measured for
+# start-up on the web (Krishnan and Sitaraman, IMC'12; the quarter and the half as quoted in the press of January 2013).
+# That it holds for every stall of a short video is an assumption.
+PUBLISHED_PATIENCE = ((2.0, 1.0), (5.0, 0.75), (10.0, 0.52))
 
-@checked
-class QoEWeights:
-    """Weights of the reward.
-
-    By default a second of top quality, a second of stall and a wasted top-rung chunk weigh the same.
-
-    Attributes:
-        quality: Per Mbit/s-equivalent second played.
-        rebuffer: Per second of stall, start-up included.
-        switch: Per Mbit/s of quality difference between chunks played one after the other.
-        waste: Per wasted Mbit.
-        download: Per downloaded Mbit.
-        abandon: Per video left out of impatience; ten seconds of stall.
-        compute: Per busy second, by compute unit.
-    """
-
-    quality: NotNegative = 1.0
-    rebuffer: NotNegative = 1.85
-    switch: NotNegative = 1.0
-    waste: NotNegative = 1.0
-    download: NotNegative = 0.0
-    abandon: NotNegative = 18.5
-    compute: Annotated[tuple[NotNegative, ...], Len(UNITS, UNITS)] = (0.0,) * UNITS
-
-    @classmethod
-    def of(cls, weights: "QoEWeights | str | Mapping[str, Any]") -> "QoEWeights":
-        """Weights from a preset's name or from a mapping of what differs from the default.
-
-        Args:
-            weights: Weights, a key of `QOE_PRESETS`, or a mapping; `compute` there is a number for all units or a
-                mapping from unit names.
-
-        Returns:
-            The weights.
-
-        Raises:
-            ValueError: Unknown preset, weight or unit, or a weight that is no number >= 0.
-        """
-        if isinstance(weights, QoEWeights):
-            return weights
-        if isinstance(weights, str):
-            if weights not in QOE_PRESETS:
-                raise ValueError(f"unknown QoE preset {weights!r}; {suggest(weights, QOE_PRESETS)}")
-            return cls(**QOE_PRESETS[weights])
-        fields = dict(weights)
-        if "compute" in fields:
-            compute = fields["compute"]
-            if isinstance(compute, Mapping):
-                for unit in compute:
-                    if unit not in UNIT_NAMES:
-                        raise ValueError(f"QoE weight 'compute': unknown unit {unit!r}; {suggest(unit, UNIT_NAMES)}")
-                compute = tuple(compute.get(unit, 0.0) for unit in UNIT_NAMES)
-            fields["compute"] = tuple(compute) if isinstance(compute, list | tuple) else (compute,) * UNITS
-        return cls(**fields)
-
-
-QOE_PRESETS: dict[str, dict[str, Any]] = {  # what differs from the default
-    "default": {},
-    # The score of the ACM MM 2022 Grand Challenge: every byte fetched costs, wasted or not
-    "mmgc2022": {"waste": 0.0, "download": 0.5},
-}
+Patience = tuple[tuple[NotNegative, Share], ...]
 
 
 class Option(NamedTuple):
@@ -101,8 +46,9 @@ class Option(NamedTuple):
     name: str  # "h264-750k@vdec"
     representation: int
     codec: str
+    is_generative: bool
     unit: str
-    decode_s: float  # expected seconds for one chunk; inf where the device cannot
+    decode_s: float  # expected seconds for a second of content; inf where the device cannot
     usable: bool  # legal on this device
 
 
@@ -118,7 +64,8 @@ class Scenario:
             unless `viewers` is given.
         videos: Folder of real videos in the MMGC 2022 layout; the shipped, generated ones where None.
         viewers: Folder of real retention curves, one for each of `videos`; those of `viewer` where None.
-        ladder: Path of a measured ladder, which `python -m ppgym.codec ladder` wrote; the published ladder where None.
+        ladder: One of `ppgym.world.ladders.LADDERS`, the path of a ladder's file, or the content of one.
+        audio_bps: Bits per second of sound, in every representation; an assumption.
         n_videos: Videos of a feed, 1 to 20; fewer where the catalog has fewer.
         bandwidth_scale: Factor on the rates of the network's traces.
         rtt_s: From a request to its first byte.
@@ -127,13 +74,16 @@ class Scenario:
         cancel_on_swipe: Whether leaving a video ends its open transfers.
         decoded_buffer_bytes: Memory for requested and decoded chunks.
         wait_s: Longest `WAIT`.
-        max_decode_s: An option that takes longer for a chunk is illegal.
+        max_decode_s: An option that takes longer for a second of content is illegal.
         charge_thinking_s: Simulated seconds that a decision takes.
-        prompt_quality_scale: Factor on the assumed quality of prompts, in (0, 1].
-        prompt_speed_scale: Factor on the speed at which the device decodes prompts, on each of its units.
+        generative_quality_scale: Factor on the quality of generative codecs.
+        generative_speed_scale: Factor on the speed at which the device decodes them, on each of its units.
+        throttle: Factor on the decode seconds of a unit that was busy for the last 60 s; an assumption.
         qoe: Weights of the reward.
         leave_p: P(the session ends after a video); the viewer's where None.
-        patience_s: Longest stall borne: None for any, a number, or two for a uniform draw between them.
+        patience: Longest stall borne: "published" (`PUBLISHED_PATIENCE`), "none" (any), seconds, two of them for a
+            uniform draw between, or rows of (seconds, share of viewers who bear more) as in `ppgym.core.patience`.
+        patience_same: P(a video has the session's draw of patience, and none of its own); an assumption.
         jitter_sigma: Standard deviation of the logarithm of a chunk's factor on decode seconds; the device's where
             None.
         contention: `[U][U + 1]`, factor on decode seconds by unit and number of busy units; the device's where None.
@@ -148,50 +98,69 @@ class Scenario:
     viewer: str = "typical"
     videos: str | None = None
     viewers: str | None = None
-    ladder: str | None = None
+    ladder: str | Ladder = DEFAULT_LADDER
+    audio_bps: Annotated[float, Ge(0), Le(1e7)] = 64e3
     n_videos: Annotated[int, Ge(1), Le(MAX_VIDEOS)] = MAX_VIDEOS
     bandwidth_scale: Annotated[float, Ge(1e-3), Le(1e3)] = 1.0
     rtt_s: Annotated[float, Ge(0), Le(60)] = 0.08
     link_efficiency: Annotated[float, Ge(0.01), Le(1)] = 0.95
     parallel_downloads: Annotated[int, Ge(1), Le(MAX_TRANSFERS)] = 1
     cancel_on_swipe: bool = False
-    decoded_buffer_bytes: Annotated[float, Ge(0), Le(2**50)] = 512.0 * 2**20
+    decoded_buffer_bytes: Annotated[float, Gt(0), Le(2**50)] = 512.0 * 2**20
     wait_s: Annotated[float, Ge(1e-3), Le(3600)] = 0.5
     max_decode_s: Annotated[float, Ge(1e-6), Le(3600)] = 10.0
     charge_thinking_s: Annotated[float, Ge(0), Le(60)] = 0.0
-    prompt_quality_scale: Annotated[float, Ge(1e-3), Le(1)] = 1.0
-    prompt_speed_scale: Annotated[float, Ge(1e-3), Le(1e3)] = 1.0
+    generative_quality_scale: Annotated[float, Ge(1e-3), Le(1e3)] = 1.0
+    generative_speed_scale: Annotated[float, Ge(1e-3), Le(1e3)] = 1.0
+    throttle: Annotated[float, Ge(1), Le(100)] = 1.0
     qoe: QoEWeights = field(default_factory=QoEWeights)
     leave_p: Share | None = None
-    patience_s: Positive | tuple[Positive, Positive] | None = None
+    patience: str | Positive | tuple[Positive, Positive] | Patience = "published"
+    patience_same: Share = 0.5
     jitter_sigma: Annotated[float, Ge(0), Le(3)] | None = None
     contention: Contention | None = None
     max_wall_s: Annotated[float, Ge(1e-3), Le(1e6)] | None = None
 
     def __post_init__(self) -> None:
-        """Check the order of the patience."""
-        low_s, high_s = self.patience_range_s
-        if low_s > high_s:
-            raise ValueError(f"patience_s: expected two numbers in order, got {self.patience_s!r}")
+        """Check the patience."""
+        _ = self.patience_rows
 
     @property
-    def patience_range_s(self) -> tuple[float, float]:
-        """Shortest and longest patience."""
-        if self.patience_s is None:
-            return math.inf, math.inf
-        return self.patience_s if isinstance(self.patience_s, tuple) else (self.patience_s, self.patience_s)
+    def patience_rows(self) -> Patience:
+        """The table of patience: rows of (seconds, share of viewers who bear longer stalls), as the kernel has it."""
+        patience = self.patience
+        if patience == "none":
+            return ()
+        if patience == "published":
+            return PUBLISHED_PATIENCE
+        if isinstance(patience, str):
+            raise ValueError(f"patience: unknown {patience!r}; {suggest(patience, ('published', 'none'))}")
+        if isinstance(patience, float | int):
+            return (patience, 1.0), (patience, 0.0)
+        if len(patience) == 2 and not isinstance(patience[0], tuple):
+            rows: Any = ((patience[0], 1.0), (patience[1], 0.0))
+        else:
+            rows = patience if patience and patience[0][1] == 1 else ((0.0, 1.0), *patience)
+        times, shares = [row[0] for row in rows], [row[1] for row in rows]
+        falls = all(a >= b and a > 0 for a, b in itertools.pairwise(shares))
+        if times != sorted(times) or not falls:
+            raise ValueError(f"patience: expected seconds in order and shares that fall, got {self.patience!r}")
+        return tuple(rows)
 
     @property
     def name(self) -> str:
-        """``network/device/viewer``."""
-        return f"{self.network}/{self.device}/{self.viewer}"
+        """``network/device/viewer``, and ``/ladder`` where it is not the default one."""
+        ladder = self.ladder.name if isinstance(self.ladder, Ladder) else self.ladder
+        parts = [self.network, self.device, self.viewer, *([ladder] if ladder != DEFAULT_LADDER else [])]
+        return "/".join(parts)
 
     @classmethod
     def parse(cls, name: str = DEFAULT_SCENARIO, **overrides: Any) -> "Scenario":
         """The scenario of a name, with what is overridden.
 
         Args:
-            name: ``network/device/viewer``, such as "low/snapdragon-8-elite/typical".
+            name: ``network/device/viewer`` or ``network/device/viewer/ladder``, such as
+                "low/snapdragon-8-elite/typical".
             **overrides: Any field of `Scenario`, as JSON would hold it (`qoe` a preset's name or a mapping).
 
         Returns:
@@ -201,15 +170,19 @@ class Scenario:
             ValueError: An unknown name or field, with the nearest known ones, or a value out of range.
         """
         parts = name.split("/") if isinstance(name, str) else []
-        shipped = {"network": NETWORKS, "device": (*DEVICES, AUTO), "viewer": VIEWERS}
-        if len(parts) != len(shipped):
-            raise ValueError(f"scenario {name!r}: expected network/device/viewer, such as {DEFAULT_SCENARIO!r}")
-        for part, (kind, known) in zip(parts, shipped.items(), strict=True):
+        shipped = {"network": NETWORKS, "device": (*DEVICES, AUTO), "viewer": VIEWERS, "ladder": LADDERS}
+        if len(parts) not in (3, 4):
+            raise ValueError(
+                f"scenario {name!r}: expected network/device/viewer[/ladder], such as {DEFAULT_SCENARIO!r}"
+            )
+        for part, (kind, known) in zip(parts, shipped.items(), strict=False):
             if part not in known:
                 raise ValueError(f"scenario {name!r}: unknown {kind} {part!r}; {suggest(part, known)}")
-        fields = dict(zip(shipped, parts, strict=True)) | overrides
+        fields = dict(zip(shipped, parts, strict=False)) | overrides
         if "qoe" in fields:
             fields["qoe"] = QoEWeights.of(fields["qoe"])
+        if isinstance(fields.get("ladder"), Mapping):
+            fields["ladder"] = Ladder.load(fields["ladder"])
         return cls(**{key: _hashable(value) for key, value in fields.items()})
 
 
@@ -228,7 +201,7 @@ class World:
         scenario: The scenario.
         split: "train", "validation" or "test".
         profile: The device.
-        representations: [R] of the ladder.
+        ladder: The ladder, its generative codecs scaled.
         options: [O] of the action space.
         n_videos: V of its feeds.
         params: The kernel's constants.
@@ -241,7 +214,7 @@ class World:
     scenario: Scenario
     split: str
     profile: DeviceProfile
-    representations: tuple[Representation, ...]
+    ladder: Ladder
     options: tuple[Option, ...]
     n_videos: int
     params: Params
@@ -249,6 +222,11 @@ class World:
     links: Links
     distribution: EpisodeDistribution
     features: Features
+
+    @property
+    def representations(self) -> tuple[Representation, ...]:
+        """[R] of the ladder."""
+        return self.ladder.representations
 
     def new_episodes(self, count: int) -> Episodes:
         """Room for draws.
@@ -277,7 +255,8 @@ class World:
         return [name for name, expected in self.made.items() if now[name] != expected]
 
     def _digests(self) -> dict[str, Any]:
-        parts: dict[str, Any] = {"params": self.params, "catalog": self.catalog, "links": self.links}
+        names = "params", "catalog", "links", "distribution"
+        parts: dict[str, Any] = {name: getattr(self, name) for name in names}
         constants = {
             f"{part}.{name}": value for part, fields in parts.items() for name, value in fields._asdict().items()
         }
@@ -305,48 +284,69 @@ def make_options(
     Args:
         representations: The ladder.
         profile: The device.
-        max_decode_s: An option that takes longer for a chunk is illegal.
+        max_decode_s: An option that takes longer for a second of content is illegal.
 
     Returns:
-        Pixels on `PIXEL_UNITS` and prompts on `PROMPT_UNITS`.
+        Pixels on `PIXEL_UNITS` and generative codecs on `GENERATIVE_UNITS`.
 
     Raises:
         ValueError: The device has no legal pair.
     """
     options = []
     for index, representation in enumerate(representations):
-        for unit in PROMPT_UNITS if representation.is_prompt else PIXEL_UNITS:
+        generative = representation.is_generative
+        for unit in GENERATIVE_UNITS if generative else PIXEL_UNITS:
             seconds = profile.seconds(representation, unit)
             name = f"{representation.name}@{unit}"
-            options.append(Option(name, index, representation.codec, unit, seconds, seconds <= max_decode_s))
+            usable = seconds <= max_decode_s
+            options.append(Option(name, index, representation.codec, generative, unit, seconds, usable))
     if not any(option.usable for option in options):
         raise ValueError(
             f"device {profile.name!r}: expected at least one pair of codec and unit within max_decode_s = "
-            f"{max_decode_s:g} s a chunk; its pairs are {[(row.codec, row.unit) for row in profile.rows]}"
+            f"{max_decode_s:g} s a second of content, of {', '.join(sorted({r.codec for r in representations}))}; its "
+            f"pairs are {[(row.codec, row.unit) for row in profile.rows]}"
         )
     return tuple(options)
 
 
-def make_params(scenario: Scenario, options: Sequence[Option], contention: F8) -> Params:
+def make_params(scenario: Scenario, ladder: Ladder, profile: DeviceProfile, options: Sequence[Option]) -> Params:
     """The kernel's constants.
 
     Args:
         scenario: The scenario.
+        ladder: Its ladder, as its file has it: q and B are not scaled.
+        profile: The device.
         options: [O] of the action space.
-        contention: float64 [U, U + 1], as `DeviceProfile.contention_array` gives it.
 
     Returns:
         The constants.
+
+    Raises:
+        ValueError: The weights are for another unit of quality.
     """
     values = {name: value for name, value in vars(scenario).items() if name in Params._fields}
-    values |= {f"weight_{name}": value for name, value in vars(scenario.qoe).items()}
-    values |= {"weight_compute": np.array(scenario.qoe.compute), "contention": contention}
+    values |= {f"weight_{name}": value for name, value in scenario.qoe.on(ladder).items()}
+    rows = [profile.row(option.codec, option.unit) for option in options]
+    codecs = sorted({option.codec for option in options})
+    radio = profile.radio
+    values |= {
+        "chunk_s": ladder.chunk_s,
+        "contention": np.array(scenario.contention) if scenario.contention else profile.contention_array(),
+        "idle_w": profile.idle.w if profile.idle else 0.0,
+        "radio_base_w": radio.base_w if radio else 0.0,
+        "radio_j_per_mbit": radio.w_per_mbps if radio else 0.0,
+        "radio_tail_w": radio.tail_w if radio else 0.0,
+        "radio_tail_s": radio.tail_s if radio else 0.0,
+    }
     return Params(
         **values,
         option_representation=np.array([option.representation for option in options], dtype=np.int32),
         option_unit=np.array([UNIT_NAMES.index(option.unit) for option in options], dtype=np.int32),
         option_usable=np.array([option.usable for option in options], dtype=np.uint8),
         option_decode_s=np.array([option.decode_s for option in options]),
+        option_codec=np.array([codecs.index(option.codec) for option in options], dtype=np.int32),
+        option_load_s=np.array([row.load_s if row else 0.0 for row in rows]),
+        option_w=np.array([row.power.w if row and row.power else 0.0 for row in rows]),
     )
 
 
@@ -364,17 +364,17 @@ def _lay_out(traces: Sequence[NetworkTrace]) -> Links:
     )
 
 
-def _read_catalog(
+def _read_videos(
     scenario: Scenario, split: str, secret: int, viewer: ViewerProfile
-) -> tuple[Catalog, list[RetentionCurve]]:
-    if scenario.videos is None:
-        if scenario.viewers is not None:
-            raise ValueError("viewers: a folder of retention curves goes with a folder of videos; give `videos` too")
-        catalog = load_catalog(split, scenario.prompt_quality_scale, scenario.ladder, secret)
-        return catalog, [viewer.curve(chunks) for chunks in catalog.n_chunks]
-    folders = scenario.videos, scenario.viewers
-    catalog, curves = Catalog.read_mmgc(*folders, scenario.prompt_quality_scale, scenario.ladder)
-    return catalog, list(curves) or [viewer.curve(chunks) for chunks in catalog.n_chunks]
+) -> tuple[tuple[Video, ...], list[RetentionCurve]]:
+    if scenario.videos is None and scenario.viewers is not None:
+        raise ValueError("viewers: a folder of retention curves goes with a folder of videos; give `videos` too")
+    curves: tuple[RetentionCurve, ...]
+    if scenario.videos is not None and Path(scenario.videos).is_dir():
+        videos, curves = read_mmgc(scenario.videos, scenario.viewers)
+    else:
+        videos, curves = load_videos(scenario.videos or split, secret), ()
+    return videos, list(curves) or [viewer.curve(video.seconds) for video in videos]
 
 
 @functools.lru_cache(maxsize=32)
@@ -396,8 +396,15 @@ def make_world(scenario: Scenario, split: str = "train", secret: int = PUBLIC) -
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; {suggest(split, SPLITS)}")
-    catalog, curves = _read_catalog(scenario, split, secret, ViewerProfile.load(scenario.viewer))
-    return _build_world(scenario, split, catalog, catalog.arrays(curves), _pool(scenario.network, split, secret))
+    videos, curves = _read_videos(scenario, split, secret, ViewerProfile.load(scenario.viewer))
+    catalog = Catalog(videos, scaled_ladder(scenario))
+    arrays = catalog.arrays(curves, scenario.audio_bps)
+    return _build_world(scenario, split, catalog, arrays, _pool(scenario.network, split, secret))
+
+
+def scaled_ladder(scenario: Scenario) -> Ladder:
+    """The ladder of a scenario, its generative codecs scaled."""
+    return Ladder.load(scenario.ladder).with_generative_quality(scenario.generative_quality_scale)
 
 
 def make_session_world(scenario: Scenario, trace: NetworkTrace, videos: tuple[Video, ...]) -> World:
@@ -412,32 +419,33 @@ def make_session_world(scenario: Scenario, trace: NetworkTrace, videos: tuple[Vi
         The world, on the split "test". Its arrays have room for the longest video that could be generated, so that
         their shape tells nothing of videos to come.
     """
-    catalog = on_ladder(videos, scenario.prompt_quality_scale, scenario.ladder)
+    catalog = Catalog(videos, scaled_ladder(scenario))
     viewer = ViewerProfile.load(scenario.viewer)
-    arrays = catalog.arrays([viewer.curve(chunks) for chunks in catalog.n_chunks])
-    room = ((0, 0), (0, DURATION_BOUNDS_S[1] - max(catalog.n_chunks)), (0, 0))
+    arrays = catalog.arrays([viewer.curve(video.seconds) for video in videos], scenario.audio_bps)
+    longest_s = DURATION_BOUNDS_S[1]
+    chunks = count_chunks(longest_s, catalog.ladder.chunk_s) - arrays.chunk_bytes.shape[1]
     arrays = arrays._replace(
-        chunk_bytes=np.pad(arrays.chunk_bytes, room),
-        quality=np.pad(arrays.quality, room),
-        retention=np.pad(arrays.retention, room[:2]),
+        chunk_bytes=np.pad(arrays.chunk_bytes, ((0, 0), (0, chunks), (0, 0))),
+        quality=np.pad(arrays.quality, ((0, 0), (0, chunks), (0, 0))),
+        retention=np.pad(arrays.retention, ((0, 0), (0, longest_s + 1 - arrays.retention.shape[1]))),
     )
     return _build_world(scenario, "test", catalog, arrays, _lay_out([trace]))
 
 
 def _build_world(scenario: Scenario, split: str, catalog: Catalog, arrays: CatalogArrays, links: Links) -> World:
-    profile = DeviceProfile.load(scenario.device).with_prompts_faster(scenario.prompt_speed_scale)
+    ladder = catalog.ladder
+    generative = {one.codec for one in ladder.representations if one.is_generative}
+    profile = DeviceProfile.load(scenario.device).with_codecs_faster(generative, scenario.generative_speed_scale)
     viewer = ViewerProfile.load(scenario.viewer)
-    options = make_options(catalog.representations, profile, scenario.max_decode_s)
-
-    contention = np.array(scenario.contention) if scenario.contention else profile.contention_array()
-    params = make_params(scenario, options, contention)
-    low_s, high_s = scenario.patience_range_s
+    options = make_options(ladder.representations, profile, scenario.max_decode_s)
+    params = make_params(scenario, Ladder.load(scenario.ladder), profile, options)
+    patience = np.array(scenario.patience_rows, dtype=np.float64).reshape(-1, 2)
     scale = scenario.bandwidth_scale
     world = World(
         scenario=scenario,
         split=split,
         profile=profile,
-        representations=catalog.representations,
+        ladder=ladder,
         options=options,
         n_videos=min(scenario.n_videos, len(catalog.videos)),
         params=params,
@@ -445,8 +453,9 @@ def _build_world(scenario: Scenario, split: str, catalog: Catalog, arrays: Catal
         links=links._replace(bits=links.bits * scale) if scale != 1 else links,
         distribution=EpisodeDistribution(
             leave_p=viewer.leave_p if scenario.leave_p is None else scenario.leave_p,
-            patience_low_s=low_s,
-            patience_high_s=high_s,
+            patience_at_s=patience[:, 0].copy(),
+            patience_share=patience[:, 1].copy(),
+            patience_same=scenario.patience_same,
             jitter_sigma=profile.jitter_sigma if scenario.jitter_sigma is None else scenario.jitter_sigma,
             wall_base_s=60.0 if scenario.max_wall_s is None else scenario.max_wall_s,
             wall_per_feed_s=5.0 if scenario.max_wall_s is None else 0.0,

@@ -8,7 +8,7 @@ import functools
 import json
 import re
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar, dataclass_transform, get_args, get_type_hints
@@ -119,12 +119,25 @@ class JsonFile:
             ValueError: Not such a file. Names file, and for every wrong value its place and what was expected.
         """
         content = read_json(Path(path))
-        content.pop("$schema", None)
-        schema = content.pop("schema", None)
+        schema = content.get("schema")
         if schema != cls.SCHEMA:
             raise ValueError(f"{path}: schema: expected {cls.SCHEMA!r}, got {schema!r}")
-        text = json.dumps(content)  # JSON's lists may be tuples, Python's may not
-        found: Self = _check(cls, path, lambda core: core.validate_json(text))
+        return cls.from_json(content, path)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], where: object) -> Self:
+        """Make one from the content of a file, whose key `schema` may be missing.
+
+        Args:
+            content: JSON object.
+            where: Names it in messages.
+
+        Raises:
+            ValueError: Not such an object; see `read`.
+        """
+        fields = {key: value for key, value in content.items() if key not in ("$schema", "schema")}
+        text = json.dumps(fields)  # JSON's lists may be tuples, Python's may not
+        found: Self = _check(cls, where, lambda core: core.validate_json(text))
         return found
 
     def to_json(self) -> dict[str, Any]:

@@ -8,15 +8,15 @@ import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import numpy as np
-from annotated_types import MinLen
+from annotated_types import Ge, Le, MaxLen, MinLen
 
-from ppgym.core.state import CHUNK_S, F8, CatalogArrays
+from ppgym.core.state import F8, CatalogArrays
 from ppgym.files import suggest
 from ppgym.world.generators import PUBLIC, digest_of, generate_sizes, stream
-from ppgym.world.ladders import PIXEL_BPS, Representation, default_ladder, load_ladder
+from ppgym.world.ladders import PIXEL_BPS, Ladder
 from ppgym.world.networks import SPLITS
 from ppgym.world.readers.mmgc2022 import folder_entries, read_chunk_bytes
 from ppgym.world.schemas import JsonFile, Positive, Text, checked, shipped_or_path
@@ -25,78 +25,148 @@ from ppgym.world.viewers import RetentionCurve
 VIDEOS = {"train": 200, "validation": 60, "test": 100}  # of each split
 
 
+LEAST_CHUNK_S = 1e-3  # a shorter rest of a video belongs to the chunk before it
+MAX_CHUNKS = 2**15 - 1  # of a video: a State counts chunks in 16 bits
+
+
 @dataclass(frozen=True, eq=False)
 class Video:
-    """A video's chunks of 1 s in pixels; the sizes of prompts follow from their rank.
+    """A video's chunks in pixels, at the bitrates at which their sizes are known.
 
     Attributes:
         name: Label.
-        chunk_bytes: float64 [C, P], bytes above 0 of each chunk in the P pixel representations of the catalog, in
-            their order; copied and read-only.
+        chunk_bytes: float64 [C, P], bytes above 0 of each chunk at each bitrate; copied and read-only.
+        chunk_s: Content seconds of these chunks; the last one may be shorter.
+        duration_s: Content seconds; None: all chunks are whole.
+        bitrates_bps: [P] rising labels of the columns.
 
     Raises:
-        ValueError: The array breaks a rule above.
+        ValueError: The array breaks a rule above, or does not fit the duration or the bitrates.
     """
 
     name: str
     chunk_bytes: F8
+    chunk_s: float = 1.0
+    duration_s: float | None = None
+    bitrates_bps: tuple[float, ...] = PIXEL_BPS
 
     def __post_init__(self) -> None:
         """Copy, freeze and check the array."""
         chunk_bytes = np.array(self.chunk_bytes, dtype=np.float64)
-        if chunk_bytes.ndim != 2 or 0 in chunk_bytes.shape:
-            raise ValueError(f"video {self.name!r}: expected sizes of shape [C, P], got {chunk_bytes.shape}")
+        where = f"video {self.name!r}"
+        if chunk_bytes.ndim != 2 or chunk_bytes.shape[0] == 0 or chunk_bytes.shape[1] != len(self.bitrates_bps):
+            raise ValueError(f"{where}: expected sizes of shape [C, {len(self.bitrates_bps)}], got {chunk_bytes.shape}")
         if not np.isfinite(chunk_bytes).all() or (chunk_bytes <= 0).any():
-            raise ValueError(f"video {self.name!r}: expected finite chunk sizes above 0 bytes")
+            raise ValueError(f"{where}: expected finite chunk sizes above 0 bytes")
+        if len(self.bitrates_bps) == 0 or (np.diff(self.bitrates_bps) <= 0).any() or self.bitrates_bps[0] <= 0:
+            raise ValueError(f"{where}: expected bitrates above 0 that rise, got {self.bitrates_bps}")
+        whole_s = len(chunk_bytes) * self.chunk_s
+        duration_s = whole_s if self.duration_s is None else float(self.duration_s)
+        if not whole_s - self.chunk_s < duration_s <= whole_s:
+            raise ValueError(
+                f"{where}: expected a duration of {len(chunk_bytes)} chunks of {self.chunk_s:g} s, the last perhaps "
+                f"short, got {duration_s:g} s"
+            )
         chunk_bytes.flags.writeable = False
         object.__setattr__(self, "chunk_bytes", chunk_bytes)
+        object.__setattr__(self, "duration_s", duration_s)
 
     @property
-    def n_chunks(self) -> int:
-        """Chunks, which is the duration in seconds."""
-        return len(self.chunk_bytes)
+    def seconds(self) -> float:
+        """Content seconds."""
+        return float(self.duration_s)  # type: ignore[arg-type]  # set in `__post_init__`
+
+
+def count_chunks(duration_s: float, chunk_s: float) -> int:
+    """Chunks of a video.
+
+    Args:
+        duration_s: Content seconds.
+        chunk_s: Of a chunk.
+
+    Returns:
+        At least 1; a rest below `LEAST_CHUNK_S` makes none.
+    """
+    return max(int(np.ceil((duration_s - LEAST_CHUNK_S) / chunk_s)), 1)
+
+
+def cut(video: Video, chunk_s: float) -> F8:
+    """A video's sizes in chunks of another length: within a chunk its bytes are spread evenly over its seconds.
+
+    Args:
+        video: The video.
+        chunk_s: Content seconds of a chunk.
+
+    Returns:
+        float64 [chunks, P].
+    """
+    if chunk_s == video.chunk_s:
+        return video.chunk_bytes
+    known_s = np.minimum(np.arange(len(video.chunk_bytes) + 1) * video.chunk_s, video.seconds)
+    edges_s = np.append(np.arange(count_chunks(video.seconds, chunk_s)) * chunk_s, video.seconds)
+    total = np.vstack([np.zeros(video.chunk_bytes.shape[1]), np.cumsum(video.chunk_bytes, axis=0)])
+    return np.stack([np.diff(np.interp(edges_s, known_s, column)) for column in total.T], axis=1)
+
+
+def sizes_at(chunk_bytes: F8, known_bps: Sequence[float], bps: float) -> F8:
+    """Sizes at another bitrate: their logarithms are linear in its logarithm, beyond the known ones in proportion.
+
+    Args:
+        chunk_bytes: float64 [C, P] at the known bitrates.
+        known_bps: [P], rising.
+        bps: The bitrate.
+
+    Returns:
+        float64 [C]; at a known bitrate its column, and more at every higher bitrate where the columns rise.
+    """
+    known = np.asarray(known_bps)
+    place = int(np.searchsorted(known, bps))
+    nearest = min(place, len(known) - 1)
+    sizes: F8 = chunk_bytes[:, nearest] * (bps / known[nearest])
+    if 0 < place < len(known) and bps < known[place]:
+        share = np.log(bps / known[place - 1]) / np.log(known[place] / known[place - 1])
+        sizes = chunk_bytes[:, place - 1] * (chunk_bytes[:, place] / chunk_bytes[:, place - 1]) ** share
+    return sizes
 
 
 @dataclass(frozen=True, eq=False)
 class Catalog:
-    """Videos that all exist in the same representations.
+    """Videos in the representations of a ladder.
 
     Attributes:
         videos: At least one.
-        representations: At least one; names are unique.
+        ladder: The ladder.
 
     Raises:
-        ValueError: Empty, a name twice, or a video with another number of pixel representations.
+        ValueError: No video, or one of more chunks than `MAX_CHUNKS`.
     """
 
     videos: tuple[Video, ...]
-    representations: tuple[Representation, ...]
+    ladder: Ladder
 
     def __post_init__(self) -> None:
-        """Check that videos and representations fit."""
-        if not self.videos or not self.representations:
-            raise ValueError("catalog: expected at least one video and one representation")
-        names = [representation.name for representation in self.representations]
-        if len(set(names)) < len(names):
-            raise ValueError(f"catalog: expected representations of different names, got {', '.join(names)}")
-        pixels = sum(not representation.is_prompt for representation in self.representations)
+        """Check the counts."""
+        if not self.videos:
+            raise ValueError("catalog: expected at least one video")
         for video in self.videos:
-            if video.chunk_bytes.shape[1] != pixels:
+            chunks = count_chunks(video.seconds, self.ladder.chunk_s)
+            if chunks > MAX_CHUNKS:
                 raise ValueError(
-                    f"video {video.name!r}: expected sizes in {pixels} pixel representations, "
-                    f"got {video.chunk_bytes.shape[1]}"
+                    f"video {video.name!r}: expected at most {MAX_CHUNKS} chunks, got {chunks} of "
+                    f"{self.ladder.chunk_s:g} s"
                 )
 
     @property
-    def n_chunks(self) -> tuple[int, ...]:
-        """Chunks of each video, which are its seconds."""
-        return tuple(video.n_chunks for video in self.videos)
+    def durations_s(self) -> tuple[float, ...]:
+        """Content seconds of each video."""
+        return tuple(video.seconds for video in self.videos)
 
-    def arrays(self, curves: Sequence[RetentionCurve]) -> CatalogArrays:
+    def arrays(self, curves: Sequence[RetentionCurve], audio_bps: float = 0.0) -> CatalogArrays:
         """The kernel's form of the catalog.
 
         Args:
             curves: One retention curve for each video, of its duration.
+            audio_bps: Bits per second of sound, which every representation brings along.
 
         Returns:
             New arrays, zero past a video's end; C is the largest chunk count. Quality is the same for every chunk of a
@@ -108,76 +178,72 @@ class Catalog:
         """
         if len(curves) != len(self.videos):
             raise ValueError(f"expected a retention curve for each of {len(self.videos)} videos, got {len(curves)}")
-        shape = (len(self.videos), max(self.n_chunks), len(self.representations))
+        chunk_s, rows = self.ladder.chunk_s, self.ladder.representations
+        counts = [count_chunks(seconds, chunk_s) for seconds in self.durations_s]
+        shape = (len(self.videos), max(counts), len(rows))
         chunk_bytes, quality = np.zeros(shape), np.zeros(shape)
-        retention = np.zeros((shape[0], shape[1] + 1))
-        is_prompt = np.array([r.is_prompt for r in self.representations])
-        for k, (video, curve) in enumerate(zip(self.videos, curves, strict=True)):
-            chunks = video.n_chunks
-            if curve.duration_s != chunks:
+        retention = np.zeros((shape[0], max(len(curve.survival) for curve in curves)))
+        for k, (video, curve, chunks) in enumerate(zip(self.videos, curves, counts, strict=True)):
+            if abs(curve.seconds - video.seconds) > LEAST_CHUNK_S:
                 raise ValueError(
-                    f"video {video.name!r}: expected a retention curve of {chunks} s, one a chunk, "
-                    f"got {curve.duration_s} s"
+                    f"video {video.name!r}: expected a retention curve of {video.seconds:g} s, got {curve.seconds:g} s"
                 )
-            chunk_bytes[k, :chunks, ~is_prompt] = video.chunk_bytes.T
-            chunk_bytes[k, :chunks, is_prompt] = [
-                [r.bitrate_bps * CHUNK_S / 8] for r in self.representations if r.is_prompt
-            ]
-            quality[k, :chunks] = [r.quality for r in self.representations]
-            retention[k, : chunks + 1] = curve.survival
+            pixels = cut(video, chunk_s)
+            content_s = np.diff(np.append(np.arange(chunks) * chunk_s, video.seconds))
+            for r, row in enumerate(rows):
+                if row.is_generative:
+                    sizes = row.bitrate_bps * content_s / 8
+                else:
+                    sizes = sizes_at(pixels, video.bitrates_bps, row.bitrate_bps)
+                chunk_bytes[k, :chunks, r] = sizes + audio_bps * content_s / 8
+                quality[k, :chunks, r] = row.quality
+            retention[k, : len(curve.survival)] = curve.survival
         return CatalogArrays(
-            n_chunks=np.array(self.n_chunks, dtype=np.int32),
+            n_chunks=np.array(counts, dtype=np.int32),
+            duration_s=np.minimum(self.durations_s, np.array(counts) * chunk_s),
             chunk_bytes=chunk_bytes,
             quality=quality,
-            memory_bytes=np.array([r.memory_bytes for r in self.representations]),
+            memory_bytes_per_s=np.array([row.memory_bytes_per_s for row in rows]),
             retention=retention,
         )
 
-    @classmethod
-    def read_mmgc(
-        cls,
-        sizes_dir: str | Path,
-        curves_dir: str | Path | None = None,
-        prompt_quality_scale: float = 1.0,
-        ladder: str | None = None,
-    ) -> tuple["Catalog", tuple[RetentionCurve, ...]]:
-        """Read the layout of the MMGC 2022 challenge and add the prompts of the default ladder.
 
-        Args:
-            sizes_dir: Folder with `NAME/video_size_0`, `_1` and `_2` for each video: the bytes of its 1-s chunks at
-                750, 1200 and 1850 kbit/s, one whole number a line.
-            curves_dir: Folder with a retention table NAME for each video (`RetentionCurve.read`), or None.
-            prompt_quality_scale: As in `default_ladder`.
-            ladder: As in `load_catalog`.
+def read_mmgc(
+    sizes_dir: str | Path, curves_dir: str | Path | None = None
+) -> tuple[tuple[Video, ...], tuple[RetentionCurve, ...]]:
+    """Read videos and viewers in the layout of the MMGC 2022 challenge.
 
-        Returns:
-            The catalog, its videos in the order of their names, and their retention curves (none without
-            `curves_dir`).
+    Args:
+        sizes_dir: Folder with `NAME/video_size_0`, `_1` and `_2` for each video: the bytes of its 1-s chunks at
+            750, 1200 and 1850 kbit/s, one whole number a line.
+        curves_dir: Folder with a retention table NAME for each video (`RetentionCurve.read`), or None.
 
-        Raises:
-            FileNotFoundError: A folder, a file of sizes or a curve is missing.
-            ValueError: A line that is not a size, unequal chunk counts between files or between sizes and curve, or
-                no videos; names file, line, value and what was expected.
-        """
-        sizes_dir = Path(sizes_dir)
-        folders = sorted(entry for entry in folder_entries(sizes_dir) if entry.is_dir())
-        if not folders:
-            raise ValueError(f"{sizes_dir}: expected a folder for each video, with files video_size_0 and so on")
-        videos = tuple(Video(folder.name, read_chunk_bytes(folder).T.astype(np.float64)) for folder in folders)
-        catalog = on_ladder(videos, prompt_quality_scale, ladder)
-        if curves_dir is None:
-            return catalog, ()
-        curves = []
-        for video in videos:
-            path = Path(curves_dir) / video.name
-            curve = RetentionCurve.read(path)
-            if curve.duration_s != video.n_chunks:
-                raise ValueError(
-                    f"{path}: expected a curve of {video.n_chunks} s, the chunks in {sizes_dir / video.name}, "
-                    f"got {curve.duration_s} s"
-                )
-            curves.append(curve)
-        return catalog, tuple(curves)
+    Returns:
+        The videos in the order of their names, and their retention curves (none without `curves_dir`).
+
+    Raises:
+        FileNotFoundError: A folder, a file of sizes or a curve is missing.
+        ValueError: A line that is not a size, unequal chunk counts between files or between sizes and curve, or
+            no videos; names file, line, value and what was expected.
+    """
+    sizes_dir = Path(sizes_dir)
+    folders = sorted(entry for entry in folder_entries(sizes_dir) if entry.is_dir())
+    if not folders:
+        raise ValueError(f"{sizes_dir}: expected a folder for each video, with files video_size_0 and so on")
+    videos = tuple(Video(folder.name, read_chunk_bytes(folder).T.astype(np.float64)) for folder in folders)
+    if curves_dir is None:
+        return videos, ()
+    curves = []
+    for video in videos:
+        path = Path(curves_dir) / video.name
+        curve = RetentionCurve.read(path)
+        if curve.seconds != video.seconds:
+            raise ValueError(
+                f"{path}: expected a curve of {video.seconds:g} s, the chunks in {sizes_dir / video.name}, "
+                f"got {curve.seconds:g} s"
+            )
+        curves.append(curve)
+    return videos, tuple(curves)
 
 
 def generate_videos(split: str, secret: int = PUBLIC) -> tuple[Video, ...]:
@@ -224,75 +290,57 @@ class CatalogFile(JsonFile):
 
     Attributes:
         provenance: Where the sizes come from.
-        representations: The pixel representations of the default ladder.
-        videos: For each name a list of bytes per representation, a number for each chunk of 1 s.
+        chunk_s: Content seconds of a chunk.
+        bitrates_bps: Of pixels, rising; at these the sizes are known.
+        videos: For each name a list of bytes per bitrate, a number for each chunk.
+        durations_s: Content seconds of videos whose last chunk is shorter.
     """
 
-    SCHEMA: ClassVar[str] = "ppgym-catalog/1"
+    SCHEMA: ClassVar[str] = "ppgym-catalog/2"
 
     provenance: Text
-    representations: tuple[Literal["h264-750k"], Literal["h264-1200k"], Literal["h264-1850k"]]
-    videos: Annotated[dict[str, tuple[Sizes, Sizes, Sizes]], MinLen(1)]
+    chunk_s: Annotated[float, Ge(0.5), Le(10)]
+    bitrates_bps: Annotated[tuple[Positive, ...], MinLen(1), MaxLen(64)]
+    videos: Annotated[dict[str, tuple[Sizes, ...]], MinLen(1)]
+    durations_s: dict[str, Positive] | None = None
 
     def __post_init__(self) -> None:
-        """Check that the lists of a video are equally long."""
-        for name, rungs in self.videos.items():
-            lengths = [len(sizes) for sizes in rungs]
+        """Check that the lists of a video are equally long, and as many as bitrates."""
+        for name, columns in self.videos.items():
+            if len(columns) != len(self.bitrates_bps):
+                raise ValueError(
+                    f"videos.{name}: expected {len(self.bitrates_bps)} lists, one for each bitrate, got {len(columns)}"
+                )
+            lengths = [len(sizes) for sizes in columns]
             if len(set(lengths)) > 1:
                 raise ValueError(
                     f"videos.{name}: expected as many chunks in every list, got {', '.join(map(str, lengths))}"
                 )
+        for name in self.durations_s or {}:
+            if name not in self.videos:
+                raise ValueError(f"durations_s.{name}: expected a video; {suggest(name, self.videos)}")
 
 
 @functools.lru_cache(maxsize=16)
-def load_catalog(
-    split_or_path: str | Path, prompt_quality_scale: float = 1.0, ladder: str | None = None, secret: int = PUBLIC
-) -> Catalog:
-    """A generated catalog, or one from a file (format: traces/videos/README.md); results are cached.
+def load_videos(split_or_path: str | Path, secret: int = PUBLIC) -> tuple[Video, ...]:
+    """Generated videos, or those of a file (format: traces/videos/README.md); results are cached.
 
     Args:
         split_or_path: "train", "validation" or "test" (which share no video and no seed), or a JSON file's path.
-        prompt_quality_scale: As in `default_ladder`.
-        ladder: File of a measured ladder (`load_ladder`) in place of the default one. Pixel sizes are scaled by the
-            ratio of its bitrates to those of the default ladder.
         secret: What a split's videos are drawn from; the public ones are shipped as files.
 
     Returns:
-        The catalog in the representations of the ladder.
+        The videos.
 
     Raises:
         FileNotFoundError: No such split or file.
         ValueError: Not such a file; names file, video and what was expected.
     """
     if secret != PUBLIC and split_or_path in SPLITS:
-        videos = generate_videos(str(split_or_path), secret)
-    else:
-        content = CatalogFile.read(shipped_or_path("videos", split_or_path, SPLITS))
-        videos = tuple(Video(name, np.array(rungs).T) for name, rungs in content.videos.items())
-    return on_ladder(videos, prompt_quality_scale, ladder)
-
-
-def on_ladder(videos: tuple[Video, ...], prompt_quality_scale: float, ladder: str | None) -> Catalog:
-    """A catalog of videos whose sizes are those of the default ladder's pixels.
-
-    Args:
-        videos: The videos.
-        prompt_quality_scale: As in `default_ladder`.
-        ladder: As in `load_catalog`.
-
-    Returns:
-        The catalog in the representations of the ladder.
-
-    Raises:
-        ValueError: A measured ladder and another scale than 1.
-    """
-    if ladder is None:
-        return Catalog(videos, default_ladder(prompt_quality_scale))
-    if prompt_quality_scale != 1.0:
-        raise ValueError(
-            f"prompt_quality_scale: expected 1 with the measured ladder {ladder!r}, for it scales an assumption, "
-            f"got {prompt_quality_scale:g}"
-        )
-    representations = load_ladder(ladder)
-    scale = np.array([rung.bitrate_bps for rung in representations if not rung.is_prompt]) / np.array(PIXEL_BPS)
-    return Catalog(tuple(Video(video.name, video.chunk_bytes * scale) for video in videos), representations)
+        return generate_videos(str(split_or_path), secret)
+    content = CatalogFile.read(shipped_or_path("videos", split_or_path, SPLITS))
+    durations_s = content.durations_s or {}
+    return tuple(
+        Video(name, np.array(columns).T, content.chunk_s, durations_s.get(name), content.bitrates_bps)
+        for name, columns in content.videos.items()
+    )

@@ -4,6 +4,7 @@ Curves only; drawing a whole feed's watch times is `scenario.py`, what a client 
 `planning`.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, NamedTuple
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge, Le
 
+from ppgym.core.content import ROUNDING_S
 from ppgym.core.state import F8
 from ppgym.world.readers.formats import first_rows
 from ppgym.world.readers.kuai import MIN_VIEWS, read_log
@@ -24,20 +26,22 @@ VIEWERS = ("skimmer", "typical", "sticky")
 
 @dataclass(frozen=True, eq=False)
 class RetentionCurve:
-    """P(watched at least c seconds), of one video of D whole seconds.
+    """P(watched at least c seconds), of one video of D seconds, rounded up.
 
     The form in which platforms publish retention, and that of the MMGC 2022 tables. Between whole seconds the
     curve is linear: within a second the leaving viewers leave uniformly. `survival[D]` is the atom of complete
-    views, whose watch time is exactly D.
+    views, whose watch time is exactly the duration.
 
     Attributes:
         survival: float64 [D + 1], from 1, never rising, within [0, 1]; copied and read-only.
+        duration_s: Seconds, more than D - 1 and at most D; None: D.
 
     Raises:
         ValueError: The array breaks a rule above.
     """
 
     survival: F8
+    duration_s: float | None = None
 
     def __post_init__(self) -> None:
         """Copy, freeze and check the array."""
@@ -51,13 +55,23 @@ class RetentionCurve:
         rises = np.flatnonzero(np.diff(survival) > 0)
         if rises.size:
             raise ValueError(f"retention curve: rises from second {rises[0]} to {rises[0] + 1}, expected it never to")
+        whole_s = survival.size - 1
+        duration_s = float(whole_s if self.duration_s is None else self.duration_s)
+        if not whole_s - 1 < duration_s - ROUNDING_S <= whole_s:
+            raise ValueError(
+                f"retention curve of {duration_s:g} s: expected {math.ceil(duration_s) + 1} values, got {survival.size}"
+            )
         survival.flags.writeable = False
         object.__setattr__(self, "survival", survival)
+        object.__setattr__(self, "duration_s", duration_s)
 
     @property
-    def duration_s(self) -> int:
-        """The video's duration D in seconds."""
-        return self.survival.size - 1
+    def seconds(self) -> float:
+        """The video's duration."""
+        return float(self.duration_s)  # type: ignore[arg-type]  # set in `__post_init__`
+
+    def _grid_s(self) -> F8:
+        return np.minimum(np.arange(self.survival.size), self.seconds)
 
     def at(self, seconds: npt.ArrayLike) -> F8:
         """P(watched at least `seconds`).
@@ -69,7 +83,7 @@ class RetentionCurve:
             float64 of that shape; 1 before the start, 0 past the end.
         """
         seconds = np.asarray(seconds, dtype=np.float64)
-        return np.asarray(np.interp(seconds, np.arange(self.survival.size), self.survival, left=1.0, right=0.0))
+        return np.asarray(np.interp(seconds, self._grid_s(), self.survival, left=1.0, right=0.0))
 
     @classmethod
     def read(cls, path: str | Path) -> "RetentionCurve":
@@ -148,23 +162,23 @@ class ViewerProfile:
     shape: Annotated[float, Ge(0.1), Le(10)]
     scale: Annotated[float, Ge(0.01), Le(10)]
 
-    def curve(self, duration_s: int) -> RetentionCurve:
+    def curve(self, duration_s: float) -> RetentionCurve:
         """The retention curve of a video.
 
         Args:
-            duration_s: Whole seconds, at least 1.
+            duration_s: Seconds, above 0.
 
         Returns:
-            The distribution above at whole seconds, linear in between.
+            The distribution above at whole seconds and at the duration, linear in between.
 
         Raises:
-            ValueError: A duration below 1 s.
+            ValueError: A duration of 0 s or less.
         """
-        if duration_s < 1:
-            raise ValueError(f"expected a duration of at least 1 s, got {duration_s}")
-        fraction = np.arange(duration_s + 1) / duration_s
+        if duration_s <= 0:
+            raise ValueError(f"expected a duration above 0 s, got {duration_s}")
+        fraction = np.minimum(np.arange(math.ceil(duration_s - ROUNDING_S) + 1), duration_s) / duration_s
         left = -np.expm1(-((fraction / self.scale) ** self.shape))
-        return RetentionCurve(1 - (1 - self.completion) * left / left[-1])
+        return RetentionCurve(1 - (1 - self.completion) * left / left[-1], duration_s)
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> "ViewerProfile":

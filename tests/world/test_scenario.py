@@ -11,7 +11,8 @@ import pytest
 
 import ppgym
 from ppgym.world.generators import PUBLIC
-from ppgym.world.scenario import QoEWeights, Scenario, make_rng, make_world, sample_episode
+from ppgym.world.qoe_weights import QoEWeights
+from ppgym.world.scenario import Scenario, make_rng, make_world, sample_episode
 from ppgym.world.viewers import ViewerProfile
 
 

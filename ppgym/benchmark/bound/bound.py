@@ -34,18 +34,19 @@ def bound(sim: Sim) -> float:
 
     **Notation.** The hidden draw fixes the chunks c = 0 .. N - 1 that the viewer plays in this order if they never give
     up, the seconds d_c watched of each, and T_c = d_0 + ... + d_{c-1}. Option o of chunk c has quality q_co, b_co Mbit
-    and takes at least p_co = profile seconds x jitter x (least contention of its unit u(o)) to decode. Write w for the
-    weights. Take any policy, and let it play to the end of the episode. A chunk is *begun* if its playing began, else
-    *skipped*. S_c is the stall that passed until chunk c began, or until its video was left if it is skipped; so
-    0 <= S_0 <= S_1 <= ... <= S_{N-1} <= total stall.
+    and takes at least p_co = profile seconds x jitter x (least contention of its unit u(o)) to decode: loading a
+    decoder and throttling only add to it. Write w for the weights. Take any policy, and let it play to the end of the
+    episode. A chunk is *begun* if its playing began, else *skipped*. S_c is the stall that passed until chunk c began,
+    or until its video was left if it is skipped; so 0 <= S_0 <= S_1 <= ... <= S_{N-1} <= total stall.
 
     **Return.** Step 1. If the session is not truncated,
 
         return <= sum_{c begun} v_c(o_c) - w_switch |q_c - q_{c-1}| - w_abandon A - w_rebuffer S_{N-1},
 
-    with v_co = w_quality q_co d_c - w_download b_co - w_compute[u] p_co and A the videos left out of impatience.
-    Quality flows only while a chunk plays, d_c seconds at most. A begun chunk was fetched whole and decoded to the end,
-    so at least the download and compute terms of begun chunks are charged; those of all others, and waste, only cost.
+    with v_co = w_quality q_co d_c - w_download b_co - w_energy e_co, e_co = watts of o x p_co + the radio's J/Mbit x
+    b_co, and A the videos left out of impatience. Quality flows only while a chunk plays, d_c seconds at most. A begun
+    chunk was fetched whole and decoded to the end, so at least its bytes and these joules are charged; those of all
+    others, idle and waiting radio, and waste, only cost.
     The switch between two begun chunks c - 1 and c is charged when c begins; others are left out, and cost.
 
     Step 2. A chunk is skipped only with all later ones of its video, and only if the viewer left it impatiently. The
@@ -129,7 +130,7 @@ def solve(sim: Sim) -> Solution:
     chunks = watched_chunks(sim)
     relaxed = relax(sim, chunks)
     lowest, price, share = minimize_dual(relaxed, price_scale(params, chunks), ITERATIONS)
-    reachable = np.isfinite(episode.patience_s) | (chunks.before_s < episode.max_wall_s)
+    reachable = np.isfinite(episode.patience_s).any() | (chunks.before_s < episode.max_wall_s)
     max_value = np.maximum(chunks.value[reachable].max(axis=1), 0.0).sum()
     content_s = chunks.before_s[-1] + chunks.play_s[-1]
     truncated = max_value - params.weight_rebuffer * max(episode.max_wall_s - content_s, 0.0)

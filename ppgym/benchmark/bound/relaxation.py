@@ -9,7 +9,7 @@ import numpy as np
 
 from ppgym.core.jit import njit
 from ppgym.core.qoe import MBIT_PER_BYTE
-from ppgym.core.state import CHUNK_S, F8, I4, SIMULTANEOUS_S, UNITS, Sim
+from ppgym.core.state import F8, I4, SIMULTANEOUS_S, UNITS, Sim
 from ppgym.core.transfers import transfer_end
 
 STALL_STEP_S = 0.02  # least width of a cell of cumulative stall
@@ -29,7 +29,7 @@ class WatchedChunks(NamedTuple):
     mbit: F8  # [N, O] to fetch
     quality: F8  # [N, O]
     decode_s: F8  # [N, O] at the least contention; inf where the device cannot decode it
-    value: F8  # [N, O] weighted quality minus the price of download and decoding; -inf where decode_s is inf
+    value: F8  # [N, O] weighted quality minus the price of bytes and joules; -inf where decode_s is inf
 
 
 class Relaxation(NamedTuple):
@@ -56,19 +56,21 @@ def watched_chunks(sim: Sim) -> WatchedChunks:
     """
     params, episode = sim.params, sim.episode
     last = int(np.argmax(episode.leaves)) if episode.leaves.any() else len(episode.leaves) - 1
-    counts = np.maximum(np.ceil((episode.watch_s[: last + 1] - SIMULTANEOUS_S) / CHUNK_S), 1.0).astype(np.int32)
+    counts = np.maximum(np.ceil((episode.watch_s[: last + 1] - SIMULTANEOUS_S) / params.chunk_s), 1.0).astype(np.int32)
     video = np.repeat(np.arange(last + 1, dtype=np.int32), counts)
     chunk = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
-    play_s = np.minimum(CHUNK_S, episode.watch_s[video] - chunk * CHUNK_S)
+    play_s = np.minimum(params.chunk_s, episode.watch_s[video] - chunk * params.chunk_s)
     index = episode.playlist[video]
     representation, unit = params.option_representation, params.option_unit
     usable = params.option_usable.astype(np.bool_)
     mbit = sim.catalog.chunk_bytes[index, chunk][:, representation] * MBIT_PER_BYTE
     quality = sim.catalog.quality[index, chunk][:, representation]
     profile_s = np.where(usable, params.option_decode_s, 0.0) * params.contention[:, 1:].min(axis=1)[unit]
-    decode_s = profile_s * episode.jitter[video, chunk][:, None]
+    content_s = np.minimum(params.chunk_s, sim.catalog.duration_s[index] - chunk * params.chunk_s)
+    decode_s = profile_s * (episode.jitter[video, chunk] * content_s)[:, None]
     value = params.weight_quality * quality * play_s[:, None]
-    value -= params.weight_download * mbit + params.weight_compute[unit] * decode_s
+    value -= params.weight_download * mbit
+    value -= params.weight_energy * (params.option_w * decode_s + params.radio_j_per_mbit * mbit)
     return WatchedChunks(
         video=video,
         chunk=chunk,
@@ -131,7 +133,7 @@ def relax(sim: Sim, chunks: WatchedChunks) -> Relaxation:
         startup_s=arrival_s + chunks.decode_s[0] - tolerance_s,
         weight_switch=params.weight_switch,
         weight_rebuffer=params.weight_rebuffer,
-        abandon=np.inf if np.isinf(episode.patience_s) else params.weight_abandon,
+        abandon=np.inf if np.isinf(episode.patience_s).all() else params.weight_abandon,
     )
 
 

@@ -15,7 +15,7 @@ from agents.rules.preload import PromptStatic, Static
 from agents.studies import tuning
 from agents.studies.tuning import SCENARIOS, SPLIT, suggest_value, tune
 from ppgym.env import PromptPreamEnv
-from ppgym.world.scenario import QoEWeights
+from ppgym.world.qoe_weights import QoEWeights
 
 
 def test_ranges_draw_within_themselves() -> None:
