@@ -161,9 +161,7 @@ def _with_power(row: DecodeRow) -> DecodeRow:
     if row.unit == "npu":
         frames = FPS if row.codec == "prompt" else FPS / MOBILE_SPEEDUP  # the same passes, fewer of them
         w = round(ANE_J_PER_FRAME * W8A16_SHARE * frames / row.seconds, 2)
-        source = (
-            f"{ANE}; {ANE_J_PER_FRAME} J a frame x {W8A16_SHARE} (w8a16) x {FPS} frames / seconds: another NPU"
-        )
+        source = f"{ANE}; {ANE_J_PER_FRAME} J a frame x {W8A16_SHARE} (w8a16) x {FPS} frames / seconds: another NPU"
         return dataclasses.replace(row, power=Power(w=w, provenance="assumption", source=source))
     w, source = UNIT_W[row.unit]
     return dataclasses.replace(row, power=Power(w=w, provenance="assumption", source=source))

@@ -30,11 +30,12 @@ _njit: Any = numba.njit  # its stubs leave out `_nrt`
 _config: Any = numba.config
 
 
-def _sources() -> list[Path]:
-    """Files with compiled code: those that import the core. `agents` is there in a clone alone."""
+def sources() -> list[Path]:
+    """Files with compiled code, and those whose constants it uses. `agents` is there in a clone alone."""
     package = CORE.parent
     paths = [path for root in (package, package.parent / "agents") for path in sorted(root.rglob("*.py"))]
-    return [path for path in paths if path.parent == CORE or b"ppgym.core" in path.read_bytes()]
+    rooms = CORE, package / "planning"
+    return [path for path in paths if path.parent in rooms or b"ppgym.core.jit" in path.read_bytes()]
 
 
 def open_cache() -> Path | None:
@@ -47,7 +48,7 @@ def open_cache() -> Path | None:
     """
     # Numba reads its environment variable on import; an empty one counts as none
     parent = Path(_config.CACHE_DIR or AppDirs(appname="ppgym", appauthor=False).user_cache_dir)
-    code = hashlib.sha256(b"".join(path.read_bytes() for path in _sources())).hexdigest()[:16]
+    code = hashlib.sha256(b"".join(path.read_bytes() for path in sources())).hexdigest()[:16]
     folder = parent / f"ppgym-kernel-{code}"
     probe = folder / f".{os.getpid()}"
     try:

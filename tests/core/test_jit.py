@@ -1,5 +1,6 @@
 """Numba's disk cache: it notices every edit, needs no writable folder, survives damage, and says when it compiles."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -11,6 +12,18 @@ import pytest
 from ppgym.core import jit
 
 pytestmark = pytest.mark.skipif(jit.CACHE is None, reason="compiled code has no cache under NUMBA_DISABLE_JIT")
+
+# Constants that the Python code of files with compiled code reads
+NOT_COMPILED = {
+    "DEFAULT_SCENARIO",
+    "NO_CONTENTION",
+    "SEALED",
+    "PUBLIC",
+    "SAMPLE_S",
+    "TRACE_SAMPLES",
+    "I8",
+    "PROMPT_RANKS",
+}
 
 INNER = "from ppgym.core.jit import kernel\n\n@kernel\ndef inner(x):\n    return x + {}\n"
 OUTER = (
@@ -112,3 +125,17 @@ def test_the_kernels_hash_knows_code_from_words(tmp_path: Path) -> None:
     )
     assert code('f = """a"""\n') != code('f = """b"""\n')
     assert len(jit.kernel_hash()) == 16
+
+
+def test_compiled_code_takes_no_constant_from_a_file_that_is_not_hashed() -> None:
+    root = jit.CORE.parents[1]
+    hashed = {path.relative_to(root) for path in jit.sources()}
+    for path in hashed:
+        if b"ppgym.core.jit" not in (root / path).read_bytes():
+            continue
+        imports = [node for node in ast.walk(ast.parse((root / path).read_text())) if isinstance(node, ast.ImportFrom)]
+        for node in imports:
+            module = Path(*str(node.module).split(".")).with_suffix(".py")
+            constants = {name.name for name in node.names if name.name.isupper()} - NOT_COMPILED
+            if module.parts[0] in ("ppgym", "agents") and constants:
+                assert module in hashed, f"{path} takes {', '.join(constants)} from {module}"
