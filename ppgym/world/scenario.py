@@ -374,7 +374,7 @@ def _read_videos(
         videos, curves = read_mmgc(scenario.videos, scenario.viewers)
     else:
         videos, curves = load_videos(scenario.videos or split, secret), ()
-    return videos, list(curves) or [viewer.curve(video.seconds) for video in videos]
+    return videos, list(curves) or [viewer.curve(video.duration_s) for video in videos]
 
 
 @functools.lru_cache(maxsize=32)
@@ -421,7 +421,7 @@ def make_session_world(scenario: Scenario, trace: NetworkTrace, videos: tuple[Vi
     """
     catalog = Catalog(videos, scaled_ladder(scenario))
     viewer = ViewerProfile.load(scenario.viewer)
-    arrays = catalog.arrays([viewer.curve(video.seconds) for video in videos], scenario.audio_bps)
+    arrays = catalog.arrays([viewer.curve(video.duration_s) for video in videos], scenario.audio_bps)
     longest_s = DURATION_BOUNDS_S[1]
     chunks = count_chunks(longest_s, catalog.ladder.chunk_s) - arrays.chunk_bytes.shape[1]
     arrays = arrays._replace(

@@ -5,6 +5,7 @@ MMGC 2022 challenge. In which order a feed shows them is drawn in `scenario.py`.
 """
 
 import functools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class Video:
         name: Label.
         chunk_bytes: float64 [C, P], bytes above 0 of each chunk at each bitrate; copied and read-only.
         chunk_s: Content seconds of these chunks; the last one may be shorter.
-        duration_s: Content seconds; None: all chunks are whole.
+        duration_s: Content seconds; NaN: all chunks are whole.
         bitrates_bps: [P] rising labels of the columns.
 
     Raises:
@@ -47,7 +48,7 @@ class Video:
     name: str
     chunk_bytes: F8
     chunk_s: float = 1.0
-    duration_s: float | None = None
+    duration_s: float = math.nan
     bitrates_bps: tuple[float, ...] = PIXEL_BPS
 
     def __post_init__(self) -> None:
@@ -61,7 +62,7 @@ class Video:
         if len(self.bitrates_bps) == 0 or (np.diff(self.bitrates_bps) <= 0).any() or self.bitrates_bps[0] <= 0:
             raise ValueError(f"{where}: expected bitrates above 0 that rise, got {self.bitrates_bps}")
         whole_s = len(chunk_bytes) * self.chunk_s
-        duration_s = whole_s if self.duration_s is None else float(self.duration_s)
+        duration_s = whole_s if math.isnan(self.duration_s) else self.duration_s
         if not whole_s - self.chunk_s < duration_s <= whole_s:
             raise ValueError(
                 f"{where}: expected a duration of {len(chunk_bytes)} chunks of {self.chunk_s:g} s, the last perhaps "
@@ -70,11 +71,6 @@ class Video:
         chunk_bytes.flags.writeable = False
         object.__setattr__(self, "chunk_bytes", chunk_bytes)
         object.__setattr__(self, "duration_s", duration_s)
-
-    @property
-    def seconds(self) -> float:
-        """Content seconds."""
-        return float(self.duration_s)  # type: ignore[arg-type]  # set in `__post_init__`
 
 
 def count_chunks(duration_s: float, chunk_s: float) -> int:
@@ -102,8 +98,8 @@ def cut(video: Video, chunk_s: float) -> F8:
     """
     if chunk_s == video.chunk_s:
         return video.chunk_bytes
-    known_s = np.minimum(np.arange(len(video.chunk_bytes) + 1) * video.chunk_s, video.seconds)
-    edges_s = np.append(np.arange(count_chunks(video.seconds, chunk_s)) * chunk_s, video.seconds)
+    known_s = np.minimum(np.arange(len(video.chunk_bytes) + 1) * video.chunk_s, video.duration_s)
+    edges_s = np.append(np.arange(count_chunks(video.duration_s, chunk_s)) * chunk_s, video.duration_s)
     total = np.vstack([np.zeros(video.chunk_bytes.shape[1]), np.cumsum(video.chunk_bytes, axis=0)])
     return np.stack([np.diff(np.interp(edges_s, known_s, column)) for column in total.T], axis=1)
 
@@ -149,7 +145,7 @@ class Catalog:
         if not self.videos:
             raise ValueError("catalog: expected at least one video")
         for video in self.videos:
-            chunks = count_chunks(video.seconds, self.ladder.chunk_s)
+            chunks = count_chunks(video.duration_s, self.ladder.chunk_s)
             if chunks > MAX_CHUNKS:
                 raise ValueError(
                     f"video {video.name!r}: expected at most {MAX_CHUNKS} chunks, got {chunks} of "
@@ -159,7 +155,7 @@ class Catalog:
     @property
     def durations_s(self) -> tuple[float, ...]:
         """Content seconds of each video."""
-        return tuple(video.seconds for video in self.videos)
+        return tuple(video.duration_s for video in self.videos)
 
     def arrays(self, curves: Sequence[RetentionCurve], audio_bps: float = 0.0) -> CatalogArrays:
         """The kernel's form of the catalog.
@@ -184,12 +180,12 @@ class Catalog:
         chunk_bytes, quality = np.zeros(shape), np.zeros(shape)
         retention = np.zeros((shape[0], max(len(curve.survival) for curve in curves)))
         for k, (video, curve, chunks) in enumerate(zip(self.videos, curves, counts, strict=True)):
-            if abs(curve.seconds - video.seconds) > LEAST_CHUNK_S:
+            if abs(curve.duration_s - video.duration_s) > LEAST_CHUNK_S:
                 raise ValueError(
-                    f"video {video.name!r}: expected a retention curve of {video.seconds:g} s, got {curve.seconds:g} s"
+                    f"video {video.name!r}: expected a retention curve of {video.duration_s:g} s, got {curve.duration_s:g} s"
                 )
             pixels = cut(video, chunk_s)
-            content_s = np.diff(np.append(np.arange(chunks) * chunk_s, video.seconds))
+            content_s = np.diff(np.append(np.arange(chunks) * chunk_s, video.duration_s))
             for r, row in enumerate(rows):
                 if row.is_generative:
                     sizes = row.bitrate_bps * content_s / 8
@@ -237,10 +233,10 @@ def read_mmgc(
     for video in videos:
         path = Path(curves_dir) / video.name
         curve = RetentionCurve.read(path)
-        if curve.seconds != video.seconds:
+        if curve.duration_s != video.duration_s:
             raise ValueError(
-                f"{path}: expected a curve of {video.seconds:g} s, the chunks in {sizes_dir / video.name}, "
-                f"got {curve.seconds:g} s"
+                f"{path}: expected a curve of {video.duration_s:g} s, the chunks in {sizes_dir / video.name}, "
+                f"got {curve.duration_s:g} s"
             )
         curves.append(curve)
     return videos, tuple(curves)
@@ -341,6 +337,6 @@ def load_videos(split_or_path: str | Path, secret: int = PUBLIC) -> tuple[Video,
     content = CatalogFile.read(shipped_or_path("videos", split_or_path, SPLITS))
     durations_s = content.durations_s or {}
     return tuple(
-        Video(name, np.array(columns).T, content.chunk_s, durations_s.get(name), content.bitrates_bps)
+        Video(name, np.array(columns).T, content.chunk_s, durations_s.get(name, math.nan), content.bitrates_bps)
         for name, columns in content.videos.items()
     )

@@ -34,14 +34,14 @@ class RetentionCurve:
 
     Attributes:
         survival: float64 [D + 1], from 1, never rising, within [0, 1]; copied and read-only.
-        duration_s: Seconds, more than D - 1 and at most D; None: D.
+        duration_s: Seconds, more than D - 1 and at most D; NaN: D.
 
     Raises:
         ValueError: The array breaks a rule above.
     """
 
     survival: F8
-    duration_s: float | None = None
+    duration_s: float = math.nan
 
     def __post_init__(self) -> None:
         """Copy, freeze and check the array."""
@@ -56,7 +56,7 @@ class RetentionCurve:
         if rises.size:
             raise ValueError(f"retention curve: rises from second {rises[0]} to {rises[0] + 1}, expected it never to")
         whole_s = survival.size - 1
-        duration_s = float(whole_s if self.duration_s is None else self.duration_s)
+        duration_s = float(whole_s if math.isnan(self.duration_s) else self.duration_s)
         if not whole_s - 1 < duration_s - ROUNDING_S <= whole_s:
             raise ValueError(
                 f"retention curve of {duration_s:g} s: expected {math.ceil(duration_s) + 1} values, got {survival.size}"
@@ -65,13 +65,8 @@ class RetentionCurve:
         object.__setattr__(self, "survival", survival)
         object.__setattr__(self, "duration_s", duration_s)
 
-    @property
-    def seconds(self) -> float:
-        """The video's duration."""
-        return float(self.duration_s)  # type: ignore[arg-type]  # set in `__post_init__`
-
     def _grid_s(self) -> F8:
-        return np.minimum(np.arange(self.survival.size), self.seconds)
+        return np.minimum(np.arange(self.survival.size), self.duration_s)
 
     def at(self, seconds: npt.ArrayLike) -> F8:
         """P(watched at least `seconds`).

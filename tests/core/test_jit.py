@@ -14,16 +14,7 @@ from ppgym.core import jit
 pytestmark = pytest.mark.skipif(jit.CACHE is None, reason="compiled code has no cache under NUMBA_DISABLE_JIT")
 
 # Constants that the Python code of files with compiled code reads
-NOT_COMPILED = {
-    "DEFAULT_SCENARIO",
-    "NO_CONTENTION",
-    "SEALED",
-    "PUBLIC",
-    "SAMPLE_S",
-    "TRACE_SAMPLES",
-    "I8",
-    "PROMPT_RANKS",
-}
+NOT_COMPILED = {"DEFAULT_SCENARIO", "NO_CONTENTION", "SEALED", "PUBLIC", "SAMPLE_S", "TRACE_SAMPLES", "I8"}
 
 INNER = "from ppgym.core.jit import kernel\n\n@kernel\ndef inner(x):\n    return x + {}\n"
 OUTER = (
