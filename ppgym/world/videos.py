@@ -182,7 +182,8 @@ class Catalog:
         for k, (video, curve, chunks) in enumerate(zip(self.videos, curves, counts, strict=True)):
             if abs(curve.duration_s - video.duration_s) > LEAST_CHUNK_S:
                 raise ValueError(
-                    f"video {video.name!r}: expected a retention curve of {video.duration_s:g} s, got {curve.duration_s:g} s"
+                    f"video {video.name!r}: expected a retention curve of {video.duration_s:g} s, "
+                    f"got {curve.duration_s:g} s"
                 )
             pixels = cut(video, chunk_s)
             content_s = np.diff(np.append(np.arange(chunks) * chunk_s, video.duration_s))
