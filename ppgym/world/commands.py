@@ -119,4 +119,4 @@ def convert(
     if finding.curves and by == "video":
         finding = finding._replace(curves=read_views(path, by).curves)
     written = conversion.convert(finding, output)
-    print(f"{output}: {finding.what}, {len(written)} {'file' if len(written) == 1 else 'files'}")
+    print(f"{output}: {len(written)} {'file' if len(written) == 1 else 'files'} from {path}")

@@ -156,7 +156,8 @@ def _gaps(traces: Sequence[NetworkTrace]) -> str:
     step_s = float(np.median(np.concatenate(steps_s)))
     if not gaps_s.size:
         return f"none; a step is {step_s:.4g} s"
-    return f"{gaps_s.size} steps of more than {GAP} median ones ({step_s:.4g} s), up to {gaps_s.max():.4g} s"
+    count = "1 step" if gaps_s.size == 1 else f"{gaps_s.size} steps"
+    return f"{count} of more than {GAP} median ones ({step_s:.4g} s), up to {gaps_s.max():.4g} s"
 
 
 def _curves(path: Path, what: str, curves: Mapping[str, RetentionCurve], notes: Sequence[str] = ()) -> Finding:
