@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 
 from ppgym.world.networks import SPLITS, Network, NetworkTrace, load_network, rate_figures, read_folder
 from ppgym.world.readers.columns import Columns
@@ -15,13 +14,11 @@ from ppgym.world.readers.folders import listed, trace_files
 from ppgym.world.readers.formats import OTHER_FORMATS, TRACE_FORMATS, format_of
 from ppgym.world.readers.hls import read_hls
 from ppgym.world.readers.pensieve_video import is_video_folder, read_video_sizes
-from ppgym.world.readers.text import read_json_value, read_text
+from ppgym.world.readers.text import read_json_value
 from ppgym.world.readers.video_sizes import VideoSizes
 from ppgym.world.viewers import RetentionCurve, ViewerProfile, read_views
 
 GAP = 5  # steps of so many median ones are gaps
-MAX_SCENARIO_BYTES = 2**16
-MAX_DEPTH = 20  # of lists and objects in each other
 SCENARIO_KEYS = ("network", "device", "viewer", "ladder", "scenario")
 SCHEMAS = {
     "ppgym-catalog": ("videos", "videos"),
@@ -90,7 +87,7 @@ def inspect(path: str | Path, format: str = "auto", columns: Columns | None = No
     if found == "json":
         return _object(path, read_json_value(path))
     if found == "yaml":
-        return _object(path, _read_yaml(path))
+        return _object(path, read_yaml(path))
     known = "; ".join((*TRACE_FORMATS.values(), *OTHER_FORMATS.values()))
     raise ValueError(f"{path}: looks like {found}; known formats are: {known}")
 
@@ -216,19 +213,6 @@ def _object(path: Path, content: Any) -> Finding:
         f"{path}: looks like {language} with the keys {listed(list(map(str, content)))[:300]}; "
         f"known are scenarios ({', '.join(SCENARIO_KEYS)}) and files with a key 'schema' ({', '.join(SCHEMAS)})"
     )
-
-
-def _read_yaml(path: Path) -> Any:
-    text = read_text(path, MAX_SCENARIO_BYTES)
-    depth = 0
-    try:
-        for event in yaml.parse(text, yaml.SafeLoader):  # a few bytes of nested lists or aliases may cost minutes
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_DEPTH or isinstance(event, yaml.AliasEvent):
-                raise ValueError(f"{path}: expected YAML of at most {MAX_DEPTH} levels and without aliases")
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: expected YAML: {' '.join(str(error).split())[:300]}") from error
 
 
 def _more(count: int) -> list[tuple[str, str]]:

@@ -5,7 +5,6 @@
 
 import functools
 import hashlib
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +21,10 @@ from ppgym.world.devices import AUTO, DEVICES, Contention, DeviceProfile
 from ppgym.world.generators import DURATION_BOUNDS_S, PUBLIC
 from ppgym.world.ladders import DEFAULT_LADDER, LADDERS, Ladder, Representation
 from ppgym.world.networks import NETWORKS, SPLITS, NetworkTrace, load_traces
+from ppgym.world.patience import Patience, patience_rows
 from ppgym.world.qoe_weights import QoEWeights
-from ppgym.world.schemas import NotNegative, Positive, Share, checked
+from ppgym.world.scenario_file import named_fields
+from ppgym.world.schemas import Positive, Share, Text, checked
 from ppgym.world.videos import Catalog, Video, count_chunks, load_videos, read_mmgc
 from ppgym.world.viewers import VIEWERS, RetentionCurve, ViewerProfile
 
@@ -31,13 +32,6 @@ DEFAULT_SCENARIO = "low/snapdragon-8-elite/typical"
 
 PIXEL_UNITS = ("cpu", "vdec")  # where pixels can be decoded, whatever the device
 GENERATIVE_UNITS = ("cpu", "gpu", "npu")
-
-# P(patience > seconds). Nobody leaves before 2 s, about a quarter has left at 5 s and almost half at 10 s: measured for
-# start-up on the web (Krishnan and Sitaraman, IMC'12; the quarter and the half as quoted in the press of January 2013).
-# That it holds for every stall of a short video is an assumption.
-PUBLISHED_PATIENCE = ((2.0, 1.0), (5.0, 0.75), (10.0, 0.52))
-
-Patience = tuple[tuple[NotNegative, Share], ...]
 
 
 class Option(NamedTuple):
@@ -81,13 +75,14 @@ class Scenario:
         throttle: Factor on the decode seconds of a unit that was busy for the last 60 s; an assumption.
         qoe: Weights of the reward.
         leave_p: P(the session ends after a video); the viewer's where None.
-        patience: Longest stall borne: "published" (`PUBLISHED_PATIENCE`), "none" (any), seconds, two of them for a
-            uniform draw between, or rows of (seconds, share of viewers who bear more) as in `ppgym.core.patience`.
+        patience: Longest stall borne: "published" (see `ppgym.world.patience`), "none" (any), seconds, two of them for
+            a uniform draw between, or rows of (seconds, share of viewers who bear more) as in `ppgym.core.patience`.
         patience_same: P(a video has the session's draw of patience, and none of its own); an assumption.
         jitter_sigma: Standard deviation of the logarithm of a chunk's factor on decode seconds; the device's where
             None.
         contention: `[U][U + 1]`, factor on decode seconds by unit and number of busy units; the device's where None.
         max_wall_s: A session is truncated then; 60 s and 5 times the feed's seconds where None.
+        label: Name of the scenario in tables and records; its sessions' seeds follow from it. A file's is its stem.
 
     Raises:
         ValueError: A value is out of range; names it and what was expected.
@@ -120,36 +115,22 @@ class Scenario:
     jitter_sigma: Annotated[float, Ge(0), Le(3)] | None = None
     contention: Contention | None = None
     max_wall_s: Annotated[float, Ge(1e-3), Le(1e6)] | None = None
+    label: Text | None = None
 
     def __post_init__(self) -> None:
         """Check the patience."""
-        _ = self.patience_rows
+        _ = self.patience_table
 
     @property
-    def patience_rows(self) -> Patience:
+    def patience_table(self) -> Patience:
         """The table of patience: rows of (seconds, share of viewers who bear longer stalls), as the kernel has it."""
-        patience = self.patience
-        if patience == "none":
-            return ()
-        if patience == "published":
-            return PUBLISHED_PATIENCE
-        if isinstance(patience, str):
-            raise ValueError(f"patience: unknown {patience!r}; {suggest(patience, ('published', 'none'))}")
-        if isinstance(patience, float | int):
-            return (patience, 1.0), (patience, 0.0)
-        if len(patience) == 2 and not isinstance(patience[0], tuple):
-            rows: Any = ((patience[0], 1.0), (patience[1], 0.0))
-        else:
-            rows = patience if patience and patience[0][1] == 1 else ((0.0, 1.0), *patience)
-        times, shares = [row[0] for row in rows], [row[1] for row in rows]
-        falls = all(a >= b and a > 0 for a, b in itertools.pairwise(shares))
-        if times != sorted(times) or not falls:
-            raise ValueError(f"patience: expected seconds in order and shares that fall, got {self.patience!r}")
-        return tuple(rows)
+        return patience_rows(self.patience)
 
     @property
     def name(self) -> str:
-        """``network/device/viewer``, and ``/ladder`` where it is not the default one."""
+        """`label`, else ``network/device/viewer``, and ``/ladder`` where it is not the default one."""
+        if self.label is not None:
+            return self.label
         ladder = self.ladder.name if isinstance(self.ladder, Ladder) else self.ladder
         parts = [self.network, self.device, self.viewer, *([ladder] if ladder != DEFAULT_LADDER else [])]
         return "/".join(parts)
@@ -160,30 +141,36 @@ class Scenario:
 
         Args:
             name: ``network/device/viewer`` or ``network/device/viewer/ladder``, such as
-                "low/snapdragon-8-elite/typical".
+                "low/snapdragon-8-elite/typical"; the path of a YAML or JSON file of fields; or `label`, where that is
+                among the overrides.
             **overrides: Any field of `Scenario`, as JSON would hold it (`qoe` a preset's name or a mapping).
 
         Returns:
             The scenario.
 
         Raises:
+            FileNotFoundError: No such file.
             ValueError: An unknown name or field, with the nearest known ones, or a value out of range.
         """
-        parts = name.split("/") if isinstance(name, str) else []
-        shipped = {"network": NETWORKS, "device": (*DEVICES, AUTO), "viewer": VIEWERS, "ladder": LADDERS}
-        if len(parts) not in (3, 4):
-            raise ValueError(
-                f"scenario {name!r}: expected network/device/viewer[/ladder], such as {DEFAULT_SCENARIO!r}"
-            )
-        for part, (kind, known) in zip(parts, shipped.items(), strict=False):
-            if part not in known:
-                raise ValueError(f"scenario {name!r}: unknown {kind} {part!r}; {suggest(part, known)}")
-        fields = dict(zip(shipped, parts, strict=False)) | overrides
+        label, overrides = named_fields(name, overrides)
+        fields = (_named_parts(name) if label is None else {}) | overrides
         if "qoe" in fields:
             fields["qoe"] = QoEWeights.of(fields["qoe"])
         if isinstance(fields.get("ladder"), Mapping):
             fields["ladder"] = Ladder.load(fields["ladder"])
         return cls(**{key: _hashable(value) for key, value in fields.items()})
+
+
+def _named_parts(name: str) -> dict[str, Any]:
+    """The fields that ``network/device/viewer[/ladder]`` names."""
+    parts = name.split("/") if isinstance(name, str) else []
+    shipped = {"network": NETWORKS, "device": (*DEVICES, AUTO), "viewer": VIEWERS, "ladder": LADDERS}
+    if len(parts) not in (3, 4):
+        raise ValueError(f"scenario {name!r}: expected network/device/viewer[/ladder], such as {DEFAULT_SCENARIO!r}")
+    for part, (kind, known) in zip(parts, shipped.items(), strict=False):
+        if part not in known:
+            raise ValueError(f"scenario {name!r}: unknown {kind} {part!r}; {suggest(part, known)}")
+    return dict(zip(shipped, parts, strict=False))
 
 
 def _hashable(value: Any) -> Any:
@@ -439,7 +426,7 @@ def _build_world(scenario: Scenario, split: str, catalog: Catalog, arrays: Catal
     viewer = ViewerProfile.load(scenario.viewer)
     options = make_options(ladder.representations, profile, scenario.max_decode_s)
     params = make_params(scenario, Ladder.load(scenario.ladder), profile, options)
-    patience = np.array(scenario.patience_rows, dtype=np.float64).reshape(-1, 2)
+    patience = np.array(scenario.patience_table, dtype=np.float64).reshape(-1, 2)
     scale = scenario.bandwidth_scale
     world = World(
         scenario=scenario,
