@@ -73,7 +73,8 @@ def inspect(path: str | Path, format: str = "auto", columns: Columns | None = No
         about = TRACE_FORMATS.get(found) or TRACE_FORMATS.get(format) or TRACE_FORMATS["csv"]
         return _traces(path, f"network trace: {about}", Network((trace,), trace.notes))
     if found in ("retention", "swipes"):
-        return _curves(path, OTHER_FORMATS[found], {path.name: RetentionCurve.read(path)})
+        doubts = ("rates in Mbit/s may look the same; for a network trace name its format",)
+        return _curves(path, OTHER_FORMATS[found], {path.name: RetentionCurve.read(path)}, doubts)
     if found == "viewer_log":
         curves, views, notes = read_views(path)
         facts = [(name, f"{views[name]} views, {_curve_text(curve)}") for name, curve in curves.items()]
@@ -107,7 +108,8 @@ def _folder(path: Path) -> Finding:
     if not set(formats.values()) & set(OTHER_FORMATS):
         return _traces_of_folder(path)
     if set(formats.values()) <= {"json", "yaml"}:
-        return Finding(path, "folder", tuple((name, inspect(file).what) for name, file in files.items()))
+        facts = [(name, inspect(file).what) for name, file in files.items()]
+        return Finding(path, "folder", (*facts, *_notes(notes)))
     counts = Counter((TRACE_FORMATS | OTHER_FORMATS).get(one, one) for one in formats.values())
     return Finding(path, "folder", tuple((f"{count} of", what) for what, count in counts.items()))
 
@@ -165,7 +167,7 @@ def _curves(path: Path, what: str, curves: Mapping[str, RetentionCurve], notes: 
 
 def _curve_text(curve: RetentionCurve) -> str:
     mean = float(np.trapezoid(curve.survival)) / curve.duration_s
-    return f"{curve.duration_s} s, {mean:.3f} watched on average, {curve.survival[-1]:.3f} complete"
+    return f"{curve.duration_s:g} s, {mean:.3f} watched on average, {curve.survival[-1]:.3f} complete"
 
 
 def _videos(path: Path, what: str, videos: Sequence[VideoSizes]) -> Finding:

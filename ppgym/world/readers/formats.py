@@ -14,7 +14,7 @@ from ppgym.world.readers import hsdpa, kuai, mahimahi, oboe, pensieve, retention
 from ppgym.world.readers.columns import Columns, read_columns
 from ppgym.world.readers.rows import DELIMITERS, Row, read_table
 from ppgym.world.readers.steps import MAX_RATE_BPS, Steps
-from ppgym.world.readers.text import plain_number, read_json_value, read_lines, read_text
+from ppgym.world.readers.text import plain_number, read_beginning, read_json_value, read_lines, read_text
 
 TRACE_FORMATS = {
     "seconds_mbps": "two columns, seconds and Mbit/s (Pensieve, MMGC 2022)",
@@ -116,14 +116,14 @@ def _by_first_character(path: Path) -> str | None:
     """What the beginning of a file says; None for rows of columns."""
     if path.suffix in (".yml", ".yaml"):
         return "yaml"
-    first = next((line.strip() for _, line in read_lines(path) if line.strip()), "")
+    first = read_beginning(path)
     if first.startswith("#EXTM3U"):
         return "hls"
     if first.startswith("<"):
         return "dash" if "<MPD" in read_text(path) else "XML"
     if first.startswith(("{", "[")):
         return "sabre" if sabre.is_sabre(read_json_value(path)) else "json"
-    if first.startswith("#") and (found := _HEADINGS.get(first.lstrip("#").strip().lower())):
+    if found := _HEADINGS.get(first.partition("\n")[0].lstrip("#").strip().lower()):
         return found
     if _SIZES_NAME.fullmatch(path.name.removesuffix(".gz")):
         return "video_sizes"

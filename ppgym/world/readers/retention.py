@@ -18,12 +18,12 @@ COLUMNS = "second value"
 
 
 def is_retention(rows: list[Row]) -> bool:
-    """Whether rows look like such a table: seconds 0, 1, 2 and so on, and shares that never rise from 1."""
+    """Whether rows look like such a table: seconds 0, 1, 2 and so on, and shares that fall from 1 and never rise."""
     pairs = [[plain_number(cell) for cell in row.cells] for row in rows]
     if len(pairs) < 2 or any(len(pair) != 2 or None in pair for pair in pairs):
         return False
     seconds, shares = np.array(pairs, dtype=np.float64).T
-    falls = abs(shares[0] - 1) <= TOLERANCE and (np.diff(shares) <= TOLERANCE).all() and (shares >= -TOLERANCE).all()
+    falls = abs(shares[0] - 1) <= TOLERANCE and (np.diff(shares) <= TOLERANCE).all() and -TOLERANCE <= shares[-1] < 1
     return bool(falls and (seconds == np.arange(len(pairs))).all())
 
 

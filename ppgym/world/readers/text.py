@@ -3,6 +3,7 @@
 A file that is larger than its bound is refused before it is read, a packed one as soon as it has grown past it.
 """
 
+import codecs
 import contextlib
 import gzip
 import json
@@ -15,6 +16,7 @@ from typing import IO, Any, cast
 MAX_BYTES = 64 * 2**20  # of a file, packed or not
 MAX_LOG_BYTES = 4 * 2**30  # of a log, which is read line by line
 MAX_LINES = 5_000_000
+BEGINNING_BYTES = 4096
 MAX_LINE_CHARACTERS = 100_000
 MAX_DIGITS = 40  # of a number
 
@@ -41,6 +43,26 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
     if not text.strip():
         raise ValueError(f"{path}: the file is empty")
     return text
+
+
+def read_beginning(path: Path) -> str:
+    """The first characters of a file, without white space before them.
+
+    Args:
+        path: The file; see `read_text`.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: As `read_text`.
+    """
+    with _opened(path, MAX_LOG_BYTES) as file:
+        data = file.read(BEGINNING_BYTES)
+    if not data:
+        raise ValueError(f"{path}: the file is empty")
+    try:
+        return codecs.getincrementaldecoder("utf-8-sig")().decode(data).lstrip()
+    except UnicodeDecodeError as error:
+        raise _not_text(path, error) from error
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -93,7 +115,11 @@ def _decoded(path: Path, data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected UTF-8 text, got the byte {error.object[error.start]:#04x}") from error
+        raise _not_text(path, error) from error
+
+
+def _not_text(path: Path, error: UnicodeDecodeError) -> ValueError:
+    return ValueError(f"{path}: expected UTF-8 text, got the byte {error.object[error.start]:#04x}")
 
 
 def read_json_value(path: Path) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ppgym.core.state import F8
 
-MAX_CHUNKS = 65_535
+MAX_CHUNKS = 2**15 - 1  # which a State counts in 16 bits
 MAX_RUNGS = 12
 OFF_LABEL = 2.0  # factor by which a rung's mean may miss its label
 UNEVEN = 0.1  # share by which a segment's seconds may miss the others'
@@ -19,7 +19,7 @@ class VideoSizes(NamedTuple):
     Attributes:
         name: Label.
         chunk_s: Seconds of every chunk but the last one, which may be shorter.
-        duration_s: Seconds of the video.
+        duration_s: Seconds of the video, at most C x chunk_s.
         bitrates_bps: P labels, bits per second.
         chunk_bytes: float64 [C, P], bytes above 0.
         widths: P widths in pixels; None where they are not stated.
@@ -78,14 +78,15 @@ def sizes_of_rungs(path: Path, name: str, rungs: list[Rung], estimate: bool = Fa
         raise ValueError(f"{path}: expected 1 to {MAX_RUNGS} rungs of video, got {len(rungs)}")
     rungs = sorted(rungs, key=lambda rung: rung.bitrate_bps)
     chunk_s = _chunk_s(rungs[0])
+    chunks = len(rungs[0].segments_s)
     notes: tuple[str, ...] = ()
     columns = []
     for below, rung in zip([None, *rungs], rungs, strict=False):
         if below is not None and below.bitrate_bps == rung.bitrate_bps:
             raise ValueError(f"{rung.where}: expected another bitrate than that of {below.where}; remove one of them")
-        if len(rung.segments_s) != len(rungs[0].segments_s) or abs(_chunk_s(rung) - chunk_s) > UNEVEN * chunk_s:
+        if len(rung.segments_s) != chunks or abs(_chunk_s(rung) - chunk_s) > UNEVEN * chunk_s:
             raise ValueError(
-                f"{rung.where}: expected {len(rungs[0].segments_s)} segments of {chunk_s:g} s as in {rungs[0].where}, "
+                f"{rung.where}: expected {chunks} segments of {chunk_s:g} s as in {rungs[0].where}, "
                 f"got {len(rung.segments_s)} of {_chunk_s(rung):g} s"
             )
         estimated = tuple(rung.bitrate_bps * seconds / 8 for seconds in rung.segments_s)
@@ -112,7 +113,7 @@ def sizes_of_rungs(path: Path, name: str, rungs: list[Rung], estimate: bool = Fa
     return VideoSizes(
         name,
         chunk_s,
-        sum(rungs[0].segments_s),
+        min(chunk_s * (chunks - 1) + rungs[0].segments_s[-1], chunk_s * chunks),
         tuple(rung.bitrate_bps for rung in rungs),
         np.array(columns, dtype=np.float64).T,
         tuple(rung.width for rung in rungs),

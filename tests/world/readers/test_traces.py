@@ -195,6 +195,12 @@ def test_several_samples_of_a_stamp_are_averaged_and_said(tmp_path: Path) -> Non
     assert trace.notes == ("1 of 2 stamps have several samples, which are averaged",)
 
 
+def test_a_list_in_one_long_line_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "network.json"
+    path.write_text(json.dumps([{"duration_ms": 100, "bandwidth_kbps": 500}] * 5000))
+    assert NetworkTrace.read(path).duration_s == pytest.approx(500)
+
+
 def test_sabres_latency_is_said(tmp_path: Path) -> None:
     path = tmp_path / "network.json"
     path.write_text('[{"duration_ms": 1000, "bandwidth_kbps": 500, "latency_ms": 20}]')
@@ -208,6 +214,7 @@ def test_sabres_latency_is_said(tmp_path: Path) -> None:
     [
         ("0 1\n1 2\n", "seconds_mbps"),
         ("0 800\n1 900\n", "seconds_mbps"),
+        ("0 1\n1 1\n2 1\n", "seconds_mbps"),
         ("0 1.5\n60 2.5\n", "seconds_mbps"),
         ("0 1500\n100 2500\n", "milliseconds_kbps"),
         ("0 150\n1000 250\n", "milliseconds_kbps"),
