@@ -11,6 +11,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from ppgym.world import conversion, inspection
 from ppgym.world.readers.columns import Columns
+from ppgym.world.template import write_template
 from ppgym.world.viewers import read_views
 
 app = tyro.extras.SubcommandApp()
@@ -96,6 +97,17 @@ def as_text(finding: inspection.Finding) -> str:
             break_on_hyphens=False,
         )
     return "\n".join(lines)
+
+
+@app.command
+def new(path: Positional[Path]) -> None:
+    """Write a commented scenario file, to be changed to a world of your own.
+
+    Args:
+        path: New file, such as my.yml.
+    """
+    write_template(path)
+    print(f"{path}: change what differs in your world, then: python evaluate.py run --scenarios {path}")
 
 
 @app.command

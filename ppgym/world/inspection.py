@@ -16,6 +16,7 @@ from ppgym.world.readers.hls import read_hls
 from ppgym.world.readers.pensieve_video import is_video_folder, read_video_sizes
 from ppgym.world.readers.text import read_json_value
 from ppgym.world.readers.video_sizes import VideoSizes
+from ppgym.world.scenario_file import read_yaml
 from ppgym.world.viewers import RetentionCurve, ViewerProfile, read_views
 
 GAP = 5  # steps of so many median ones are gaps

@@ -25,7 +25,7 @@ from ppgym.world.patience import Patience, patience_rows
 from ppgym.world.qoe_weights import QoEWeights
 from ppgym.world.scenario_file import named_fields
 from ppgym.world.schemas import Positive, Share, Text, checked
-from ppgym.world.videos import Catalog, Video, count_chunks, load_videos, read_mmgc
+from ppgym.world.videos import Catalog, Video, count_chunks, load_videos, read_mmgc, read_videos
 from ppgym.world.viewers import VIEWERS, RetentionCurve, ViewerProfile
 
 DEFAULT_SCENARIO = "low/snapdragon-8-elite/typical"
@@ -51,13 +51,14 @@ class Scenario:
     """What is public about a world. `Scenario.parse` makes one from a name and overrides.
 
     Attributes:
-        network: One of `ppgym.world.networks.NETWORKS`, or a folder of traces.
+        network: One of `ppgym.world.networks.NETWORKS`, or a file or folder of traces.
         device: One of `ppgym.world.devices.DEVICES`, the path of a profile, or "auto": this machine, as
             `python -m ppgym.codec profile` measured it last.
         viewer: One of `ppgym.world.viewers.VIEWERS`, or the path of a viewer profile; its `leave_p`, and its retention
             unless `viewers` is given.
-        videos: Folder of real videos in the MMGC 2022 layout; the shipped, generated ones where None.
-        viewers: Folder of real retention curves, one for each of `videos`; those of `viewer` where None.
+        videos: File or folder of real videos, see `ppgym.world.videos.read_videos`; the shipped ones where None.
+        viewers: Folder of real retention curves, one for each of `videos`, in the layout of the MMGC 2022 challenge;
+            those of `viewer` where None.
         ladder: One of `ppgym.world.ladders.LADDERS`, the path of a ladder's file, or the content of one.
         audio_bps: Bits per second of sound, in every representation; an assumption.
         n_videos: Videos of a feed, 1 to 20; fewer where the catalog has fewer.
@@ -357,10 +358,10 @@ def _read_videos(
     if scenario.videos is None and scenario.viewers is not None:
         raise ValueError("viewers: a folder of retention curves goes with a folder of videos; give `videos` too")
     curves: tuple[RetentionCurve, ...]
-    if scenario.videos is not None and Path(scenario.videos).is_dir():
+    if scenario.videos is not None and scenario.viewers is not None:
         videos, curves = read_mmgc(scenario.videos, scenario.viewers)
     else:
-        videos, curves = load_videos(scenario.videos or split, secret), ()
+        videos, curves = load_videos(split, secret) if scenario.videos is None else read_videos(scenario.videos), ()
     return videos, list(curves) or [viewer.curve(video.duration_s) for video in videos]
 
 

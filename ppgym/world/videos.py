@@ -19,7 +19,11 @@ from ppgym.files import suggest
 from ppgym.world.generators import PUBLIC, digest_of, generate_sizes, stream
 from ppgym.world.ladders import PIXEL_BPS, Ladder
 from ppgym.world.networks import SPLITS
+from ppgym.world.readers.dash import read_dash
+from ppgym.world.readers.hls import read_hls
 from ppgym.world.readers.mmgc2022 import folder_entries, read_chunk_bytes
+from ppgym.world.readers.pensieve_video import is_video_folder, read_video_sizes
+from ppgym.world.readers.video_sizes import VideoSizes
 from ppgym.world.schemas import JsonFile, Positive, Text, checked, shipped_or_path
 from ppgym.world.viewers import RetentionCurve
 
@@ -276,6 +280,37 @@ def videos_digest(videos: Iterable[Video]) -> str:
         ValueError: A size that is not whole.
     """
     return digest_of(video.chunk_bytes for video in videos)
+
+
+def read_videos(path: str | Path) -> tuple[Video, ...]:
+    """Videos of a user.
+
+    Args:
+        path: A file of ppgym's own format; a DASH manifest `.mpd` or an HLS playlist `.m3u8` that states its segments'
+            sizes; a folder `video_size_0` and so on of one video, or a folder of such folders or manifests.
+
+    Returns:
+        The videos, in the order of their names.
+
+    Raises:
+        FileNotFoundError: No such file or folder.
+        ValueError: Not such a file; names it and what was expected.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        reader = {".mpd": read_dash, ".m3u8": read_hls}.get(path.suffix)
+        return load_videos(path) if reader is None else (_known(reader(path)),)
+    if is_video_folder(path):
+        return (_known(read_video_sizes(path)),)
+    inside = sorted(one for one in path.iterdir() if one.suffix in (".mpd", ".m3u8") or one.is_dir())
+    if not inside:
+        raise ValueError(f"{path}: expected folders with files video_size_0 and so on, or manifests .mpd or .m3u8")
+    return tuple(video for one in inside for video in read_videos(one))
+
+
+def _known(sizes: VideoSizes) -> Video:
+    duration_s = min(sizes.duration_s, len(sizes.chunk_bytes) * sizes.chunk_s)
+    return Video(sizes.name, sizes.chunk_bytes, sizes.chunk_s, duration_s, sizes.bitrates_bps)
 
 
 Sizes = Annotated[tuple[Positive, ...], MinLen(1)]
