@@ -14,6 +14,7 @@ from ppgym.core.state import Sim, StateRecord, new_states
 from tests.core.naive import Event
 
 LOG_ROWS = 4096
+JOB_FIELDS = ("video", "chunk", "start_s", "load_s", "expected_s", "end_s")
 
 
 def legal_mask(sim: Sim, state: StateRecord, mask: Mask) -> None:
@@ -64,8 +65,8 @@ class KernelSimulator:
         state = self.state
         chunks = self._chunks()
         plain = (
-            "time_s played_s rebuffer_s quality switch downloaded_bytes wasted_bytes abandoned chunks_begun "
-            "begun_quality video playhead playback_since_s playback_end_s reserved_bytes"
+            "time_s played_s rebuffer_s quality switch downloaded_bytes wasted_bytes energy_j abandoned chunks_begun "
+            "begun_quality video playhead playback_since_s playback_end_s longest_stall_s reserved_bytes"
         )
         flags = "invalid_action terminated truncated playing"
         seen = min(int(state["throughputs"]), st.HISTORY)
@@ -75,6 +76,12 @@ class KernelSimulator:
             **{name: bool(state[name]) for name in flags.split()},
             "videos_watched": int(state["video"]),
             "busy_s": state["busy_s"].tolist(),
+            "loaded": [
+                (unit, codec)
+                for unit in range(st.UNITS)
+                for codec in range(st.MAX_REPRESENTATIONS)
+                if int(state["loaded"][unit]) >> codec & 1
+            ],
             "queued_s": state["queued_s"].tolist(),
             "chunks": {key: value for key, value in chunks.items() if value[0] != st.ABSENT},
             "transfers": [
@@ -85,7 +92,7 @@ class KernelSimulator:
             "jobs": [
                 None
                 if state["job_video"][unit] == st.NO_ENTRY
-                else tuple(state[f"job_{name}"][unit].item() for name in "video chunk start_s expected_s end_s".split())
+                else tuple(state[f"job_{name}"][unit].item() for name in JOB_FIELDS)
                 for unit in range(st.UNITS)
             ],
             "queues": [self._queue(unit) for unit in range(st.UNITS)],

@@ -16,6 +16,8 @@ from ppgym.core.state import Episode, Params, Sim
 
 BYTES_TO_MBIT = 8e-6
 WAIT = 0
+WARM_S = 60.0  # the busy share of so many seconds throttles a unit ...
+MARK_S = 10.0  # ... and of the busy seconds of the past, those at every tenth second are remembered
 
 
 @dataclass
@@ -49,8 +51,10 @@ class Job:
 
     video: int
     chunk: int
+    option: int
     start_s: float
-    expected_s: float
+    load_s: float
+    expected_s: float  # then
     end_s: float
 
 
@@ -147,7 +151,11 @@ class NaiveSimulator:
         self.switch = 0.0
         self.downloaded_bytes = 0.0
         self.wasted_bytes = 0.0
-        self.busy_s = [0.0] * st.UNITS
+        self.worked: list[list[tuple[float, float]]] = [[] for _ in range(st.UNITS)]  # stretches (from, to)
+        self.loaded: set[tuple[int, int]] = set()  # (unit, codec)
+        self.energy_j = dict.fromkeys(("idle", "units", "radio", "bytes", "tail"), 0.0)
+        self.last_closed_s = -math.inf  # when the last transfer was closed
+        self.stalls_s: list[float] = []  # of the current video, the one that lasts included
         self.video = 0
         self.playhead = 0
         self.chunks_begun = 0
@@ -198,7 +206,7 @@ class NaiveSimulator:
             return False
         if (video, chunk) == (self.video, self.playhead):
             return True
-        return self.reserved_bytes() + self._memory_bytes(option) <= self.params.decoded_buffer_bytes
+        return self.reserved_bytes() + self._memory_bytes(video, chunk, option) <= self.params.decoded_buffer_bytes
 
     def legal_actions(self) -> list[int]:
         """All legal indices in rising order; WAIT is always among them, and alone after the end."""
@@ -244,7 +252,7 @@ class NaiveSimulator:
 
     def reserved_bytes(self) -> float:
         """Bytes of the decoded buffer that are spoken for."""
-        return sum((self._memory_bytes(chunk.option) for chunk in self.chunks.values()), 0.0)
+        return sum((self._memory_bytes(chunk.video, chunk.chunk, chunk.option) for chunk in self.chunks.values()), 0.0)
 
     def observe(self) -> dict[str, Any]:
         """Everything that another simulator of this world must agree with."""
@@ -256,7 +264,10 @@ class NaiveSimulator:
             "switch": self.switch,
             "downloaded_bytes": self.downloaded_bytes,
             "wasted_bytes": self.wasted_bytes,
-            "busy_s": list(self.busy_s),
+            "busy_s": self.busy_s(),
+            "energy_j": sum(self.energy_j.values()),
+            "longest_stall_s": max(self.stalls_s, default=0.0),
+            "loaded": sorted(self.loaded),
             "videos_watched": self.video,
             "abandoned": self.abandoned,
             "chunks_begun": self.chunks_begun,
@@ -273,11 +284,12 @@ class NaiveSimulator:
             "chunks": {key: (chunk.status, chunk.option) for key, chunk in self.chunks.items()},
             "transfers": [(t.video, t.chunk, t.option, t.request_s) for t in self.transfers],
             "received_bytes": [t.received_bytes for t in self.transfers],
-            "jobs": [job and (job.video, job.chunk, job.start_s, job.expected_s, job.end_s) for job in self.jobs],
+            "jobs": [
+                job and (job.video, job.chunk, job.start_s, job.load_s, job.expected_s, job.end_s) for job in self.jobs
+            ],
             "queues": [list(queue) for queue in self.queues],
             "queued_s": [
-                sum((float(self.params.option_decode_s[self.chunks[key].option]) for key in queue), 0.0)
-                for queue in self.queues
+                sum((self._profile_s(*key, self.chunks[key].option) for key in queue), 0.0) for queue in self.queues
             ],
             "throughputs": list(self.throughputs),
         }
@@ -289,7 +301,7 @@ class NaiveSimulator:
             "switch": self.switch,
             "downloaded_bytes": self.downloaded_bytes,
             "wasted_bytes": self.wasted_bytes,
-            "busy_s": list(self.busy_s),
+            "energy_j": sum(self.energy_j.values()),
             "abandoned": self.abandoned,
         }
 
@@ -304,10 +316,7 @@ class NaiveSimulator:
             - weights.weight_abandon * (self.abandoned - before["abandoned"]),
             "reward_switch": -weights.weight_switch * (self.switch - before["switch"]),
             "reward_waste": -(weights.weight_waste * wasted_mbit + weights.weight_download * downloaded_mbit),
-            "reward_compute": -sum(
-                float(weights.weight_compute[unit]) * (self.busy_s[unit] - before["busy_s"][unit])
-                for unit in range(st.UNITS)
-            ),
+            "reward_energy": -weights.weight_energy * (sum(self.energy_j.values()) - before["energy_j"]),
         }
         return terms | {"reward": sum(terms.values())}
 
@@ -321,8 +330,21 @@ class NaiveSimulator:
         representation = self.params.option_representation[option]
         return float(self.catalog.quality[self.episode.playlist[video], chunk, representation])
 
-    def _memory_bytes(self, option: int) -> float:
-        return float(self.catalog.memory_bytes[self.params.option_representation[option]])
+    def _content_s(self, video: int, chunk: int) -> float:
+        """Content seconds of a chunk: the last one of a video has what the others leave."""
+        index = self.episode.playlist[video]
+        before_last = int(self.catalog.n_chunks[index]) - 1
+        if chunk < before_last:
+            return self.params.chunk_s
+        return float(self.catalog.duration_s[index]) - before_last * self.params.chunk_s
+
+    def _memory_bytes(self, video: int, chunk: int, option: int) -> float:
+        representation = self.params.option_representation[option]
+        return float(self.catalog.memory_bytes_per_s[representation]) * self._content_s(video, chunk)
+
+    def _profile_s(self, video: int, chunk: int, option: int) -> float:
+        """Decode seconds by the device's profile, before all that makes a job longer."""
+        return float(self.params.option_decode_s[option]) * self._content_s(video, chunk)
 
     def _slot_free(self) -> bool:
         return len(self.transfers) < self.params.parallel_downloads
@@ -357,14 +379,22 @@ class NaiveSimulator:
     def _advance(self, to_s: float) -> None:
         """Lets time pass in which nothing begins or ends."""
         elapsed_s = to_s - self.time_s
-        for unit in range(st.UNITS):
-            if self.jobs[unit] is not None:
-                self.busy_s[unit] += elapsed_s
+        self.energy_j["idle"] += self.params.idle_w * elapsed_s
+        for unit, job in enumerate(self.jobs):
+            if job is not None:
+                self.worked[unit].append((self.time_s, to_s))
+                self.energy_j["units"] += float(self.params.option_w[job.option]) * elapsed_s
+        if self.transfers:
+            self.energy_j["radio"] += self.params.radio_base_w * elapsed_s
+        else:
+            awake_s = min(to_s, self.last_closed_s + self.params.radio_tail_s) - self.time_s
+            self.energy_j["tail"] += self.params.radio_tail_w * max(awake_s, 0.0)
         if self.playing:
             self.played_s += elapsed_s
             self.quality += elapsed_s * self.begun_quality
         else:
             self.rebuffer_s += elapsed_s
+            self.stalls_s[-1] += elapsed_s
         flowing = [transfer for transfer in self.transfers if transfer.flowing]
         if flowing:
             share_bytes = self.link.bytes_between(self.time_s, to_s) / len(flowing)
@@ -375,8 +405,34 @@ class NaiveSimulator:
     def _receive(self, transfer: Transfer, received_bytes: float) -> None:
         transfer.received_bytes += received_bytes
         self.downloaded_bytes += received_bytes
+        self.energy_j["bytes"] += self.params.radio_j_per_mbit * received_bytes * BYTES_TO_MBIT
         if transfer.video < self.video:
             self.wasted_bytes += received_bytes
+
+    # What a unit has done
+
+    def busy_s(self) -> list[float]:
+        """Seconds that each unit has worked."""
+        return [self._worked_s(unit, self.time_s) for unit in range(st.UNITS)]
+
+    def _worked_s(self, unit: int, until_s: float) -> float:
+        """Seconds that a unit had worked by a time that has passed."""
+        return sum((max(min(to_s, until_s) - from_s, 0.0) for from_s, to_s in self.worked[unit]), 0.0)
+
+    def _throttling(self, unit: int) -> float:
+        """Factor on the decode seconds of a job that starts now.
+
+        What a unit had done when the window began is read off between the marks before and after that time.
+        """
+        begin_s = self.time_s - WARM_S
+        done_before_s = 0.0
+        if begin_s > 0:
+            mark_s = begin_s // MARK_S * MARK_S
+            at_marks = [self._worked_s(unit, mark) for mark in (mark_s, mark_s + MARK_S)]
+            share = (begin_s - mark_s) / MARK_S
+            done_before_s = (1 - share) * at_marks[0] + share * at_marks[1]
+        busy_share = (self._worked_s(unit, self.time_s) - done_before_s) / WARM_S
+        return 1 + (self.params.throttle - 1) * busy_share
 
     # Events of one instant
 
@@ -401,7 +457,7 @@ class NaiveSimulator:
     def _arrivals(self, due_s: float) -> bool:
         arrived = [transfer for transfer in self.transfers if transfer.end_s <= due_s]
         for transfer in arrived:
-            self.transfers.remove(transfer)
+            self._close(transfer)
             self._receive(transfer, transfer.size_bytes - transfer.received_bytes)
             flow_s = self.time_s - transfer.request_s - self.params.rtt_s
             self.throughputs.append((self.time_s, transfer.size_bytes * 8 / flow_s))
@@ -429,12 +485,18 @@ class NaiveSimulator:
                 continue
             chunk = self.chunks[self.queues[unit].pop(0)]
             chunk.status = st.DECODING
+            decoder = unit, int(self.params.option_codec[chunk.option])
+            load_s = 0.0 if decoder in self.loaded else float(self.params.option_load_s[chunk.option])
+            self.loaded.add(decoder)
             busy_units = 1 + sum(job is not None for job in self.jobs)
-            expected_s = float(self.params.option_decode_s[chunk.option]) * float(
-                self.params.contention[unit, busy_units]
+            expected_s = (
+                self._profile_s(chunk.video, chunk.chunk, chunk.option)
+                * float(self.params.contention[unit, busy_units])
+                * self._throttling(unit)
             )
-            seconds = expected_s * float(self.episode.jitter[chunk.video, chunk.chunk])
-            self.jobs[unit] = Job(chunk.video, chunk.chunk, self.time_s, expected_s, self.time_s + seconds)
+            seconds = load_s + expected_s * float(self.episode.jitter[chunk.video, chunk.chunk])
+            end_s = self.time_s + seconds
+            self.jobs[unit] = Job(chunk.video, chunk.chunk, chunk.option, self.time_s, load_s, expected_s, end_s)
             self._log(events.EVENT_JOB_START, chunk.video, chunk.chunk, chunk.option)
 
     def _playback(self, due_s: float) -> bool:
@@ -463,7 +525,7 @@ class NaiveSimulator:
 
     def _watch_left_s(self, chunk: int) -> float:
         """Content seconds that the viewer still wants at the start of a chunk of the current video."""
-        return float(self.episode.watch_s[self.video]) - chunk * st.CHUNK_S
+        return float(self.episode.watch_s[self.video]) - chunk * self.params.chunk_s
 
     def _play_or_stall(self) -> None:
         """The playhead's chunk begins now if it is decoded; else a stall begins now."""
@@ -477,10 +539,11 @@ class NaiveSimulator:
             self.begun_quality = quality
             self.chunks_begun += 1
             chunk.status = st.BEGUN
-            self.playback_end_s = self.time_s + min(st.CHUNK_S, self._watch_left_s(self.playhead))
+            self.playback_end_s = self.time_s + min(self.params.chunk_s, self._watch_left_s(self.playhead))
             self._log(events.EVENT_PLAY, chunk.video, chunk.chunk, chunk.option)
         else:
-            self.playback_end_s = self.time_s + self.episode.patience_s
+            self.playback_end_s = self.time_s + float(self.episode.patience_s[self.video])
+            self.stalls_s.append(0.0)
             self._log(events.EVENT_STALL, self.video, self.playhead)
 
     def _swipe(self, impatient: bool) -> None:
@@ -490,6 +553,7 @@ class NaiveSimulator:
         self._drop(lambda video: video == left, cancel=self.params.cancel_on_swipe)
         self.video += 1
         self.playhead = 0
+        self.stalls_s = []
         if self.episode.leaves[left] or self.video == self.n_videos:
             self._drop(lambda video: True, cancel=True)
             self.playing = False
@@ -519,7 +583,7 @@ class NaiveSimulator:
                 if transfer.video >= self.video:  # else it was waste as it flowed
                     self.wasted_bytes += transfer.received_bytes
                 if cancel:
-                    self.transfers.remove(transfer)
+                    self._close(transfer)
                     received = transfer.received_bytes
                     self._log(events.EVENT_CANCEL, transfer.video, transfer.chunk, transfer.option, received)
 
@@ -531,6 +595,10 @@ class NaiveSimulator:
         size_bytes = self._size_bytes(video, chunk, option)
         flow_s = self.time_s + self.params.rtt_s
         self.transfers.append(Transfer(video, chunk, option, size_bytes, self.time_s, flow_s))
+
+    def _close(self, transfer: Transfer) -> None:
+        self.transfers.remove(transfer)
+        self.last_closed_s = self.time_s
 
     def _share_link(self) -> None:
         """Computes the ends of all flowing transfers where their set has changed."""

@@ -3,7 +3,8 @@
 The link: 1 Mbit/s = 125,000 B/s throughout (the trace carries 2 Mbit/s, the efficiency is 0.5); RTT 0.5 s; two
 downloads at a time. Two options: "pixel" (125,000 B, 1 s of the whole link; 0.25 s on `vdec`; quality 2; memory 3 MB)
 and "prompt" (12,500 B, 0.1 s of the whole link; 1.2 s on `gpu`; quality 1; memory 2 MB). Memory for 17 MB. A job that
-starts while the other unit works takes longer: by 1.5 on `gpu`, by 2 on `vdec`.
+starts while the other unit works takes longer: by 1.5 on `gpu`, by 2 on `vdec`. The units alone draw power, 0.5 W on
+`gpu` and 0.25 W on `vdec`.
 
 Feed: video 0 has 5 chunks and is watched for 1.5 s, video 1 has 3 and is watched for 2 s, then the viewer leaves; video
 2 has 2 and is never seen. Chunk 2 of video 0 takes twice the usual to decode (jitter).
@@ -78,6 +79,7 @@ def world() -> Sim:
     contention[GPU, 2] = 1.5
     contention[VDEC, 2] = 2.0
     params = Params(
+        chunk_s=1.0,
         rtt_s=0.5,
         link_efficiency=0.5,
         wait_s=0.75,
@@ -91,20 +93,30 @@ def world() -> Sim:
         weight_waste=3.0,
         weight_download=0.25,
         weight_abandon=18.5,
-        weight_compute=np.array([0.0, 0.5, 0.0, 0.25]),
+        weight_energy=1.0,
         option_representation=np.array([0, 1], dtype=np.int32),
         option_unit=np.array([VDEC, GPU], dtype=np.int32),
         option_usable=np.ones(2, dtype=np.uint8),
         option_decode_s=np.array([0.25, 1.2]),
+        option_codec=np.array([PIXEL, PROMPT], dtype=np.int32),
+        option_load_s=np.zeros(2),
+        option_w=np.array([0.25, 0.5]),
         contention=contention,
+        throttle=1.0,
+        idle_w=0.0,
+        radio_base_w=0.0,
+        radio_j_per_mbit=0.0,
+        radio_tail_w=0.0,
+        radio_tail_s=0.0,
     )
     n_chunks = np.array([5, 3, 2], dtype=np.int32)
     exists = np.arange(5)[None, :, None] < n_chunks[:, None, None]
     catalog = CatalogArrays(
         n_chunks=n_chunks,
+        duration_s=n_chunks.astype(np.float64),
         chunk_bytes=np.where(exists, np.array([125_000.0, 12_500.0]), 0.0),
         quality=np.where(exists, np.array([2.0, 1.0]), 0.0),
-        memory_bytes=np.array([3e6, 2e6]),
+        memory_bytes_per_s=np.array([3e6, 2e6]),
         retention=np.where(np.arange(6)[None, :] <= n_chunks[:, None], 1.0, 0.0),
     )
     jitter = np.ones((3, 5))
@@ -113,7 +125,7 @@ def world() -> Sim:
         playlist=np.array([0, 1, 2], dtype=np.int32),
         watch_s=np.array([1.5, 2.0, 2.0]),
         leaves=np.array([0, 1, 0], dtype=np.uint8),
-        patience_s=math.inf,
+        patience_s=np.full(3, math.inf),
         jitter=jitter,
         link_time_s=np.array([0.0, 1.5, 4.0]),  # wraps at 3 s: the offset is 1 s
         link_bits=np.array([0.0, 3e6, 8e6]),
@@ -127,11 +139,14 @@ START: dict[str, Any] = {
     "time_s": 0.0,
     "played_s": 0.0,
     "rebuffer_s": 0.0,
+    "longest_stall_s": 0.0,
     "quality": 0.0,
     "switch": 0.0,
     "downloaded_bytes": 0.0,
     "wasted_bytes": 0.0,
     "busy_s": [0.0, 0.0, 0.0, 0.0],
+    "energy_j": 0.0,
+    "loaded": [],
     "videos_watched": 0,
     "abandoned": 0,
     "chunks_begun": 0,
@@ -154,7 +169,7 @@ START: dict[str, Any] = {
     "throughputs": [],
 }
 
-# (legal before it, action, what is new in the state, (quality, stall, switch, waste and download, compute) of the step)
+# (legal before it, action, what is new in the state, (quality, stall, switch, waste and download, energy) of the step)
 STEPS: list[tuple[list[int], int, dict[str, Any], tuple[float, float, float, float, float]]] = [
     (
         all_of(4, 3, 2),
@@ -173,12 +188,14 @@ STEPS: list[tuple[list[int], int, dict[str, Any], tuple[float, float, float, flo
         {
             "time_s": 0.7,
             "rebuffer_s": 0.7,
+            "longest_stall_s": 0.7,
             "downloaded_bytes": 25_000.0,  # 0.2 s of the link
             "chunks": {(0, 0): (IN_FLIGHT, PIXEL), (0, 1): (DECODING, PROMPT)},
             "transfers": [(0, 0, PIXEL, 0.0)],
             "received_bytes": [12_500.0],
             "reserved_bytes": 5e6,
-            "jobs": [None, (0, 1, 0.7, 1.2, 1.9), None, None],
+            "jobs": [None, (0, 1, 0.7, 0.0, 1.2, 1.9), None, None],
+            "loaded": [(GPU, PROMPT)],
             "throughputs": [(0.7, 500_000.0)],  # 100,000 bits in 0.2 s
         },
         (0.0, -1.4, 0.0, -0.25 * 0.2, 0.0),
@@ -189,8 +206,10 @@ STEPS: list[tuple[list[int], int, dict[str, Any], tuple[float, float, float, flo
         {
             "time_s": 1.4,
             "rebuffer_s": 1.4,
+            "longest_stall_s": 1.4,
             "downloaded_bytes": 112_500.0,  # 0.7 s more
             "busy_s": [0.0, 0.7, 0.0, 0.0],
+            "energy_j": 0.35,
             "chunks": {(0, 0): (IN_FLIGHT, PIXEL), (0, 1): (DECODING, PROMPT), (0, 2): (QUEUED, PROMPT)},
             "transfers": [(0, 0, PIXEL, 0.0)],
             "received_bytes": [87_500.0],
@@ -207,8 +226,10 @@ STEPS: list[tuple[list[int], int, dict[str, Any], tuple[float, float, float, flo
         {
             "time_s": 1.7,
             "rebuffer_s": 1.7,
+            "longest_stall_s": 1.7,
             "downloaded_bytes": 150_000.0,  # 0.3 s more, all A's
             "busy_s": [0.0, 1.0, 0.0, 0.0],
+            "energy_j": 0.5,
             "chunks": {
                 (0, 0): (DECODING, PIXEL),
                 (0, 1): (DECODING, PROMPT),
@@ -218,7 +239,8 @@ STEPS: list[tuple[list[int], int, dict[str, Any], tuple[float, float, float, flo
             "transfers": [(1, 0, PIXEL, 1.4)],
             "received_bytes": [0.0],
             "reserved_bytes": 10e6,
-            "jobs": [None, (0, 1, 0.7, 1.2, 1.9), None, (0, 0, 1.7, 0.5, 2.2)],
+            "jobs": [None, (0, 1, 0.7, 0.0, 1.2, 1.9), None, (0, 0, 1.7, 0.0, 0.5, 2.2)],
+            "loaded": [(GPU, PROMPT), (VDEC, PIXEL)],
             "throughputs": [(0.7, 500_000.0), (1.4, 500_000.0), (1.7, 1e6 / 1.2)],
         },
         (0.0, -0.6, 0.0, -0.25 * 0.3, -0.15),
@@ -229,14 +251,16 @@ STEPS: list[tuple[list[int], int, dict[str, Any], tuple[float, float, float, flo
         {
             "time_s": 1.9,
             "rebuffer_s": 1.9,
+            "longest_stall_s": 1.9,
             "busy_s": [0.0, 1.2, 0.0, 0.2],
+            "energy_j": 0.65,
             "chunks": {
                 (0, 0): (DECODING, PIXEL),
                 (0, 1): (DECODED, PROMPT),
                 (0, 2): (DECODING, PROMPT),
                 (1, 0): (IN_FLIGHT, PIXEL),
             },
-            "jobs": [None, (0, 2, 1.9, 1.8, 5.5), None, (0, 0, 1.7, 0.5, 2.2)],
+            "jobs": [None, (0, 2, 1.9, 0.0, 1.8, 5.5), None, (0, 0, 1.7, 0.0, 0.5, 2.2)],
             "queues": [[], [], [], []],
             "queued_s": [0.0, 0.0, 0.0, 0.0],
         },
@@ -249,9 +273,11 @@ STEPS: list[tuple[list[int], int, dict[str, Any], tuple[float, float, float, flo
             "time_s": 2.6,
             "played_s": 0.4,
             "rebuffer_s": 2.2,
+            "longest_stall_s": 2.2,
             "quality": 0.8,
             "downloaded_bytes": 237_500.0,  # 0.7 s more
             "busy_s": [0.0, 1.9, 0.0, 0.5],
+            "energy_j": 1.075,
             "chunks_begun": 1,
             "begun_quality": 2.0,
             "playing": True,
@@ -267,7 +293,7 @@ STEPS: list[tuple[list[int], int, dict[str, Any], tuple[float, float, float, flo
             "transfers": [(1, 0, PIXEL, 1.4)],
             "received_bytes": [75_000.0],
             "reserved_bytes": 12e6,
-            "jobs": [None, (0, 2, 1.9, 1.8, 5.5), None, None],
+            "jobs": [None, (0, 2, 1.9, 0.0, 1.8, 5.5), None, None],
             "queues": [[], [(0, 3)], [], []],
             "queued_s": [0.0, 1.2, 0.0, 0.0],
             "throughputs": [(0.7, 500_000.0), (1.4, 500_000.0), (1.7, 1e6 / 1.2), (2.6, 500_000.0)],
@@ -283,6 +309,7 @@ STEPS: list[tuple[list[int], int, dict[str, Any], tuple[float, float, float, flo
             "quality": 1.6,
             "downloaded_bytes": 287_500.0,  # 0.4 s more, all D's
             "busy_s": [0.0, 2.3, 0.0, 0.5],
+            "energy_j": 1.275,
             "chunks": {
                 (0, 0): (BEGUN, PIXEL),
                 (0, 1): (DECODED, PROMPT),
@@ -294,7 +321,7 @@ STEPS: list[tuple[list[int], int, dict[str, Any], tuple[float, float, float, flo
             "transfers": [(0, 4, PIXEL, 2.6)],
             "received_bytes": [0.0],
             "reserved_bytes": 15e6,
-            "jobs": [None, (0, 2, 1.9, 1.8, 5.5), None, (1, 0, 3.0, 0.5, 3.5)],
+            "jobs": [None, (0, 2, 1.9, 0.0, 1.8, 5.5), None, (1, 0, 3.0, 0.0, 0.5, 3.5)],
             "throughputs": [
                 (0.7, 500_000.0),
                 (1.4, 500_000.0),
@@ -316,7 +343,9 @@ STEPS: list[tuple[list[int], int, dict[str, Any], tuple[float, float, float, flo
             "downloaded_bytes": 362_500.0,  # 0.6 s more
             "wasted_bytes": 87_500.0,  # C, E and what F had received
             "busy_s": [0.0, 3.0, 0.0, 1.0],
+            "energy_j": 1.75,
             "videos_watched": 1,
+            "longest_stall_s": 0.0,
             "chunks_begun": 3,
             "begun_quality": 2.0,
             "video": 1,
@@ -326,7 +355,7 @@ STEPS: list[tuple[list[int], int, dict[str, Any], tuple[float, float, float, flo
             "transfers": [(0, 4, PIXEL, 2.6)],
             "received_bytes": [62_500.0],
             "reserved_bytes": 5e6,
-            "jobs": [None, (1, 1, 3.7, 1.2, 4.9), None, None],
+            "jobs": [None, (1, 1, 3.7, 0.0, 1.2, 4.9), None, None],
             "queues": [[], [], [], []],
             "queued_s": [0.0, 0.0, 0.0, 0.0],
             "throughputs": [
@@ -350,6 +379,7 @@ STEPS: list[tuple[list[int], int, dict[str, Any], tuple[float, float, float, flo
             "downloaded_bytes": 425_000.0,
             "wasted_bytes": 150_000.0,
             "busy_s": [0.0, 3.5, 0.0, 1.0],
+            "energy_j": 2.0,
             "transfers": [],
             "received_bytes": [],
             "throughputs": [
@@ -383,6 +413,7 @@ STEPS: list[tuple[list[int], int, dict[str, Any], tuple[float, float, float, flo
             "played_s": 2.5,
             "quality": 4.5,
             "busy_s": [0.0, 4.0, 0.0, 1.0],
+            "energy_j": 2.25,
             "playhead": 1,
             "playing": False,
             "playback_since_s": 4.7,
@@ -398,9 +429,11 @@ STEPS: list[tuple[list[int], int, dict[str, Any], tuple[float, float, float, flo
         {
             "time_s": 4.9,
             "rebuffer_s": 2.4,
+            "longest_stall_s": 0.2,
             "switch": 3.0,
             "downloaded_bytes": 450_000.0,
             "busy_s": [0.0, 4.2, 0.0, 1.0],
+            "energy_j": 2.35,
             "chunks_begun": 4,
             "begun_quality": 1.0,
             "playing": True,
@@ -440,7 +473,7 @@ STEPS: list[tuple[list[int], int, dict[str, Any], tuple[float, float, float, flo
             "transfers": [(2, 1, PROMPT, 5.65)],
             "received_bytes": [0.0],
             "reserved_bytes": 7e6,
-            "jobs": [None, None, None, (2, 0, 5.7, 0.25, 5.95)],
+            "jobs": [None, None, None, (2, 0, 5.7, 0.0, 0.25, 5.95)],
             "throughputs": [
                 (0.7, 500_000.0),
                 (1.4, 500_000.0),
@@ -463,7 +496,9 @@ STEPS: list[tuple[list[int], int, dict[str, Any], tuple[float, float, float, flo
             "quality": 5.5,
             "wasted_bytes": 275_000.0,
             "busy_s": [0.0, 4.2, 0.0, 1.2],
+            "energy_j": 2.4,
             "videos_watched": 2,
+            "longest_stall_s": 0.0,
             "terminated": True,
             "video": 2,
             "playhead": 0,
@@ -489,7 +524,7 @@ def test_a_session_worked_out_by_hand(simulator: type[NaiveSimulator] | type[Ker
     for number, (legal, action, news, terms) in enumerate(STEPS):
         assert sim.legal_actions() == legal, f"before step {number}"
         expected |= news
-        names = ("reward_quality", "reward_rebuffer", "reward_switch", "reward_waste", "reward_compute")
+        names = ("reward_quality", "reward_rebuffer", "reward_switch", "reward_waste", "reward_energy")
         reward = dict(zip(names, terms, strict=True)) | {"reward": sum(terms)}
         found = differences(expected | reward, sim.step(action))
         assert not found, "\n".join([f"step {number}", *found])
@@ -505,7 +540,9 @@ def test_patience_ends_a_video_unless_it_plays_in_that_instant(
     simulator: type[NaiveSimulator] | type[KernelSimulator], patience_s: float
 ) -> None:
     params, catalog, episode = world()
-    sim = simulator(Sim(params._replace(cancel_on_swipe=True), catalog, episode._replace(patience_s=patience_s)))
+    sim = simulator(
+        Sim(params._replace(cancel_on_swipe=True), catalog, episode._replace(patience_s=np.full(3, patience_s)))
+    )
     for _, action, _, _ in STEPS[:5]:
         sim.step(action)
     seen = sim.step(download(0, 0, PROMPT))  # E at 1.9 s; A is decoded at 2.2 s
@@ -539,7 +576,9 @@ def test_thinking_takes_time_before_an_action_has_effect(
 
     # The viewer leaves video 0 at 0.2 s, while the client thinks: the download of it becomes a WAIT. It ends at 0.4 s,
     # when the viewer leaves video 1.
-    sim = simulator(Sim(thinker, catalog, episode._replace(patience_s=0.2, leaves=np.zeros(3, dtype=np.uint8))))
+    sim = simulator(
+        Sim(thinker, catalog, episode._replace(patience_s=np.full(3, 0.2), leaves=np.zeros(3, dtype=np.uint8)))
+    )
     seen = sim.step(download(0, 0, PIXEL))
     assert (seen["video"], seen["transfers"], seen["invalid_action"]) == (2, [], False)
     assert not differences(0.4, seen["time_s"])

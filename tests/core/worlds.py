@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from ppgym.core.actions import action_count
-from ppgym.core.state import MAX_TRANSFERS, UNITS, CatalogArrays, Episode, Params, Sim
+from ppgym.core.state import MAX_REPRESENTATIONS, MAX_TRANSFERS, UNITS, CatalogArrays, Episode, Params, Sim
 
 PRIME = 997
 
@@ -56,6 +56,15 @@ def _spread(values: list[float], shape: tuple[int, ...], strides: tuple[int, ...
     return spread
 
 
+def retention_curves(durations_s: list[float], ends: list[float]) -> np.ndarray:
+    """Curves that fall evenly from 1 to `ends`: at whole seconds and at the duration, then 0."""
+    second = np.arange(math.ceil(max(durations_s)) + 1)
+    share = [np.minimum(second, duration_s) / duration_s for duration_s in durations_s]
+    curves = [1.0 - (1.0 - end) * passed for end, passed in zip(ends, share, strict=True)]
+    over = [second >= duration_s + 1 for duration_s in durations_s]
+    return np.where(over, 0.0, curves)
+
+
 @some.composite
 def worlds(draw: DrawFn, long_video: bool = False) -> Sim:
     """Random worlds.
@@ -80,45 +89,54 @@ def worlds(draw: DrawFn, long_video: bool = False) -> Sim:
 
     # Catalog
     n_catalog = draw(some.integers(1, 4))
-    n_representations = draw(some.integers(2, 3))
+    n_representations = draw(some.one_of(some.integers(1, 3), some.just(MAX_REPRESENTATIONS)))
     n_chunks = draw(some.lists(some.integers(1, 6), min_size=n_catalog, max_size=n_catalog))
     if long_video:
         n_chunks[0] = draw(some.integers(66, 140))
+    chunk_s = draw(some.one_of(some.just(1.0), number(0.5, 3)))
+    cut_s = draw(_lists(some.one_of(some.just(0.0), number(0, chunk_s - 0.25)), n_catalog))
+    durations_s = [n * chunk_s - cut for n, cut in zip(n_chunks, cut_s, strict=True)]
     shape = (n_catalog, max(n_chunks), n_representations)
     exists = np.arange(shape[1])[None, :, None] < np.asarray(n_chunks)[:, None, None]
     chunk_bytes = 1e6 * _spread(pattern(0.015625, 0.5, 0.015625), shape, (5, 3, 1))
     if long_video:
         chunk_bytes /= 8
-    retention = np.where(np.arange(shape[1] + 1)[None, :] <= np.asarray(n_chunks)[:, None], 1.0, 0.0)
+    memory = some.lists(some.integers(1, 3), min_size=shape[2], max_size=shape[2])
     catalog = CatalogArrays(
         n_chunks=np.asarray(n_chunks, dtype=np.int32),
+        duration_s=np.asarray(durations_s, dtype=np.float64),
         chunk_bytes=np.where(exists, chunk_bytes, 0.0),
         quality=np.where(exists, _spread(pattern(0.25, 3), shape, (3, 2, 1)), 0.0),
-        memory_bytes=1e6
-        * np.asarray(draw(some.lists(some.integers(1, 3), min_size=shape[2], max_size=shape[2])), "f8"),
-        retention=retention,
+        memory_bytes_per_s=1e6 * np.asarray(draw(memory), dtype=np.float64),
+        retention=retention_curves(durations_s, draw(_lists(some.sampled_from([1.0, 0.5]), n_catalog))),
     )
 
     # Episode
     n_videos = 1 if long_video else draw(some.integers(1, 6))
     playlist = [0] if long_video else draw(_lists(some.integers(0, n_catalog - 1), n_videos))
-    watch_s = [draw(number(0.25 if rounded else 0.01, n_chunks[k])) for k in playlist]
+    watch_s = [draw(number(0.25 if rounded else 0.01, durations_s[k])) for k in playlist]
     if long_video:
-        watch_s = [float(n_chunks[0])]
-    round_ends = draw(_lists(some.booleans(), n_videos))
-    watch_s = [float(math.ceil(w)) if whole else w for w, whole in zip(watch_s, round_ends, strict=True)]
+        watch_s = [durations_s[0]]
+    whole = draw(_lists(some.booleans(), n_videos))  # chunks
+    for position, index in enumerate(playlist):
+        if whole[position]:
+            chunks = math.ceil(watch_s[position] / chunk_s)
+            watch_s[position] = min(chunks * chunk_s, durations_s[index])
     intervals = draw(some.integers(1, 6))
     seconds = draw(_lists(number(0.25, 6), intervals))
     rates = draw(_lists(some.one_of(some.just(0.0), number(0.25, 4), number(0.25, 4)), intervals))
     if max(rates) == 0:
         rates[-1] = 1.0
     period_s = sum(seconds)
-    feed_s = float(sum(n_chunks[k] for k in playlist))
+    feed_s = sum(durations_s[k] for k in playlist)
+    some_patience = some.one_of(some.just(math.inf), number(4, 16), number(0.25, 4))
     episode = Episode(
         playlist=np.asarray(playlist, dtype=np.int32),
         watch_s=np.asarray(watch_s, dtype=np.float64),
         leaves=np.asarray(draw(_lists(some.sampled_from([0, 0, 0, 0, 1]), n_videos)), dtype=np.uint8),
-        patience_s=draw(some.one_of(some.just(math.inf), some.just(math.inf), number(4, 16), number(0.25, 4))),
+        patience_s=np.asarray(
+            [math.inf] * n_videos if draw(some.booleans()) else draw(_lists(some_patience, n_videos)), dtype=np.float64
+        ),
         jitter=_spread([1.0] if draw(some.booleans()) else pattern(0.5, 2), (n_videos, shape[1]), (3, 1)),
         link_time_s=np.concatenate([[0.0], np.cumsum(seconds)]),
         link_bits=np.concatenate([[0.0], 1e6 * np.cumsum(np.multiply(rates, seconds))]),
@@ -127,17 +145,24 @@ def worlds(draw: DrawFn, long_video: bool = False) -> Sim:
     )
 
     # Params
-    n_options = draw(some.integers(1, 5))
+    n_options = draw(some.integers(1, 5 if shape[2] < MAX_REPRESENTATIONS else 2 * MAX_REPRESENTATIONS))
+    representation = np.asarray(draw(_lists(some.integers(0, shape[2] - 1), n_options)), dtype=np.int32)
+    unit = np.asarray(draw(_lists(some.integers(0, UNITS - 1), n_options)), dtype=np.int32)
+    codec = representation % draw(some.integers(1, shape[2]))
+    load_s = _spread([0.0] if draw(some.booleans()) else pattern(0, 2), (shape[2], UNITS), (3, 1))
+    watts = _spread(pattern(0, 4), (shape[2], UNITS), (1, 2))
     usable = draw(_lists(some.sampled_from([1, 1, 0]), n_options))
     usable[draw(some.integers(0, n_options - 1))] = 1
     decode_s = draw(_lists(number(0.25 if rounded else 0.01, 2), n_options))
     decode_s = [s if use else draw(some.sampled_from([math.inf, s])) for s, use in zip(decode_s, usable, strict=True)]
     weight = number(0, 3)
     params = Params(
+        chunk_s=chunk_s,
         rtt_s=draw(number(0, 0.75)),
         link_efficiency=draw(some.sampled_from([1.0, 0.5, 0.95])),
         wait_s=draw(number(0.25, 1)),
-        decoded_buffer_bytes=1e6 * draw(some.one_of(some.integers(1, 8), some.just(512))),
+        # never filled to the byte, but in round worlds: there rounding would decide what is legal
+        decoded_buffer_bytes=1e6 * (draw(some.one_of(some.integers(1, 8), some.just(512))) + (0 if rounded else 1 / 3)),
         charge_thinking_s=draw(some.one_of(some.just(0.0), number(0.01 if not rounded else 0.25, 1.5))),
         parallel_downloads=draw(some.integers(1, min(4, MAX_TRANSFERS))),
         cancel_on_swipe=draw(some.booleans()),
@@ -147,12 +172,21 @@ def worlds(draw: DrawFn, long_video: bool = False) -> Sim:
         weight_waste=draw(weight),
         weight_download=draw(weight),
         weight_abandon=draw(number(0, 20)),
-        weight_compute=np.asarray(draw(_lists(weight, UNITS)), dtype=np.float64),
-        option_representation=np.asarray(draw(_lists(some.integers(0, shape[2] - 1), n_options)), dtype=np.int32),
-        option_unit=np.asarray(draw(_lists(some.integers(0, UNITS - 1), n_options)), dtype=np.int32),
+        weight_energy=draw(weight),
+        option_representation=representation,
+        option_unit=unit,
         option_usable=np.asarray(usable, dtype=np.uint8),
         option_decode_s=np.asarray(decode_s, dtype=np.float64),
+        option_codec=codec.astype(np.int32),
+        option_load_s=load_s[codec, unit],
+        option_w=watts[codec, unit],
         contention=_spread([1.0] if draw(some.booleans()) else pattern(1, 2), (UNITS, UNITS + 1), (2, 1)),
+        throttle=draw(some.one_of(some.just(1.0), number(1, 4))),
+        idle_w=draw(number(0, 2)),
+        radio_base_w=draw(number(0, 2)),
+        radio_j_per_mbit=draw(number(0, 2)),
+        radio_tail_w=draw(number(0, 2)),
+        radio_tail_s=draw(number(0, 3)),
     )
     return Sim(params, catalog, episode)
 
