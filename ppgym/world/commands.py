@@ -12,7 +12,6 @@ from tyro.conf import OmitArgPrefixes, Positional
 from ppgym.world import conversion, inspection
 from ppgym.world.readers.columns import Columns
 from ppgym.world.template import write_template
-from ppgym.world.viewers import read_views
 
 app = tyro.extras.SubcommandApp()
 
@@ -127,8 +126,5 @@ def convert(
         table: As in inspect.
         by: Whether a log of views becomes a curve for each class of durations, or for each video.
     """
-    finding = inspection.inspect(path, format, table.columns())
-    if finding.curves and by == "video":
-        finding = finding._replace(curves=read_views(path, by).curves)
-    written = conversion.convert(finding, output)
+    written = conversion.convert(inspection.inspect(path, format, table.columns(), by), output)
     print(f"{output}: {len(written)} {'file' if len(written) == 1 else 'files'} from {path}")

@@ -27,7 +27,7 @@ SCHEMAS = {
     "ppgym-ladder": ("ladder", "representations"),
     "ppgym-viewer": ("viewer", "provenance"),
 }
-SHOWN = 12  # curves, rungs or videos
+SHOWN = 13  # curves, rungs or videos
 
 
 class Finding(NamedTuple):
@@ -50,13 +50,14 @@ class Finding(NamedTuple):
     videos: tuple[VideoSizes, ...] = ()
 
 
-def inspect(path: str | Path, format: str = "auto", columns: Columns | None = None) -> Finding:
+def inspect(path: str | Path, format: str = "auto", columns: Columns | None = None, by: str = "duration") -> Finding:
     """Say what a file or folder is.
 
     Args:
         path: File or folder.
         format: Of network traces; see `NetworkTrace.read`.
         columns: Of network traces; see `NetworkTrace.read`.
+        by: Of a log of views; see `read_views`.
 
     Raises:
         FileNotFoundError: No such file or folder.
@@ -77,9 +78,10 @@ def inspect(path: str | Path, format: str = "auto", columns: Columns | None = No
         doubts = ("rates in Mbit/s may look the same; for a network trace name its format",)
         return _curves(path, OTHER_FORMATS[found], {path.name: RetentionCurve.read(path)}, doubts)
     if found == "viewer_log":
-        curves, views, notes = read_views(path)
-        facts = [(name, f"{views[name]} views, {_curve_text(curve)}") for name, curve in curves.items()]
-        return Finding(path, OTHER_FORMATS[found], (*facts, *_notes(notes)), curves=curves)
+        curves, views, notes = read_views(path, by)
+        shown = list(curves.items())[:SHOWN]
+        facts = [(name, f"{views[name]} views, {_curve_text(curve)}") for name, curve in shown]
+        return Finding(path, OTHER_FORMATS[found], (*facts, *_more(len(curves)), *_notes(notes)), curves=curves)
     if found == "dash":
         return _videos(path, OTHER_FORMATS[found], [read_dash(path, estimate=True)])
     if found == "hls":

@@ -236,6 +236,11 @@ def test_folders_of_splits_are_taken_as_they_are(tmp_path: Path) -> None:
     assert load_network(tmp_path, "test").notes == ("left out: README", "splits as its folders are")
 
 
+def test_a_folder_of_trains_is_no_split(tmp_path: Path) -> None:
+    _fill(tmp_path, ["bus/a", "car/a", "train/a"])
+    assert [trace.name for split in SPLITS for trace in load_traces(tmp_path, split)] == ["bus/a", "car/a", "train/a"]
+
+
 def test_folders_of_splits_must_be_whole(tmp_path: Path) -> None:
     _fill(tmp_path, ["train/a", "test/a"])
     with pytest.raises(ValueError, match="expected folders train, validation, test or none of them, got train, test"):

@@ -14,6 +14,7 @@ from ppgym.world.readers.text import plain_number, read_text
 from ppgym.world.readers.video_sizes import MAX_CHUNKS, Rung, VideoSizes, sizes_of_rungs
 
 MAX_MANIFEST_BYTES = 8 * 2**20
+MAX_REPEATS_DIGITS = 15
 _DURATION = re.compile(r"P(?:(\d{1,3})D)?(?:T(?:(\d{1,5})H)?(?:(\d{1,6})M)?(?:(\d{1,8}(?:\.\d{1,9})?)S)?)?", re.ASCII)
 _RANGE = re.compile(r"(\d{1,15})-(\d{1,15})", re.ASCII)
 
@@ -114,7 +115,7 @@ def _segments_s(where: str, levels: list[ET.Element], duration_s: float, ranges:
     per_s = _above_0(where, "timescale", scale)
     timelines = [timeline for plan in plans for timeline in _children(plan, "SegmentTimeline")]
     if timelines:
-        yield from _timeline_s(where, timelines[0], per_s)
+        yield from _timeline_s(where, timelines[0], per_s, duration_s)
         return
     length = next((plan.get("duration") for plan in plans if plan.get("duration")), None)
     if length is None:
@@ -129,18 +130,23 @@ def _segments_s(where: str, levels: list[ET.Element], duration_s: float, ranges:
     yield min(chunk_s, duration_s - chunk_s * (count - 1))
 
 
-def _timeline_s(where: str, timeline: ET.Element, per_s: float) -> Iterator[float]:
-    count = 0
+def _timeline_s(where: str, timeline: ET.Element, per_s: float, duration_s: float) -> Iterator[float]:
+    count, elapsed_s = 0, 0.0
     for entry in _children(timeline, "S"):
-        repeats = plain_number(entry.get("r") or "0")
-        if repeats is None or repeats < 0 or repeats != int(repeats):
-            raise ValueError(
-                f"{where}: S: r: expected a whole number of at least 0, got {(entry.get('r') or '')[:50]!r}"
-            )
-        count += int(repeats) + 1
+        segment_s = _above_0(where, "S: d", entry.get("d")) / per_s
+        text = entry.get("r") or "0"
+        if text == "-1":  # up to the end
+            rest_s = duration_s - elapsed_s
+            segments = max(math.ceil(rest_s / segment_s - 1e-6), 1)
+            last_s = rest_s - segment_s * (segments - 1)
+        elif text.isascii() and text.isdigit() and len(text) <= MAX_REPEATS_DIGITS:
+            segments, last_s = int(text) + 1, segment_s
+        else:
+            raise ValueError(f"{where}: S: r: expected -1 or a whole number of at least 0, got {text[:50]!r}")
+        count, elapsed_s = count + segments, elapsed_s + segments * segment_s
         if count > MAX_CHUNKS:
             raise ValueError(f"{where}: expected at most {MAX_CHUNKS:,} segments, got more")
-        yield from [_above_0(where, "S: d", entry.get("d")) / per_s] * (int(repeats) + 1)
+        yield from [*[segment_s] * (segments - 1), last_s]
 
 
 def _above_0(where: str, name: str, text: str | None) -> float:

@@ -29,11 +29,11 @@ def read_hls(path: Path, estimate: bool = False) -> VideoSizes:
         ValueError: Not such a playlist, or sizes are not stated; names file, value and what was expected.
     """
     lines = _lines(path)
-    streams = [
-        (dict(_ATTRIBUTE.findall(line.partition(":")[2])), _next_uri(path, lines[number:]))
+    streams = {
+        _next_uri(path, lines[number:]): dict(_ATTRIBUTE.findall(line.partition(":")[2]))
         for number, line in enumerate(lines, start=1)
         if line.startswith("#EXT-X-STREAM-INF:")
-    ]
+    }  # a rung may be listed once for each of several sounds
     if len(streams) > MAX_RUNGS:
         raise ValueError(f"{path}: expected at most {MAX_RUNGS} rungs, got {len(streams)}")
     if not streams:
@@ -44,7 +44,7 @@ def read_hls(path: Path, estimate: bool = False) -> VideoSizes:
             )
         bitrate_bps = sum(segment_bytes) * 8 / sum(segments_s)
         return sizes_of_rungs(path, path.stem, [Rung(str(path), bitrate_bps, segments_s, segment_bytes)])
-    rungs = [_rung(path, attributes, uri) for attributes, uri in streams]
+    rungs = [_rung(path, attributes, uri) for uri, attributes in streams.items()]
     if any(rung.width for rung in rungs):  # sound alone has no width
         rungs = [rung for rung in rungs if rung.width]
     return sizes_of_rungs(path, path.stem, rungs, estimate)

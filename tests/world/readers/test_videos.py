@@ -116,6 +116,8 @@ def test_a_manifest_with_ranges(tmp_path: Path) -> None:
         '<SegmentTemplate media="$Number$.m4s" timescale="1000" duration="4000"/>',
         '<SegmentTemplate timescale="1000"><SegmentTimeline><S t="0" d="4000" r="1"/><S d="1000"/>'
         "</SegmentTimeline></SegmentTemplate>",
+        '<SegmentTemplate timescale="1000"><SegmentTimeline><S t="0" d="4000"/><S d="4000" r="-1"/>'
+        "</SegmentTimeline></SegmentTemplate>",
     ],
 )
 def test_sizes_that_are_not_stated_are_estimated_if_asked(plan: str, tmp_path: Path) -> None:
@@ -222,6 +224,11 @@ def test_segments_may_be_uneven_by_a_tenth(tmp_path: Path) -> None:
     assert video.chunk_s == pytest.approx(3.954)
     assert video.duration_s == pytest.approx(3 * 3.954)
     assert video.duration_s <= 3 * video.chunk_s + 1e-12
+
+
+def test_a_rung_may_be_listed_with_several_sounds(hls: Callable[..., VideoSizes]) -> None:
+    again = '#EXT-X-STREAM-INF:BANDWIDTH=500000,RESOLUTION=854x480,AUDIO="b"\nlow.m3u8\n'
+    assert hls(MASTER + again).bitrates_bps == (500e3, 1000e3)
 
 
 def test_a_playlist_of_one_rung(tmp_path: Path) -> None:
