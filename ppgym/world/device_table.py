@@ -20,7 +20,7 @@ def decode_rate(profile: DeviceProfile, max_decode_s: float = Scenario.max_decod
 
     Args:
         profile: The device.
-        max_decode_s: A unit that takes longer for a chunk of 1 s is no option.
+        max_decode_s: A unit that takes longer for a second of content is no option.
     """
     seconds = [row.seconds for row in profile.rows if row.codec == "prompt"]
     return sum(1 / value for value in seconds if value <= max_decode_s)
@@ -31,7 +31,7 @@ def prompt_share(profile: DeviceProfile, max_decode_s: float = Scenario.max_deco
 
     Args:
         profile: The device.
-        max_decode_s: A unit that takes longer for a chunk of 1 s is no option.
+        max_decode_s: A unit that takes longer for a second of content is no option.
 
     Returns:
         From 0, none, to 1, all of it.
@@ -40,7 +40,7 @@ def prompt_share(profile: DeviceProfile, max_decode_s: float = Scenario.max_deco
 
 
 def print_devices(profiles: Sequence[DeviceProfile], console: Console | None = None) -> None:
-    """Print profiles: seconds for a chunk of 1 s, frames per second, and seconds of video decoded in a second.
+    """Print profiles: seconds for one of content, frames per second, and seconds of video decoded in a second.
 
     Args:
         profiles: The devices.
@@ -53,7 +53,7 @@ def print_devices(profiles: Sequence[DeviceProfile], console: Console | None = N
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for heading in ("unit", "codec", "format"):
             table.add_column(heading, no_wrap=True)
-        for heading in ("s/chunk", "frames/s", "real time"):
+        for heading in ("s/s", "frames/s", "real time"):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("provenance", no_wrap=True)
         for row in profile.rows:
@@ -83,7 +83,7 @@ def markdown_table(profiles: Iterable[DeviceProfile]) -> str:
         Lines, each with its end.
     """
     lines = [
-        "| device | unit | format | s for a chunk of 1 s | provenance | source |",
+        "| device | unit | format | s for 1 s of content | provenance | source |",
         "|---|---|---|---|---|---|",
     ]
     for profile in profiles:

@@ -24,7 +24,7 @@ from ppgym.world.networks import NETWORKS, SPLITS, NetworkTrace, load_traces
 from ppgym.world.patience import Patience, patience_rows
 from ppgym.world.qoe_weights import QoEWeights
 from ppgym.world.scenario_file import named_fields
-from ppgym.world.schemas import Positive, Share, Text, checked
+from ppgym.world.schemas import Expected, Positive, Share, Text, checked
 from ppgym.world.videos import Catalog, Video, count_chunks, load_videos, read_mmgc, read_videos
 from ppgym.world.viewers import VIEWERS, RetentionCurve, ViewerProfile
 
@@ -94,7 +94,7 @@ class Scenario:
     viewer: str = "typical"
     videos: str | None = None
     viewers: str | None = None
-    ladder: str | Ladder = DEFAULT_LADDER
+    ladder: Annotated[str | Ladder, Expected("the name, path or content of a ladder's file")] = DEFAULT_LADDER
     audio_bps: Annotated[float, Ge(0), Le(1e7)] = 64e3
     n_videos: Annotated[int, Ge(1), Le(MAX_VIDEOS)] = MAX_VIDEOS
     bandwidth_scale: Annotated[float, Ge(1e-3), Le(1e3)] = 1.0
@@ -111,7 +111,10 @@ class Scenario:
     throttle: Annotated[float, Ge(1), Le(100)] = 1.0
     qoe: QoEWeights = field(default_factory=QoEWeights)
     leave_p: Share | None = None
-    patience: str | Positive | tuple[Positive, Positive] | Patience = "published"
+    patience: Annotated[
+        str | Positive | tuple[Positive, Positive] | Patience,
+        Expected("'published', 'none', seconds above 0, two of them in order, or rows of seconds and share"),
+    ] = "published"
     patience_same: Share = 0.5
     jitter_sigma: Annotated[float, Ge(0), Le(3)] | None = None
     contention: Contention | None = None

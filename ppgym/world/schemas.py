@@ -39,6 +39,20 @@ class Rule:
         return self.build(core_schema)
 
 
+@dataclass(frozen=True)
+class Expected:
+    """What is said of a value that fits none of a union's types, in place of a line for each of them."""
+
+    what: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Called by pydantic."""
+        from pydantic_core import core_schema
+
+        message = f"Input should be {self.what}"
+        return core_schema.custom_error_schema(handler(source), custom_error_type="union", custom_error_message=message)
+
+
 def one_of(names: tuple[str, ...]) -> Rule:
     """The rule for one of several names."""
     return Rule(lambda core: core.literal_schema(list(names)))

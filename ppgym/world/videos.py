@@ -29,7 +29,6 @@ from ppgym.world.viewers import RetentionCurve
 
 VIDEOS = {"train": 200, "validation": 60, "test": 100}  # of each split
 
-
 LEAST_CHUNK_S = 1e-3  # a shorter rest of a video belongs to the chunk before it
 MAX_CHUNKS = 2**15 - 1  # of a video: a State counts chunks in 16 bits
 
@@ -370,9 +369,13 @@ def load_videos(split_or_path: str | Path, secret: int = PUBLIC) -> tuple[Video,
     """
     if secret != PUBLIC and split_or_path in SPLITS:
         return generate_videos(str(split_or_path), secret)
-    content = CatalogFile.read(shipped_or_path("videos", split_or_path, SPLITS))
+    path = shipped_or_path("videos", split_or_path, SPLITS)
+    content = CatalogFile.read(path)
     durations_s = content.durations_s or {}
-    return tuple(
-        Video(name, np.array(columns).T, content.chunk_s, durations_s.get(name, math.nan), content.bitrates_bps)
-        for name, columns in content.videos.items()
-    )
+    try:
+        return tuple(
+            Video(name, np.array(columns).T, content.chunk_s, durations_s.get(name, math.nan), content.bitrates_bps)
+            for name, columns in content.videos.items()
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

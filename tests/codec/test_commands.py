@@ -19,7 +19,7 @@ from PIL import Image
 from ppgym.codec.__main__ import main
 from ppgym.codec.bitstream import PpvFile, write_ppv
 from ppgym.codec.pixel import read_clip, write_mp4
-from ppgym.world.ladders import load_ladder
+from ppgym.world.ladders import Ladder
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,7 @@ def test_measuring_writes_a_table_that_the_catalog_takes(tmp_path: Path) -> None
     for index, frame in enumerate(moving_clip(3)):
         Image.fromarray(frame).save(folder / f"{index:03}.png")
     main(["ladder", str(folder), "--output", str(table), "--shared-v"])
-    assert [rung.rank for rung in load_ladder(table)] == [0, 0, 0, 4, 8, 16]
+    assert [rung.kind for rung in Ladder.load(table).representations] == ["pixel"] * 3 + ["generative"] * 3
     content = json.loads(table.read_text())
     arguments = "ladder frames --generator tiny --keyframe-interval 10 --bits 8 --steps 150 --shared-v;"
     assert arguments in content["provenance"]

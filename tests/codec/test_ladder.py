@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import ppgym  # noqa: F401  (registers the environment)
-from ppgym.world.ladders import default_ladder, load_ladder
+from ppgym.world.ladders import Ladder
 from ppgym.world.scenario import Scenario, make_world
-from ppgym.world.videos import load_catalog
+from ppgym.world.videos import Catalog, load_videos, sizes_at
+from ppgym.world.viewers import ViewerProfile
 from tests.codec.fakes import IDENTITY, FakeGenerator, fake_inversion, moving_clip
 
 pytest.importorskip("av")
@@ -103,20 +104,26 @@ def table() -> dict[str, Any]:
 
 def test_the_table_says_what_was_measured(table: dict[str, Any]) -> None:
     rows = table["representations"]
-    assert [(row["codec"], row["rank"]) for row in rows] == [("h264", 0)] * 3 + [("prompt", r) for r in (4, 8, 16)]
-    assert table["generator"] == {"name": "fake", "identity": IDENTITY}
+    assert [row["codec"] for row in rows] == ["h264"] * 3 + ["prompt"] * 3
+    assert [row["kind"] for row in rows] == ["pixel"] * 3 + ["generative"] * 3
+    assert [row["name"] for row in rows[3:]] == ["prompt-r4", "prompt-r8", "prompt-r16"]
+    assert table["measurement"]["generator"] == {"name": "fake", "identity": IDENTITY}
     for row in rows:
-        assert len(row["chunk_bytes"]) == 2
-        assert row["bitrate_bps"] == sum(row["chunk_bytes"]) * 8 / 2  # of two seconds
+        found = row["measured"]
+        assert len(found["chunk_bytes"]) == 2
+        assert row["bitrate_bps"] == sum(found["chunk_bytes"]) * 8 / 2  # of two seconds
         assert (row["width"], row["height"], row["fps"]) == (96, 64, 8.0)
-        assert row["encode_s"] > 0 < row["decode_s"]
-    pixels, prompts = rows[:3], rows[3:]
-    for row in pixels:  # H.264 is as good as itself
-        assert row["h264_equivalent_bps"] == pytest.approx(row["bitrate_bps"], rel=0.35)
+        assert found["encode_s"] > 0 < found["decode_s"]
+        assert row["quality"] == found["h264_equivalent_bps"] / 1e6
+    for row in rows[:3]:  # H.264 is as good as itself
+        assert row["measured"]["h264_equivalent_bps"] == pytest.approx(row["bitrate_bps"], rel=0.35)
+    prompts = [row["measured"] for row in rows[3:]]
     assert [row["ssim"] for row in prompts] == sorted(row["ssim"] for row in prompts)
     assert (prompts[2]["ssim"], prompts[2]["psnr_db"]) == (1, 100)
     assert prompts[2]["flag"] == CLAMPED_HIGH
-    assert prompts[2]["h264_equivalent_bps"] == round(max(point["bitrate_bps"] for point in table["h264_curve"]))
+    assert prompts[2]["h264_equivalent_bps"] == round(
+        max(point["bitrate_bps"] for point in table["measurement"]["h264_curve"])
+    )
     json.dumps(table, allow_nan=False)
 
 
@@ -128,25 +135,24 @@ def path(table: dict[str, Any], tmp_path: Path) -> Path:
 
 
 def test_the_catalog_takes_the_table(table: dict[str, Any], path: Path) -> None:
-    ladder = load_ladder(path)
-    for rung, row in zip(ladder, table["representations"], strict=True):
-        assert (rung.codec, rung.rank, rung.width, rung.height) == (row["codec"], row["rank"], 96, 64)
-        assert rung.quality == row["h264_equivalent_bps"] / 1e6
-    catalog, published = load_catalog("test", ladder=str(path)), load_catalog("test")
-    assert catalog.representations == ladder
-    for video, before in zip(catalog.videos, published.videos, strict=True):
-        np.testing.assert_allclose(
-            video.chunk_bytes / before.chunk_bytes,
-            np.broadcast_to(
-                [rung.bitrate_bps / old.bitrate_bps for rung, old in zip(ladder[:3], default_ladder(), strict=False)],
-                video.chunk_bytes.shape,
-            ),
-        )
+    ladder = Ladder.load(path)
+    for rung, row in zip(ladder.representations, table["representations"], strict=True):
+        assert (rung.codec, rung.width, rung.height) == (row["codec"], 96, 64)
+        assert rung.measured is not None
+        assert list(rung.measured.chunk_bytes) == row["measured"]["chunk_bytes"]
+    assert ladder.to_json()["measurement"] == table["measurement"]
+    videos = load_videos("test")
+    viewer = ViewerProfile.load("typical")
+    arrays = Catalog(videos, ladder).arrays([viewer.curve(video.duration_s) for video in videos])
+    for k, video in enumerate(videos):
+        for r, rung in enumerate(ladder.representations[:3]):
+            expected = sizes_at(video.chunk_bytes, video.bitrates_bps, rung.bitrate_bps)
+            np.testing.assert_array_equal(arrays.chunk_bytes[k, : len(expected), r], expected)
 
 
 def test_a_scenario_is_played_on_the_table(path: Path) -> None:
-    world = make_world(Scenario.parse(ladder=path), "test")
-    assert world.representations == load_ladder(path)
+    world = make_world(Scenario.parse(ladder=path, audio_bps=0.0), "test")
+    assert world.representations == Ladder.load(path).representations
     assert [option.codec for option in world.options] == ["h264"] * 6 + ["prompt"] * 9
     prompt = world.representations[4]
     np.testing.assert_allclose(world.catalog.chunk_bytes[:, 0, 4], prompt.bitrate_bps / 8)
@@ -154,36 +160,28 @@ def test_a_scenario_is_played_on_the_table(path: Path) -> None:
     env = gymnasium.make("PromptPream-v0", ladder=str(path))
     observation, _ = env.reset(seed=1)
     assert env.observation_space.contains(observation)
-    assert env.observation_space == gymnasium.make("PromptPream-v0").observation_space
+    assert env.observation_space == gymnasium.make("PromptPream-v0").observation_space, "as many representations"
 
 
-def test_an_assumptions_knob_does_not_turn_measurements(path: Path) -> None:
-    with pytest.raises(ValueError, match="prompt_quality_scale: expected 1 with the measured ladder"):
-        load_catalog("test", 0.5, str(path))
-
-
-def test_a_ladder_that_is_not_there_is_named() -> None:
-    with pytest.raises(FileNotFoundError, match="tinny: no such file"):
-        load_ladder("tinny")
+def test_the_scale_is_a_knob_on_measured_prompts_too(path: Path) -> None:
+    usual, half = (make_world(Scenario.parse(ladder=path, generative_quality_scale=s), "test") for s in (1.0, 0.5))
+    factors = [0.5 if rung.is_generative else 1.0 for rung in usual.representations]
+    np.testing.assert_allclose(half.catalog.quality, usual.catalog.quality * factors)
 
 
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda t: t.update(schema="ppgym-catalog/1"), "schema: expected 'ppgym-ladder/1', got 'ppgym-catalog/1'"),
-        (lambda t: t.update(provenance=" "), "provenance: expected a text"),
-        (lambda t: t.pop("clip"), "clip: is missing"),
-        (lambda t: t.update(representations={}), "representations: expected a valid array"),
-        (lambda t: t["representations"].pop(), "expected 3 of pixels by ascending bitrate and then prompts"),
-        (lambda t: t["representations"].reverse(), "expected 3 of pixels"),
-        (lambda t: t["representations"][0].update(bitrate_bps=1e9), "by ascending bitrate"),
-        (lambda t: t["representations"][1].pop("flag"), r"representations\[1\]\.flag: is missing"),
-        (lambda t: t["representations"][2].update(codec="h265"), r"representations\[2\]\.codec: unknown 'h265'"),
-        (lambda t: t["representations"][3].update(rank="4"), r"representations\[3\]\.rank: expected a valid integer"),
-        (lambda t: t["representations"][4].update(bitrate_bps=0), r"representations\[4\]\.bitrate_bps: .*got 0"),
+        (lambda t: t.update(schema="ppgym-ladder/1"), "schema: expected 'ppgym-ladder/2', got 'ppgym-ladder/1'"),
+        (lambda t: t.update(measurement=3), "measurement: expected an object, got 3"),
         (
-            lambda t: t["representations"][5].update(h264_equivalent_bps=math.nan),
-            r"representations\[5\]\.h264_equivalent_bps: expected a finite number, got nan",
+            lambda t: t["representations"][1]["measured"].pop("flag"),
+            r"representations\[1\]\.measured\.flag: is missing",
+        ),
+        (lambda t: t["representations"][4]["measured"].update(chunk_bytes=[0]), r"measured\.chunk_bytes\[0\]: .*got 0"),
+        (
+            lambda t: t["representations"][5]["measured"].update(h264_equivalent_bps=math.nan),
+            r"representations\[5\]\.measured\.h264_equivalent_bps: expected a finite number, got nan",
         ),
     ],
 )
@@ -192,17 +190,10 @@ def test_a_broken_table_is_refused_by_file_and_row(path: Path, edit: Any, messag
     edit(content)
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=message) as error:
-        load_ladder(path)
+        Ladder.load(path)
     assert str(path) in str(error.value)
 
 
 def test_a_ladder_survives_json() -> None:
     scenario = Scenario.parse(ladder="a/path.json")
     assert json.loads(json.dumps(dataclasses.asdict(scenario)))["ladder"] == "a/path.json"
-
-
-def test_the_committed_table_is_taken_in_place_of_the_published_one() -> None:
-    ladder = load_ladder(Path(__file__).parents[2] / "docs" / "results" / "codec" / "sky.json")
-    prompts = [rung for rung in ladder if rung.rank]
-    assert [rung.rank for rung in prompts] == [4, 8, 16]
-    assert [rung.bitrate_bps for rung in prompts] == sorted(rung.bitrate_bps for rung in prompts)

@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppgym.core.state import UNIT_NAMES
-from ppgym.world.devices import DEVICES, NO_CONTENTION, PROVENANCES, DecodeRow, DeviceProfile
-from ppgym.world.ladders import CODECS, Representation, default_ladder
+from ppgym.world.devices import DEVICES, NO_CONTENTION, PROVENANCES, DecodeRow, DeviceProfile, Power, Radio
+from ppgym.world.ladders import Ladder, Representation
+from ppgym.world.scenario import Scenario, make_world
 
-LOW, PROMPT, TOP_PROMPT = default_ladder()[0], default_ladder()[3], default_ladder()[5]
+LOW, _, _, PROMPT, _, TOP_PROMPT = Ladder.load("published").representations
+CODECS = ("h264", "hevc", "av1", "prompt", "vvc")
 
 
 @pytest.fixture
@@ -53,13 +55,13 @@ def test_profiles_from_published_figures_are_whole(device: str) -> None:
     profile = DeviceProfile.load(device)
     assert profile.name == device
     for codec in CODECS[:3]:
-        representation = Representation(codec=codec, bitrate_bps=1e6, quality=1.0)
+        representation = Representation(name="one", codec=codec, kind="pixel", bitrate_bps=1e6, quality=1.0)
         assert 0 < profile.seconds(representation, "vdec") <= profile.seconds(representation, "cpu") < 1
         assert profile.seconds(representation, "gpu") == math.inf
     assert profile.seconds(PROMPT, "vdec") == math.inf
     np.testing.assert_array_equal(profile.contention_array(), np.ones((4, 5)))
     for row in profile.rows:
-        derived = "http" in row.source and row.codec == "prompt"
+        derived = "http" in row.source and row.codec in ("prompt", "promptmobile")
         assert row.provenance == ("derived" if derived else "assumption")
 
 
@@ -105,7 +107,7 @@ def test_units_are_those_that_decode_something() -> None:
     units = {device: DeviceProfile.load(device).units for device in DEVICES}
     assert units == {
         "snapdragon-8-gen-2": UNIT_NAMES,
-        "snapdragon-8-gen-3": ("cpu", "npu", "vdec"),
+        "snapdragon-8-gen-3": UNIT_NAMES,
         "snapdragon-8-elite": UNIT_NAMES,
         "rtx-4090": ("cpu", "gpu", "vdec"),
         "h200": ("cpu", "gpu"),
@@ -145,6 +147,7 @@ def test_seconds_scale_with_pixels_a_second() -> None:
 
 _texts = st.text(min_size=1).filter(str.strip)
 _numbers = st.floats(1e-6, 1e6)
+_powers = st.builds(Power, w=_numbers, provenance=st.sampled_from(PROVENANCES), source=_texts)
 
 
 @given(
@@ -158,6 +161,8 @@ _numbers = st.floats(1e-6, 1e6)
             source=_texts,
             formula=_texts,
             flops=st.tuples(_numbers, _numbers, _numbers),
+            load_s=_numbers,
+            power=st.none() | _powers,
         ),
         min_size=1,
         max_size=6,
@@ -165,9 +170,25 @@ _numbers = st.floats(1e-6, 1e6)
     ),
     st.lists(st.tuples(*[_numbers] * 5), min_size=4, max_size=4),
     _texts,
+    st.none() | _powers,
+    st.none()
+    | st.builds(
+        Radio,
+        base_w=_numbers,
+        w_per_mbps=_numbers,
+        tail_w=_numbers,
+        tail_s=_numbers,
+        provenance=st.sampled_from(PROVENANCES),
+        source=_texts,
+    ),
 )
 def test_every_profile_survives_json(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[DecodeRow], contention: list[tuple[float, ...]], text: str
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[DecodeRow],
+    contention: list[tuple[float, ...]],
+    text: str,
+    idle: Power | None,
+    radio: Radio | None,
 ) -> None:
     profile = DeviceProfile(
         name=text,
@@ -178,6 +199,8 @@ def test_every_profile_survives_json(
         jitter_provenance="measured",
         jitter_source=text,
         contention=tuple(contention),
+        idle=idle,
+        radio=radio,
         measurement={"notes": [text], "stages": [{"median_s": 0.1, "peak_memory_bytes": None}]},
         **{key: value for key, value in NO_CONTENTION.items() if key != "contention"},
     )
@@ -210,6 +233,8 @@ def test_a_written_profile_reads_back(tmp_path: Path, device: str) -> None:
         ({"contention": [[1.0] * 5] * 3}, "contention: expected at least 4 items"),
         ({"contention": [[1.0] * 4] * 4}, r"contention\[3\]: expected at least 5 items"),
         ({"contention": [1, 2, 3, 4]}, r"contention\[0\]: expected a valid array, got 1"),
+        ({"idle": {"w": 1}}, r"idle\.provenance: is missing"),
+        ({"radio": {"base_w": -1}}, r"radio\.base_w: expected greater than or equal to 0, got -1"),
         ({"measurement": [1]}, r"measurement: expected an object, got \[1\]"),
         ({"contention": [[1.0] * 4 + [0]] * 4}, r"contention\[0\]\[4\]: expected greater than 0, got 0"),
     ],
@@ -227,7 +252,11 @@ def test_a_broken_profile_is_refused_by_file_and_key(
         ({"seconds": -1}, "seconds: .*got -1"),
         ({"seconds": math.inf}, "seconds: .*got inf"),
         ({"seconds": "fast"}, "seconds: .*got 'fast'"),
-        ({"codec": "promt"}, "codec: unknown 'promt'; did you mean 'prompt'"),
+        ({"codec": " "}, "codec: expected a text that is not blank, got ' '"),
+        ({"load_s": -1}, "load_s: expected greater than or equal to 0, got -1"),
+        ({"power": {"w": -1, "provenance": "measured", "source": "s"}}, r"power\.w: expected greater .*got -1"),
+        ({"power": {"w": 1, "provenance": "measured"}}, r"power\.source: is missing"),
+        ({"power": 3}, r"power: expected an object, got 3"),
         ({"unit": "tpu"}, "unit: unknown 'tpu'; did you mean 'npu'|did you mean 'cpu'|did you mean 'gpu'"),
         ({"unit": None}, "unit: unknown None; known: cpu, gpu, npu, vdec"),
         ({"provenance": "measurd"}, "provenance: unknown 'measurd'; did you mean 'measured'"),
@@ -274,3 +303,60 @@ def test_an_unknown_name_is_answered_with_a_near_one() -> None:
         FileNotFoundError, match="no device and no file 'snapdragon-8-elit'; did you mean 'snapdragon-8-elite'"
     ):
         DeviceProfile.load("snapdragon-8-elit")
+
+
+@pytest.mark.parametrize("device", ["snapdragon-8-gen-3", "snapdragon-8-elite"])
+def test_promptmobile_decodes_in_time_on_npu_and_gpu(device: str) -> None:
+    world = make_world(Scenario.parse(f"low/{device}/typical/promptmobile"))
+    seconds = {option.unit: option.decode_s for option in world.options if option.is_generative}
+    assert 0 < seconds["npu"] < 1
+    assert 0 < seconds["gpu"] < 1
+    prompts = make_world(Scenario.parse(f"low/{device}/typical"))
+    for option in prompts.options:
+        if option.is_generative and np.isfinite(option.decode_s):
+            assert seconds[option.unit] == pytest.approx(option.decode_s / 13.6, rel=1e-3)
+
+
+def test_figures_of_power_and_loading_reach_the_kernel(content: dict[str, Any], tmp_path: Path) -> None:
+    """Each pair has figures of its own."""
+    said = {"provenance": "measured", "source": "s"}
+    for place, row in enumerate(content["rows"]):
+        row |= {"load_s": float(place), "power": {"w": 10.0 + place, **said}}
+    content["idle"] = {"w": 0.5, **said}
+    content["radio"] = {"base_w": 1.0, "w_per_mbps": 0.1, "tail_w": 0.7, "tail_s": 3.0, **said}
+    path = tmp_path / "device.json"
+    path.write_text(json.dumps(content))
+    world = make_world(Scenario.parse(device=path))
+    params = world.params
+    assert (params.idle_w, params.radio_base_w, params.radio_j_per_mbit) == (0.5, 1.0, 0.1)
+    assert (params.radio_tail_w, params.radio_tail_s) == (0.7, 3.0)
+    places = {(row["codec"], row["unit"]): place for place, row in enumerate(content["rows"])}
+    for index, option in enumerate(world.options):
+        place = places.get((option.codec, option.unit))
+        expected = (0.0, 0.0) if place is None else (float(place), 10.0 + place)
+        assert (params.option_load_s[index], params.option_w[index]) == expected
+    assert world.profile.without_power == ()
+
+
+def test_what_has_no_watts_counts_nothing_and_is_named(content: dict[str, Any], tmp_path: Path) -> None:
+    content |= {"idle": None, "radio": None}
+    content["rows"][0]["power"] = None
+    path = tmp_path / "device.json"
+    path.write_text(json.dumps(content))
+    world = make_world(Scenario.parse(device=path))
+    row = content["rows"][0]
+    assert world.profile.without_power == ("idle", "radio", f"{row['codec']}@{row['unit']}")
+    params = world.params
+    assert (params.idle_w, params.radio_base_w, params.radio_j_per_mbit, params.radio_tail_w) == (0, 0, 0, 0)
+    for index, option in enumerate(world.options):
+        known = (option.codec, option.unit) != (row["codec"], row["unit"]) and np.isfinite(option.decode_s)
+        assert (params.option_w[index] > 0) == known
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_every_power_of_a_shipped_device_has_a_provenance(device: str) -> None:
+    profile = DeviceProfile.load(device)
+    figures = [profile.idle, profile.radio, *(row.power for row in profile.rows)]
+    assert all(one is None or (one.provenance in PROVENANCES and one.source.strip()) for one in figures)
+    if device.startswith("snapdragon"):
+        assert profile.without_power == ()

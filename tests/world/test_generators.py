@@ -147,7 +147,7 @@ def test_generation_refuses_nonsense() -> None:
 
 
 def test_importing_ppgym_generates_nothing() -> None:
-    code = "import numpy as np; np.random.PCG64 = None; import ppgym; ppgym.Scenario.parse('mixed/h200/sticky')"
+    code = "import numpy as np; np.random.SeedSequence = None; import ppgym; ppgym.Scenario.parse('mixed/h200/sticky')"
     subprocess.run([sys.executable, "-c", code], check=True)
     failed = subprocess.run([sys.executable, "-c", f"{code}; ppgym.make_world(ppgym.Scenario())"], capture_output=True)
     assert b"'NoneType' object is not callable" in failed.stderr

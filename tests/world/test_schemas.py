@@ -16,21 +16,27 @@ import pytest
 
 from ppgym.files import data_root
 from ppgym.world.devices import DeviceProfile
-from ppgym.world.ladders import MeasuredLadder
+from ppgym.world.ladders import Ladder
 from ppgym.world.schemas import MAX_SHOWN, Count, JsonFile, Positive, Text, checked
 from ppgym.world.videos import CatalogFile
 from ppgym.world.viewers import ViewerFile
 
 FORMATS: dict[str, type[JsonFile]] = {
     "devices": DeviceProfile,
-    "ladders": MeasuredLadder,
+    "ladders": Ladder,
     "videos": CatalogFile,
     "viewers": ViewerFile,
 }
 SHIPPED = sorted(path for name in FORMATS for path in (data_root() / name).glob("*.json"))
 LADDER = Path(__file__).parents[2] / "docs" / "results" / "codec" / "sky.json"
-FREE = {"measurement", "clip", "generator", "h264_curve"}  # objects whose keys no schema knows
-OPTIONAL = {"width", "height", "fps", "flops", "measurement", "lpips"}  # may be left out, or null
+FREE = {"measurement"}  # objects whose keys no schema knows
+NULLABLE = {"measurement", "lpips", "measured", "power", "idle", "radio", "reference_mbps", "durations_s"}
+OPTIONAL: dict[type[JsonFile], set[str]] = {  # what may be left out besides
+    DeviceProfile: {"width", "height", "fps", "flops", "load_s"},
+    Ladder: {"width", "height", "fps", "source", "description", "provenance", "chunk_s", "quality_unit"},
+    CatalogFile: set(),
+    ViewerFile: set(),
+}
 GONE = object()
 NO_NUMBERS: list[Any] = ["1", True, None, {}, [], math.nan, math.inf]
 WRONG: dict[type, list[Any]] = {
@@ -60,6 +66,10 @@ class Whole(JsonFile):
     name: Text
     parts: tuple[Part, ...]
     best: Part | None = None
+
+
+def format_of(path: Path) -> type[JsonFile]:
+    return Ladder if path == LADDER else FORMATS[path.parent.name]
 
 
 def write(folder: Path, **content: Any) -> Path:
@@ -124,7 +134,7 @@ def test_a_json_schema_is_one(name: str) -> None:
 
 @pytest.mark.parametrize("path", [*SHIPPED, LADDER], ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_shipped_files_satisfy_their_json_schema(path: Path) -> None:
-    cls = MeasuredLadder if path == LADDER else FORMATS[path.parent.name]
+    cls = format_of(path)
     jsonschema.Draft202012Validator(cls.json_schema()).validate(json.loads(path.read_text()))
     cls.read(path)
 
@@ -157,7 +167,7 @@ def changed(content: dict[str, Any], place: tuple[int | str, ...], value: Any) -
     return changed
 
 
-def faults(content: dict[str, Any]) -> Iterator[tuple[tuple[int | str, ...], Any]]:
+def faults(content: dict[str, Any], optional: set[str]) -> Iterator[tuple[tuple[int | str, ...], Any]]:
     """Every place of a file with each value that is wrong there."""
     for place in places(content):
         if FREE & set(place[:-1]):
@@ -165,25 +175,36 @@ def faults(content: dict[str, Any]) -> Iterator[tuple[tuple[int | str, ...], Any
         value, last = at(content, place), place[-1]
         if isinstance(value, dict) and last not in FREE | {"videos"}:
             yield (*place, "surplus"), 1
-        if isinstance(last, str) and place[0] != "videos" and last not in OPTIONAL:
+        if isinstance(last, str) and place[0] != "videos" and last not in optional | NULLABLE:
             yield place, GONE
-        yield from ((place, wrong) for wrong in WRONG[type(value)] if wrong is not None or last not in OPTIONAL)
+        yield from ((place, wrong) for wrong in WRONG[type(value)] if wrong is not None or last not in NULLABLE)
 
 
 @pytest.mark.parametrize(
     "path",
-    [LADDER, *(data_root() / name for name in ("devices/h200.json", "videos/test.json", "viewers/typical.json"))],
+    [
+        LADDER,
+        *(
+            data_root() / name
+            for name in (
+                "devices/snapdragon-8-elite.json",
+                "devices/h200.json",
+                "videos/test.json",
+                "viewers/typical.json",
+            )
+        ),
+    ],
     ids=lambda path: path.stem,
 )
 def test_a_wrong_value_anywhere_is_refused_by_reader_and_json_schema_alike(path: Path, tmp_path: Path) -> None:
-    cls = MeasuredLadder if path == LADDER else FORMATS[path.parent.name]
+    cls = format_of(path)
     validator = jsonschema.Draft202012Validator(cls.json_schema())
     content = json.loads(path.read_text())
     if "videos" in content:
         content["videos"] = dict([*content["videos"].items()][:2])
     file = tmp_path / "broken.json"
     tried = 0
-    for place, wrong in faults(content):
+    for place, wrong in faults(content, OPTIONAL[cls]):
         broken = changed(content, place, wrong)
         file.write_text(json.dumps(broken))
         with pytest.raises(ValueError) as error:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ppgym.core.content import survival, watch_time_s
 from ppgym.files import data_root
-from ppgym.world.videos import load_catalog
+from ppgym.world.videos import load_videos
 from ppgym.world.viewers import VIEWERS, RetentionCurve, ViewerProfile
 
 CURVE = RetentionCurve(np.array([1.0, 0.6, 0.6, 0.2]))  # D = 3; nobody leaves in the second second
@@ -107,26 +108,50 @@ def test_shipped_viewers_watch_as_much_as_they_should(name: str, fraction: float
     profile = ViewerProfile.load(name)
     assert profile.name == name
     assert profile.leave_p == leave_p
-    durations_s = load_catalog("test").n_chunks
+    durations_s = [video.duration_s for video in load_videos("test")]
     fractions = [np.trapezoid(profile.curve(duration_s).survival) / duration_s for duration_s in durations_s]
     assert np.mean(fractions) == pytest.approx(fraction, abs=0.015)
 
 
 @given(
-    st.integers(1, 130),
+    st.one_of(st.integers(1, 130), st.floats(0.01, 130)),
     st.floats(0, 1),
     st.floats(0.1, 10),
     st.floats(0.01, 10),
 )
-def test_every_profile_makes_valid_curves(duration_s: int, completion: float, shape: float, scale: float) -> None:
+def test_every_profile_makes_valid_curves(duration_s: float, completion: float, shape: float, scale: float) -> None:
     curve = ViewerProfile(name="v", leave_p=0.1, completion=completion, shape=shape, scale=scale).curve(duration_s)
     assert curve.duration_s == duration_s
     assert curve.survival[-1] == pytest.approx(completion)
 
 
-def test_a_curve_needs_a_second() -> None:
-    with pytest.raises(ValueError, match="at least 1 s, got 0"):
+def test_a_curve_needs_a_duration() -> None:
+    with pytest.raises(ValueError, match="a duration above 0 s, got 0"):
         ViewerProfile.load("typical").curve(0)
+
+
+def test_a_curve_of_a_broken_second_by_hand() -> None:
+    """2.5 s: the last interval has half a second."""
+    curve = RetentionCurve(np.array([1.0, 0.6, 0.4, 0.2]), 2.5)
+    np.testing.assert_allclose(curve.at([0.5, 2, 2.25, 2.5, 2.51]), [0.8, 0.4, 0.3, 0.2, 0])
+    for duration_s in (2.0, 3.5, 2.0 + 1e-12):
+        with pytest.raises(ValueError, match=r"expected \d values, got 4"):
+            RetentionCurve(curve.survival, duration_s)
+    assert RetentionCurve(curve.survival, 3.0 + 1e-12).survival.size == 4, "rounding is no second"
+
+
+@pytest.mark.parametrize("duration_s", [0.3, 1.0, 7.25, 10.0, 10.5, 59.999])
+def test_the_kernel_and_the_curve_agree_at_every_duration(duration_s: float) -> None:
+    profile = ViewerProfile.load("typical")
+    curve = profile.curve(duration_s)
+    padded = np.append(curve.survival, np.zeros(3))  # as in a catalog with longer videos
+    for seconds in np.linspace(0, duration_s, 57):
+        expected = float(curve.at(seconds))
+        assert survival(padded, duration_s, seconds) == pytest.approx(expected, abs=1e-12)
+        if expected > curve.survival[-1] + 1e-9:
+            assert watch_time_s(padded, duration_s, expected) == pytest.approx(seconds, abs=1e-9)
+    assert survival(padded, duration_s, duration_s + 5) == pytest.approx(profile.completion)
+    assert watch_time_s(padded, duration_s, profile.completion * 0.99) == duration_s
 
 
 def test_a_profile_refuses_numbers_out_of_range() -> None:
