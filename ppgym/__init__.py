@@ -13,7 +13,7 @@ An episode is a viewer's session in a feed of short videos. The agent chooses wh
 ...     observation, reward, terminated, truncated, info = env.step(action)
 ...     ended = terminated or truncated
 >>> print(f"played {info['played_s']:.1f} s, stalled {info['rebuffer_s']:.1f} s")
-played 133.0 s, stalled 245.5 s
+played 37.1 s, stalled 113.1 s
 
 What a scenario is made of: `Scenario`, `QoEWeights`, `NetworkTrace`, `Catalog`, `Video`, `Representation`,
 `DeviceProfile`, `ViewerProfile` and `RetentionCurve`. What the kernel plays: `make_world`, and `sample_episode`, which

@@ -157,7 +157,7 @@ def test_a_ladder_that_is_not_there_is_named() -> None:
 
 @pytest.mark.parametrize("fields", [{"quality": float("nan")}, {"bitrate_bps": float("inf")}, {"width": 1.5}])
 def test_a_representation_refuses_nonsense(fields: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="Representation: .*: expected a"):
+    with pytest.raises(ValueError, match=r"Representation: .*: expected a"):
         Representation(**(row() | fields))
 
 

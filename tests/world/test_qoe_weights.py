@@ -62,7 +62,7 @@ def test_the_weights_of_the_challenge_need_its_unit() -> None:
     weights = QoEWeights.of("mmgc2022")
     found = weights.on(Ladder.load("pixels"))
     assert (found["rebuffer"], found["waste"], found["download"]) == (1.85, 0.0, 0.5)
-    with pytest.raises(ValueError, match="qoe: these weights are for a quality in Mbit/s.*the ladder 'own' has VMAF"):
+    with pytest.raises(ValueError, match=r"qoe: these weights are for a quality in Mbit/s.*the ladder 'own' has VMAF"):
         weights.on(Ladder.load(vmaf))
     with pytest.raises(ValueError, match="VMAF"):
         make_world(Scenario.parse(ladder=vmaf, qoe="mmgc2022"))

@@ -2,6 +2,7 @@
 
 import doctest
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 import ppgym
 from ppgym.world.generators import PUBLIC
+from ppgym.world.ladders import Ladder
 from ppgym.world.qoe_weights import QoEWeights
 from ppgym.world.scenario import Scenario, make_rng, make_world, sample_episode
 from ppgym.world.viewers import ViewerProfile
@@ -39,13 +41,13 @@ def test_options_slower_than_the_limit_are_illegal() -> None:
 
 
 def test_a_faster_device_decodes_prompts_alone_faster() -> None:
-    usual, faster = make_world(Scenario.parse()), make_world(Scenario.parse(prompt_speed_scale=4.0))
+    usual, faster = make_world(Scenario.parse()), make_world(Scenario.parse(generative_speed_scale=4.0))
     for before, after in zip(usual.options, faster.options, strict=True):
         assert after.decode_s == (before.decode_s / 4.0 if before.codec == "prompt" else before.decode_s)
     np.testing.assert_array_equal(faster.params.option_decode_s, [option.decode_s for option in faster.options])
     rows = {(row.codec, row.unit): row for row in faster.profile.rows}
     assert rows["prompt", "npu"].provenance == "assumption" and "/ 4" in rows["prompt", "npu"].formula
-    slower = make_world(Scenario.parse(prompt_speed_scale=0.5))
+    slower = make_world(Scenario.parse(generative_speed_scale=0.5))
     assert {o.unit for o in slower.options if o.usable and o.codec == "prompt"} == {"npu"}, "the GPU takes 16 s"
 
 
@@ -73,12 +75,12 @@ def test_worlds_share_their_traces_and_a_secret_makes_fresh_ones() -> None:
 def test_overrides_are_plain_json() -> None:
     scenario = Scenario.parse(
         "5g/rtx-4090/sticky",
-        qoe={"waste": 0.25, "compute": {"npu": 0.1}},
-        patience_s=[2, 5],
+        qoe={"waste": 0.25, "energy": 0.1},
+        patience=[2, 5],
         contention=[[1.0] * 5] * 4,
     )
-    assert scenario.qoe == QoEWeights(waste=0.25, compute=(0.0, 0.0, 0.1, 0.0))
-    assert scenario.patience_range_s == (2, 5)
+    assert scenario.qoe == QoEWeights(waste=0.25, energy=0.1)
+    assert scenario.patience_table == ((2, 1), (5, 0))
     assert hash(scenario) == hash(Scenario.parse("5g/rtx-4090/sticky", **vars(scenario) | {"network": "5g"}))
     params = make_world(Scenario.parse(qoe="mmgc2022")).params
     assert (params.weight_waste, params.weight_download, params.weight_rebuffer) == (0.0, 0.5, 1.85)
@@ -97,17 +99,24 @@ def test_overrides_are_plain_json() -> None:
         ("low/pixels-only/typical", {"rtt_s": True}, "rtt_s: expected"),
         ("low/pixels-only/typical", {"rtt_s": float("nan")}, "rtt_s: expected"),
         ("low/pixels-only/typical", {"bandwidth_scale": 0.0}, "bandwidth_scale: expected"),
-        ("low/pixels-only/typical", {"prompt_speed_scale": -1.0}, "prompt_speed_scale: expected"),
+        ("low/pixels-only/typical", {"generative_speed_scale": -1.0}, "generative_speed_scale: expected"),
         ("low/pixels-only/typical", {"parallel_downloads": 9}, "parallel_downloads: expected less than or equal to 8"),
         ("low/pixels-only/typical", {"parallel_downloads": 1.5}, "parallel_downloads: expected a valid integer"),
-        ("low/pixels-only/typical", {"patience_s": 0.0}, "patience_s"),
-        ("low/pixels-only/typical", {"patience_s": [5.0, 2.0]}, "patience_s: expected two numbers in order"),
-        ("low/pixels-only/typical", {"patience_s": [1.0, 2.0, 3.0]}, "patience_s"),
+        ("low/pixels-only/typical/pixel", {}, "unknown ladder 'pixel'.*pixels"),
+        ("low/pixels-only/typical", {"ladder": 3}, "ladder: expected the name, path or content.*got 3"),
+        (
+            "low/pixels-only/typical",
+            {"decoded_buffer_bytes": 0},
+            "decoded_buffer_bytes: expected greater than 0, got 0",
+        ),
+        ("low/pixels-only/typical", {"audio_bps": -1}, "audio_bps: expected greater than or equal to 0, got -1"),
+        ("low/pixels-only/typical", {"throttle": 0.5}, r"throttle: expected .*got 0\.5"),
+        ("low/pixels-only/typical", {"patience_same": 1.5}, r"patience_same: expected .*got 1\.5"),
         ("low/pixels-only/typical", {"qoe": "mmgc2002"}, "unknown QoE preset.*mmgc2022"),
         ("low/pixels-only/typical", {"qoe": {"wast": 1}}, "wast: unknown key; did you mean 'waste'"),
         ("low/pixels-only/typical", {"qoe": {"waste": -1}}, "waste: expected greater than or equal to 0, got -1"),
-        ("low/pixels-only/typical", {"qoe": {"compute": {"tpu": 1}}}, "unknown unit 'tpu'"),
-        ("low/pixels-only/typical", {"qoe": {"compute": [1, 2]}}, "compute: expected at least 4 items"),
+        ("low/pixels-only/typical", {"qoe": {"compute": 1}}, "compute: unknown key"),
+        ("low/pixels-only/typical", {"qoe": {"energy": [1]}}, r"energy: expected a valid number, got \[1\]"),
         ("low/pixels-only/typical", {"contention": [[1.0]]}, r"contention\[0\]: expected at least 5 items"),
         ("low/pixels-only/typical", {"cancel_on_swipe": 1}, "cancel_on_swipe: expected"),
         ("low/pixels-only/typical", {"n_videos": 21}, "n_videos: expected"),
@@ -131,12 +140,12 @@ def test_an_unknown_split_is_refused() -> None:
 
 
 def test_episodes_follow_their_law() -> None:
-    world = make_world(Scenario.parse(patience_s=[2.0, 4.0], jitter_sigma=0.3))
+    world = make_world(Scenario.parse(patience=[2.0, 4.0], jitter_sigma=0.3))
     rng = make_rng(0, "train")
     episodes = [sample_episode(world, rng) for _ in range(400)]
     fractions, leaves, patience, jitter = [], [], [], []
     for episode in episodes:
-        duration_s = world.catalog.n_chunks[episode.playlist]
+        duration_s = world.catalog.duration_s[episode.playlist]
         assert len(set(episode.playlist.tolist())) == 20
         assert (episode.watch_s > 0).all()
         assert (episode.watch_s <= duration_s).all()
@@ -144,8 +153,8 @@ def test_episodes_follow_their_law() -> None:
         assert episode.max_wall_s == 60.0 + 5.0 * duration_s.sum()
         fractions += (episode.watch_s / duration_s).tolist()
         leaves += episode.leaves.tolist()
-        patience.append(episode.patience_s)
-        jitter += [episode.jitter[v, c] for v in range(20) for c in range(duration_s[v])]
+        patience += episode.patience_s.tolist()
+        jitter += [episode.jitter[v, c] for v in range(20) for c in range(int(duration_s[v]))]
     viewer = ViewerProfile.load("typical")
     complete = np.mean(np.array(fractions) == 1.0)
     assert complete == pytest.approx(viewer.completion, abs=0.02)
@@ -166,7 +175,7 @@ def test_watch_times_follow_the_retention_curve() -> None:
         episode = sample_episode(world, rng)
         index = int(episode.playlist[0])
         for place, share in enumerate((0.1, 0.25, 0.5, 0.9)):
-            seconds = share * world.catalog.n_chunks[index]
+            seconds = share * world.catalog.duration_s[index]
             whole = int(seconds)
             curve = world.catalog.retention[index]
             expected[place] += curve[whole] + (seconds - whole) * (curve[whole + 1] - curve[whole])
@@ -175,7 +184,92 @@ def test_watch_times_follow_the_retention_curve() -> None:
 
 
 def test_without_patience_any_stall_is_borne() -> None:
-    assert sample_episode(make_world(Scenario.parse()), make_rng(0, "train")).patience_s == np.inf
+    world = make_world(Scenario.parse(patience="none"))
+    np.testing.assert_array_equal(sample_episode(world, make_rng(0, "train")).patience_s, [np.inf] * 20)
+
+
+@pytest.mark.parametrize(
+    ("patience", "rows"),
+    [
+        ("published", ((2, 1), (5, 0.75), (10, 0.52))),
+        ("none", ()),
+        (4, ((4, 1), (4, 0))),
+        ([2, 5], ((2, 1), (5, 0))),
+        ([[2, 1], [5, 0.5], [5, 0]], ((2, 1), (5, 0.5), (5, 0))),
+        ([[3, 0.5]], ((0, 1), (3, 0.5))),
+        ([[3, 1]], ((3, 1),)),
+    ],
+)
+def test_patience_has_many_forms(patience: Any, rows: tuple[tuple[float, float], ...]) -> None:
+    scenario = Scenario.parse(patience=patience)
+    assert scenario.patience_table == rows
+    distribution = make_world(scenario).distribution
+    np.testing.assert_array_equal(distribution.patience_at_s, [row[0] for row in rows])
+    np.testing.assert_array_equal(distribution.patience_share, [row[1] for row in rows])
+
+
+FORMS = "patience: expected 'published', 'none', seconds above 0, two of them in order, or rows of seconds and share, "
+
+
+@pytest.mark.parametrize(
+    ("patience", "message"),
+    [
+        ("publishd", "patience: unknown 'publishd'; did you mean 'published'"),
+        (0.0, f"{FORMS}got 0.0"),
+        (-1, f"{FORMS}got -1"),
+        (True, f"{FORMS}got True"),
+        (float("nan"), f"{FORMS}got nan"),
+        (None, f"{FORMS}got None"),
+        ({"a": 1}, f"{FORMS}got {{'a': 1}}"),
+        ([1.0, 2.0, 3.0], f"{FORMS}got (1.0, 2.0, 3.0)"),
+        ([[2, 1.5]], f"{FORMS}got ((2, 1.5),)"),
+        ([[2, 1], [3]], f"{FORMS}got ((2, 1), (3,))"),
+        ([[-1, 1], [2, 0.5]], f"{FORMS}got ((-1, 1), (2, 0.5))"),
+        ([5.0, 2.0], "shares that fall, got (5.0, 2.0)"),
+        ([[5, 1], [2, 0.5]], "shares that fall, got ((5.0, 1.0), (2.0, 0.5))"),
+        ([[2, 0.5], [5, 0.75]], "shares that fall, got ((2.0, 0.5), (5.0, 0.75))"),
+        ([[2, 1], [5, 0], [6, 0]], "shares that fall, got ((2.0, 1.0), (5.0, 0.0), (6.0, 0.0))"),
+    ],
+)
+def test_a_wrong_patience_is_named(patience: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Scenario.parse(patience=patience)
+
+
+@pytest.mark.parametrize(("same", "equal"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)])
+def test_patience_follows_its_table_and_is_shared_as_often_as_it_says(same: float, equal: float) -> None:
+    world = make_world(Scenario.parse(patience_same=same))
+    rng = make_rng(5, "train")
+    draws = np.array([sample_episode(world, rng).patience_s for _ in range(600)])
+    if same < 1:
+        shares = [(draws > seconds).mean() for seconds in (2.0, 5.0, 10.0, 20.0)]
+        hazard = np.log(0.75 / 0.52) / 5
+        np.testing.assert_allclose(shares, [1, 0.75, 0.52, 0.52 * np.exp(-10 * hazard)], atol=0.045)
+    # two videos agree where both have the session's draw
+    agree = (draws[:, 0] == draws[:, 1]).mean()
+    assert agree == pytest.approx(equal**2, abs=0.06)
+    counts = [np.unique(row, return_counts=True)[1].max() for row in draws]
+    assert np.mean(counts) == pytest.approx(max(20 * same, 1.0), abs=0.6)
+
+
+def test_patience_is_drawn_last() -> None:
+    """So that other patience changes nothing else of a session."""
+    usual, other = (
+        sample_episode(make_world(Scenario.parse(patience=one)), make_rng(3, "train")) for one in ("none", [1, 2])
+    )
+    for name in ("playlist", "watch_s", "leaves", "jitter", "link_time_s", "link_bits"):
+        np.testing.assert_array_equal(getattr(usual, name), getattr(other, name))
+    assert usual.link_offset_s == other.link_offset_s
+
+
+def test_chunk_length_comes_from_the_ladder_and_memory_is_by_the_second() -> None:
+    ladder = Ladder.load("promptmobile").to_json() | {"name": "long", "chunk_s": 4.0}
+    world = make_world(Scenario.parse("low/snapdragon-8-elite/typical", ladder=ladder, throttle=2.0))
+    assert (world.params.chunk_s, world.params.throttle) == (4.0, 2.0)
+    assert world.scenario.name == "low/snapdragon-8-elite/typical/long"
+    usual = make_world(Scenario.parse("low/snapdragon-8-elite/typical/promptmobile"))
+    np.testing.assert_array_equal(world.params.option_decode_s, usual.params.option_decode_s)
+    np.testing.assert_array_equal(world.catalog.memory_bytes_per_s, usual.catalog.memory_bytes_per_s)
 
 
 def test_public_names_are_there_and_described() -> None:
