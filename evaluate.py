@@ -13,8 +13,9 @@ def main() -> None:
     """Parse the command line and run the command."""
     sys.path.append(os.getcwd())  # an agent `module:Class` may lie in the current folder
     from agents.cli import app
+    from agents.settings import gather_settings
 
-    app.cli(args=sys.argv[1:] or ["run"])
+    app.cli(args=gather_settings(sys.argv[1:]) or ["run"])
 
 
 if __name__ == "__main__":

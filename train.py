@@ -1,6 +1,7 @@
 """Trains agents and compares them with others: the command line. The training is in `agents.training.run`."""
 
 import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from ppgym.commandline import run_command
 from ppgym.world.scenario import DEFAULT_SCENARIO
+from ppgym.world.scenario_file import parse_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,8 @@ class Arguments:
     agent: str | None = None
     """What to train: ppo, dqn or student; by default ppo or, with --resume, the run's agent."""
     scenario: str = DEFAULT_SCENARIO
-    """network/device/viewer; names with commas between them, or * for all, train one model for several scenarios."""
+    """network/device/viewer[/ladder], or a scenario file; names with commas between them, or * for all, train one model
+    for several scenarios."""
     timesteps: int | None = None
     """Steps of training in all; by default the hyperparameters say how many. A student has none."""
     seed: int = 0
@@ -37,21 +40,18 @@ class Arguments:
     """Folder of a run to go on with, as it was configured; only --timesteps and --torch-device count besides."""
     torch_device: str = "cpu"
     """Where networks are trained, as torch calls it: cpu, cuda ..."""
-    network: Path | None = None
-    """Folder of real network traces, instead of the scenario's."""
-    videos: Path | None = None
-    """Folder of real video sizes in the layout of the 2022 challenge."""
-    viewers: Path | None = None
-    """Folder of real retention curves, one for each of the videos."""
+    set: tuple[str, ...] = ()
+    """Fields of the scenario that differ, as KEY=VALUE: bandwidth_scale=2 qoe.waste=2 network=my_traces."""
 
 
 def main() -> None:
     """Parse the command line and train."""
     import tyro
 
-    given = tyro.cli(Arguments, description=Arguments.__doc__)
-    folders = {"network": given.network, "videos": given.videos, "viewers": given.viewers}
-    overrides = {key: str(folder.resolve()) for key, folder in folders.items() if folder is not None}
+    from agents.settings import gather_settings
+
+    given = tyro.cli(Arguments, description=Arguments.__doc__, args=gather_settings(sys.argv[1:]))
+    overrides = parse_settings(given.set)
     arguments: dict[str, Any] = {"agent": given.agent, "scenario": given.scenario, "overrides": overrides}
     arguments |= {"timesteps": given.timesteps, "torch_device": given.torch_device}
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read on import; where cores are shared, spinning costs all

@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from agents import REGISTRY, agent_params, is_ranked, make_agent
+from agents.settings import Settings
 from agents.studies.breakeven import find_breakeven
 from agents.studies.explanation import explain_record, print_explanation
 from agents.studies.limits import find_limits
@@ -31,6 +32,7 @@ from ppgym.benchmark.tables import print_board
 from ppgym.report import write_report
 from ppgym.world import device_table
 from ppgym.world.devices import DEVICES, DeviceProfile
+from ppgym.world.scenario_file import parse_settings
 
 CONTESTANTS = ("mcts", "ppo", "greedy", "dashlet", "pdas", "fixed_preload", "next_one", "on_demand", "random")
 BREAKEVEN = Path(__file__).parents[1] / "docs" / "results" / "breakeven" / "breakeven.json"  # the committed map
@@ -52,9 +54,7 @@ def run(
     report: Path | None = None,
     sessions_in_report: int = 3,
     clairvoyant: bool = False,
-    network: Path | None = None,
-    videos: Path | None = None,
-    viewers: Path | None = None,
+    settings: Settings = (),
     sealed: str | None = None,
     beacon_value: str | None = None,
 ) -> None:
@@ -65,7 +65,7 @@ def run(
 
     Args:
         agents: Names, or import paths module:Class.
-        scenarios: Names network/device/viewer; the suite's where none is given.
+        scenarios: Names network/device/viewer[/ladder], or scenario files; the suite's where none is given.
         suite: Which suite: quick or standard.
         sessions: Of each scenario; the suite's number by default.
         seed: Number of the first session.
@@ -79,9 +79,7 @@ def run(
         sessions_in_report: Sessions of each scenario that the page's player shows.
         clairvoyant: Show also the best schedule that a search with full knowledge finds, unranked. It takes one to two
             seconds an episode, once: schedules are kept in the user's cache.
-        network: Folder of real traces, in the layout of the MMGC 2022 challenge.
-        videos: Folder of real videos, in that layout.
-        viewers: Folder of real retention curves, in that layout; goes with videos.
+        settings: Fields of the scenarios that differ, as KEY=VALUE: bandwidth_scale=2 qoe.waste=2 network=my_traces.
         sealed: A seal's file, or - for standard input: agents play in processes of their own, in sessions drawn from
             its secret. Goes with agents, suite, output, baseline and beacon_value alone.
         beacon_value: What the beacon showed that the seal names.
@@ -91,7 +89,7 @@ def run(
     """
     chosen = find_suite(suite)
     if sealed is not None:
-        others = scenarios, sessions, seed, workers, report, clairvoyant, network, videos, viewers, engine != "local"
+        others = scenarios, sessions, seed, workers, report, clairvoyant, settings, engine != "local"
         if any(others) or output is None:
             raise ValueError("--sealed: expected --output, and none but --agents, --suite, --baseline, --beacon-value")
         board = run_sealed(
@@ -101,7 +99,6 @@ def run(
         return
     if report is not None and output is None:
         output = report.with_suffix(".run")
-    folders = {"network": network, "videos": videos, "viewers": viewers}
     if clairvoyant and "clairvoyant" not in agents:
         agents = (*agents, "clairvoyant")
     board = run_benchmark(
@@ -114,7 +111,7 @@ def run(
         workers=os.cpu_count() if engine == "local" and workers is None else workers,
         baseline=baseline,
         output=output,
-        overrides={key: str(folder) for key, folder in folders.items() if folder is not None},
+        overrides=parse_settings(settings),
         bounded=True,
     )
     print_board(board)

@@ -5,10 +5,12 @@ from typing import Any
 
 from agents import make_agent
 from agents.mcts import MCTSAgent
+from agents.settings import Settings
 from agents.studies.tables import print_table
 from ppgym.benchmark.records import Record
 from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import DEFAULT_SCENARIO, Scenario
+from ppgym.world.scenario_file import parse_settings
 
 CONSIDERED = 8  # rows shown
 PLANNED = 12
@@ -18,12 +20,18 @@ KEPT_REQUESTS = 8
 
 
 def print_explanation(
-    scenario: str = DEFAULT_SCENARIO, *, seed: int = 0, decision: int = 10, simulations: int | None = None
+    scenario: str = DEFAULT_SCENARIO,
+    *,
+    settings: Settings = (),
+    seed: int = 0,
+    decision: int = 10,
+    simulations: int | None = None,
 ) -> None:
     """Show what the planner considered at a decision, and which requests it planned after it.
 
     Args:
-        scenario: Name network/device/viewer.
+        scenario: Name network/device/viewer[/ladder], or a scenario file.
+        settings: Fields of the scenario that differ, as KEY=VALUE.
         seed: Of the episode, on the test split.
         decision: Which decision of the episode, from 0.
         simulations: Budget of a decision; the planner's default where None.
@@ -31,7 +39,7 @@ def print_explanation(
     Raises:
         ValueError: The episode ends before that decision.
     """
-    env = PromptPreamEnv(scenario, "test")
+    env = PromptPreamEnv(Scenario.parse(scenario, **parse_settings(settings)), "test")
     agent = MCTSAgent(env, seed=seed) if simulations is None else MCTSAgent(env, seed=seed, simulations=simulations)
     env.reset(seed=seed)
     for i in range(decision):

@@ -9,6 +9,7 @@ import tyro
 from rich.console import Console
 
 from agents import REGISTRY
+from agents.settings import Settings
 from agents.studies.tables import print_table
 from ppgym.benchmark.episodes import plan_jobs, play_episode
 from ppgym.benchmark.estimates import Estimate, ratio_estimate
@@ -16,6 +17,7 @@ from ppgym.benchmark.records import returns_and_minutes
 from ppgym.benchmark.workers import run_jobs
 from ppgym.core.state import F8
 from ppgym.world.scenario import DEFAULT_SCENARIO
+from ppgym.world.scenario_file import parse_settings
 
 CONTROL = "on_demand"  # quick to play, and its return tells how hard a session is
 QUANTILES = 1.96 + 0.8416  # 5 % two-sided, and 80 % power: both of the standard normal distribution
@@ -58,6 +60,7 @@ def find_power(returns: F8, control: F8, minutes: F8, difference: float) -> Powe
 def print_power(
     agents: Annotated[tuple[str, str], tyro.conf.Positional],
     scenario: str = DEFAULT_SCENARIO,
+    settings: Settings = (),
     difference: float = 1.0,
     sessions: int = 64,
     seed: int = 0,
@@ -67,7 +70,8 @@ def print_power(
 
     Args:
         agents: Two names, or import paths module:Class.
-        scenario: Name network/device/viewer.
+        scenario: Name network/device/viewer[/ladder], or a scenario file.
+        settings: Fields of the scenario that differ, as KEY=VALUE.
         difference: In QoE a minute.
         sessions: Of the pilot.
         seed: Number of its first session.
@@ -82,7 +86,14 @@ def print_power(
         raise ValueError(f"sessions: expected at least {LEAST_PILOT}, got {sessions}")
     names = list(dict.fromkeys([*agents, CONTROL]))
     jobs = plan_jobs(
-        REGISTRY, names, [scenario], sessions=sessions, seed=seed, split="validation", overrides={}, params={}
+        REGISTRY,
+        names,
+        [scenario],
+        sessions=sessions,
+        seed=seed,
+        split="validation",
+        overrides=parse_settings(settings),
+        params={},
     )
     records = run_jobs(functools.partial(play_episode, REGISTRY), jobs, workers=workers)
     played = {name: returns_and_minutes(records[i * sessions : (i + 1) * sessions]) for i, name in enumerate(names)}

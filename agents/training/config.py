@@ -18,8 +18,10 @@ from torch import Tensor
 from agents.learned.checkpoints import read_card, write_checkpoint
 from ppgym.files import check_keys, read_json, read_text, suggest, write_text
 from ppgym.world.devices import DEVICES
+from ppgym.world.ladders import LADDERS
 from ppgym.world.networks import NETWORKS
 from ppgym.world.scenario import Scenario
+from ppgym.world.scenario_file import is_file_name
 from ppgym.world.viewers import VIEWERS
 
 ENV_ID = "PromptPream-v0"
@@ -146,16 +148,17 @@ def names_of(pattern: str) -> list[str]:
     """The scenarios that a pattern stands for.
 
     Args:
-        pattern: ``network/device/viewer``, each a name, several with commas between them, or ``*`` for all.
+        pattern: ``network/device/viewer[/ladder]``, each a name, several with commas between them, or ``*`` for all; or
+            a scenario file.
 
     Returns:
         Names of scenarios: all combinations.
     """
     parts = pattern.split("/")
-    known = (NETWORKS, DEVICES, VIEWERS)
-    if len(parts) != len(known):
+    known = (NETWORKS, DEVICES, VIEWERS, LADDERS)
+    if is_file_name(pattern) or len(parts) not in (3, 4):
         return [pattern]  # its reader says what is wrong with it
-    choices = [names if part == "*" else part.split(",") for part, names in zip(parts, known, strict=True)]
+    choices = [names if part == "*" else part.split(",") for part, names in zip(parts, known, strict=False)]
     return ["/".join(names) for names in itertools.product(*choices)]
 
 

@@ -28,6 +28,7 @@ from ppgym.core.step import INFO_TOTALS
 from ppgym.env import Observation, PromptPreamEnv
 from ppgym.files import suggest
 from ppgym.world.scenario import DEFAULT_SCENARIO, Scenario
+from ppgym.world.scenario_file import named_fields
 
 AgentFactory = Callable[..., Any]  # (name, env, *, seed, **params) -> agent with Stable-Baselines3's `predict`
 
@@ -155,7 +156,7 @@ def plan_jobs(
     Args:
         registry: Finds agents by name.
         agents: Their names.
-        scenarios: Names ``network/device/viewer``.
+        scenarios: Names ``network/device/viewer[/ladder]``, or paths of scenario files.
         sessions: Of each scenario, with numbers `seed`, `seed` + 1, ...
         seed: Number of the first session; see `session_seed`.
         split: "train", "validation" or "test".
@@ -175,13 +176,18 @@ def plan_jobs(
     for name, names in (("agents", agents), ("scenarios", scenarios)):
         if not names or len(set(names)) < len(names):
             raise ValueError(f"{name}: expected one or more different names, got {list(names)}")
-    for scenario in scenarios:
-        env = _environment(Scenario.parse(scenario, **overrides), split)
+    worlds = [named_fields(scenario, overrides) for scenario in scenarios]
+    places = [(label or name, fields) for name, (label, fields) in zip(scenarios, worlds, strict=True)]
+    labels = [label for label, _ in places]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"scenarios: expected files of different names, got {', '.join(labels)}")
+    for scenario, fields in places:
+        env = _environment(Scenario.parse(scenario, **fields), split)
         for agent in agents:
             registry.make(agent, env, seed=seed, **params.get(agent, {}))
     return [
-        Job(scenario, overrides, split, agent, params.get(agent, {}), seed + i)
-        for scenario in scenarios
+        Job(scenario, fields, split, agent, params.get(agent, {}), seed + i)
+        for scenario, fields in places
         for agent in agents
         for i in range(sessions)
     ]

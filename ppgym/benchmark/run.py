@@ -54,7 +54,7 @@ def run_benchmark(
     Args:
         registry: Finds agents by name.
         agents: Their names.
-        scenarios: Names ``network/device/viewer``.
+        scenarios: Names ``network/device/viewer[/ladder]``, or paths of scenario files.
         sessions: Of each scenario, with numbers `seed`, `seed` + 1, ...
         seed: Number of the first session; see `ppgym.benchmark.episodes.session_seed`.
         split: "train", "validation" or "test".

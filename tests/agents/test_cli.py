@@ -93,9 +93,9 @@ def test_no_arguments_mean_the_quick_suite(monkeypatch: pytest.MonkeyPatch, caps
         (["--suite", "quik"], "did you mean 'quick'"),
         (["--sessions", "0"], "sessions: expected at least 1"),
         (["--baseline", "greedi"], "does not play; did you mean 'greedy'"),
-        (["--network", "nowhere"], "nowhere"),
-        (["--videos", "nowhere"], "nowhere"),
-        (["--viewers", "nowhere"], "give `videos` too"),
+        (["--set", "network=nowhere"], "nowhere"),
+        (["--set", "videos=nowhere"], "nowhere"),
+        (["--set", "viewers=nowhere"], "give `videos` too"),
     ],
 )
 def test_bad_input_ends_in_one_clear_line(

@@ -269,7 +269,7 @@ def test_command_line_end_to_end(tmp_path: Path) -> None:
         (["--seeds", "2", "--engine", "rai"], "unknown engine 'rai'; did you mean 'ray'?"),
         (["--scenario", "low,hihg/rtx-4090/*"], "unknown network 'hihg'; did you mean 'high'?"),
         (["--seed", "-1"], "seed: expected at least 0, got -1"),
-        (["--network", "no/such/folder"], "no/such/folder"),
+        (["--set", "network=no/such/folder"], "no/such/folder"),
     ],
 )
 def test_mistakes_are_one_line(
