@@ -40,7 +40,7 @@ def summary() -> str:
     for name in sorted({best.agent, *SUMMARY}, key=lambda agent: -rows[agent].qoe):
         one = rows[name]
         low, high = one.qoe_ci95 or (one.qoe, one.qoe)
-        shares = [f"{share:.0%}" for share in (one.stall_ratio, one.waste_ratio, one.prompt_share)]
+        shares = [f"{share:.0%}" for share in (one.stall_ratio, one.waste_ratio, one.generative_share)]
         lines.append([f"`{name}`", f"{one.qoe:.1f}", f"{low:.1f} to {high:.1f}", *shares])
     return markdown_table(lines)
 

@@ -27,6 +27,7 @@ from ppgym.core.jit import kernel_hash
 from ppgym.core.step import INFO_TOTALS
 from ppgym.env import Observation, PromptPreamEnv
 from ppgym.files import suggest
+from ppgym.world.ladders import Ladder
 from ppgym.world.scenario import DEFAULT_SCENARIO, Scenario
 from ppgym.world.scenario_file import named_fields
 
@@ -68,6 +69,14 @@ SUITES = {
         scenarios=(
             *(f"{network}/{device}/typical" for device in STANDARD_DEVICES for network in STANDARD_NETWORKS),
             *(f"{network}/pixels-only/typical" for network in STANDARD_NETWORKS),
+        ),
+        sessions=256,
+    ),
+    "generative": Suite(
+        scenarios=tuple(
+            f"{network}/{device}/typical/promptmobile"
+            for network in STANDARD_NETWORKS
+            for device in ("snapdragon-8-gen-3", "snapdragon-8-elite")
         ),
         sessions=256,
     ),
@@ -181,6 +190,10 @@ def plan_jobs(
     labels = [label for label, _ in places]
     if len(set(labels)) < len(labels):
         raise ValueError(f"scenarios: expected files of different names, got {', '.join(labels)}")
+    units = {label: Ladder.load(Scenario.parse(label, **fields).ladder).quality_unit for label, fields in places}
+    if len(set(units.values())) > 1:
+        found = "; ".join(f"{label}: {unit}" for label, unit in units.items())
+        raise ValueError(f"scenarios: expected ladders of one unit of quality, got {found}")
     for scenario, fields in places:
         env = _environment(Scenario.parse(scenario, **fields), split)
         for agent in agents:

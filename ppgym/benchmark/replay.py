@@ -14,6 +14,7 @@ from ppgym.core.actions import action_count
 from ppgym.core.episodes import drawn_watch_s
 from ppgym.core.replay import REPLAY_COLUMNS, Recorded, new_replay_results, replay_many
 from ppgym.files import agree
+from ppgym.world.ladders import Ladder
 from ppgym.world.networks import NETWORKS
 from ppgym.world.scenario import Scenario, World, make_rng, make_world
 
@@ -95,15 +96,16 @@ def _replay_batch(world: World, records: Sequence[Record]) -> list[Replay]:
     # Generated networks have no end of traces; of files there are these and no others
     file_traces = 0.0 if world.scenario.network in NETWORKS else float(len(world.links.first) - 1)
     is_generative = np.array([one.is_generative for one in world.representations])
+    top_quality = Ladder.load(world.scenario.ladder).top_quality  # of the file: knobs do not change it
     replays = []
     for i, record in enumerate(records):
         came = dict(zip(REPLAY_COLUMNS, results.totals[i].tolist(), strict=True))
         came["drawn_watch_s"] = float(drawn_s[draws[i]])
         came["trace"] = float(episodes.link[draws[i]])  # its index
         came["file_traces"] = file_traces
-        came["top_quality"] = max(one.quality for one in world.representations)
+        came["top_quality"] = top_quality
         came["requests"] = float(results.requests[i].sum())
-        came["prompt_requests"] = float(results.requests[i, is_generative].sum())
+        came["generative_requests"] = float(results.requests[i, is_generative].sum())
         ended = bool(results.states[i].terminated or results.states[i].truncated)
         replays.append(Replay(came, _problem(record, came, int(results.played[i]), ended)))
     return replays

@@ -15,6 +15,8 @@ from ppgym.benchmark.records import Record
 from ppgym.benchmark.replay import FindWorld, named_world, replay
 from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS
 from ppgym.core.state import F8, UNIT_NAMES
+from ppgym.world.ladders import Ladder
+from ppgym.world.scenario import Scenario
 
 REFERENCE = "on_demand"  # the agent at which the gap to the bound begins, and the default baseline
 PROBLEMS_SHOWN = 20  # in an error message
@@ -39,9 +41,11 @@ class Row:
         stall_ratio: Stall seconds / (stall + played seconds).
         waste_ratio: Wasted / downloaded bytes.
         wasted_mbit_per_min: Wasted Mbit per minute of drawn watch time.
-        quality_mean: Mbit/s-equivalent, mean over the seconds played.
+        energy_j_per_min: Joules per minute of drawn watch time.
+        quality_mean: Mean over the seconds played.
+        quality_unit: Of the ladder's qualities.
         terms: The reward's weighted, signed terms per minute of drawn watch time; their sum is `qoe`.
-        prompt_share: Share of the requests that asked for prompts.
+        generative_share: Share of the requests that asked for a generative codec.
         utilisation: Busy seconds of each compute unit / seconds of the sessions.
         truncated: Sessions that ended by truncation.
         idle_waits: Waits in a stall while a request was legal.
@@ -71,9 +75,11 @@ class Row:
     stall_ratio: float
     waste_ratio: float
     wasted_mbit_per_min: float
+    energy_j_per_min: float
     quality_mean: float
+    quality_unit: str
     terms: dict[str, float]
-    prompt_share: float
+    generative_share: float
     utilisation: dict[str, float]
     truncated: int
     idle_waits: int
@@ -327,9 +333,11 @@ def make_row(
         stall_ratio=_ratio(total["rebuffer_s"], total["rebuffer_s"] + total["played_s"]),
         waste_ratio=_ratio(total["wasted_bytes"], total["downloaded_bytes"]),
         wasted_mbit_per_min=total["wasted_bytes"] * MBIT_PER_BYTE / float(minutes.sum()),
+        energy_j_per_min=total["energy_j"] / float(minutes.sum()),
         quality_mean=_ratio(total["quality"], total["played_s"]),
+        quality_unit=quality_unit(first),
         terms={name: total[f"reward_{name}"] / float(minutes.sum()) for name in REWARD_TERMS},
-        prompt_share=_ratio(total["prompt_requests"], total["requests"]),
+        generative_share=_ratio(total["generative_requests"], total["requests"]),
         utilisation={name: _ratio(total[f"busy_{name}_s"], total["time_s"]) for name in UNIT_NAMES},
         truncated=int(total["truncated"]),
         idle_waits=int(total["idle_waits"]),
@@ -341,6 +349,12 @@ def make_row(
         ranked=ranked,
         **compared,
     )
+
+
+def quality_unit(record: Record) -> str:
+    """The unit of quality of a record's ladder."""
+    scenario = Scenario.parse(record["scenario"], **record.get("overrides", {}))
+    return Ladder.load(scenario.ladder).quality_unit
 
 
 def _standing(rows: Sequence[Row], played: Sequence[Played], baseline: Sequence[Played] | None) -> Standing:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -52,7 +52,8 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
         versus = next((f", gain over {row.baseline}" for row in chosen if row.baseline), "")
         console.print(f"{scenario}, {_count(first)}{versus}", style="bold", highlight=False)
         for key, value in first.overrides.items():
-            console.print(f"  {key} = {value}", highlight=False, soft_wrap=True)
+            shown = value["name"] if key == "ladder" and isinstance(value, Mapping) else value
+            console.print(f"  {key} = {shown}", highlight=False, soft_wrap=True)
         bounded = first.bound is not None
         table = new_table("QoE/min", *(["gain"] if versus else []), *(["of bound"] if bounded else []), *FIGURES)
         for ranked in (True, False):
@@ -64,6 +65,7 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
             blank = [""] if versus else []
             table.add_row("bound", _with_half(first.bound, first.bound_ci95), *blank, "100%", style="italic")
         console.print(table)
+        console.print(f" quality: {first.quality_unit}", highlight=False)
         for note in mistakes(chosen):
             console.print(f" {note}", highlight=False)
 
@@ -206,7 +208,7 @@ def markdown_rows(rows: Sequence[Row]) -> str:
                 f"{row.stall_ratio:.1%}",
                 f"{row.waste_ratio:.1%}",
                 f"{row.quality_mean:.2f}",
-                f"{row.prompt_share:.0%}",
+                f"{row.generative_share:.0%}",
                 "" if row.decision_ms_p50 is None else f"{row.decision_ms_p50:.2f}",
             ]
         )

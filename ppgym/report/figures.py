@@ -139,7 +139,7 @@ def qoe_figure(rows: Sequence[Row]) -> go.Figure:
 
 
 def _colour(row: Row) -> str:
-    share = row.get("prompt_share")
+    share = row.get("generative_share")
     return NEUTRAL if share is None else PROMPTS if share > 0.0 else PIXELS
 
 

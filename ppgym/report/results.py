@@ -28,7 +28,7 @@ AVERAGED = (
     "decision_ms_p99",
     "bound",
     "share",
-    "prompt_share",
+    "generative_share",
 )
 
 

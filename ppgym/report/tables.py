@@ -66,7 +66,7 @@ COLUMNS = (
     _number("waste", "Wasted of downloaded bytes", "waste_ratio", ".1%", descending=False),
     _number("Mbit/min", "Wasted Mbit per minute of watch time", "wasted_mbit_per_min", ".1f", descending=False),
     _number("quality", "Mean over the seconds played, Mbit/s of H.264 of equal quality", "quality_mean", ".2f"),
-    _number("prompts", "Share of the requests that are prompts", "prompt_share", ".0%"),
+    _number("prompts", "Share of the requests that are prompts", "generative_share", ".0%"),
     *(_busy(unit) for unit in UNIT_NAMES),
     _number("ms p50", "Milliseconds of a decision, median", "decision_ms_p50", ".2f", descending=False),
     _number("ms p99", "Milliseconds of a decision, 99th percentile", "decision_ms_p99", ".2f", descending=False),

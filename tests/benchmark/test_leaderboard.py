@@ -56,8 +56,8 @@ def test_what_only_a_replay_tells_by_hand(results: tuple[Path, Board]) -> None:
             assert row.terms[term] == pytest.approx(weight * sum(total[key] for total in totals) / minutes)
         busy_s = sum(total["decode_busy_s"] for total in totals)
         assert sum(row.utilisation.values()) == pytest.approx(busy_s / sum(total["time_s"] for total in totals))
-        assert (row.prompt_share > 0.0) == ("elite" in row.scenario and row.agent != "on_demand")
-    assert max(row.prompt_share for row in board.rows) < 1.0
+        assert (row.generative_share > 0.0) == ("elite" in row.scenario and row.agent != "on_demand")
+    assert max(row.generative_share for row in board.rows) < 1.0
 
 
 def test_differences_and_improvement_are_of_pairs(results: tuple[Path, Board]) -> None:

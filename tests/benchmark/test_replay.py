@@ -24,7 +24,7 @@ def play(scenario: str, overrides: dict, seed: int, split: str = "train") -> tup
     agent, rng = make_agent("random", env, seed=seed), np.random.default_rng(seed)
     env.reset(seed=seed)
     actions: list[int] = []
-    counts = dict.fromkeys(("requests", "prompt_requests", "truncated", "invalid_actions", "idle_waits"), 0.0)
+    counts = dict.fromkeys(("requests", "generative_requests", "truncated", "invalid_actions", "idle_waits"), 0.0)
     terms = dict.fromkeys((f"reward_{name}" for name in REWARD_TERMS), 0.0)
     total, ended = 0.0, False
     while not ended:
@@ -40,7 +40,7 @@ def play(scenario: str, overrides: dict, seed: int, split: str = "train") -> tup
             terms[name] += info[name]
         if action != 0 and not info["invalid_action"]:
             counts["requests"] += 1
-            counts["prompt_requests"] += env.options[(action - 1) % len(env.options)].codec == "prompt"
+            counts["generative_requests"] += env.options[(action - 1) % len(env.options)].codec == "prompt"
     totals = {"return": total} | {key: float(info[key]) for key in INFO_TOTALS}
     totals["drawn_watch_s"] = env.drawn_watch_s()
     record = {"scenario": scenario, "seed": seed, "agent": "random", "split": split, "actions": actions}

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from ppgym.benchmark.summary import Board, Row, Standing
 from ppgym.benchmark.tables import print_board, to_markdown
+from ppgym.world.ladders import QUALITY_UNIT
 
 LONG = "mypackage.policies:MyAgent"
 AGENTS = (LONG, "fixed_preload", "mcts", "clairvoyant")
@@ -28,9 +29,11 @@ def row(scenario: str, agent: str, **more: Any) -> Row:
         stall_ratio=1.0,
         waste_ratio=1.0,
         wasted_mbit_per_min=12.0,
+        energy_j_per_min=90.0,
         quality_mean=10.25,
+        quality_unit=QUALITY_UNIT,
         terms={},
-        prompt_share=0.5,
+        generative_share=0.5,
         utilisation={},
         truncated=3,
         idle_waits=1200,

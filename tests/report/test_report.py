@@ -169,9 +169,9 @@ def test_the_pareto_front_is_what_nobody_beats(points: list[tuple[int, int]]) ->
 
 def test_figures_show_the_rows() -> None:
     row = {"scenario": "s", "agent": "a<b", "qoe": 4.0, "qoe_ci95": [3.0, 6.0], "ranked": True}
-    row |= {"stall_ratio": 0.1, "waste_ratio": 0.2, "prompt_share": 0.5, "bound": 9.0, "bound_ci95": [8.0, 10.0]}
+    row |= {"stall_ratio": 0.1, "waste_ratio": 0.2, "generative_share": 0.5, "bound": 9.0, "bound_ci95": [8.0, 10.0]}
     row |= {"terms": {"quality": 9.0, "rebuffer": -5.0, "switch": 0.0}}
-    other = row | {"agent": "c", "qoe": 5.0, "prompt_share": 0.0, "stall_ratio": 0.2, "waste_ratio": 0.3}
+    other = row | {"agent": "c", "qoe": 5.0, "generative_share": 0.0, "stall_ratio": 0.2, "waste_ratio": 0.3}
     low, high = qoe_figure([row, other]).data
     assert (low.x, low.y, low.marker.color) == ((4.0,), ("a&lt;b",), PROMPTS)
     assert (low.error_x.array, low.error_x.arrayminus) == ((2.0,), (1.0,))
