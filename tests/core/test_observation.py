@@ -1,5 +1,7 @@
 """The observation, rebuilt field by field from the planning view: it holds what its table says, and nothing hidden."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,19 @@ from ppgym.core.observation import make_layout, observation_fields
 from ppgym.core.state import ABSENT, DECODED, DECODING, IN_FLIGHT, NO_ENTRY, QUEUED, UNITS
 from ppgym.env import PromptPreamEnv
 from ppgym.planning_view import PlanningView
-from tests.test_env import SCENARIOS, random_legal
+from ppgym.world.ladders import Ladder
+
+SCENARIOS: list[dict[str, Any]] = [
+    {},
+    {"scenario": "high/rtx-4090/skimmer", "parallel_downloads": 3, "cancel_on_swipe": True, "patience": "none"},
+    {"scenario": "medium/snapdragon-8-gen-3/typical", "ladder": replace(Ladder.load("pixels"), chunk_s=2.5)},
+    {"scenario": "mixed/snapdragon-8-gen-2/typical/promptmobile", "throttle": 4.0, "decoded_buffer_bytes": 6e7},
+    {"scenario": "5g/pixels-only/sticky", "charge_thinking_s": 0.05, "patience": [1.0, 6.0], "max_wall_s": 40.0},
+]
+
+
+def random_legal(rng: np.random.Generator, mask: np.ndarray) -> int:
+    return int(rng.choice(np.flatnonzero(mask)))
 
 
 def cut(value: float) -> float:
@@ -31,24 +45,31 @@ def slow_observation(view: PlanningView) -> dict[str, np.ndarray]:
         row = (int(state.video) + slot) % 5
         begin = int(state.playhead) if slot == 0 else 0
         lives = [int(state.chunk_status[row, chunk % 64]) for chunk in range(begin, min(chunks, begin + 64))]
+        duration_s = float(catalog.duration_s[slot])
+        edges_s = [*(chunk * params.chunk_s for chunk in range(chunks)), duration_s]
+        seconds_of = {life: 0.0 for life in range(6)}
+        for place, life in enumerate(lives):
+            seconds_of[life] += edges_s[begin + place + 1] - edges_s[begin + place]
         position_s = 0.0
         if slot == 0:
-            position_s = begin + (now_s - float(state.playback_since_s) if state.playing else 0.0)
+            position_s = edges_s[begin] + (now_s - float(state.playback_since_s) if state.playing else 0.0)
         fields["slot_present"][slot] = 1.0
-        fields["slot_duration"][slot] = cut(chunks / 60)
+        fields["slot_duration"][slot] = cut(duration_s / 60)
         fields["slot_position"][slot] = cut(position_s / 60)
-        fields["slot_decoded"][slot] = cut(lives.count(DECODED) / 20)
-        fields["slot_queued"][slot] = cut((lives.count(QUEUED) + lives.count(DECODING)) / 20)
-        fields["slot_in_flight"][slot] = cut(lives.count(IN_FLIGHT) / 20)
+        fields["slot_decoded"][slot] = cut(seconds_of[DECODED] / 20)
+        fields["slot_queued"][slot] = cut((seconds_of[QUEUED] + seconds_of[DECODING]) / 20)
+        fields["slot_in_flight"][slot] = cut(seconds_of[IN_FLIGHT] / 20)
         missing = [begin + place for place, life in enumerate(lives) if life == ABSENT][:4]
         if state.terminated or state.truncated:
             missing = []
         assert view.candidates[slot].tolist() == missing + [-1] * (4 - len(missing))
-        curve = catalog.retention[slot]
-        alive = np.interp(position_s, np.arange(chunks + 1), curve[: chunks + 1])
+        curve_at_s = [*range(math.ceil(duration_s)), duration_s]
+        curve = catalog.retention[slot, : len(curve_at_s)]
+        alive = np.interp(position_s, curve_at_s, curve)
         for look, chunk in enumerate(missing):
-            fields["survival"][slot, look] = cut(curve[chunk] / alive) if alive > 0 else 0.0
-            fields["candidate_ahead"][slot, look] = cut((chunk - position_s) / 60)
+            reached = np.interp(edges_s[chunk], curve_at_s, curve)
+            fields["survival"][slot, look] = cut(reached / alive) if alive > 0 else 0.0
+            fields["candidate_ahead"][slot, look] = cut((edges_s[chunk] - position_s) / 60)
             for r in range(representations):
                 seconds = min(s for s, o in zip(usable, view.options, strict=True) if o.representation == r)
                 fields["candidate_bytes"][slot, look, r] = cut(catalog.chunk_bytes[slot, chunk, r] / 5e5)
@@ -60,7 +81,8 @@ def slow_observation(view: PlanningView) -> dict[str, np.ndarray]:
         fastest_s = min([s for s, o in zip(usable, view.options, strict=True) if o.unit == name], default=np.inf)
         running_s = 0.0
         if state.job_video[unit] != NO_ENTRY:
-            running_s = max(0.0, float(state.job_expected_s[unit]) - (now_s - float(state.job_start_s[unit])))
+            job_s = float(state.job_load_s[unit]) + float(state.job_expected_s[unit])
+            running_s = max(0.0, job_s - (now_s - float(state.job_start_s[unit])))
         fields["unit_present"][unit] = name in view.device.units
         fields["unit_backlog"][unit] = cut((running_s + float(state.queued_s[unit])) / 20)
         fields["unit_speed"][unit] = 1 / (1 + fastest_s)
