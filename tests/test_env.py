@@ -17,15 +17,17 @@ from ppgym.core.state import NO_ENTRY
 from ppgym.core.step import INFO_COLUMNS
 from ppgym.env import PromptPreamEnv
 from ppgym.planning_view import PlanningView
+from tests.planning.futures import second_edition
 
 SCENARIOS = [
     {},
     {"scenario": "high/rtx-4090/skimmer", "parallel_downloads": 3, "cancel_on_swipe": True},
-    {"scenario": "medium/pixels-only/sticky", "patience_s": [1.0, 6.0]},
+    {"scenario": "medium/pixels-only/sticky", "patience": [1.0, 6.0]},
     {"scenario": "5g/snapdragon-8-gen-2/typical", "charge_thinking_s": 0.05, "decoded_buffer_bytes": 6e7},
     {"scenario": "mixed/snapdragon-8-gen-3/typical", "qoe": "mmgc2022", "max_wall_s": 40.0},
+    second_edition(),
 ]
-REWARDS = ["reward_quality", "reward_rebuffer", "reward_switch", "reward_waste", "reward_compute"]
+REWARDS = ["reward_quality", "reward_rebuffer", "reward_switch", "reward_waste", "reward_energy"]
 
 
 def random_legal(rng: np.random.Generator, mask: np.ndarray) -> int:
@@ -105,6 +107,8 @@ def test_observations_info_and_rewards_keep_their_contract(kwargs: dict[str, Any
             assert reward == pytest.approx(sum(info[key] for key in REWARDS), abs=1e-9)
             assert info["played_s"] + info["rebuffer_s"] == pytest.approx(info["time_s"])
             assert not (terminated and truncated)
+            assert info["videos_abandoned"] <= info["videos_watched"]
+            assert info["energy_j"] >= 0.0
             ends += terminated or truncated
     assert ends > 0
 
@@ -168,7 +172,7 @@ def test_stepping_before_reset_or_after_the_end_is_an_error() -> None:
 
 
 def test_patience_ends_a_starved_session_at_its_price() -> None:
-    env = PromptPreamEnv(patience_s=2.0, leave_p=1.0)
+    env = PromptPreamEnv(patience=2.0, leave_p=1.0)
     env.reset(seed=0)
     total = 0.0
     terminated = False
@@ -281,11 +285,16 @@ def other_future(env: PromptPreamEnv, rng: np.random.Generator) -> PromptPreamEn
     watch_s, leaves, jitter = episodes.watch_s.copy(), episodes.leaves.copy(), episodes.jitter.copy()
     chunks = world.catalog.n_chunks[episodes.playlist[0]]
 
-    position_s = float(state.playhead) + (now_s - float(state.playback_since_s) if state.playing else 0.0)
+    position_s = state.playhead * world.params.chunk_s
+    position_s += now_s - float(state.playback_since_s) if state.playing else 0.0
+    durations_s = world.catalog.duration_s[episodes.playlist[0]]
     later = np.arange(len(chunks)) > video
-    watch_s[0, later] = np.maximum(rng.random(later.sum()) * chunks[later], 0.01)
-    if position_s + 0.01 < chunks[video]:
-        watch_s[0, video] = position_s + 0.01 + rng.random() * (chunks[video] - position_s - 0.01)
+    watch_s[0, later] = np.maximum(rng.random(later.sum()) * durations_s[later], 0.01)
+    if position_s + 0.01 < durations_s[video]:
+        watch_s[0, video] = position_s + 0.01 + rng.random() * (durations_s[video] - position_s - 0.01)
+    patience_s = episodes.patience_s.copy()
+    patience_s[0, video] = float(state.longest_stall_s) + rng.uniform(0.01, 9.0)
+    patience_s[0, later] = rng.uniform(0.01, 9.0, later.sum())
     leaves[0, video:] = rng.random(len(chunks) - video) < 0.5
 
     # chunks decoded already keep their factor; a running job may only have one that it has not outlasted
@@ -302,8 +311,8 @@ def other_future(env: PromptPreamEnv, rng: np.random.Generator) -> PromptPreamEn
             if life <= 2:
                 jitter[0, v, c] = fresh[c]
     for unit in np.flatnonzero(state.job_video != NO_ENTRY):
-        served_s = now_s - float(state.job_start_s[unit])
-        factor = served_s / float(state.job_expected_s[unit]) + 0.01 + rng.random()
+        served_s = now_s - float(state.job_start_s[unit]) - float(state.job_load_s[unit])
+        factor = max(served_s, 0.0) / float(state.job_expected_s[unit]) + 0.01 + rng.random()
         jitter[0, int(state.job_video[unit]), int(state.job_chunk[unit])] = factor
 
     # the same trace up to now, unrolled, and another one from now on; no open transfer may have ended before
@@ -334,7 +343,7 @@ def other_future(env: PromptPreamEnv, rng: np.random.Generator) -> PromptPreamEn
         playlist=episodes.playlist.copy(),
         watch_s=watch_s,
         leaves=leaves,
-        patience_s=episodes.patience_s.copy(),
+        patience_s=patience_s,
         jitter=jitter,
         link=np.zeros(1, np.int32),
         link_offset_s=episodes.link_offset_s.copy(),
@@ -345,13 +354,15 @@ def other_future(env: PromptPreamEnv, rng: np.random.Generator) -> PromptPreamEn
     return other
 
 
-@pytest.mark.parametrize("downloads", [1, 3])
-def test_nobody_sees_the_future(downloads: int) -> None:
+@pytest.mark.parametrize(
+    "kwargs", [{}, {"parallel_downloads": 3}, second_edition()], ids=["one download", "three", "second edition"]
+)
+def test_nobody_sees_the_future(kwargs: dict[str, Any]) -> None:
     """Episodes that agree so far and differ later look the same, to the bit, at every decision so far."""
-    rng = np.random.default_rng(downloads)
+    rng = np.random.default_rng(kwargs.get("parallel_downloads", 1))
     compared = 0
     for seed in range(12):
-        env = PromptPreamEnv(parallel_downloads=downloads)
+        env = PromptPreamEnv(**kwargs)
         observation, info = env.reset(seed=seed)
         actions: list[int] = []
         seen = [(observation, info, flatten(env.planning_view()))]

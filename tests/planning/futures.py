@@ -1,7 +1,9 @@
 """Small worlds and the planning views of their states, as the environment would make them, for the planner's tests."""
 
-import math
+import json
+import tempfile
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,9 +15,10 @@ from ppgym.core.state import LOOKAHEAD, SLOTS, UNIT_NAMES, CatalogArrays, Episod
 from ppgym.planning.belief import Futures, reschedule_all
 from ppgym.planning_view import PlanningView, ViewMaker
 from ppgym.world.devices import DeviceProfile
+from ppgym.world.ladders import Ladder
 from ppgym.world.scenario import Option
 
-PATIENT = EpisodeDistribution(0.0, math.inf, math.inf, 0.0, 1e9, 0.0)
+PATIENT = EpisodeDistribution(0.0, np.zeros(0), np.zeros(0), 0.0, 0.0, 1e9, 0.0)
 CPU, GPU, NPU, VDEC = range(4)
 
 
@@ -34,12 +37,38 @@ def view_of(world: Sim, state: StateRecord, distribution: EpisodeDistribution = 
         distribution=distribution,
         profile=load_device(),
         options=tuple(
-            Option(f"r{r}@{unit}", int(r), "prompt" if r == last else "h264", unit, float(decode_s), bool(usable))
+            Option(
+                f"r{r}@{unit}",
+                int(r),
+                "prompt" if r == last else "h264",
+                bool(r == last),
+                unit,
+                float(decode_s),
+                bool(usable),
+            )
             for r, unit, decode_s, usable in zip(*columns, strict=True)
         ),
         representations=[SimpleNamespace(name=f"r{r}") for r in range(last + 1)],
     )
     return ViewMaker().make(facts, world.episode.playlist, state, candidates, mask)
+
+
+@cache
+def second_edition() -> dict[str, Any]:
+    """A scenario with all that chunks of 2 s, a decoder to load, throttling, energy and patience bring about."""
+    said = {"provenance": "assumption", "source": "made up"}
+    device = DeviceProfile.load("snapdragon-8-elite").to_json()
+    for place, row in enumerate(device["rows"]):
+        row |= {"load_s": 0.1 * (place % 4), "power": {"w": 0.5 + 0.3 * place, **said}}
+    path = Path(tempfile.mkdtemp()) / "device.json"
+    path.write_text(json.dumps(device))
+    return {
+        "device": str(path),
+        "ladder": Ladder.load("promptmobile").to_json() | {"name": "long", "chunk_s": 2.0},
+        "qoe": {"energy": 0.2},
+        "patience": [[1, 1], [3, 0.6], [8, 0.3]],
+        "throttle": 1.8,
+    }
 
 
 @cache
@@ -62,6 +91,7 @@ def world_of(
     count, videos, most = len(size_mbit), len(chunks), max(chunks)
     exists = np.arange(most)[None, :, None] < np.array(chunks)[:, None, None]
     params = Params(
+        chunk_s=1.0,
         rtt_s=0.1,
         link_efficiency=1.0,
         wait_s=2.0,
@@ -75,27 +105,37 @@ def world_of(
         weight_waste=1.0,
         weight_download=0.0,
         weight_abandon=18.5,
-        weight_compute=np.zeros(4),
+        weight_energy=0.0,
         option_representation=np.array(representation, np.int32),
         option_unit=np.array(unit, np.int32),
         option_usable=np.ones(len(options), np.uint8),
         option_decode_s=np.array(decode_s, np.float64),
+        option_codec=np.array([r == count - 1 for r in representation], np.int32),
+        option_load_s=np.zeros(len(options)),
+        option_w=np.zeros(len(options)),
         contention=np.ones((4, 5)),
+        throttle=1.0,
+        idle_w=0.0,
+        radio_base_w=0.0,
+        radio_j_per_mbit=0.0,
+        radio_tail_w=0.0,
+        radio_tail_s=0.0,
     )._replace(**changed)
     return Sim(
         params,
         CatalogArrays(
             n_chunks=np.array(chunks, np.int32),
+            duration_s=np.array(chunks) * params.chunk_s,
             chunk_bytes=np.where(exists, np.array(size_mbit) * 1e6 / 8, 0.0),
             quality=np.where(exists, np.array(quality), 0.0),
-            memory_bytes=np.ones(count),
+            memory_bytes_per_s=np.ones(count),
             retention=np.where(np.arange(most + 1) <= np.array(chunks)[:, None], 1.0, 0.0),
         ),
         Episode(
             playlist=np.arange(videos, dtype=np.int32),
             watch_s=np.array(watch_s),
             leaves=np.zeros(videos, np.uint8),
-            patience_s=math.inf,
+            patience_s=np.full(videos, np.inf),
             jitter=np.ones((videos, most)),
             link_time_s=0.7 * np.arange(len(mbps) + 1),
             link_bits=0.7e6 * np.concatenate([[0.0], np.cumsum(mbps)]),

@@ -10,7 +10,6 @@ import pytest
 from agents import AGENTS, make_agent
 from agents.mcts import MCTSAgent, read_parameters
 from ppgym.core.actions import WAIT
-from ppgym.core.episodes import EpisodeDistribution
 from ppgym.core.state import HISTORY, LOOKAHEAD
 from ppgym.env import PromptPreamEnv
 from ppgym.planning import planner
@@ -20,7 +19,7 @@ from ppgym.planning.rollout import FAST_NETWORK_BPS, SLOW_NETWORK_BPS, NetworkPa
 from ppgym.planning.search import SearchParameters
 from ppgym.planning.tree import ROOT, new_tree
 from tests.core.kernel import KernelSimulator
-from tests.planning.futures import VDEC, futures_of, view_of, world_of
+from tests.planning.futures import PATIENT, VDEC, futures_of, second_edition, view_of, world_of
 from tests.test_env import other_future, random_legal
 
 SMALL = PlannerParameters(futures=12, root_actions=6, edges=4)
@@ -92,7 +91,7 @@ def test_another_seed_draws_other_futures() -> None:
     assert any(not np.array_equal(*advantages) for advantages in plans)
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"parallel_downloads": 2, "patience_s": [2.0, 8.0]}])
+@pytest.mark.parametrize("kwargs", [{}, {"parallel_downloads": 2, "patience": [2.0, 8.0]}])
 def test_what_has_not_happened_changes_no_decision(kwargs: dict[str, Any]) -> None:
     """A whole episode, and one that agrees with it up to its middle and differs afterwards."""
     rng = np.random.default_rng(5)
@@ -205,7 +204,7 @@ def test_a_short_session_counts_no_more_than_a_long_one(monkeypatch: pytest.Monk
     simulator = KernelSimulator(world)
     for _ in range(4):
         simulator.step(1)  # the next chunk of video 0
-    view = view_of(world, simulator.state, EpisodeDistribution(0.5, math.inf, math.inf, 0.0, 1e9, 0.0))
+    view = view_of(world, simulator.state, PATIENT._replace(leave_p=0.5))
     short = world.episode._replace(watch_s=np.array([2.0, 0.5]), leaves=np.array([0, 1], np.uint8))
     long = world.episode._replace(leaves=np.array([1, 1], np.uint8))
     futures = futures_of(view, world, [short, long])
@@ -300,7 +299,9 @@ def test_who_minds_waste_wastes_less() -> None:
     "kwargs",
     [
         {"parallel_downloads": 3, "cancel_on_swipe": True},
-        {"patience_s": [1.0, 4.0]},
+        {"patience": [1.0, 4.0]},
+        {"patience": "none"},
+        second_edition(),
         {"scenario": "low/pixels-only/typical"},
         {"n_videos": 1},
         {"decoded_buffer_bytes": 6e7, "charge_thinking_s": 0.05},

@@ -8,16 +8,19 @@ import pytest
 
 from ppgym.benchmark.bound.relaxation import watched_chunks
 from ppgym.core.actions import WAIT
+from ppgym.core.content import content_s, position_s, survival_at
+from ppgym.core.decoders import expected_decode_s, load_left_s, throttling
 from ppgym.core.dynamics import transition
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
 from ppgym.core.state import LOOKAHEAD, Sim, StateRecord, new_states
 from ppgym.env import PromptPreamEnv
-from ppgym.planning.pruning import RULES, Requests, Rule, expect_requests, prune
+from ppgym.planning.pruning import RULES, Requests, Rule, expect_requests, prune, survival
 from ppgym.planning.rollout import RECENT, estimate_bps
-from ppgym.planning_view import PlanningView
+from ppgym.planning_view import PlanningView, writeable_fields
+from ppgym.world.viewers import ViewerProfile
 from tests.agents.clairvoyant.test_clairvoyant import best_of_all
 from tests.core.kernel import KernelSimulator
-from tests.planning.futures import CPU, NPU, PATIENT, VDEC, view_of, world_of
+from tests.planning.futures import CPU, NPU, PATIENT, VDEC, second_edition, view_of, world_of
 
 RULE = {rule.name: rule for rule in RULES}
 SAFE = [rule for rule in RULES if rule.safe]
@@ -73,12 +76,12 @@ def test_requests_are_what_a_client_expects() -> None:
     assert requests.ready_s[pixels] == pytest.approx(0.62)
     assert requests.due_s[pixels] == 2.0
     assert requests.played[pixels] == 1.0
-    assert not requests.is_prompt[pixels]
+    assert not requests.is_generative[pixels]
     assert requests.arrival_s[prompt] == pytest.approx(0.3)
     assert requests.ready_s[prompt] == pytest.approx(1.2)
     assert requests.due_s[prompt] == 1.0  # from the viewer's coming on
     assert requests.played[prompt] == pytest.approx(0.75 * 0.5)
-    assert requests.is_prompt[prompt]
+    assert requests.is_generative[prompt]
     assert requests.size_bytes[prompt] == pytest.approx(0.2e6 / 8)
     assert requests.quality[prompt] == 0.8
 
@@ -90,7 +93,7 @@ def test_a_unit_with_work_makes_a_request_wait() -> None:
     requests = expect_requests(view_of(world, sim.state), bps=1e6)
     on_cpu = requests.unit == CPU
     assert requests.free_s[on_cpu] == pytest.approx(0.9)
-    assert requests.ready_s[on_cpu & ~requests.is_prompt] == pytest.approx(0.95)
+    assert requests.ready_s[on_cpu & ~requests.is_generative] == pytest.approx(0.95)
     assert not requests.free_s[~on_cpu].any()
 
 
@@ -115,7 +118,9 @@ def test_a_unit_that_may_be_busy_at_the_arrival_dominates_nothing() -> None:
     "changed",
     [
         {"parallel_downloads": 2},
-        {"weight_compute": np.array([0.0, 0.0, 0.0, 0.1])},
+        {"weight_energy": 0.1},
+        {"throttle": 1.5},
+        {"option_load_s": np.array([0.0, 0.0, 0.1])},
         {"contention": np.where(np.arange(5) > 1, 1.5, 1.0) * np.ones((4, 1))},
     ],
 )
@@ -134,7 +139,7 @@ def test_fewer_bytes_of_the_same_look_dominate() -> None:
     slower = world_of([(0, VDEC, 0.04), (1, VDEC, 0.05)], [0.5, 0.4], [1.0, 1.0])
     assert gone("dominated_representation", slower) == []  # on a fast link the bytes do not make up for it
     larger = world_of(options, [0.5, 0.4], [1.0, 1.0])
-    larger = larger._replace(catalog=larger.catalog._replace(memory_bytes=np.array([1.0, 2.0])))
+    larger = larger._replace(catalog=larger.catalog._replace(memory_bytes_per_s=np.array([1.0, 2.0])))
     assert gone("dominated_representation", larger) == []
 
 
@@ -170,7 +175,7 @@ def test_an_earlier_chunk_without_pixels_holds_back_no_later_one() -> None:
     world = world_of([(0, VDEC, 0.05), (1, NPU, 0.5)], [0.5, 0.2], [1.0, 0.8])
     view = view_of(world, KernelSimulator(world).state)
     requests = expect_requests(view, 1e6)
-    kept = ~((requests.slot == 0) & (requests.lookahead == 0) & ~requests.is_prompt)
+    kept = ~((requests.slot == 0) & (requests.lookahead == 0) & ~requests.is_generative)
     requests = Requests(*[column[kept] for column in requests])
     flags = RULE["canonical_order"].find(view, requests)
     order = [tuple(row) for row in np.stack([requests.slot, requests.lookahead, requests.option])[:, flags].T.tolist()]
@@ -190,7 +195,13 @@ def test_rules_apply_one_after_the_other_and_say_what_they_removed() -> None:
 
 
 @pytest.mark.parametrize(
-    "kwargs", [{}, {"scenario": "high/rtx-4090/skimmer", "parallel_downloads": 3}, {"decoded_buffer_bytes": 6e7}]
+    "kwargs",
+    [
+        {},
+        {"scenario": "high/rtx-4090/skimmer", "parallel_downloads": 3},
+        {"decoded_buffer_bytes": 6e7},
+        second_edition(),
+    ],
 )
 def test_who_starves_can_always_ask_for_the_chunk(kwargs: dict) -> None:
     rng, starving = np.random.default_rng(0), 0
@@ -207,6 +218,48 @@ def test_who_starves_can_always_ask_for_the_chunk(kwargs: dict) -> None:
         if terminated or truncated:
             _, info = env.reset()
     assert starving > 20
+
+
+@pytest.mark.parametrize("kwargs", [{}, second_edition()], ids=["default", "new"])
+def test_what_is_expected_of_many_is_what_the_kernel_expects_of_one(kwargs: dict) -> None:
+    env = PromptPreamEnv(**kwargs)
+    _, info = env.reset(seed=0)
+    rng, loaded, warm = np.random.default_rng(0), 0, 0
+    for step in range(500):
+        if step % 5 == 0:
+            view = env.planning_view()
+            params, catalog, requests = env.world.params, writeable_fields(view.catalog), expect_requests(view, 1e6)
+            for i in rng.permutation(len(requests.action))[:20]:
+                slot, option = int(requests.slot[i]), int(requests.option[i])
+                chunk = int(view.candidates[slot, requests.lookahead[i]])
+                seconds = content_s(params, catalog, slot, chunk)
+                expected = expected_decode_s(params, env._states[0], option, seconds)
+                assert requests.decode_s[i] == pytest.approx(expected, rel=1e-12)
+                loaded += load_left_s(params, env._states[0], option) == 0.0
+                warm += throttling(params, env._states[0], int(requests.unit[i])) > 1.01
+                reached = survival_at(catalog, slot, chunk * params.chunk_s)
+                watched_s = position_s(params.chunk_s, env._states[0]) if slot == 0 else 0.0
+                alive = survival_at(catalog, slot, watched_s)
+                comes = (1.0 - view.distribution.leave_p) ** slot
+                assert requests.played[i] == pytest.approx(comes * min(reached / alive, 1.0), rel=1e-9)
+        _, _, terminated, truncated, info = env.step(int(rng.choice(np.flatnonzero(info["action_mask"]))))
+        if terminated or truncated:
+            _, info = env.reset()
+    assert loaded > 50
+    assert warm > 50 or not kwargs
+
+
+@pytest.mark.parametrize("duration_s", [0.4, 1.0, 4.6, 7.0])
+def test_survival_of_many_is_that_of_one_at_any_second(duration_s: float) -> None:
+    world = world_of(PIXELS_ON_BOTH, [0.5, 0.2], [1.0, 0.8], chunks=(7, 2))
+    curve = ViewerProfile.load("typical").curve(duration_s).survival
+    retention = np.zeros((2, 8))
+    retention[:] = np.append(curve, np.zeros(8 - len(curve)))
+    catalog = world.catalog._replace(retention=retention, duration_s=np.full(2, duration_s))
+    view = replace(view_of(world, KernelSimulator(world).state), catalog=catalog)
+    seconds = np.append(np.linspace(0, duration_s, 71), [duration_s + 1, 6.0])
+    found = survival(view, np.zeros(len(seconds), np.intp), seconds)
+    np.testing.assert_allclose(found, [survival_at(catalog, 0, second) for second in seconds], rtol=1e-12)
 
 
 # --- against exhaustive search ----------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 
 from agents.studies.rollout_evolution import to_policy
 from ppgym.core.actions import WAIT
+from ppgym.core.decoders import throttling
 from ppgym.core.episodes import view_sim
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.core.state import ABSENT, LOOKAHEAD, NO_ENTRY, RING, SLOTS
@@ -23,16 +24,20 @@ from ppgym.planning.rollout import (
     RolloutParameters,
     RolloutPolicy,
     choose_action,
+    describe_viewer,
     estimate_bps,
     new_estimates,
     value_actions,
 )
+from ppgym.planning_view import writeable_fields
+from tests.planning.futures import second_edition
 from tests.test_env import other_future, random_legal
 
 WORLDS: list[dict[str, Any]] = [
     {},
     {"scenario": "high/rtx-4090/skimmer", "parallel_downloads": 3, "decoded_buffer_bytes": 6e7, "n_videos": 3},
-    {"scenario": "medium/pixels-only/sticky", "qoe": "mmgc2022"},
+    {"scenario": "medium/pixels-only/sticky", "qoe": "mmgc2022", "patience": "none"},
+    second_edition(),
 ]
 POLICY = RolloutPolicy(
     slow_network=NetworkParameters(
@@ -51,7 +56,7 @@ def values_of(env: PromptPreamEnv, lookahead: int, policy: RolloutPolicy = POLIC
     chosen = value_actions(
         view_sim(env._sims, 0),
         env._states[0],
-        env.world.distribution.leave_p,
+        describe_viewer(env.world.params, env.world.distribution),
         policy,
         lookahead,
         new_estimates(),
@@ -78,23 +83,28 @@ class Oracle:
             *(np.array([1.0 - network, network]) @ (np.array([1.0 - share, share]) @ corners)).tolist()
         )
         self.bps = bps * self.parameters.bps_share
-        self.here_s = float(self.state.playhead)
+        self.stall_price = describe_viewer(view.params, view.distribution).stall_price
+        self.chunk_s = self.params.chunk_s
+        self.here_s = self.state.playhead * self.chunk_s
         if self.state.playing:
             self.here_s += float(self.state.time_s - self.state.playback_since_s)
         self.chunks: dict[int, int] = {}
         for slot in range(SLOTS):
             chunk = int(view.candidates[slot, lookahead])
-            if chunk != NO_ENTRY and (slot > 0 or chunk - self.here_s < self.parameters.buffer_s):
+            if chunk != NO_ENTRY and (slot > 0 or chunk * self.chunk_s - self.here_s < self.parameters.buffer_s):
                 self.chunks[slot] = chunk
 
     def survival(self, slot: int, seconds: float) -> float:
-        last = int(self.catalog.n_chunks[slot])
-        return float(np.interp(seconds, np.arange(last + 1), self.catalog.retention[slot, : last + 1]))
+        duration_s = float(self.catalog.duration_s[slot])
+        last = math.ceil(duration_s)
+        grid_s = np.minimum(np.arange(last + 1), duration_s)
+        return float(np.interp(seconds, grid_s, self.catalog.retention[slot, : last + 1]))
 
     def backlog_s(self, unit: int) -> float:
         running_s = 0.0
         if self.state.job_video[unit] != NO_ENTRY:
-            running_s = self.state.job_start_s[unit] + self.state.job_expected_s[unit] - self.state.time_s
+            job_s = self.state.job_load_s[unit] + self.state.job_expected_s[unit]
+            running_s = self.state.job_start_s[unit] + job_s - self.state.time_s
         return max(running_s, 0.0) + float(self.state.queued_s[unit])
 
     def transfer_s(self, slot: int, option: int) -> float:
@@ -103,25 +113,35 @@ class Oracle:
 
     def ready_s(self, slot: int, option: int) -> float:
         arrival_s = self.transfer_s(slot, option)
-        return max(arrival_s, self.backlog_s(self.params.option_unit[option])) + float(
-            self.params.option_decode_s[option]
-        )
+        return max(arrival_s, self.backlog_s(self.params.option_unit[option])) + self.decode_s(slot, option)
+
+    def content_s(self, slot: int) -> float:
+        return float(min(self.chunk_s, self.catalog.duration_s[slot] - self.chunks[slot] * self.chunk_s))
+
+    def decode_s(self, slot: int, option: int) -> float:
+        params, unit = self.params, int(self.params.option_unit[option])
+        factor = throttling(writeable_fields(params), self.state, unit)
+        loaded = int(self.state.loaded[unit]) >> int(params.option_codec[option]) & 1
+        load_s = 0.0 if loaded else params.option_load_s[option]
+        return float(params.option_decode_s[option] * self.content_s(slot) * factor + load_s)
 
     def soonest_s(self, slot: int) -> float:
         return min(self.ready_s(slot, option) for option in np.flatnonzero(self.params.option_usable))
 
     def due_s(self, slot: int) -> float:
-        return max(self.chunks[slot] - self.here_s, 0.0) - self.parameters.margin_s if slot == 0 else self.chunks[slot]
+        begin_s = self.chunks[slot] * self.chunk_s
+        return max(begin_s - self.here_s, 0.0) - self.parameters.margin_s if slot == 0 else begin_s
 
     def played(self, slot: int) -> float:
         watched_s = self.here_s if slot == 0 else 0.0
         comes = (1.0 - self.view.distribution.leave_p) ** slot
-        return comes * min(self.catalog.retention[slot, self.chunks[slot]] / self.survival(slot, watched_s), 1.0)
+        reached = self.survival(slot, self.chunks[slot] * self.chunk_s)
+        return comes * min(reached / self.survival(slot, watched_s), 1.0)
 
     def leaving_rate(self, slot: int) -> float:
         watched_s = self.here_s if slot == 0 else 0.0
         later_s = watched_s + LEAVING_SPAN_S
-        stays = later_s < self.catalog.n_chunks[slot]
+        stays = later_s < self.catalog.duration_s[slot]
         left = 1.0 - self.survival(slot, later_s) / self.survival(slot, watched_s) if stays else 1.0
         return left / LEAVING_SPAN_S
 
@@ -148,21 +168,24 @@ class Oracle:
         chunk, played, transfer_s = self.chunks[slot], self.played(slot), self.transfer_s(slot, option)
         size_mbit = self.catalog.chunk_bytes[slot, chunk, representation] * MBIT_PER_BYTE
         quality = self.catalog.quality[slot, chunk, representation]
-        value = params.weight_rebuffer * self.stall_s(slot, self.soonest_s(slot) + parameters.defer_s)
+        value = self.stall_price * self.stall_s(slot, self.soonest_s(slot) + parameters.defer_s)
         fade = 1.0 + parameters.gain_fade * max(self.due_s(slot), 0.0)
         switch = params.weight_switch * parameters.switch_share * abs(quality - self.reference(slot))
-        value += played * parameters.gain_share / fade * (params.weight_quality * quality - switch)
+        value += (
+            played * parameters.gain_share / fade * (self.content_s(slot) * params.weight_quality * quality - switch)
+        )
         value -= (params.weight_waste * parameters.waste_share * (1.0 - played) + params.weight_download) * size_mbit
-        value -= parameters.link_price * transfer_s
+        value -= (parameters.link_price + params.weight_energy * params.radio_base_w) * transfer_s
+        value -= params.weight_energy * params.radio_j_per_mbit * size_mbit
         for other in self.chunks:
             if other != slot:
                 now, then = self.soonest_s(other), self.soonest_s(other) + transfer_s
                 more_s = self.stall_s(other, then) - self.stall_s(other, now)
-                value -= params.weight_rebuffer * parameters.others_share * more_s
-        decode_s = params.option_decode_s[option]
-        value -= (parameters.unit_price + params.weight_compute[params.option_unit[option]]) * decode_s
+                value -= self.stall_price * parameters.others_share * more_s
+        decode_s = self.decode_s(slot, option)
+        value -= (parameters.unit_price + params.weight_energy * params.option_w[option]) * decode_s
         own_s = self.stall_s(slot, self.ready_s(slot, option))
-        return float(value - params.weight_rebuffer * parameters.stall_share * own_s)
+        return float(value - self.stall_price * parameters.stall_share * own_s)
 
 
 def situations(kwargs: dict[str, Any], count: int) -> Any:
@@ -208,7 +231,8 @@ def test_to_choose_alone_is_to_choose_the_highest_value(kwargs: dict[str, Any]) 
     for env in situations(kwargs, 300):
         policy = to_policy(rng.random(4 * len(RolloutParameters._fields)))
         sim, estimates = view_sim(env._sims, 0), new_estimates()
-        chosen = choose_action(sim, env._states[0], env.world.distribution.leave_p, policy, estimates)
+        viewer = describe_viewer(env.world.params, env.world.distribution)
+        chosen = choose_action(sim, env._states[0], viewer, policy, estimates)
         expected, values = values_of(env, 0, policy)
         assert chosen == expected
         assert values[chosen] == values.max()
@@ -238,6 +262,24 @@ def test_it_sees_nothing_that_has_not_happened() -> None:
         theirs, same = values_of(twin, 0)
         assert theirs == chosen
         assert np.array_equal(same, values)
+
+
+@pytest.mark.parametrize(
+    ("patience", "give_up_per_s"),
+    [
+        ("none", 0.0),
+        ("published", 0.048),
+        (4.0, 0.1),
+        ([5.0, 15.0], 0.05),
+        ([[5, 1], [20, 0.4]], (1 - 0.4 ** (1 / 3)) / 10),
+    ],
+)
+def test_a_stall_costs_its_weight_and_the_chance_to_lose_the_video(patience: Any, give_up_per_s: float) -> None:
+    """By hand: the share that has given up after a stall of 10 s, a tenth of it for each second."""
+    env = PromptPreamEnv(patience=patience)
+    viewer = describe_viewer(env.world.params, env.world.distribution)
+    assert viewer.leave_p == 0.1
+    assert viewer.stall_price == pytest.approx(1.85 + 18.5 * give_up_per_s)
 
 
 def test_the_rate_is_the_harmonic_mean_of_the_last() -> None:

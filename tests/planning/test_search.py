@@ -15,11 +15,12 @@ from ppgym.core.state import DECODED, DECODING, LOOKAHEAD, QUEUED, RING, SLOTS, 
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.belief import Futures, sample_futures
 from ppgym.planning.planner import Plan, Planner, PlannerParameters
-from ppgym.planning.rollout import NetworkParameters, RolloutPolicy, new_estimates, value_actions
+from ppgym.planning.rollout import NetworkParameters, RolloutPolicy, describe_viewer, new_estimates, value_actions
 from ppgym.planning.search import SearchParameters, SearchTask, new_scratch, root_values, search_edges
 from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree, new_tree, reset_tree
 from ppgym.planning_view import PlanningView
 from tests.core.kernel import legal_mask
+from tests.planning.futures import second_edition
 from tests.test_env import random_legal
 
 POLICY = RolloutPolicy()
@@ -82,7 +83,7 @@ class SlowSearch:
         chosen = value_actions(
             sim,
             state,
-            self.view.distribution.leave_p,
+            describe_viewer(self.view.params, self.view.distribution),
             self.policy,
             0,
             new_estimates(),
@@ -161,7 +162,8 @@ class SlowSearch:
                 place = video % SLOTS, chunk % RING
                 if state.chunk_status[place] in (QUEUED, DECODING, DECODED):
                     which = episode.playlist[video], chunk, params.option_representation[state.chunk_option[place]]
-                    plays_s = min(max(episode.watch_s[video] - chunk, 0.0), 1.0) if comes else 0.0
+                    left_s = max(episode.watch_s[video] - chunk * params.chunk_s, 0.0)
+                    plays_s = min(left_s, params.chunk_s) if comes else 0.0
                     value += PARAMETERS.kept_share * params.weight_quality * catalog.quality[which] * plays_s
                     if plays_s == 0.0:
                         value -= params.weight_waste * catalog.chunk_bytes[which] * MBIT_PER_BYTE
@@ -174,7 +176,7 @@ def both(view: PlanningView, seed: int, rounds: int, policy: RolloutPolicy) -> t
     futures = sample_futures(view, FUTURES, np.random.default_rng(seed), 30.0)
     scratch = new_scratch(len(view.action_mask), PARAMETERS.depth)
     scratch.values[:] = -np.inf
-    task = SearchTask(view.distribution.leave_p, policy, PARAMETERS)
+    task = SearchTask(describe_viewer(view.params, view.distribution), policy, PARAMETERS)
     chosen = root_values(futures, task, scratch)
     legal = np.flatnonzero(scratch.values > -np.inf)
     actions = np.unique(np.concatenate([[chosen, WAIT], legal[:: max(len(legal) // 3, 1)]])).astype(np.int32)
@@ -212,7 +214,12 @@ def assert_same(tree: Tree, index: int, node: Node) -> int:
 
 @pytest.mark.parametrize(
     ("kwargs", "policy"),
-    [({}, POLICY), ({}, HASTY), ({"scenario": "high/rtx-4090/skimmer", "parallel_downloads": 3}, POLICY)],
+    [
+        ({}, POLICY),
+        ({}, HASTY),
+        ({"scenario": "high/rtx-4090/skimmer", "parallel_downloads": 3}, POLICY),
+        (second_edition(), POLICY),
+    ],
 )
 def test_the_tree_is_that_of_the_slow_search(kwargs: dict[str, Any], policy: RolloutPolicy) -> None:
     nodes = 0
@@ -276,7 +283,7 @@ def test_the_prior_sees_every_look_ahead() -> None:
         futures = sample_futures(view, 2, np.random.default_rng(0), 10.0)
         scratch = new_scratch(len(view.action_mask), 1)
         scratch.values[:] = -np.inf
-        task = SearchTask(view.distribution.leave_p, POLICY, PARAMETERS)
+        task = SearchTask(describe_viewer(view.params, view.distribution), POLICY, PARAMETERS)
         chosen = root_values(futures, task, scratch)
         assert view.action_mask[chosen]
         seen = scratch.values > -np.inf

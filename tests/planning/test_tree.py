@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ppgym.core.episodes import EpisodeDistribution
 from ppgym.planning.belief import sample_futures
-from ppgym.planning.rollout import NetworkParameters, RolloutParameters, RolloutPolicy
+from ppgym.planning.rollout import NetworkParameters, RolloutParameters, RolloutPolicy, describe_viewer
 from ppgym.planning.search import SearchParameters, SearchTask, new_scratch, root_values, search_edges
 from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree, new_tree, reset_tree
 from tests.core.kernel import KernelSimulator
-from tests.planning.futures import CPU, NPU, VDEC, view_of, world_of
+from tests.planning.futures import CPU, NPU, PATIENT, VDEC, view_of, world_of
 
 GOLDEN = Path(__file__).with_name("golden_tree.json")
 NETWORK = NetworkParameters(
@@ -62,9 +61,9 @@ def search_small_world() -> Tree:
     sim = KernelSimulator(world)
     for action in (1, 2):
         sim.step(action)
-    view = view_of(world, sim.state, EpisodeDistribution(0.1, np.inf, np.inf, 0.2, 1e9, 0.0))
+    view = view_of(world, sim.state, PATIENT._replace(leave_p=0.1, jitter_sigma=0.2))
     futures = sample_futures(view, FUTURES, np.random.default_rng(3), 20.0)
-    task = SearchTask(view.distribution.leave_p, POLICY, PARAMETERS)
+    task = SearchTask(describe_viewer(view.params, view.distribution), POLICY, PARAMETERS)
     scratch = new_scratch(len(view.action_mask), PARAMETERS.depth)
     scratch.values[:] = -np.inf
     root_values(futures, task, scratch)
