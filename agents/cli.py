@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from agents import REGISTRY, agent_params, is_ranked, make_agent
+from agents import REGISTRY, agent_params, make_agent
 from agents.settings import Settings
 from agents.studies.breakeven import find_breakeven
 from agents.studies.explanation import explain_record, print_explanation
@@ -22,13 +22,13 @@ from agents.studies.power import print_power
 from agents.studies.tuning import tune
 from ppgym import mmgc
 from ppgym.benchmark.episodes import find_suite
-from ppgym.benchmark.leaderboard import add_entries, make_board
-from ppgym.benchmark.run import run_benchmark, validate
-from ppgym.benchmark.sealed import run_sealed
+from ppgym.benchmark.leaderboard import make_board
+from ppgym.benchmark.run import run_benchmark
+from ppgym.benchmark.sealed import check_entries, run_sealed
 from ppgym.benchmark.seals import write_seal
 from ppgym.benchmark.speed import measure_simulator, print_figures
-from ppgym.benchmark.summary import REFERENCE
 from ppgym.benchmark.tables import print_board
+from ppgym.benchmark.validation import validate
 from ppgym.report import write_report
 from ppgym.world import device_table
 from ppgym.world.devices import DEVICES, DeviceProfile
@@ -139,6 +139,7 @@ def seal(
         sessions: Of each scenario; the suite's number by default.
         beacon: Name of a public random number of a later time, which is mixed into the secret.
     """
+    check_entries(REGISTRY, agents, suite)
     print(write_seal(output, suite, {agent: REGISTRY.import_path(agent) for agent in agents}, sessions, beacon))
 
 
@@ -147,7 +148,7 @@ def public_board(
     suite: str = "standard",
     submit: Path | None = None,
     root: Path = Path("docs/leaderboard"),
-    baseline: str = REFERENCE,
+    baseline: str | None = None,
     workers: int | None = None,
 ) -> None:
     """Replay the entries of the public leaderboard and make its page, after adding those of a run.
@@ -156,14 +157,10 @@ def public_board(
         suite: Which suite.
         submit: Folder of a run over the whole suite, whose agents become entries.
         root: Folder of the boards.
-        baseline: Entry that the others are compared with.
+        baseline: Entry that the others are compared with, or its agent; on_demand, if it is there, by default.
         workers: Processes that compute the bounds.
     """
-    if submit is not None:
-        for folder in add_entries(submit, root, suite, REGISTRY):
-            print(f"{folder}: say in its README.md what it is")
-    board = make_board(root, suite, baseline=baseline, is_ranked=is_ranked, workers=workers)
-    print_board(board)
+    print_board(make_board(root, suite, REGISTRY, submit=submit, baseline=baseline, workers=workers))
 
 
 @app.command
@@ -251,9 +248,11 @@ def validate_folder(folder: Annotated[Path, tyro.conf.Positional], data: Path | 
         ValueError: A record, or a figure of results.json, does not come back.
     """
     if data is None:
-        checked = validate(folder, is_ranked)
+        checked = validate(folder, REGISTRY)
         rate = checked.transitions / checked.seconds
         print(f"{checked.records} records come back ({checked.transitions:,} transitions, {rate:,.0f}/s)")
+        print(f"compared: {', '.join(checked.compared)}")
+        print(*checked.notes, sep="\n")
         return
     mismatches = mmgc.validate_records(folder, data)
     if mismatches:

@@ -7,12 +7,13 @@ truth or does not. The pool is committed, so that the table and its test need no
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from agents import REGISTRY
 from ppgym.benchmark.episodes import Job, play_episode
-from ppgym.benchmark.estimates import Interval, ratio_estimate
+from ppgym.benchmark.estimates import Interval, mean_estimate, ratio_estimate
 from ppgym.benchmark.replay import replay
 from ppgym.benchmark.tables import markdown_table
 from ppgym.benchmark.workers import run_jobs
@@ -26,6 +27,13 @@ SCENARIOS = tuple(f"{network}/snapdragon-8-elite/typical" for network in ("low",
 SESSIONS = 5000
 COUNTS = (16, 64, 256)
 REDRAWS = 4000
+
+
+class Errors(NamedTuple):
+    """How intervals do."""
+
+    coverage: float
+    ratio: float  # of the true error to the stated one
 
 
 def play(job: Job) -> dict[str, float]:
@@ -92,6 +100,41 @@ def coverage(pool: Mapping[str, F8], count: int, *, shared_traces: int | None = 
     return covered / REDRAWS
 
 
+def suite_coverage(
+    pools: Mapping[str, Mapping[str, F8]], *, shared_traces: int | None, boards: int = REDRAWS
+) -> Errors:
+    """The same for the mean over a suite like `standard`: four networks with four devices each.
+
+    Args:
+        pools: By scenario. The pool has three networks; "low" stands for "medium" too.
+        shared_traces: Of a network, which its four scenarios share, drawn anew for each board; any where None.
+        boards: How many.
+
+    Returns:
+        How often the interval covers the mean of the pools' QoE, and how much larger the true error is than the stated.
+    """
+    rng = np.random.default_rng(0)
+    low, high, mixed = (pools[scenario] for scenario in SCENARIOS)
+    networks = (low, low, high, mixed)
+    truth = np.mean([pool["return"].sum() / pool["minutes"].sum() for pool in networks])
+    values, stated, covered = [], [], 0
+    for _ in range(boards):
+        estimates = []
+        for pool in networks:
+            among = np.arange(len(pool["return"]))
+            if shared_traces is not None:
+                chosen = rng.choice(np.unique(pool["trace"]), shared_traces, replace=False)
+                among = among[np.isin(pool["trace"], chosen)]
+            for _device in range(4):
+                picks = rng.choice(among, 256)
+                estimates.append(ratio_estimate(pool["return"][picks], pool["minutes"][picks]))
+        mean = mean_estimate(estimates)
+        values.append(mean.value)
+        stated.append(mean.error)
+        covered += mean.ci95 is not None and bool(mean.ci95[0] <= truth <= mean.ci95[1])
+    return Errors(covered / boards, float(np.std(values) / np.mean(stated)))
+
+
 def mean_of_ratios_coverage(pool: Mapping[str, F8], count: int, boards: int = 400, seed: int = 0) -> float:
     """The same for the mean of the sessions' ratios and its percentile bootstrap, in fewer boards."""
     rng = np.random.default_rng(seed)
@@ -121,3 +164,7 @@ def coverage_table() -> str:
 if __name__ == "__main__":
     play_pool()
     print(coverage_table())
+    for shared in (None, 256):
+        found = suite_coverage(read_pool(), shared_traces=shared)
+        error = f"true error {found.ratio:.2f} times the stated"
+        print(f"suite, {shared or 'all'} traces of a network: {found.coverage:.1%} cover, {error}")

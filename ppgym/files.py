@@ -9,6 +9,8 @@ import gzip
 import json
 import math
 import os
+import re
+import reprlib
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -83,6 +85,23 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_free(folder: Path, names: Iterable[str]) -> None:
+    """Refuse to write over files. Nothing is written here.
+
+    Args:
+        folder: Where they would be written; it may be missing.
+        names: Of the files.
+
+    Raises:
+        ValueError: It is no folder, or holds one of them.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: expected a folder")
+    for name in names:
+        if (folder / name).exists():
+            raise ValueError(f"{folder / name}: is here already; choose another folder, or delete it")
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write bytes as `replacing` does."""
     with replacing(path) as temporary:
@@ -106,14 +125,54 @@ def read_json(path: Path) -> dict[str, Any]:
         FileNotFoundError: No such file.
         ValueError: Not JSON, or not an object.
     """
-    text = read_text(path)
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: expected JSON: {error.msg}") from error
+    content = parse_json(read_text(path), str(path))
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}")
     return content
+
+
+def parse_json(text: str, where: str, line: int = 1) -> Any:
+    """What a JSON text says.
+
+    Args:
+        text: The text.
+        where: Its file, for the message.
+        line: Number of its first line.
+
+    Raises:
+        ValueError: Not JSON, or an object has a key twice, of which others would read the one or the other.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_distinct)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where}, line {line + error.lineno - 1}: expected JSON: {error.msg}") from error
+    except KeyError:
+        key, place = _doubled_key(text)
+        number = line + text.count("\n", 0, place)
+        raise ValueError(f"{where}, line {number}: key {key!r} stands twice in one object; expected it once") from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise KeyError
+    return found
+
+
+def _doubled_key(text: str) -> tuple[str, int]:
+    """The first key that its object has already, and its place in the text."""
+    objects: list[set[str]] = []
+    for token in re.finditer(r'"(?:[^"\\]|\\.)*"(\s*:)?|[{}]', text):
+        if token[0] == "{":
+            objects.append(set())
+        elif token[0] == "}":
+            objects.pop()
+        elif token[1] is not None:
+            key = json.loads(token[0].removesuffix(token[1]))
+            if key in objects[-1]:
+                return key, token.start()
+            objects[-1].add(key)
+    raise AssertionError("expected a key that stands twice in one object")
 
 
 def write_json_lines(path: Path, objects: Iterable[Mapping[str, Any]], packed: bool = False) -> None:
@@ -159,10 +218,7 @@ def read_json_lines(path: Path, required: Iterable[str] = ()) -> Iterator[tuple[
         with opener(found[0], "rt", encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
                 where = f"{found[0]}, line {number}"
-                try:
-                    content = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise ValueError(f"{where}: expected a JSON object: {error.msg}") from error
+                content = parse_json(line.rstrip(), str(found[0]), number)
                 if not isinstance(content, dict):
                     raise ValueError(f"{where}: expected a JSON object, got {type(content).__name__}")
                 for key in required:
@@ -207,7 +263,7 @@ def differences(stated: Any, made: Any, place: str = "") -> Iterator[str]:
         if not math.isclose(stated, made, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
             yield f"{place}: {stated!r}, expected {made!r}"
     elif type(stated) is not type(made) or stated != made:
-        yield f"{place}: {stated!r}, expected {made!r}"
+        yield f"{place}: {reprlib.repr(stated)}, expected {reprlib.repr(made)}"
 
 
 def check_keys(where: str, content: Mapping[str, Any], expected: Iterable[str], schema: str | None = None) -> None:

@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from ppgym.files import agree, read_json_lines, replacing, write_json_lines, write_text
+from ppgym.files import (
+    agree,
+    check_free,
+    parse_json,
+    read_json,
+    read_json_lines,
+    replacing,
+    write_json_lines,
+    write_text,
+)
 
 
 def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
@@ -37,10 +46,32 @@ def test_lines_that_are_no_objects_are_refused_by_place(tmp_path: Path) -> None:
     path = tmp_path / "some.jsonl"
     with pytest.raises(FileNotFoundError, match=r"expected a file some\.jsonl or some\.jsonl\.gz"):
         list(read_json_lines(path))
-    for line, message in (("[1]", "line 2: expected a JSON object, got list"), ("{", "line 2: expected a JSON object")):
+    for line, message in (("[1]", "line 2: expected a JSON object, got list"), ("{", "line 2: expected JSON")):
         path.write_text(f"{{}}\n{line}\n")
         with pytest.raises(ValueError, match=message):
             list(read_json_lines(path))
+
+
+def test_a_key_that_stands_twice_is_refused_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "one.json"
+    path.write_text('{"a": {"b\\"": 1},\n "c": [{"b": "a"}],\n "rows": [{"a": 1, "b": {},\n\n "\\u0061" : 2}]}')
+    with pytest.raises(ValueError, match=r"one\.json, line 5: key 'a' stands twice in one object"):
+        read_json(path)
+    path.with_suffix(".jsonl").write_text('{"a": 1}\n{"agent": "x", "agent": "y"}\n')
+    with pytest.raises(ValueError, match=r"one\.jsonl, line 2: key 'agent' stands twice"):
+        list(read_json_lines(path.with_suffix(".jsonl")))
+    assert parse_json('[{"a": {"a": 1}}, {"a": 1}]', "here") == [{"a": {"a": 1}}, {"a": 1}]
+
+
+def test_files_that_are_there_are_refused(tmp_path: Path) -> None:
+    check_free(tmp_path / "missing", ["a"])
+    check_free(tmp_path, ["a"])
+    (tmp_path / "a").touch()
+    check_free(tmp_path, ["b"])
+    with pytest.raises(ValueError, match="a: is here already"):
+        check_free(tmp_path, ["b", "a"])
+    with pytest.raises(ValueError, match="a: expected a folder"):
+        check_free(tmp_path / "a", [])
 
 
 @pytest.mark.parametrize(

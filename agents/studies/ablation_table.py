@@ -44,7 +44,14 @@ PRUNED_SESSIONS = 8  # over whose decisions the pruning rules are counted
 
 
 def make_ablation_tables(
-    scenario: str, overrides: Mapping[str, Any], *, sessions: int, seed: int, workers: int, output: Path | None
+    scenario: str,
+    overrides: Mapping[str, Any],
+    *,
+    sessions: int,
+    seed: int,
+    workers: int,
+    output: Path | None,
+    figures: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Play the planner and its ablations on the test split.
 
@@ -55,13 +62,14 @@ def make_ablation_tables(
         seed: Number of the first.
         workers: Processes.
         output: Folder of records; None keeps nothing.
+        figures: See `agents.studies.cached_episodes.play_variants`.
 
     Returns:
         "ablations", rows as `ablate` makes them, and "pruning", what `count_removed` returns.
     """
     variants = [one._replace(overrides=overrides) for one in (PLANNER, *ABLATIONS.values())]
     planner, *ablated = play_variants(
-        variants, scenario=scenario, sessions=sessions, seed=seed, workers=workers, output=output
+        variants, scenario=scenario, sessions=sessions, seed=seed, workers=workers, output=output, figures=figures
     )
     return {
         "ablations": ablate(planner, dict(zip(ABLATIONS, ablated, strict=True))),

@@ -90,7 +90,8 @@ def find_breakeven(*, sessions: int = 24, seed: int = 0, workers: int = 1, outpu
     contestants = [PLANNER, PIXELS, *(Variant(rule, tuned_params(rule, QoEWeights())) for rule in RULES)]
     places = cells()
     variants = [one._replace(overrides=cell.overrides(one is PLANNER)) for cell in places for one in contestants]
-    played = play_variants(variants, sessions=sessions, seed=seed, workers=workers, output=output)
+    figures = "breakeven.json", "breakeven.png"
+    played = play_variants(variants, sessions=sessions, seed=seed, workers=workers, output=output, figures=figures)
     sums = np.reshape([returns_and_minutes(each) for each in played], (len(places), len(contestants), 2, sessions))
     rows = [make_row(cell, each[:, 0], each[0, 1]) for cell, each in zip(places, sums, strict=True)]
     networks = {network: round(mean_mbps(network), 3) for network in NAMED}

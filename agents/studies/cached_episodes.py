@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 from agents import REGISTRY, agent_params
 from ppgym.benchmark.episodes import Job, play_episode, play_jobs, versions
-from ppgym.benchmark.records import Journal, Record, read_records, write_records
+from ppgym.benchmark.records import NAME, Journal, Record, read_records, write_records
 from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
+PACKED = f"{NAME}.gz"
 Key = tuple[str, str, str, str, str, int]
 DECIDING = ("env", "ppgym", "kernel")  # versions on which totals depend; those of libraries leave them alone
 PARTS = ("scenario", "overrides", "split", "agent", "params", "seed")  # of a job and of a record
@@ -37,6 +38,7 @@ def play_variants(
     seed: int,
     workers: int,
     output: Path | None,
+    figures: Sequence[str] = (),
 ) -> list[list[Record]]:
     """Play variants on the same sessions; see `play_once`.
 
@@ -48,37 +50,44 @@ def play_variants(
         seed: Number of the first session.
         workers: Processes.
         output: Folder of records.
+        figures: Names of the other files that the study writes there.
 
     Returns:
         The sessions of each variant.
+
+    Raises:
+        ValueError: The folder holds anything else, or unfinished sessions of other jobs.
     """
     jobs = [
         Job(scenario, one.overrides, split, one.agent, one.params, seed + i)
         for one in variants
         for i in range(sessions)
     ]
-    played = play_once(jobs, workers=workers, folder=output)
+    played = play_once(jobs, workers=workers, folder=output, figures=figures)
     return [played[first : first + sessions] for first in range(0, len(played), sessions)]
 
 
-def play_once(jobs: Sequence[Job], *, workers: int, folder: Path | None) -> list[Record]:
+def play_once(jobs: Sequence[Job], *, workers: int, folder: Path | None, figures: Sequence[str] = ()) -> list[Record]:
     """Play what a folder of records does not hold yet, and add it there.
 
     A record answers a job of the same scenario, split, agent and seed under the same `DECIDING` versions, if their
     parameters are the same; a parameter that a record lacks has its default. Changes of an agent's code are not
-    noticed: after one, use a new folder. Whatever else the folder holds stays there.
+    noticed: after one, use a new folder. Other records of the folder stay there.
 
     Args:
         jobs: What to play; the same twice is played once.
         workers: Processes.
         folder: Of records.jsonl.gz, which is made where missing; None keeps nothing.
+        figures: See `play_variants`.
 
     Returns:
         Records in the order of the jobs.
 
     Raises:
-        ValueError: The folder holds unfinished sessions of other jobs.
+        ValueError: The folder holds unfinished sessions of other jobs, or a file that is not the study's.
     """
+    if folder is not None:
+        check_own(folder, figures)
     agents = {job.agent for job in jobs}
     kept = _read(folder)
     usable = [one for one in kept if one["agent"] in agents and _deciding(one["versions"]) == _deciding(versions())]
@@ -98,9 +107,27 @@ def play_once(jobs: Sequence[Job], *, workers: int, folder: Path | None) -> list
     return [known[key] for key in keys]
 
 
+def check_own(folder: Path, figures: Sequence[str]) -> None:
+    """Refuse the folder of somebody else.
+
+    Args:
+        folder: Of a study; it may be missing.
+        figures: Names of the files that the study writes besides its records.
+
+    Raises:
+        ValueError: It is no folder, or holds something else than the study's records and figures.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: expected a folder")
+    own = (PACKED, Journal.NAME, *figures)
+    for path in sorted(folder.glob("*")):
+        if path.name not in own:
+            raise ValueError(f"{path}: expected a folder with nothing but {', '.join(own)}; choose another one")
+
+
 def _read(folder: Path | None) -> list[Record]:
     """The records of a folder."""
-    if folder is None or not (folder / "records.jsonl.gz").is_file():
+    if folder is None or not (folder / PACKED).is_file():
         return []
     return list(read_records(folder))
 

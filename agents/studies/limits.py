@@ -11,9 +11,11 @@ from agents.studies.cached_episodes import Variant, play_variants
 from agents.studies.tables import paired_difference, print_differences
 from ppgym.benchmark.episodes import bound_episodes
 from ppgym.benchmark.records import returns_and_minutes
+from ppgym.benchmark.traces import find_traces
 from ppgym.files import write_json
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
+FIGURES = "limits.json"
 TOLD = "agents.clairvoyant.told:ToldPlanner"
 PLAYERS: dict[str, Variant] = {
     "planner": Variant("mcts"),
@@ -46,13 +48,20 @@ def find_limits(
             writes nothing.
     """
     played = play_variants(
-        list(PLAYERS.values()), scenario=scenario, sessions=sessions, seed=seed, workers=workers, output=output
+        list(PLAYERS.values()),
+        scenario=scenario,
+        sessions=sessions,
+        seed=seed,
+        workers=workers,
+        output=output,
+        figures=(FIGURES,),
     )
     bounds = bound_episodes(played[0], workers=workers)
     planner, minutes = returns_and_minutes(played[0])
+    traces = find_traces(played[0]).clusters
     returns = dict(zip(PLAYERS, (returns_and_minutes(records)[0] for records in played), strict=True))
     returns["bound"] = np.array([bounds[scenario, record["seed"]] for record in played[0]])
-    rows = [{"player": name, **paired_difference(own, planner, minutes)} for name, own in returns.items()]
+    rows = [{"player": name, **paired_difference(own, planner, minutes, traces)} for name, own in returns.items()]
     if output is not None:
-        write_json(output / "limits.json", {"scenario": scenario, "sessions": sessions, "seed": seed, "rows": rows})
+        write_json(output / FIGURES, {"scenario": scenario, "sessions": sessions, "seed": seed, "rows": rows})
     print_differences(f"{scenario}, {sessions} test sessions: QoE, and its difference to the planner's", rows)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from scipy.special import ndtr
 
@@ -28,13 +29,14 @@ from agents.studies.tables import print_table
 from ppgym.benchmark.episodes import STANDARD_DEVICES, STANDARD_NETWORKS
 from ppgym.benchmark.estimates import Estimate, holm, ratio_estimate
 from ppgym.benchmark.records import Record, returns_and_minutes
+from ppgym.benchmark.traces import Traces, find_traces
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.core.state import F8
 from ppgym.files import write_json
-from ppgym.world.networks import load_traces
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
 PLANNER = "mcts"
+FIGURES = "claims.json"
 
 MEASURES = {"qoe": "a minute", "stalls": "s a minute", "waste": "Mbit a minute"}
 """What is compared, and the unit of its points."""
@@ -45,7 +47,9 @@ CLAIMS: dict[str, dict[str, float]] = {
     "waste -31%, QoE and stalls no worse": {"waste": 0.31, "qoe": 0.0, "stalls": 0.0},
     "QoE +45%, stalls and waste -31%": {"qoe": 0.45, "stalls": 0.31, "waste": 0.31},
 }
-"""The relative gain that each claim needs in each measure; 0 is a condition."""
+"""The relative gain that each claim needs in each measure; 0 is a condition, "no worse"."""
+
+NO_WORSE = 0.01  # of the baseline's value: who is less than that worse counts as no worse. No test shows equality
 
 AT_ONCE = list(CLAIMS)[-1]  # of one setting against all baselines; the others may take another one for each
 
@@ -93,6 +97,7 @@ class Point(NamedTuple):
     variant: Variant
     good: F8  # [3, n] return, minus seconds of stall, minus wasted megabits: more is better
     minutes: F8  # [n] drawn watch time
+    traces: Traces = Traces()
 
     @property
     def sums(self) -> F8:
@@ -141,7 +146,7 @@ def point_of(variant: Variant, played: Sequence[Record]) -> Point:
     returns, minutes = returns_and_minutes(played)
     stall_s = np.array([record["totals"]["rebuffer_s"] for record in played])
     wasted_mbit = MBIT_PER_BYTE * np.array([record["totals"]["wasted_bytes"] for record in played])
-    return Point(variant, np.array([returns, -stall_s, -wasted_mbit]), minutes)
+    return Point(variant, np.array([returns, -stall_s, -wasted_mbit]), minutes, find_traces(played))
 
 
 def frontier(points: Sequence[Point]) -> list[Point]:
@@ -158,12 +163,13 @@ def frontier(points: Sequence[Point]) -> list[Point]:
     return [point for place, point in enumerate(points) if not beaten(place)]
 
 
-def relative_gain(new: F8, old: F8) -> Estimate:
+def relative_gain(new: F8, old: F8, clusters: npt.NDArray[Any] | None = None) -> Estimate:
     """By how much a sum exceeds another, relative to its size, over paired sessions.
 
     Args:
         new: [n].
         old: [n].
+        clusters: [n] the traces of the sessions, where there are enough files of them.
 
     Returns:
         (new - old) / |old| of the sums; infinite, or 0 where nothing differs, over a sum of 0.
@@ -171,17 +177,23 @@ def relative_gain(new: F8, old: F8) -> Estimate:
     if old.sum() == 0.0:
         difference = float(new.sum())
         return Estimate(math.copysign(math.inf, difference) if difference else 0.0, math.nan, None)
-    return ratio_estimate(new - old, np.sign(old.sum()) * old)
+    return ratio_estimate(new - old, np.sign(old.sum()) * old, clusters)
 
 
 def gains(new: Point, old: Point) -> dict[str, Estimate]:
     """The relative gain of a point over another in each measure."""
-    return {measure: relative_gain(*pair) for measure, *pair in zip(MEASURES, new.good, old.good, strict=True)}
+    pairs = zip(MEASURES, new.good, old.good, strict=True)
+    return {measure: relative_gain(own, others, new.traces.clusters) for measure, own, others in pairs}
+
+
+def least_gain(needed: float) -> float:
+    """What a gain has to exceed: what is needed, or, for a condition, -`NO_WORSE`."""
+    return needed if needed > 0.0 else -NO_WORSE
 
 
 def margin(needed: Mapping[str, float], gained: Mapping[str, Estimate]) -> float:
     """By how much gains exceed what a claim needs, in the measure where they do least."""
-    return min(gained[measure].value - least for measure, least in needed.items())
+    return min(gained[measure].value - least_gain(least) for measure, least in needed.items())
 
 
 def choose(needed: Mapping[str, float], settings: Sequence[Point], baselines: Sequence[Point]) -> Variant:
@@ -196,19 +208,24 @@ def choose(needed: Mapping[str, float], settings: Sequence[Point], baselines: Se
 def p_value(needed: Mapping[str, float], gained: Mapping[str, Estimate]) -> float:
     """The one-sided p value of a claim: that of its least certain measure, as all of them have to hold.
 
+    A claimed gain is tested against what is needed, a condition against a loss of `NO_WORSE` of the baseline's value.
+
     Args:
         needed: The relative gain that the claim needs in each measure.
         gained: The relative gains.
 
     Returns:
-        By the normal approximation. 1 where a condition does not hold, or where there are too few sessions to tell.
+        By the normal approximation. 1 where there are too few sessions to tell.
     """
-    if any(gained[measure].value < 0.0 for measure in needed):
+    return max(_p_of_gain(gained[measure], least_gain(least)) for measure, least in needed.items())
+
+
+def _p_of_gain(gain: Estimate, least: float) -> float:
+    if gain.value == 0.0 and not gain.error > 0.0:  # not one session differs, as where nobody ever stalls
+        return 0.0 if least < 0.0 else 1.0
+    if gain.ci95 is None or gain.error == 0.0:
         return 1.0
-    claimed = [(gained[measure], least) for measure, least in needed.items() if least > 0.0]
-    if any(gain.ci95 is None or gain.error == 0.0 for gain, _ in claimed):
-        return 1.0
-    return max(float(ndtr((least - gain.value) / gain.error)) for gain, least in claimed)
+    return float(ndtr((least - gain.value) / gain.error))
 
 
 def compare(claim: str, setting: Point, baseline: Point) -> dict[str, Any]:
@@ -220,13 +237,13 @@ def compare(claim: str, setting: Point, baseline: Point) -> dict[str, Any]:
         baseline: What it is compared with, in the same sessions.
 
     Returns:
-        The points' names, the `gains` in each measure, in points and relative, with 95 % intervals, the `margin` to
-        what is needed, and the `p` value.
+        The points' names, the `gains` in each measure, in points and relative, with 95 % intervals, `given_traces`,
+        which says where intervals do not cover other traces, the `margin` to what is needed, and the `p` value.
     """
     needed, relative = CLAIMS[claim], gains(setting, baseline)
     rows = {}
     for measure, difference in zip(MEASURES, setting.good - baseline.good, strict=True):
-        points, share = ratio_estimate(difference, setting.minutes), relative[measure]
+        points, share = ratio_estimate(difference, setting.minutes, setting.traces.clusters), relative[measure]
         rows[measure] = {
             "points": points.value,
             "points_ci95": points.ci95,
@@ -238,6 +255,7 @@ def compare(claim: str, setting: Point, baseline: Point) -> dict[str, Any]:
         "setting": setting.name,
         "baseline": baseline.name,
         "gains": rows,
+        "given_traces": setting.traces.note,
         "margin": margin(needed, relative),
         "p": p_value(needed, relative),
     }
@@ -274,6 +292,7 @@ def check_place(
             seed=FIRST_SESSION,
             workers=workers,
             output=output,
+            figures=(FIGURES,),
         )
         return [point_of(*cell) for cell in zip(variants, played, strict=True)]
 
@@ -387,10 +406,16 @@ def check_claims(
     if ablations:
         first = places[0]
         results |= make_ablation_tables(
-            first.scenario, first.overrides, sessions=sessions, seed=FIRST_SESSION, workers=workers, output=output
+            first.scenario,
+            first.overrides,
+            sessions=sessions,
+            seed=FIRST_SESSION,
+            workers=workers,
+            output=output,
+            figures=(FIGURES,),
         )
     if output is not None:
-        write_json(output / "claims.json", results)
+        write_json(output / FIGURES, results)
     print_claims(results)
 
 
@@ -403,9 +428,7 @@ def print_claims(results: Mapping[str, Any]) -> None:
     console = Console()
     claims: Sequence[Mapping[str, Any]] = results["claims"]
     for scenario in dict.fromkeys(claim["scenario"] for claim in claims):
-        note = ""
-        if scenario == REAL:
-            note = f", given its {len(load_traces(find_place(REAL).overrides['network'], 'test'))} traces"
+        note = next(claim["given_traces"] for claim in claims if claim["scenario"] == scenario)
         print_table(
             f"{scenario}, {results['sessions']} test sessions{note}",
             ("planner, against", *MEASURES, "p", ""),
@@ -424,7 +447,8 @@ def print_claims(results: Mapping[str, Any]) -> None:
         f"{len(results['comparisons'])} comparisons with baselines were made; shown are the hardest ones of "
         f"{len(claims)} claims, over which p is adjusted (Holm). Gains are per cent, with half of the 95 % interval, "
         f"then points: {', '.join(f'{measure} {unit}' for measure, unit in MEASURES.items())}; more is better. "
-        f"Settings and baselines were chosen in {results['validation_sessions']} validation sessions.",
+        f"No worse means: surely by less than {NO_WORSE:.0%} of the baseline's value. Settings and baselines were "
+        f"chosen in {results['validation_sessions']} validation sessions.",
         highlight=False,
     )
     if "ablations" in results:

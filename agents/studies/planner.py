@@ -49,7 +49,9 @@ def make_planner_tables(*, sessions: int = 48, seed: int = 0, workers: int = 1, 
         *(Variant(BIASED_BELIEF, {**BELIEVERS[name], **error}) for name, error in biases),
         *(Variant(agent, {}, overrides) for agent, overrides in thinkers),
     ]
-    played = play_variants(variants, sessions=sessions, seed=seed, workers=workers, output=output)
+    played = play_variants(
+        variants, sessions=sessions, seed=seed, workers=workers, output=output, figures=("study.json",)
+    )
     budgets, rest = played[: len(BUDGETS)], played[len(BUDGETS) :]
     biased, thinking = rest[: len(biases)], rest[len(biases) :]
 

@@ -2,9 +2,10 @@
 
 import functools
 import math
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import tyro
 from rich.console import Console
 
@@ -14,6 +15,7 @@ from agents.studies.tables import print_table
 from ppgym.benchmark.episodes import plan_jobs, play_episode
 from ppgym.benchmark.estimates import Estimate, ratio_estimate
 from ppgym.benchmark.records import returns_and_minutes
+from ppgym.benchmark.traces import find_traces
 from ppgym.benchmark.workers import run_jobs
 from ppgym.core.state import F8
 from ppgym.world.scenario import DEFAULT_SCENARIO
@@ -33,7 +35,9 @@ class Power(NamedTuple):
     sessions_with_control: int  # the same, where the control's own QoE is known from many more sessions
 
 
-def find_power(returns: F8, control: F8, minutes: F8, difference: float) -> Power:
+def find_power(
+    returns: F8, control: F8, minutes: F8, difference: float, clusters: npt.NDArray[Any] | None = None
+) -> Power:
     """How many sessions a figure needs.
 
     A difference d is told from 0, at 5 % and with a power of 80 %, by n = ((1.96 + 0.84) sigma / d)^2 sessions, with
@@ -45,12 +49,16 @@ def find_power(returns: F8, control: F8, minutes: F8, difference: float) -> Powe
         control: [n] returns of the control in the same sessions.
         minutes: [n] drawn watch minutes.
         difference: d in QoE a minute, above 0.
+        clusters: [n] the traces of the sessions, where there are enough files of them.
 
     Returns:
         The figures.
     """
-    estimate, of_control = ratio_estimate(returns, minutes), ratio_estimate(control, minutes)
+    estimate, of_control = (ratio_estimate(each, minutes, clusters) for each in (returns, control))
     residuals, known = returns - estimate.value * minutes, control - of_control.value * minutes
+    if clusters is not None:
+        places = np.unique(clusters, return_inverse=True)[1]
+        residuals, known = (np.bincount(places, each).astype(np.float64) for each in (residuals, known))
     spread = float(np.linalg.norm(residuals) * np.linalg.norm(known))
     correlation = float(residuals @ known) / spread if spread > 0.0 else 0.0
     exact = len(returns) * (QUANTILES * estimate.error / difference) ** 2
@@ -78,9 +86,9 @@ def print_power(
         workers: Processes.
 
     Raises:
-        ValueError: An unknown name, a difference that is not above 0, or fewer than 16 sessions.
+        ValueError: An unknown name, a difference that is no number above 0, or fewer than 16 sessions.
     """
-    if difference <= 0.0:
+    if not 0.0 < difference < math.inf:
         raise ValueError(f"difference: expected a number above 0, got {difference}")
     if sessions < LEAST_PILOT:
         raise ValueError(f"sessions: expected at least {LEAST_PILOT}, got {sessions}")
@@ -98,16 +106,17 @@ def print_power(
     records = run_jobs(functools.partial(play_episode, REGISTRY), jobs, workers=workers)
     played = {name: returns_and_minutes(records[i * sessions : (i + 1) * sessions]) for i, name in enumerate(names)}
     control, minutes = played[CONTROL]
+    traces = find_traces(records[:sessions])
     first, second = (played[agent][0] for agent in agents)
     figures = {agents[0]: first, agents[1]: second, f"{agents[0]} - {agents[1]}": first - second}
     rows = []
     for name, returns in figures.items():
-        power = find_power(returns, control, minutes, difference)
+        power = find_power(returns, control, minutes, difference, traces.clusters)
         low, high = power.estimate.ci95 or (math.nan, math.nan)
         helps = f"{power.sessions_with_control:,}" if name != CONTROL else ""
         rows.append([name, f"{power.estimate.value:.1f} ±{(high - low) / 2.0:.1f}", f"{power.sessions:,}", helps])
     print_table(
-        f"{scenario}, validation, a pilot of {sessions} sessions",
+        f"{scenario}, validation, a pilot of {sessions} sessions{traces.note}",
         ["QoE/min", "pilot", f"sessions for {difference:g}", f"with {CONTROL} as control"],
         rows,
     )

@@ -97,17 +97,17 @@ def play_policy(sims: Sims, viewer: Viewer, policy: RolloutPolicy, scratch: Scra
 class Evaluation:
     """Episodes of a scenario on which policies are evaluated."""
 
-    def __init__(self, scenario: str, split: str, episodes: int) -> None:
+    def __init__(self, scenario: str, split: str, sessions: int) -> None:
         """Allocate the episodes.
 
         Args:
             scenario: Name network/device/viewer.
             split: "train", "validation" or "test".
-            episodes: How many.
+            sessions: How many.
         """
         self.world = make_world(Scenario.parse(scenario), split)
-        self.episodes = self.world.new_episodes(episodes)
-        self._count, self._minutes = episodes, 0.0
+        self.episodes = self.world.new_episodes(sessions)
+        self._count, self._minutes = sessions, 0.0
         self._scratch = Scratch(new_states(1), new_estimates(), np.zeros(len(REWARD_TERMS)))
 
     def draw(self, first_seed: int) -> None:
@@ -163,22 +163,22 @@ def to_genes(policy: RolloutPolicy) -> F8:
 
 
 def evolve(
-    scenarios: Sequence[str] = SCENARIOS, generations: int = 80, episodes: int = 80, seed: int = 1
+    scenarios: Sequence[str] = SCENARIOS, generations: int = 80, sessions: int = 80, seed: int = 1
 ) -> RolloutPolicy:
     """Evolve the policy from its present parameters and print its QoE on the validation split.
 
     Args:
         scenarios: Names network/device/viewer, equally weighted.
         generations: How many.
-        episodes: Of each scenario and generation; new ones for each generation.
+        sessions: Of each scenario and generation; new ones for each generation.
         seed: Of the search.
 
     Returns:
         The policy at the end: the mean of the last generation.
     """
     rng = np.random.default_rng(seed)
-    train = [Evaluation(scenario, "train", episodes) for scenario in scenarios]
-    validation = [Evaluation(scenario, "validation", 2 * episodes) for scenario in scenarios]
+    train = [Evaluation(scenario, "train", sessions) for scenario in scenarios]
+    validation = [Evaluation(scenario, "validation", 2 * sessions) for scenario in scenarios]
     for evaluation in validation:
         evaluation.draw(0)
     genes = to_genes(RolloutPolicy())

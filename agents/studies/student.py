@@ -43,7 +43,15 @@ def make_student_table(
             writes nothing.
     """
     variants = list(PLAYERS.values())
-    cells = play_variants(variants, scenario=scenario, sessions=sessions, seed=seed, workers=workers, output=output)
+    cells = play_variants(
+        variants,
+        scenario=scenario,
+        sessions=sessions,
+        seed=seed,
+        workers=workers,
+        output=output,
+        figures=("student.json",),
+    )
     played = dict(zip(PLAYERS, cells, strict=True))
     facts = {"scenario": scenario, "sessions": sessions, "seed": seed}
     rows = [{"player": new, "against": old, **compare(played[new], played[old])} for new, old in COMPARED]

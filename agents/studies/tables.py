@@ -4,29 +4,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from ppgym.benchmark.estimates import Interval, ratio_estimate
 from ppgym.benchmark.records import Record, returns_and_minutes
+from ppgym.benchmark.traces import find_traces
 from ppgym.core.state import F8
 
 DIFFERENCE = ("qoe", "difference", "ci95")  # keys of a paired difference
 
 
-def paired_difference(new: F8, old: F8, minutes: F8) -> dict[str, Any]:
+def paired_difference(new: F8, old: F8, minutes: F8, clusters: npt.NDArray[Any] | None = None) -> dict[str, Any]:
     """QoE, and how it differs over the same sessions.
 
     Args:
         new: [n] returns.
         old: [n] returns in the same sessions, played otherwise.
         minutes: [n] their drawn watch minutes.
+        clusters: [n] the traces of the sessions, where there are enough files of them.
 
     Returns:
         "qoe", "difference" and its 95 % interval "ci95", which is None where there are too few sessions.
     """
-    difference = ratio_estimate(new - old, minutes)
+    difference = ratio_estimate(new - old, minutes, clusters)
     return dict(zip(DIFFERENCE, (float(new.sum() / minutes.sum()), difference.value, difference.ci95), strict=True))
 
 
@@ -48,7 +51,7 @@ def compare(new: Sequence[Record], old: Sequence[Record]) -> dict[str, Any]:
         raise ValueError(
             f"{new[0]['agent']}, {old[0]['agent']}: expected the same sessions, got other drawn watch minutes"
         )
-    return paired_difference(returns, others, minutes)
+    return paired_difference(returns, others, minutes, find_traces(new).clusters)
 
 
 def signed(value: float, interval: Interval | None) -> str:

@@ -19,10 +19,10 @@ from scipy.special import stdtrit
 from agents.learned.checkpoints import read_card
 from agents.studies.tables import DIFFERENCE, print_differences
 from ppgym.benchmark.estimates import LEVEL, Interval, ratio_estimate
-from ppgym.benchmark.records import Record, read_records, returns_and_minutes, write_records
+from ppgym.benchmark.records import NAME, Record, read_records, returns_and_minutes, write_records
 from ppgym.commandline import run_command
 from ppgym.core.state import F8
-from ppgym.files import write_json
+from ppgym.files import check_free, write_json
 
 Command = tuple[str, str, str]  # agent, policy, scenario
 SHOWN = ("agent", "policy", "against", *DIFFERENCE)  # of a row, on the terminal
@@ -146,7 +146,12 @@ def make_seed_table(folders: Annotated[tuple[Path, ...], tyro.conf.Positional], 
     Args:
         folders: Of runs, or of many.
         output: Folder for records.jsonl.gz and seeds.json; None writes nothing.
+
+    Raises:
+        ValueError: The output folder holds such a file.
     """
+    if output is not None:
+        check_free(output, ("seeds.json", NAME, f"{NAME}.gz"))
     by_command: dict[tuple[Command, str], list[Trained]] = {}
     for run in map(read_run, runs_below(folders)):
         by_command.setdefault((run.command, run.recipe), []).append(run)

@@ -6,20 +6,24 @@ whole suite. Its figures are made from replayed records alone. What that proves,
 
 import json
 import re
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ppgym.benchmark.episodes import Registry, bound_episodes, find_suite, session_seed
+from ppgym.benchmark.ranks import ask_ranked
 from ppgym.benchmark.records import Record, read_records, write_records
-from ppgym.benchmark.run import RESULTS, check_run, write_board
+from ppgym.benchmark.run import PAGE, RESULTS, write_board
 from ppgym.benchmark.seals import RUN, SEAL
-from ppgym.benchmark.summary import Board, RankedTest, Standing, replayed, summarize
+from ppgym.benchmark.summary import REFERENCE, Board, Standing, summarize
 from ppgym.benchmark.tables import markdown_standings
-from ppgym.files import read_json, write_text
+from ppgym.benchmark.validation import check_params, check_run
+from ppgym.files import read_json, suggest, write_text
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")  # no dot: no file of the board has such a name
 SPLIT = "test"
 FIRST_SESSION = 0
-UNFINISHED = "~"  # begins the name of an entry that is being written
+UNFINISHED = "~"  # begins the name of a folder in which an entry is being written
 
 TEMPLATE = """# {name}
 
@@ -31,17 +35,16 @@ TEMPLATE = """# {name}
 """
 
 
-def check_entry(where: str, records: list[Record], suite_name: str, is_ranked: RankedTest) -> None:
-    """Refuse records that are not those of one competing agent with one parameter set, on each session of a suite once.
+def check_entry(where: str, records: list[Record], suite_name: str) -> None:
+    """Refuse records that are not those of one agent with one parameter set, on each session of a suite once.
 
     Args:
         where: What they are, for the message.
         records: The records.
         suite_name: The suite.
-        is_ranked: Tells which agents compete.
 
     Raises:
-        ValueError: They are not, or they do not come back.
+        ValueError: They are not.
     """
     suite = find_suite(suite_name)
     numbers = range(FIRST_SESSION, FIRST_SESSION + suite.sessions)
@@ -52,15 +55,10 @@ def check_entry(where: str, records: list[Record], suite_name: str, is_ranked: R
     [agent] = agents
     if ":" not in agent:
         raise ValueError(f"{where}: agent {agent!r}: expected its full import path, module:Class")
-    if not is_ranked(agent):
-        raise ValueError(f"{where}: agent {agent!r} sees the future, or says that it does not compete")
-    params = records[0].get("params", {})
     for number, record in enumerate(records, 1):
         at = f"{where}, record {number}"
         if record["split"] != SPLIT or record.get("overrides"):
             raise ValueError(f"{at}: expected the {SPLIT} split without overrides")
-        if record.get("params", {}) != params:
-            raise ValueError(f"{at}: expected one parameter set, {params}, got {record.get('params', {})}")
         if (record["scenario"], record["seed"]) not in expected:
             raise ValueError(
                 f"{at}: {record['scenario']}, seed {record['seed']}: expected each session of the suite once"
@@ -69,103 +67,123 @@ def check_entry(where: str, records: list[Record], suite_name: str, is_ranked: R
     if expected:
         scenario, seed = min(expected)
         raise ValueError(f"{where}: {len(expected)} sessions are missing, such as {scenario}, seed {seed}")
+    check_params(records)
 
 
-def read_entry(folder: Path, suite_name: str, is_ranked: RankedTest) -> list[Record]:
+def read_entry(folder: Path, suite_name: str) -> list[Record]:
     """Read an entry, and check it.
 
     Args:
         folder: Of the entry.
         suite_name: The suite.
-        is_ranked: Tells which agents compete.
 
     Returns:
-        Records, each with the entry's name as its agent.
+        Its records.
 
     Raises:
         FileNotFoundError: README.md or the records are missing.
-        ValueError: See `check_entry`.
+        ValueError: A name that is not an entry's, or see `check_entry`.
     """
-    if not (folder / "README.md").is_file():
-        raise FileNotFoundError(f"{folder / 'README.md'}: expected a page that says what the entry is")
+    if not NAME.fullmatch(folder.name):
+        raise ValueError(f"{folder}: expected a folder of an entry, named by letters, digits, _, + and -")
+    if not (folder / PAGE).is_file():
+        raise FileNotFoundError(f"{folder / PAGE}: expected a page that says what the entry is")
     records = list(read_records(folder))
-    check_entry(str(folder), records, suite_name, is_ranked)
-    return [record | {"agent": folder.name} for record in records]
+    check_entry(str(folder), records, suite_name)
+    return records
 
 
-def add_entries(run: Path, root: Path, suite_name: str, registry: Registry) -> list[Path]:
-    """Make an entry of each agent of a run. Everything is checked, replay included, before anything is written.
+def read_submission(
+    run: Path, taken: Mapping[str, list[Record]], suite_name: str, registry: Registry, say: Callable[[str], None]
+) -> dict[str, list[Record]]:
+    """Read the agents of a run as entries, and check them.
 
     Args:
         run: Folder of the run.
-        root: Folder of the boards.
+        taken: The records of the entries that the board has, by name.
         suite_name: Suite that the run covers.
         registry: Finds agents by name.
+        say: Is told of our own agents in the run that are on the board already: they are left out.
 
     Returns:
-        The entries' folders.
+        Records by the entries' names.
 
     Raises:
         FileNotFoundError: The run has no records.
-        ValueError: A name that makes no folder or that an entry has already, records that do not come back, or that
-            are no entry.
+        ValueError: A name that makes no folder or that an entry has already, or records that are no entry.
     """
     by_agent: dict[str, list[Record]] = {}
     for record in read_records(run):
         by_agent.setdefault(record["agent"], []).append(record)
-    entries: dict[Path, list[Record]] = {}
+    entries: dict[str, list[Record]] = {}
     for agent, records in by_agent.items():
         name = agent.rpartition(":")[2]
         if not NAME.fullmatch(name):
-            raise ValueError(f"{run}: agent {agent!r}: expected a name that can be a folder's")
-        folder = root / suite_name / name
-        if folder.exists() or folder in entries:
-            raise ValueError(f"{folder}: an entry has this name; choose another, or delete it if it is yours")
-        entries[folder] = [record | {"agent": registry.import_path(agent)} for record in records]
-        check_entry(f"{run}, {agent}", entries[folder], suite_name, registry.is_ranked)
-        replayed(records)
-    for folder, records in entries.items():
-        beside = folder.with_name(f"{UNFINISHED}{folder.name}")
-        write_records(beside, records, packed=True)
-        params = json.dumps(records[0].get("params", {}))
-        write_text(beside / "README.md", TEMPLATE.format(name=folder.name, params=params))
-        beside.rename(folder)
-    return list(entries)
+            raise ValueError(f"{run}: agent {agent!r}: expected a name of letters, digits, _, + and -")
+        if name in taken and registry.import_path(agent) != agent:
+            say(f"{name} is on the board already, as the board's own; the submission's is left out")
+            continue
+        if name.lower() in {one.lower() for one in (*taken, *entries)}:
+            raise ValueError(f"{run}: an entry has the name {name}; choose another, or delete it if it is yours")
+        entries[name] = [record | {"agent": registry.import_path(agent)} for record in records]
+        check_entry(f"{run}, {agent}", entries[name], suite_name)
+    if not entries:
+        raise ValueError(f"{run}: expected an agent that is not on the board yet")
+    return entries
 
 
 def make_board(
     root: Path,
     suite_name: str,
+    registry: Registry,
     *,
-    baseline: str,
-    is_ranked: RankedTest,
+    submit: Path | None = None,
+    baseline: str | None = None,
     workers: int | None = None,
+    say: Callable[[str], None] = print,
 ) -> Board:
-    """Replay all entries of a suite and write its board: README.md, results.json and results.csv.
+    """Replay all entries of a suite, those of a run too, and write the new ones and the board's page and figures.
+
+    Everything is checked, and the whole board made, before anything is written.
 
     Args:
         root: Folder of the boards.
         suite_name: The suite.
-        baseline: Entry that the others are compared with.
-        is_ranked: Tells which agents compete.
+        registry: Finds agents by name.
+        submit: Folder of a run over the whole suite, whose agents become entries.
+        baseline: Entry that the others are compared with, or its agent; `REFERENCE`, if it is there, where None.
         workers: Processes that compute the bounds.
+        say: Is told what a person should do or know.
 
     Returns:
         The figures.
 
     Raises:
         FileNotFoundError: No entries, or one lacks a file.
-        ValueError: An entry does not cover the suite, or its records do not come back.
+        ValueError: An entry or the submission does not cover the suite, its records do not come back, or its agent
+            does not compete; an unknown baseline.
     """
-    folder = root / suite_name
-    entries = sorted(path for path in folder.glob("*/") if path.is_dir() and NAME.fullmatch(path.name))
+    folder, suite = root / suite_name, find_suite(suite_name)
+    found = sorted(path for path in folder.glob("*/") if path.is_dir() and not path.name.startswith(UNFINISHED))
+    entries = {path.name: read_entry(path, suite_name) for path in found}
+    new = {} if submit is None else read_submission(submit, entries, suite_name, registry, say)
+    entries |= new
     if not entries:
-        raise FileNotFoundError(f"{folder}: expected entries, folders of README.md and records.jsonl.gz")
-    records = [record for entry in entries for record in read_entry(entry, suite_name, is_ranked)]
-    suite = find_suite(suite_name)
+        raise FileNotFoundError(f"{folder}: expected entries, folders of {PAGE} and records.jsonl.gz")
+    paths = {name: of_entry[0]["agent"] for name, of_entry in entries.items()}
+    reference = _find_entry(REFERENCE, paths, registry)
+    compared = reference if baseline is None else _find_entry(baseline, paths, registry)
+    if baseline is not None and compared is None:
+        raise ValueError(f"baseline: no entry {baseline!r}; {suggest(baseline, paths)}")
+    records = [record | {"agent": name} for name, of_entry in entries.items() for record in of_entry]
     records.sort(key=lambda record: suite.scenarios.index(record["scenario"]))
     bounds = bound_episodes(records, workers=workers)
-    board = summarize(records, baseline=baseline, bounds=bounds)
+    board = summarize(records, baseline=compared or REFERENCE, reference=reference or REFERENCE, bounds=bounds)
+    sealed = sealed_section(root, suite_name, registry)
+    ranked = ask_ranked(dict.fromkeys(paths.values()), registry.is_ranked, root)
+    for name, path in paths.items():
+        if not ranked[path]:
+            raise ValueError(f"{name}: agent {path!r} sees the future, or says that it does not compete")
     head = (
         f"# The suite `{suite_name}`\n\n"
         f"{len(entries)} self-reported entries, the same {suite.sessions} sessions of the {SPLIT} split on each of "
@@ -173,17 +191,37 @@ def make_board(
         "replayed records; what an entry is stands in its folder. QoE is the sum of the returns over the sum of the "
         "drawn watch minutes; intervals are 95 % linearised t intervals.\n\n"
     )
-    write_board(folder, board, head + sealed_section(root, suite_name, is_ranked))
+    for name, of_entry in new.items():
+        _write_entry(folder / name, of_entry)
+        say(f"{folder / name}: say in its {PAGE} what it is")
+    write_board(folder, board, head + sealed)
     return board
 
 
-def sealed_section(root: Path, suite_name: str, is_ranked: RankedTest) -> str:
+def _find_entry(agent: str, paths: Mapping[str, str], registry: Registry) -> str | None:
+    """The entry of this name, else the first of this agent."""
+    if agent in paths:
+        return agent
+    return next((name for name, path in paths.items() if path == registry.import_path(agent)), None)
+
+
+def _write_entry(folder: Path, records: list[Record]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{folder.name}-", dir=folder.parent))
+    beside.chmod(0o755)
+    write_records(beside, records, packed=True)
+    params = json.dumps(records[0].get("params", {}))
+    write_text(beside / PAGE, TEMPLATE.format(name=folder.name, params=params))
+    beside.rename(folder)
+
+
+def sealed_section(root: Path, suite_name: str, registry: Registry) -> str:
     """The sealed runs of a suite, each checked anew.
 
     Args:
         root: Folder of the boards; a sealed run lies in ``sealed/RUN``.
         suite_name: The suite.
-        is_ranked: Tells which agents compete.
+        registry: Finds agents by name.
 
     Returns:
         Markdown with the standings of each run; empty where there is none.
@@ -195,7 +233,7 @@ def sealed_section(root: Path, suite_name: str, is_ranked: RankedTest) -> str:
     parts = []
     for folder in sorted(path for path in (root / "sealed").glob("*/") if path.is_dir()):
         if read_json(folder / SEAL).get("suite") == suite_name:
-            check_run(folder, is_ranked)
+            check_run(folder, registry)
             said = read_json(folder / RUN)
             standings = [Standing(**one) for one in read_json(folder / RESULTS)["overall"]]
             parts.append(

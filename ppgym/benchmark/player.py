@@ -8,6 +8,7 @@ A frame is its length, the length of its header, the header (JSON: name, type an
 bytes. An empty frame ends a session.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import json
@@ -25,16 +26,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, Self
 
+import numba
 import numpy as np
 import numpy.typing as npt
+from numba.core.caching import Cache
 
 from ppgym.client import Client
-from ppgym.core.jit import CACHE
+from ppgym.core import jit
 from ppgym.core.state import STATE_DTYPE, CatalogArrays
 from ppgym.env import PromptPreamEnv
 from ppgym.planning_view import PlanningView, frozen
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+Fingerprint = dict[str, tuple[int, ...]]  # of a folder: by path, what tells a file from a changed one
 
 READY = -1  # answer to what is no question; no action has this index
 SILENCE_S = 60.0  # after which an entry ends
@@ -139,11 +143,23 @@ def _read_exactly(pipe: int, count: int) -> bytes | None:
     return b"".join(parts)
 
 
+def _fingerprint(folder: Path) -> Fingerprint:
+    found: Fingerprint = {}
+    for root, folders, names in os.walk(folder):
+        for path in (root, *(os.path.join(root, name) for name in (*folders, *names))):
+            try:
+                one = os.lstat(path)  # nobody can set the time of the last change
+            except FileNotFoundError:  # gone meanwhile
+                continue
+            found[path] = one.st_mode, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns
+    return found
+
+
 class Player:
     """The runner's side: one agent's process. Use it in a `with`, which ends the process.
 
-    Any of its methods raises `EntryError` where the process dies, is silent for `SILENCE_S`, answers out of turn, or
-    answers with another length than 8 bytes.
+    Any of its methods raises `EntryError` where the process dies, is silent for `SILENCE_S`, answers out of turn or
+    with another length than 8 bytes, or where its caches, or its empty folder, have changed when a session begins.
     """
 
     def __init__(self, agent: str, make_agent: str, scenarios: Sequence[str], isolation: Isolation) -> None:
@@ -157,25 +173,24 @@ class Player:
         """
         self.agent = agent
         self._folder = Path(tempfile.mkdtemp(prefix="ppgym-player-"))
-        self._home, self._errors = self._folder / "home", self._folder / "errors.txt"
+        self._home, self._cache, self._errors = (self._folder / name for name in ("home", "cache", "errors.txt"))
         self._user = isolation.identity.get("user")
         self._folder.chmod(0o711)  # its owner alone may replace what lies in it
         self._renew_home()
-        cache = self._folder / "cache"
-        cache.mkdir()
-        if CACHE is not None:  # a copy: who writes to the runner's has its code run there
-            shutil.copytree(CACHE, cache / CACHE.name)
-        for path in (cache, *cache.rglob("*")):
+        self._cache.mkdir()
+        if jit.CACHE is not None:  # a copy: who writes to the runner's has its code run there
+            shutil.copytree(jit.CACHE, self._cache / jit.CACHE.name)
+        for path in (self._cache, *self._cache.rglob("*")):
             self._give(path)
         environment = {
             "HOME": str(self._home),
             "TMPDIR": str(self._home),
-            "NUMBA_CACHE_DIR": str(cache),
+            "NUMBA_CACHE_DIR": str(self._cache),
             "OMP_NUM_THREADS": "1",
         }
         paths = "\n".join(os.path.abspath(path) for path in sys.path)
         arguments = [paths, agent, make_agent, *scenarios]
-        with self._errors.open("wb") as errors:
+        with open(self._errors, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as errors:
             self._process = subprocess.Popen(
                 [*isolation.prefix, sys.executable, "-I", "-c", START, *arguments],
                 stdin=subprocess.PIPE,
@@ -193,6 +208,7 @@ class Player:
         os.set_blocking(self._to, False)
         try:
             self._answer(time.monotonic() + WARM_UP_S)
+            self._lock_cache()
         except BaseException:
             self.close()
             raise
@@ -204,8 +220,37 @@ class Player:
     def _renew_home(self) -> None:
         """Empty the folder in which a session may write."""
         shutil.rmtree(self._home, ignore_errors=True)
-        self._home.mkdir()
+        try:
+            self._home.mkdir()
+        except FileExistsError:  # somebody wrote to it meanwhile
+            raise self._changed(self._home) from None
         self._give(self._home)
+        self._home_left = _fingerprint(self._home)
+
+    def _lock_cache(self) -> None:
+        """Make what the warm-up has compiled read-only, and remember it. Files are opened first: none may be a link."""
+        for _, _, names, folder in os.fwalk(self._cache):
+            self._lock(folder, 0o555)
+            for name in names:
+                with contextlib.suppress(OSError):  # a link, which stays what it is
+                    file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+                    try:
+                        self._lock(file, 0o444)
+                    finally:
+                        os.close(file)
+        self._cache_left = _fingerprint(self._cache)
+
+    def _lock(self, descriptor: int, mode: int) -> None:
+        if self._user is not None:
+            os.fchown(descriptor, os.getuid(), os.getgid())
+        os.fchmod(descriptor, mode)
+
+    def _expect_unchanged(self, folder: Path, left: Fingerprint) -> None:
+        if _fingerprint(folder) != left:
+            raise self._changed(folder)
+
+    def _changed(self, folder: Path) -> EntryError:
+        return self._ended(f"expected nothing new in its folder {folder.name!r}, where a session could leave notes")
 
     def begin(self, scenario: int, seed: int) -> None:
         """Begin a session, in a process of its own.
@@ -214,6 +259,8 @@ class Player:
             scenario: Place among the suite's scenarios.
             seed: Of what the agent draws itself.
         """
+        self._expect_unchanged(self._home, self._home_left)
+        self._expect_unchanged(self._cache, self._cache_left)
         self._catalog: CatalogArrays | None = None
         self._send({"scenario": np.array(scenario), "seed": np.array(seed, np.uint64)})
 
@@ -236,9 +283,11 @@ class Player:
         return self._send(sent | {"observation": observation, "first": np.array(first)})
 
     def end(self) -> None:
-        """End the session: wait until its process is gone, and delete what it has written to its folder."""
+        """End the session: wait until its process is gone, and delete what it has written."""
         self._send({})
+        self._expect_unchanged(self._cache, self._cache_left)
         self._renew_home()
+        os.truncate(self._errors, 0)
 
     def _send(self, arrays: Arrays) -> int:
         deadline_s = time.monotonic() + SILENCE_S
@@ -359,6 +408,7 @@ def _play_and_exit(
     """Play one session, in a fork. Its exit status tells whether the agent has come to its end."""
     try:
         os.chdir(os.environ["HOME"])
+        _keep_nothing_compiled()
         begin = read_frame(pipes[0])
         if begin is None:
             os._exit(1)
@@ -378,6 +428,14 @@ def _play_and_exit(
     except BaseException:
         traceback.print_exc()
         os._exit(1)
+
+
+def _keep_nothing_compiled() -> None:
+    """What a session compiles is lost with it: the caches are read-only."""
+    saving: Any = Cache
+    saving.save_overload = lambda self, signature, data: None
+    config: Any = numba.config
+    config.CACHE_DIR, jit.CACHE = os.environ["HOME"], None
 
 
 def _shown(last: PlanningView, frame: Arrays) -> PlanningView:

@@ -5,6 +5,7 @@ A record holds scenario, seed, agent with all parameters, and every action. Noth
 
 import json
 import os
+import reprlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -12,13 +13,14 @@ from typing import Any, Self
 import numpy as np
 
 from ppgym.core.state import F8
-from ppgym.files import read_json_lines, write_json_lines
+from ppgym.files import parse_json, read_json_lines, suggest, write_json_lines
 
 Record = dict[str, Any]  # an episode as records.jsonl holds it
 
 NAME = "records.jsonl"  # or, packed, "records.jsonl.gz"
 SEALED = "sealed"  # key of the commitment in the records of a sealed run
 REQUIRED = ("scenario", "seed", "agent", "split", "actions", "totals")
+OPTIONAL = ("agent_seed", "params", "overrides", "versions", "wall_time_s", "decision_us", SEALED)
 
 
 def write_records(folder: Path, records: Sequence[Record], packed: bool = False) -> None:
@@ -51,13 +53,30 @@ def read_records(folder: Path) -> Iterator[Record]:
 
 
 def _check_record(where: str, record: Record) -> None:
-    actions, totals = record["actions"], record["totals"]
-    if not isinstance(actions, list) or not all(type(action) is int for action in actions):
-        raise ValueError(f"{where}: key 'actions': expected a list of whole numbers")
-    if not isinstance(totals, dict) or not all(type(total) in (int, float) for total in totals.values()):
-        raise ValueError(f"{where}: key 'totals': expected a mapping from names to numbers")
-    if type(record["seed"]) is not int or record["seed"] < 0:
-        raise ValueError(f"{where}: key 'seed': expected a whole number >= 0, got {record['seed']!r}")
+    def expect(key: str, holds: bool, what: str) -> None:
+        if not holds:
+            raise ValueError(f"{where}: key {key!r}: expected {what}, got {reprlib.repr(record[key])}")
+
+    for key, value in record.items():
+        if key in ("scenario", "agent", "split", SEALED):
+            expect(key, type(value) is str, "text")
+        elif key in ("seed", "agent_seed"):
+            expect(key, type(value) is int and 0 <= value < 1 << 64, "a whole number >= 0 of 64 bits")
+        elif key == "actions":
+            right = isinstance(value, list) and all(type(action) is int for action in value)
+            expect(key, right, "a list of whole numbers")
+        elif key == "wall_time_s":
+            expect(key, type(value) in (int, float), "a number")
+        elif key not in OPTIONAL and key != "totals":
+            raise ValueError(f"{where}: unknown key {key!r}; {suggest(key, (*REQUIRED, *OPTIONAL))}")
+        else:
+            expect(key, isinstance(value, dict), "an object")
+    numbers = all(type(total) in (int, float) for total in record["totals"].values())
+    expect("totals", numbers, "a mapping from names to numbers")
+    if "decision_us" in record:
+        counts = record["decision_us"].items()
+        right = bool(counts) and all(us.isascii() and us.isdecimal() and type(n) is int and n > 0 for us, n in counts)
+        expect("decision_us", right, "counts of decisions, by whole microseconds")
 
 
 def returns_and_minutes(records: Sequence[Record]) -> tuple[F8, F8]:
@@ -74,6 +93,10 @@ def returns_and_minutes(records: Sequence[Record]) -> tuple[F8, F8]:
     return returns, watch_s / 60.0
 
 
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 class Journal:
     """The results of an unfinished run, each written when it comes in, so that a kill loses none of them.
 
@@ -82,7 +105,7 @@ class Journal:
     result is a file of its own needs no journal: run those whose file is missing.)
 
     The first line names the plan. Each other line is a result, with the place of its job in the plan. A last line that
-    a kill has cut is dropped.
+    a kill has cut is dropped. No other user can read the file: the agents of a sealed run may be one.
     """
 
     NAME = "unfinished.jsonl"
@@ -107,9 +130,9 @@ class Journal:
                 f"{self.path}: holds {len(whole) - 1} episodes of an interrupted run with other arguments or versions; "
                 "finish that run, delete the file, or choose another folder"
             )
-        entries = [json.loads(line) for line in whole[1:]]
+        entries = [parse_json(line.decode(), str(self.path), number) for number, line in enumerate(whole[1:], 2)]
         self.finished: dict[int, Any] = {entry["place"]: entry["record"] for entry in entries}
-        self._file = self.path.open("ab")
+        self._file = open(self.path, "ab", opener=_open_private)
         self._file.truncate(sum(len(line) for line in whole))
         if not whole:
             self._file.write(head)

@@ -1,30 +1,23 @@
-"""Runs of the benchmark, and the validation of what they wrote: a folder of records and figures.
+"""Runs of the benchmark, and what they write: a folder of records and figures.
 
-`ppgym.benchmark.summary` makes the figures, `ppgym.benchmark.tables` shows them, `ppgym.benchmark.leaderboard` keeps
-the public ones.
+`ppgym.benchmark.summary` makes the figures, `ppgym.benchmark.tables` shows them, `ppgym.benchmark.validation` checks
+them, `ppgym.benchmark.leaderboard` keeps the public ones.
 """
 
-import csv
 import functools
-import io
-import json
-import multiprocessing
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ppgym.benchmark.episodes import Registry, bound_episodes, plan_jobs, play_episode, play_jobs
-from ppgym.benchmark.records import NAME, Journal, Record, read_records, write_records
-from ppgym.benchmark.replay import FindWorld, named_world
-from ppgym.benchmark.seals import open_sealed
-from ppgym.benchmark.summary import REFERENCE, Board, RankedTest, check_problems, replayed, summarize
+from ppgym.benchmark.records import NAME, Journal, write_records
+from ppgym.benchmark.summary import REFERENCE, Board, summarize
 from ppgym.benchmark.tables import to_csv, to_markdown
 from ppgym.benchmark.workers import check_workers
-from ppgym.files import differences, read_json, read_text, suggest, write_json, write_text
+from ppgym.files import check_free, suggest, write_json, write_text
 
+RECORDS = (NAME, f"{NAME}.gz")
 RESULTS = "results.json"
 CSV = "results.csv"
 PAGE = "README.md"
@@ -77,7 +70,7 @@ def run_benchmark(
     if baseline is not None and baseline not in agents:
         raise ValueError(f"baseline: {baseline!r} does not play; {suggest(baseline, agents)}")
     if output is not None:
-        check_free(Path(output))
+        check_output(Path(output))
     jobs = plan_jobs(
         registry,
         agents,
@@ -99,18 +92,20 @@ def run_benchmark(
     return board
 
 
-def check_free(folder: Path) -> None:
-    """Refuse a folder that holds a finished run.
+def check_output(folder: Path, names: Sequence[str] = ()) -> None:
+    """Refuse a folder where a run would write over files of somebody else.
 
     Args:
         folder: Where a run is to be written; it may be missing, or hold the journal of the interrupted run.
+        names: Of the files that it writes besides records and figures.
 
     Raises:
-        ValueError: It holds records or figures.
+        ValueError: It is no folder, or holds such a file. Beside a journal only records show that the run's own files
+            were being written when it was interrupted.
     """
-    for name in (NAME, f"{NAME}.gz", RESULTS):
-        if (folder / name).exists():
-            raise ValueError(f"{folder / name}: a run is here; choose another folder, or delete this one")
+    if (folder / Journal.NAME).is_file() and any((folder / name).is_file() for name in RECORDS):
+        return
+    check_free(folder, (*RECORDS, RESULTS, CSV, PAGE, *names))
 
 
 def board_content(board: Board) -> dict[str, Any]:
@@ -129,76 +124,3 @@ def write_board(folder: Path, board: Board, head: str = "") -> None:
     write_json(folder / RESULTS, board_content(board))
     write_text(folder / CSV, to_csv(board.rows))
     write_text(folder / PAGE, head + to_markdown(board))
-
-
-class Checked(NamedTuple):
-    """What a validation has replayed."""
-
-    records: int
-    transitions: int
-    seconds: float  # of reading and replaying
-
-
-def validate(folder: str | Path, is_ranked: RankedTest) -> Checked:
-    """Check a run in a fresh process, so that nothing that this process has changed can help it; see `check_run`."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(check_run, Path(folder), is_ranked).result()
-
-
-def check_run(folder: Path, is_ranked: RankedTest) -> Checked:
-    """Replay every record of a run, to 1e-9 relative, make its files of figures anew, and compare them whole.
-
-    Args:
-        folder: What `run_benchmark` or `ppgym.benchmark.sealed.run_sealed` wrote; records without results.json are
-            replayed alone.
-        is_ranked: Tells which agents compete.
-
-    Returns:
-        How much was replayed.
-
-    Raises:
-        FileNotFoundError: The folder holds no records.
-        ValueError: No records, a line that is no record, a record whose totals do not come back, or figures that do
-            not follow from the records, are missing or surplus; names them.
-    """
-    started_s = time.perf_counter()
-    records = list(read_records(folder))
-    try:
-        find_world = open_sealed(folder, records) or named_world
-        replayed(records, find_world)
-        seconds = time.perf_counter() - started_s
-        if (folder / RESULTS).is_file():
-            problems = list(_wrong_figures(folder, records, is_ranked, find_world))
-            check_problems(f"{len(problems)} figures", problems)
-    except ValueError as error:
-        raise ValueError(f"{folder}: {error}") from error
-    return Checked(len(records), sum(len(record["actions"]) for record in records), seconds)
-
-
-def _wrong_figures(
-    folder: Path, records: Sequence[Record], is_ranked: RankedTest, find_world: FindWorld
-) -> Iterator[str]:
-    stated = read_json(folder / RESULTS)
-    rows = [row for row in stated.get("rows", []) if isinstance(row, dict)]
-    baseline = next((row["baseline"] for row in rows if row.get("baseline")), REFERENCE)
-    bounds = bound_episodes(records) if any(row.get("bound") is not None for row in rows) else None
-    board = summarize(records, baseline=baseline, bounds=bounds, is_ranked=is_ranked, find_world=find_world)
-    made = json.loads(json.dumps(board_content(board)))
-    yield from (f"{RESULTS}: {line}" for line in differences(stated, made))
-    for name, content in ((CSV, to_csv(board.rows)), (PAGE, to_markdown(board))):
-        if not (folder / name).is_file():
-            yield f"{name}: missing"
-            continue
-        parse = _cells_of_csv if name == CSV else str.splitlines
-        yield from (f"{name}: line {line}" for line in differences(parse(read_text(folder / name)), parse(content)))
-
-
-def _cells_of_csv(text: str) -> list[list[float | str]]:
-    return [[_number_or_text(cell) for cell in line] for line in csv.reader(io.StringIO(text))]
-
-
-def _number_or_text(cell: str) -> float | str:
-    try:
-        return float(cell)
-    except ValueError:
-        return cell

@@ -6,7 +6,10 @@ is drawn from the secret.
 
 import contextlib
 import hashlib
+import itertools
+import json
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ppgym.benchmark.episodes import Registry, agent_seed, find_suite, play_session
+from ppgym.benchmark.episodes import Registry, agent_seed, find_suite, play_session, versions
 from ppgym.benchmark.player import EntryError, Player, find_isolation
-from ppgym.benchmark.records import SEALED, Record, write_records
-from ppgym.benchmark.run import check_free, write_board
-from ppgym.benchmark.seals import RUN, SEAL, SESSIONS, Seal, commitment_of
+from ppgym.benchmark.records import SEALED, Journal, Record, write_records
+from ppgym.benchmark.run import check_output, write_board
+from ppgym.benchmark.seals import ENDED, RUN, SAID, SEAL, SESSIONS, Seal, commitment_of, salt_of
 from ppgym.benchmark.summary import REFERENCE, Board, summarize
 from ppgym.env import Observation, PromptPreamEnv
 from ppgym.files import suggest, write_bytes, write_json
@@ -49,7 +52,8 @@ def run_sealed(
         agents: Names or import paths of the entries.
         source: The seal's file, or `STDIN`.
         suite: The seal's suite, which is public.
-        output: Folder for records, figures, the seal and its sessions; written at the end.
+        output: Folder for records, figures, the seal and its sessions, written at the end. Each record is kept in a
+            journal there when it comes in: the same call goes on with an interrupted run.
         baseline: Agent that the others are compared with; `REFERENCE`, if it plays, where None.
         beacon_value: What the seal's beacon showed.
         say: Is told what is to be published, before the first session, and how an entry has ended.
@@ -59,82 +63,123 @@ def run_sealed(
 
     Raises:
         ValueError: The seal is of another suite, of other code or of other entries, none of them has come to its end,
-            or the output folder holds a run.
+            or the output folder holds a file that would be written.
         FileNotFoundError: No such seal.
+        OSError: The output folder cannot be written, which is found before the secret is read.
     """
-    check_free(output)
+    check_output(output, (SEAL, RUN, SESSIONS))
     if not agents or len(set(agents)) < len(agents):
         raise ValueError(f"agents: expected one or more different names, got {list(agents)}")
     if baseline is not None and baseline not in agents:
         raise ValueError(f"baseline: {baseline!r} does not play; {suggest(baseline, agents)}")
     entries = {agent: registry.import_path(agent) for agent in agents}
     scenarios = find_suite(suite).scenarios
+    params = {(agent, scenario): _params(registry, agent, scenario) for agent in agents for scenario in scenarios}
     isolation = find_isolation()
     PromptPreamEnv(scenarios[0]).reset(seed=0)  # compiles the kernel once, for all players
     with contextlib.ExitStack() as stack:
-        make = f"{registry.make.__module__}:{registry.make.__qualname__}"
-        players = [stack.enter_context(Player(agent, make, scenarios, isolation)) for agent in agents]
+        players = [stack.enter_context(Player(agent, _maker(registry), scenarios, isolation)) for agent in agents]
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):  # it can be written
+            pass
         data = sys.stdin.buffer.read() if source == STDIN else Path(source).read_bytes()
         seal = Seal.parse(data, "standard input" if source == STDIN else source)
         if seal.suite != suite:
             raise ValueError(f"suite: expected that of the seal, {seal.suite!r}, got {suite!r}")
+        if set(agents) != set(seal.entries):
+            raise ValueError(f"agents: expected the entries of the seal, {', '.join(seal.entries)}; got {list(agents)}")
         seal.check_code(entries)
         secret = seal.mixed_secret(beacon_value)
         sessions = Sessions.generate(scenarios, seal.sessions, int(secret, 16))
-        said: dict[str, Any] = {
-            "commitment": commitment_of(data),
-            "sessions": sessions.digest,
-            "beacon_value": beacon_value,
-            "isolation": isolation.name,
-        }
+        values = commitment_of(data), sessions.digest, beacon_value, isolation.name
+        said = dict(zip(SAID, values, strict=True))
         say("\n".join(f"{key}: {value}" for key, value in said.items() if value is not None))
-        salt = hashlib.sha256(f"{secret} | agents".encode()).hexdigest()
-        records, ended = _play(
-            players, sessions, lambda agent, *session: agent_seed(salt, entries[agent], *session), say
-        )
+        salt = salt_of(secret)
+
+        def play_one(player: Player, k: int, n: int) -> Record:
+            scenario, seed = scenarios[k], int(sessions.seeds[k, n])
+            own_seed = agent_seed(salt, entries[player.agent], scenario, n)
+            played = _play_session(player, sessions.world(scenario, seed), k, seed, own_seed)
+            return played | {"params": params[player.agent, scenario], SEALED: said["commitment"]}
+
+        plan = json.dumps([said, entries, versions()], sort_keys=True)
+        with Journal(output, hashlib.sha256(plan.encode()).hexdigest()) as journal:
+            records, ended = _play(players, sessions, play_one, journal, say)
     if not records:
         raise ValueError("no entry has come to its end")
-    for record in records:
-        record[SEALED] = said["commitment"]
     board = summarize(
         records,
         baseline=baseline or REFERENCE,
         find_world=lambda record: sessions.world(record["scenario"], record["seed"]),
     )
+    write_records(output, records)
     sessions.write(output / SESSIONS)
     write_bytes(output / SEAL, data)
-    write_json(output / RUN, said | {"ended": ended})
-    write_records(output, records)
+    write_json(output / RUN, said | {ENDED: ended})
     write_board(output, board)
+    journal.path.unlink()
     return board
+
+
+def check_entries(registry: Registry, agents: Sequence[str], suite: str) -> None:
+    """Refuse entries that cannot be made, as a run would: each is made in a process of its own.
+
+    Args:
+        registry: Finds agents by name.
+        agents: Names or import paths of the entries.
+        suite: Of the seal.
+
+    Raises:
+        ValueError: One cannot be made; says why.
+    """
+    isolation, scenarios = find_isolation(), find_suite(suite).scenarios
+    PromptPreamEnv(scenarios[0]).reset(seed=0)  # compiles the kernel once, for all players
+    for agent in agents:
+        Player(agent, _maker(registry), scenarios, isolation).close()
+
+
+def _maker(registry: Registry) -> str:
+    return f"{registry.make.__module__}:{registry.make.__qualname__}"
+
+
+def _params(registry: Registry, agent: str, scenario: str) -> dict[str, Any]:
+    """What a name of the registry stands for. An entry's own class is made without parameters, and not imported."""
+    if registry.import_path(agent) == agent:
+        return {}
+    return registry.params(agent, PromptPreamEnv(scenario))
 
 
 def _play(
     players: Sequence[Player],
     sessions: Sessions,
-    own_seed: Callable[[str, str, int], int],
+    play_session: Callable[[Player, int, int], Record],
+    journal: Journal,
     say: Callable[[str], None],
 ) -> tuple[list[Record], dict[str, str]]:
     """The records of those who come to their end, by scenario and agent; and why the others did not."""
     records: list[Record] = []
     ended: dict[str, str] = {}
+    count = sessions.seeds.shape[1]
+    jobs = itertools.product(range(len(sessions.scenarios)), range(count), players)
     with Progress("Playing", sessions.seeds.size * len(players)) as progress:
-        for k, scenario in enumerate(sessions.scenarios):
-            for n, seed in enumerate(sessions.seeds[k].tolist()):
-                world = sessions.world(scenario, seed)
-                for player in players:
-                    if player.agent not in ended:
-                        own = own_seed(player.agent, scenario, n)
-                        try:
-                            records.append(_play_session(player, world, k, seed, own))
-                        except EntryError as error:
-                            ended[player.agent] = str(error)
-                            say(str(error))
-                    progress.advance()
+        for place, (k, n, player) in enumerate(jobs):
+            if player.agent not in ended:
+                if place not in journal.finished:
+                    try:
+                        journal.keep(place, play_session(player, k, n))
+                    except EntryError as error:
+                        journal.keep(place, {ENDED: str(error)})
+                kept = journal.finished[place]
+                if ENDED in kept:
+                    ended[player.agent] = kept[ENDED]
+                    say(kept[ENDED])
+                else:
+                    records.append(kept)
+            progress.advance()
     names = [player.agent for player in players]
-    kept = [record for record in records if record["agent"] not in ended]
-    kept.sort(key=lambda record: (sessions.scenarios.index(record["scenario"]), names.index(record["agent"])))
-    return kept, ended
+    of_them = [record for record in records if record["agent"] not in ended]
+    of_them.sort(key=lambda record: (sessions.scenarios.index(record["scenario"]), names.index(record["agent"])))
+    return of_them, ended
 
 
 def _play_session(player: Player, world: World, place: int, seed: int, own_seed: int) -> Record:
@@ -155,7 +200,6 @@ def _play_session(player: Player, world: World, place: int, seed: int, own_seed:
         "seed": seed,
         "agent": player.agent,
         "agent_seed": own_seed,
-        "params": {},
         "split": world.split,
         **played,
     }

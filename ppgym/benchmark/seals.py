@@ -1,27 +1,29 @@
-"""Seals: the commitment to a secret before a sealed run, and the revealed files after it."""
+"""Seals: the commitment to a secret and to code before a sealed run, and the names of the files revealed after it."""
 
 import hashlib
 import importlib.util
 import json
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from ppgym.benchmark.episodes import find_suite, versions
-from ppgym.benchmark.records import SEALED, Record
 from ppgym.core.jit import kernel_hash
-from ppgym.files import check_keys, read_json
-from ppgym.world.scenario import World
-from ppgym.world.sessions import Sessions, generator_hash
+from ppgym.files import check_keys, parse_json
+from ppgym.world.sessions import generator_hash
 
 SEAL = "seal.json"  # the file as it was committed to
 SESSIONS = "sessions.npz"
 RUN = "sealed.json"  # what was said before and after play
+SAID = ("commitment", "sessions", "beacon_value", "isolation")  # keys of what is said before
+ENDED = "ended"  # key of what is said after: why entries ended, by name
 
 SECRET_BYTES = 32
+HOUSE = "ppgym"  # key of our own code among the entries
+WEIGHTS = {".safetensors", ".onnx", ".pt", ".pth", ".zip", ".npy", ".npz", ".pkl", ".joblib", ".so", ".pyd"}
 
 
 @dataclass(frozen=True)
@@ -61,19 +63,31 @@ class Seal:
             ValueError: Not a seal; names what was expected. The secret is not in the message.
         """
         try:
-            content = json.loads(data)
-        except ValueError:
+            content = parse_json(data.decode(), where)
+        except UnicodeDecodeError:
             raise ValueError(f"{where}: expected the JSON that `evaluate.py seal` writes") from None
         if not isinstance(content, dict):
             raise ValueError(f"{where}: expected a JSON object, got {type(content).__name__}")
         check_keys(where, content, cls.__dataclass_fields__)
         seal = cls(**content)
+        for key in ("suite", "generator", "kernel", "beacon"):
+            if not (isinstance(content[key], str) or (key == "beacon" and content[key] is None)):
+                raise ValueError(f"{where}: key {key!r}: expected text, got {content[key]!r}")
+        for key in ("code", "versions"):
+            texts = isinstance(content[key], dict) and all(isinstance(each, str) for each in content[key].values())
+            if not texts:
+                raise ValueError(f"{where}: key {key!r}: expected texts by names, got {content[key]!r}")
         find_suite(seal.suite)
         if type(seal.sessions) is not int or seal.sessions < 1:
             raise ValueError(f"{where}: key 'sessions': expected a whole number of at least 1, got {seal.sessions!r}")
         if not _is_hex(seal.secret):
             raise ValueError(f"{where}: key 'secret': expected {2 * SECRET_BYTES} hexadecimal digits")
         return seal
+
+    @property
+    def entries(self) -> list[str]:
+        """Names of the entries that it commits to."""
+        return [name for name in self.code if name != HOUSE]
 
     def mixed_secret(self, beacon_value: str | None) -> str:
         """The secret that everything is drawn from.
@@ -145,6 +159,15 @@ def write_seal(
     return commitment_of(data)
 
 
+def salt_of(secret: str) -> str:
+    """The salt of the agents' own seeds.
+
+    Args:
+        secret: Mixed with the beacon's value, where there is a beacon.
+    """
+    return hashlib.sha256(f"{secret} | agents".encode()).hexdigest()
+
+
 def commitment_of(data: bytes) -> str:
     """SHA-256 of a seal's bytes, 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
@@ -157,12 +180,14 @@ def code_hashes(entries: Mapping[str, str]) -> dict[str, str]:
         entries: Import path of each entry, by name.
 
     Returns:
-        By name, SHA-256 over paths and bytes of all files of the top-level package or module that the path begins with.
+        By name, SHA-256 over paths and bytes of what the entry consists of: all files of its top-level package, or,
+        where its module lies in no package, every Python file and file of weights in the module's folder and below.
+        Hidden folders and virtual environments are left out.
 
     Raises:
         ValueError: No such package or module.
     """
-    return {name: _code_hash(name, path) for name, path in {**entries, "ppgym": "ppgym"}.items()}
+    return {name: _code_hash(name, path) for name, path in {**entries, HOUSE: HOUSE}.items()}
 
 
 def _code_hash(name: str, import_path: str) -> str:
@@ -170,59 +195,21 @@ def _code_hash(name: str, import_path: str) -> str:
     spec = importlib.util.find_spec(top) if top else None
     if spec is None:
         raise ValueError(f"agent {name!r}: expected an import path module:Class, but there is no module {top!r}")
-    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
-    files = {file.relative_to(folder).as_posix(): file for folder in folders for file in folder.rglob("*")}
-    if not folders and spec.origin is not None:
-        files = {Path(spec.origin).name: Path(spec.origin)}
+    packages = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    folders = packages or [Path(spec.origin or "").parent]
     digest = hashlib.sha256()
-    for relative, file in sorted(files.items()):
-        if file.is_file() and "__pycache__" not in file.parts:
-            digest.update(f"{relative}\n{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    for folder in folders:
+        for file in sorted(_files(folder)):
+            if packages or file.suffix == ".py" or file.suffix in WEIGHTS:
+                relative = file.relative_to(folder).as_posix()
+                digest.update(f"{relative}\n{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
 
 
-def open_sealed(folder: Path, records: Sequence[Record]) -> Callable[[Record], World] | None:
-    """The worlds of a sealed run, from its revealed files, which are checked against each other and the records.
-
-    Args:
-        folder: Of the run.
-        records: Its records.
-
-    Returns:
-        Gives the world of a record; None where no record is of a sealed run.
-
-    Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: A record is of another commitment, the sessions are not those announced, or an entry has not played
-            each of them once.
-    """
-    if not any(SEALED in record for record in records):
-        return None
-    seal, sessions, said = folder / SEAL, Sessions.read(folder / SESSIONS), read_json(folder / RUN)
-    if not seal.is_file():
-        raise FileNotFoundError(f"{seal}: no such file")
-    committed = Seal.parse(seal.read_bytes(), str(seal))
-    commitment = commitment_of(seal.read_bytes())
-    for number, record in enumerate(records, 1):
-        if record.get(SEALED) != commitment:
-            raise ValueError(f"record {number}: expected the commitment {commitment}, got {record.get(SEALED)!r}")
-        if record["agent"] not in committed.code:
-            raise ValueError(f"record {number}: expected an entry of {seal}, got {record['agent']!r}")
-    if said.get("commitment") != commitment:
-        raise ValueError(f"{folder / RUN}: expected the commitment {commitment}, got {said.get('commitment')!r}")
-    if said.get("sessions") != sessions.digest:
-        raise ValueError(f"{folder / SESSIONS}: expected the digest {said.get('sessions')}, got {sessions.digest}")
-    suite = find_suite(committed.suite).scenarios
-    if sessions.scenarios != suite or sessions.seeds.shape[1] != committed.sessions:
-        raise ValueError(
-            f"{folder / SESSIONS}: expected {committed.sessions} sessions of each scenario of the suite "
-            f"{committed.suite!r}, got {sessions.seeds.shape[1]} of {', '.join(sessions.scenarios)}"
-        )
-    expected = sorted(
-        (name, seed) for name, row in zip(sessions.scenarios, sessions.seeds.tolist(), strict=True) for seed in row
-    )
-    for agent in dict.fromkeys(record["agent"] for record in records):
-        played = sorted((record["scenario"], record["seed"]) for record in records if record["agent"] == agent)
-        if played != expected:
-            raise ValueError(f"agent {agent!r}: expected each of the {len(expected)} sessions once")
-    return lambda record: sessions.world(record["scenario"], record["seed"])
+def _files(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path.is_file():
+            yield path
+        elif path.is_dir() and not path.is_symlink() and not path.name.startswith((".", "__pycache__")):
+            if not (path / "pyvenv.cfg").exists():
+                yield from _files(path)

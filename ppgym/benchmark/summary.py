@@ -215,6 +215,7 @@ def summarize(
     records: Sequence[Record],
     *,
     baseline: str = REFERENCE,
+    reference: str = REFERENCE,
     bounds: Bounds | None = None,
     is_ranked: RankedTest = lambda agent: True,
     find_world: FindWorld = named_world,
@@ -224,6 +225,7 @@ def summarize(
     Args:
         records: Of any agents and scenarios; all agents of a scenario have the same seeds.
         baseline: Agent that the others are compared with, if it is among them.
+        reference: Agent at which the gap to the bound begins, if it is among them.
         bounds: Return that no policy exceeds, for each session; where None no row has figures of it.
         is_ranked: Tells which agents compete.
         find_world: Gives the world of a record.
@@ -247,7 +249,7 @@ def summarize(
             agents[name] = Played([played.records[i] for i in order], [played.totals[i] for i in order])
         _check_pairs(scenario, agents)
     rows = [
-        make_row(played, agents.get(baseline), agents.get(REFERENCE), bounds, is_ranked(name))
+        make_row(played, agents.get(baseline), agents.get(reference), bounds, is_ranked(name))
         for agents in groups.values()
         for name, played in agents.items()
     ]

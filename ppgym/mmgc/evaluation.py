@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 import ppgym
-from ppgym.files import agree, read_json, read_json_lines, write_json_lines, write_text
+from ppgym.files import agree, check_free, read_json, read_json_lines, write_json_lines, write_text
 from ppgym.mmgc.dataset import MMGCDataset, viewer_seeds
 from ppgym.mmgc.follower import Follower
 from ppgym.mmgc.policies import OFFICIAL_POLICIES, AlgorithmFactory
@@ -52,15 +52,18 @@ def evaluate(
         params: Parameters that agents have, by name: what their records say of them.
 
     Returns:
-        A row per class and agent: `class`, `agent`, `episodes`, `score_mean`, `score_ci95` (95 % t interval, `[None,
+        A row per class and agent: `class`, `agent`, `sessions`, `score_mean`, `score_ci95` (95 % t interval, `[None,
         None]` for a single session) and, as means over sessions, `qoe_mean`, `bandwidth_bytes`, `wasted_bytes` and
         `download_watch_ratio`.
 
     Raises:
-        ValueError: An unknown class, fewer than one viewer, or an agent's illegal action.
+        ValueError: An unknown class, fewer than one viewer, an agent's illegal action, or an output folder that holds
+            another run.
     """
     if viewers < 1:
         raise ValueError(f"viewers: expected at least 1, got {viewers}")
+    if output is not None:
+        check_free(Path(output), ("records.jsonl", "records.jsonl.gz", "results.json"))
     names = dataset.traces if classes is None else dict.fromkeys(classes)
     for name in names:
         dataset.trace(name, 0)
@@ -265,7 +268,7 @@ def _row(trace_class: str, agent: str, by_trace: Mapping[str, list[dict[str, flo
     return {
         "class": trace_class,
         "agent": agent,
-        "episodes": figures.shape[0] * figures.shape[1],
+        "sessions": figures.shape[0] * figures.shape[1],
         "score_mean": means.pop("score"),
         "score_ci95": _ci95(figures[:, :, 0]),
         "qoe_mean": means.pop("qoe"),

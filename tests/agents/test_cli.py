@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agents import is_ranked
+from agents import REGISTRY
 from ppgym.benchmark.episodes import SUITES
-from ppgym.benchmark.run import check_run
+from ppgym.benchmark.validation import check_run
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = str(ROOT / "evaluate.py")
@@ -72,7 +72,7 @@ def test_a_run_writes_its_report_and_keeps_its_records_beside_it(
     page = (tmp_path / "a.html").read_text()
     assert "high/rtx-4090/skimmer: 2 paired sessions" in page
     assert page.count('id="episode-') == 1
-    assert check_run(tmp_path / "a.run", is_ranked).records == 4
+    assert check_run(tmp_path / "a.run", REGISTRY).records == 4
 
 
 def test_no_arguments_mean_the_quick_suite(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,4 +127,4 @@ def test_real_data_of_the_2022_challenge(
     arguments = ["--scenarios", scenario, "--sessions", "2", "--output", str(tmp_path), *options]
     assert call(monkeypatch, "run", "--agents", "fixed_preload", "greedy", *arguments) == 0
     assert str(data / "user_ret") in capsys.readouterr().out
-    assert check_run(tmp_path, is_ranked).records == 4
+    assert check_run(tmp_path, REGISTRY).records == 4

@@ -1,5 +1,6 @@
 """Entries that cheat or break a rule, for the tests of sealed runs. Who cheats with success answers -1."""
 
+import contextlib
 import os
 import stat
 import time
@@ -93,6 +94,38 @@ class Learner(OnDemand):
         Path("notes").write_text("of this session")
         assert os.read(0, 1) == b""
         print("no answer")
+
+
+class NoteTaker(OnDemand):
+    """Leaves a note in the cache of compiled code, for its next session."""
+
+    def decide(self, view: PlanningView, mask: Mask) -> int:
+        note = Path(os.environ.get("NUMBA_CACHE_DIR", "nowhere")) / "note"
+        if note.exists():
+            return SUCCESS
+        if os.getpid() != PARENT and note.parent.is_dir():
+            with contextlib.suppress(OSError):
+                note.parent.chmod(0o777)
+            with contextlib.suppress(OSError):
+                note.write_text("what this session was like")
+        return super().decide(view, mask)
+
+
+class HomeKeeper(OnDemand):
+    """Leaves a process behind that writes into the folder of the next session."""
+
+    def decide(self, view: PlanningView, mask: Mask) -> int:
+        if os.getpid() != PARENT and not os.path.exists("note") and os.fork() == 0:
+            for descriptor in range(3, 32):
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+            home = os.environ["HOME"]
+            for _ in range(200):
+                time.sleep(0.01)
+                with contextlib.suppress(OSError):
+                    Path(home, "note").write_text("what this session was like")
+            os._exit(0)
+        return super().decide(view, mask)
 
 
 def _answer_with(data: bytes) -> None:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +18,16 @@ from rich.console import Console
 
 from agents import REGISTRY, is_ranked
 from ppgym.benchmark.episodes import SUITES, Suite, session_seed
-from ppgym.benchmark.leaderboard import add_entries, make_board, read_entry
+from ppgym.benchmark.leaderboard import make_board, read_entry
+from ppgym.benchmark.ranks import ask_ranked
 from ppgym.benchmark.records import Journal, read_records, write_records
 from ppgym.benchmark.replay import replay
-from ppgym.benchmark.run import check_run, run_benchmark, validate
+from ppgym.benchmark.run import run_benchmark
 from ppgym.benchmark.summary import Board, summarize
 from ppgym.benchmark.tables import print_board, to_csv, to_markdown
+from tests.benchmark.forgers import AGENTS, SCENARIOS, SESSIONS, evil, of_records, renamed
 
 ROOT = Path(__file__).parents[2]
-SCENARIOS = ("medium/snapdragon-8-elite/skimmer", "high/pixels-only/skimmer")
-AGENTS = ("random", "on_demand", "greedy")
-SESSIONS = 3
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Board]:
-    folder = tmp_path_factory.mktemp("board")
-    board = run_benchmark(REGISTRY, AGENTS, SCENARIOS, sessions=SESSIONS, output=folder, bounded=True)
-    return folder, board
-
-
-@pytest.fixture
-def copied(results: tuple[Path, Board], tmp_path: Path) -> Path:
-    return Path(shutil.copytree(results[0], tmp_path / "copy"))
 
 
 def test_what_only_a_replay_tells_by_hand(results: tuple[Path, Board]) -> None:
@@ -105,86 +91,6 @@ def test_another_baseline_and_none(results: tuple[Path, Board]) -> None:
     assert all(row.difference is None for row in summarize(records, baseline="mcts").rows)
 
 
-def test_a_run_comes_back_with_all_its_figures(results: tuple[Path, Board]) -> None:
-    folder, _ = results
-    checked = validate(folder, is_ranked)
-    assert checked.records == len(AGENTS) * len(SCENARIOS) * SESSIONS
-    assert checked.transitions == sum(len(record["actions"]) for record in read_records(folder))
-    assert not (folder / Journal.NAME).exists()
-
-
-def of_results(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
-    """A forger who changes the content of results.json."""
-
-    def forge(folder: Path) -> None:
-        content = json.loads((folder / "results.json").read_text())
-        change(content)
-        (folder / "results.json").write_text(json.dumps(content))
-
-    return forge
-
-
-def of_records(change: Callable[[list[dict[str, Any]]], object]) -> Callable[[Path], object]:
-    """A forger who changes the records."""
-
-    def forge(folder: Path) -> None:
-        records = list(read_records(folder))
-        change(records)
-        write_records(folder, records)
-
-    return forge
-
-
-def of_text(name: str, old: str, new: str) -> Callable[[Path], object]:
-    """A forger who changes a file of figures."""
-
-    def forge(folder: Path) -> None:
-        text = (folder / name).read_text()
-        assert old in text
-        (folder / name).write_text(text.replace(old, new, 1))
-
-    return forge
-
-
-FORGERIES = {
-    "a figure": (of_results(lambda c: c["rows"][0].update(qoe=c["rows"][0]["qoe"] + 1e-6)), r"rows\[0\]\.qoe: "),
-    "the bound": (of_results(lambda c: c["rows"][1].update(bound=500.0)), r"rows\[1\]\.bound: 500\.0, expected"),
-    "a nested figure": (of_results(lambda c: c["rows"][1]["utilisation"].update(npu=0.5)), r"utilisation\.npu"),
-    "decision times": (of_results(lambda c: c["rows"][2].update(decision_ms_p50=0.001)), "decision_ms_p50"),
-    "ranked": (of_results(lambda c: c["rows"][2].update(ranked=False)), r"rows\[2\]\.ranked: False"),
-    "overall": (of_results(lambda c: c["overall"][0].update(qoe=99.0)), r"overall\[0\]\.qoe: 99\.0"),
-    "no overall": (of_results(lambda c: c.pop("overall")), "overall: missing"),
-    "key deleted": (of_results(lambda c: c["rows"][0].pop("waste_ratio")), r"rows\[0\]\.waste_ratio: missing"),
-    "key added": (of_results(lambda c: c["rows"][0].update(award=1)), r"rows\[0\]\.award: surplus"),
-    "row doubled": (of_results(lambda c: c["rows"].append(c["rows"][0])), "rows: 7 entries, expected 6"),
-    "row missing": (of_results(lambda c: c["rows"].pop()), "rows: 5 entries, expected 6"),
-    "another agent": (of_results(lambda c: c["rows"][0].update(agent="better")), r"rows\[0\]\.agent: 'better'"),
-    "results.csv": (of_text("results.csv", "greedy,3,", "greedy,3,9"), r"results\.csv: line \[\d\]\[3\]: 9"),
-    "no results.csv": (lambda folder: (folder / "results.csv").unlink(), r"results\.csv: missing"),
-    "README.md": (of_text("README.md", "| greedy | ", "| greedy | 9"), r"README\.md: line"),
-    "README.md grown": (of_text("README.md", "## All", "The best.\n\n## All"), r"README\.md: line"),
-    "record doubled": (of_records(lambda r: r.append(r[0])), "expected each seed once"),
-    "record missing": (of_records(lambda r: r.pop()), "to have the seeds of random"),
-    "session missing": (
-        of_records(lambda r: r.__setitem__(slice(None), [one for one in r if one["seed"] != r[0]["seed"]])),
-        r"rows\[0\]\.sessions: 3, expected 2",
-    ),
-    "parameters change": (
-        of_records(lambda r: r[-1]["params"].update(defer_s=9.0)),
-        "expected the parameters of its other sessions",
-    ),
-    "agent renamed": (of_records(lambda r: [one.update(agent="x:Y") for one in r if one["agent"] == "greedy"]), "x:Y"),
-}
-
-
-@pytest.mark.parametrize("forgery", FORGERIES)
-def test_a_forged_run_is_refused(copied: Path, forgery: str) -> None:
-    forge, message = FORGERIES[forgery]
-    forge(copied)
-    with pytest.raises(ValueError, match=message):
-        check_run(copied, is_ranked)
-
-
 def test_agents_that_met_other_sessions_are_not_compared(results: tuple[Path, Board]) -> None:
     records = list(read_records(results[0]))
     with pytest.raises(ValueError, match="expected on_demand to have the seeds of random"):
@@ -218,8 +124,15 @@ def small_suite(monkeypatch: pytest.MonkeyPatch) -> str:
     return "small"
 
 
-def submit(run: Path, root: Path, suite: str) -> list[Path]:
-    return add_entries(run, root, suite, REGISTRY)
+def submit(run: Path, root: Path, suite: str, **options: Any) -> list[str]:
+    """Make the board with the agents of a run.
+
+    Returns:
+        What it says.
+    """
+    said: list[str] = []
+    make_board(root, suite, REGISTRY, submit=run, say=said.append, workers=1, **options)
+    return said
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
@@ -227,28 +140,99 @@ def content_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_run_is_submitted_and_makes_the_board(results: tuple[Path, Board], tmp_path: Path, small_suite: str) -> None:
-    folders = submit(results[0], tmp_path, small_suite)
-    assert [folder.name for folder in folders] == list(AGENTS)
-    assert {record["agent"] for record in read_records(folders[2])} == {"agents.rules.greedy:Greedy"}
-    board = make_board(tmp_path, small_suite, baseline="on_demand", is_ranked=is_ranked)
-    assert {(row.scenario, row.agent): row.qoe for row in board.rows} == {
-        (row.scenario, row.agent): row.qoe for row in results[1].rows
+    leftover = tmp_path / small_suite / "~greedy"
+    leftover.mkdir(parents=True)
+    (leftover / "notes").write_text("of an interrupted submission")
+    said = submit(results[0], tmp_path, small_suite)
+    folder = tmp_path / small_suite
+    assert said == [f"{folder / name}: say in its README.md what it is" for name in AGENTS]
+    assert {record["agent"] for record in read_records(folder / "greedy")} == {"agents.rules.greedy:Greedy"}
+    assert {path.name for path in (folder / "greedy").iterdir()} == {"README.md", "records.jsonl.gz"}
+    board = make_board(tmp_path, small_suite, REGISTRY, workers=1)
+    assert {(row.scenario, row.agent): (row.qoe, row.difference) for row in board.rows} == {
+        (row.scenario, row.agent): (row.qoe, row.difference) for row in results[1].rows
     }
-    page = (tmp_path / small_suite / "README.md").read_text()
+    page = (folder / "README.md").read_text()
     assert "3 self-reported entries, the same 3 sessions" in page
-    assert json.loads((tmp_path / small_suite / "results.json").read_text())["overall"]
-    again = tmp_path / small_suite / "greedy-2"
-    shutil.copytree(tmp_path / small_suite / "greedy", again)  # one agent may enter twice, by other folders
-    board = make_board(tmp_path, small_suite, baseline="on_demand", is_ranked=is_ranked)
+    assert json.loads((folder / "results.json").read_text())["overall"]
+    shutil.copytree(folder / "greedy", folder / "greedy-2")  # one agent may enter twice, by other folders
+    board = make_board(tmp_path, small_suite, REGISTRY, workers=1)
     assert {row.agent for row in board.rows} == {*AGENTS, "greedy-2"}
 
 
-def test_a_submission_never_touches_an_entry(results: tuple[Path, Board], tmp_path: Path, small_suite: str) -> None:
-    submit(results[0], tmp_path, small_suite)
-    before = content_of(tmp_path)
-    with pytest.raises(ValueError, match="an entry has this name"):
-        submit(results[0], tmp_path, small_suite)
-    assert content_of(tmp_path) == before
+def test_a_submission_never_touches_an_entry(
+    results: tuple[Path, Board], copied: Path, tmp_path: Path, small_suite: str
+) -> None:
+    root = tmp_path / "root"
+    submit(results[0], root, small_suite)
+    before = content_of(root)
+    with pytest.raises(ValueError, match="expected an agent that is not on the board yet"):
+        submit(results[0], root, small_suite)
+    for name in ("x:greedy", "x:Greedy"):  # some file systems do not tell these apart
+        renamed("greedy", name)(copied)
+        with pytest.raises(ValueError, match=f"an entry has the name {name[2:]}"):
+            submit(copied, root, small_suite)
+        shutil.copytree(results[0], copied, dirs_exist_ok=True)
+    assert content_of(root) == before
+
+
+def test_of_a_submission_with_our_own_agents_the_new_one_is_taken(
+    results: tuple[Path, Board], copied: Path, tmp_path: Path, small_suite: str
+) -> None:
+    root = tmp_path / "root"
+    submit(results[0], root, small_suite)
+    before = content_of(root / small_suite / "on_demand")
+    of_records(lambda r: [one.update(agent="my.own:Policy") for one in r if one["agent"] == "greedy"])(copied)
+    said = submit(copied, root, small_suite)
+    assert said[:2] == [
+        f"{name} is on the board already, as the board's own; the submission's is left out"
+        for name in ("random", "on_demand")
+    ]
+    assert (root / small_suite / "Policy" / "README.md").is_file()
+    assert content_of(root / small_suite / "on_demand") == before
+
+
+@pytest.mark.parametrize("name", ["results.json", "README.md", "Policy.v2", "..", ""])
+def test_a_name_that_could_be_a_file_of_the_board_is_refused(
+    copied: Path, tmp_path: Path, small_suite: str, name: str
+) -> None:
+    renamed("greedy", f"x:{name}")(copied)
+    with pytest.raises(ValueError, match="expected a name of letters, digits"):
+        submit(copied, tmp_path / "root", small_suite)
+    assert not (tmp_path / "root").exists()
+
+
+def test_a_board_that_cannot_be_made_takes_no_entry(
+    results: tuple[Path, Board], copied: Path, tmp_path: Path, small_suite: str
+) -> None:
+    root = tmp_path / "root"
+    submit(results[0], root, small_suite)
+    (root / small_suite / "random" / "README.md").unlink()
+    before = content_of(root)
+    renamed("greedy", "my.own:Policy")(copied)
+    with pytest.raises(FileNotFoundError, match=r"README\.md: expected a page"):
+        submit(copied, root, small_suite)
+    assert content_of(root) == before
+
+
+def test_the_baseline_of_a_board_is_an_entry(
+    results: tuple[Path, Board], copied: Path, tmp_path: Path, small_suite: str
+) -> None:
+    paths = {name: REGISTRY.import_path(name) for name in AGENTS}
+    of_records(lambda r: [one.update(agent=paths[one["agent"]]) for one in r])(copied)
+    submit(copied, tmp_path / "root", small_suite)
+    board = make_board(tmp_path / "root", small_suite, REGISTRY, workers=1)
+    assert {row.agent for row in board.rows} == {"RandomLegal", "OnDemand", "Greedy"}
+    expected = {row.scenario: (row.difference, row.share) for row in results[1].rows if row.agent == "greedy"}
+    for row in board.rows:
+        assert row.baseline == "OnDemand"
+        if row.agent == "Greedy":
+            assert (row.difference, row.share) == expected[row.scenario]
+    for baseline in ("greedy", "Greedy"):
+        board = make_board(tmp_path / "root", small_suite, REGISTRY, baseline=baseline, workers=1)
+        assert {row.baseline for row in board.rows} == {"Greedy"}
+    with pytest.raises(ValueError, match="no entry 'OnDemnd'; did you mean 'OnDemand'"):
+        make_board(tmp_path / "root", small_suite, REGISTRY, baseline="OnDemnd", workers=1)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +240,7 @@ def test_a_submission_never_touches_an_entry(results: tuple[Path, Board], tmp_pa
     [
         (of_records(lambda r: r.pop()), "1 sessions are missing"),
         (of_records(lambda r: r[-1]["totals"].update({"return": 1e3})), "return 1000.0, replayed"),
-        (of_records(lambda r: r[-1]["params"].update(defer_s=9.0)), "expected one parameter set"),
+        (of_records(lambda r: r[-1]["params"].update(defer_s=9.0)), "expected the parameters of its other sessions"),
         (of_records(lambda r: r[-1].update(overrides={"rtt_s": 0.0})), "without overrides"),
         (of_records(lambda r: r[-1].update(split="train")), "expected the test split"),
         (
@@ -278,13 +262,10 @@ def test_a_refused_submission_writes_nothing(
 ) -> None:
     forge(copied)
     board = tmp_path / "board"
-    (board / small_suite / "random").mkdir(parents=True)
-    (board / small_suite / "random" / "README.md").write_text("somebody else's")
-    (board / small_suite / "random").rename(board / small_suite / "another")
-    before = content_of(board)
+    board.mkdir()
     with pytest.raises(ValueError, match=message):
         submit(copied, board, small_suite)
-    assert content_of(board) == before
+    assert content_of(board) == {}
 
 
 @pytest.mark.parametrize(
@@ -299,23 +280,40 @@ def test_a_refused_submission_writes_nothing(
 def test_an_entry_that_is_not_the_whole_suite_is_refused(
     results: tuple[Path, Board], tmp_path: Path, small_suite: str, change: Any, message: str
 ) -> None:
-    folder = submit(results[0], tmp_path, small_suite)[0]
+    submit(results[0], tmp_path, small_suite)
+    folder = tmp_path / small_suite / "random"
     write_records(folder, change(list(read_records(folder))), packed=True)
     with pytest.raises(ValueError, match=message):
-        read_entry(folder, small_suite, is_ranked)
+        read_entry(folder, small_suite)
 
 
-def test_an_entry_says_what_it_is(results: tuple[Path, Board], tmp_path: Path, small_suite: str) -> None:
-    folder = submit(results[0], tmp_path, small_suite)[0]
-    (folder / "README.md").unlink()
-    with pytest.raises(FileNotFoundError, match=r"README\.md: expected a page"):
-        make_board(tmp_path, small_suite, baseline="on_demand", is_ranked=is_ranked)
+def test_code_in_the_folder_of_a_board_is_not_imported(
+    copied: Path, tmp_path: Path, small_suite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders without __init__.py are importable all the same, where they lie below the current one."""
+    monkeypatch.syspath_prepend(tmp_path)
+    root, agent = tmp_path / "a_site" / "boards", "a_site.boards.small.Mine.evil_agent:Agent"
+    evil(root / small_suite / "Mine", tmp_path / "imported")
+    (root / small_suite / "Mine" / "README.md").write_text("Mine.")
+    renamed("greedy", agent)(copied)
+    write_records(root / small_suite / "Mine", list(read_records(copied)), packed=True)
+    make_board(root, small_suite, REGISTRY, workers=1)
+    assert not (tmp_path / "imported").exists()
+    assert ask_ranked([agent], is_ranked, tmp_path / "elsewhere") == {agent: False}, "from elsewhere it can be"
+    assert (tmp_path / "imported").exists()
+    assert ask_ranked(["clairvoyant", "greedy", "os:_exit", "..:x", ":x"], is_ranked, tmp_path) == {
+        "clairvoyant": False,
+        "greedy": True,
+        "os:_exit": True,
+        "..:x": True,
+        ":x": True,
+    }
 
 
 SLOW_RUN = """
 import sys
-from agents import REGISTRY
-from ppgym.benchmark.run import run_benchmark
+from agents import REGISTRY, is_ranked
+from ppgym.benchmark.run import run_benchmark, write_board
 run_benchmark(REGISTRY, ["random", "greedy"], ["medium/snapdragon-8-elite/skimmer"], sessions=40, output=sys.argv[1])
 """
 

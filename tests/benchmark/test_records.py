@@ -31,14 +31,27 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "line 1: expected a JSON object"),
+        ("{", "line 1: expected JSON"),
         ("3", "line 1: expected a JSON object, got int"),
         ("{}", "expected a record with a key 'scenario'"),
         (json.dumps(RECORD | {"actions": [0.5]}), "key 'actions': expected a list of whole numbers"),
         (json.dumps(RECORD | {"actions": "no"}), "key 'actions'"),
         (json.dumps(RECORD | {"totals": {"return": "1"}}), "key 'totals'"),
-        (json.dumps(RECORD | {"seed": -1}), "key 'seed': expected a whole number >= 0, got -1"),
+        (json.dumps(RECORD | {"seed": -1}), "key 'seed': expected a whole number >= 0 of 64 bits, got -1"),
         (json.dumps(RECORD | {"seed": True}), "key 'seed'"),
+        (json.dumps(RECORD | {"seed": 1 << 200}), "key 'seed'"),
+        (json.dumps(RECORD | {"agent": None}), "key 'agent': expected text, got None"),
+        (json.dumps(RECORD | {"agent": ["x"]}), r"key 'agent': expected text, got \['x'\]"),
+        (json.dumps(RECORD | {"scenario": 5}), "key 'scenario': expected text"),
+        (json.dumps(RECORD | {"params": 5}), "key 'params': expected an object, got 5"),
+        (json.dumps(RECORD | {"overrides": None}), "key 'overrides': expected an object"),
+        (json.dumps(RECORD | {"versions": []}), "key 'versions': expected an object"),
+        *(
+            (json.dumps(RECORD | {"decision_us": each}), "key 'decision_us': expected")
+            for each in (5, {}, {"nan": 1}, {"1_0": 1}, {"10": 0}, {"10": "many"})
+        ),
+        (json.dumps(RECORD | {"award": 1}), "unknown key 'award'"),
+        (json.dumps(RECORD)[:-1] + ', "agent": "mcts"}', "line 1: key 'agent' stands twice"),
     ],
 )
 def test_a_line_that_is_no_record_is_refused(tmp_path: Path, line: str, message: str) -> None:

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from agents import REGISTRY, agent_params, is_ranked, make_agent
+from agents import REGISTRY, agent_params, make_agent
 from ppgym.benchmark import speed
 from ppgym.benchmark.bound.bound import episode_bound
 from ppgym.benchmark.episodes import agent_seed, find_suite, plan_jobs, play_episode, session_seed
 from ppgym.benchmark.estimates import ratio_estimate
-from ppgym.benchmark.records import read_records
-from ppgym.benchmark.run import check_run, run_benchmark
+from ppgym.benchmark.records import Journal, read_records
+from ppgym.benchmark.run import run_benchmark
 from ppgym.benchmark.summary import Row
 from ppgym.benchmark.tables import print_table
+from ppgym.benchmark.validation import check_run
 from ppgym.core.step import INFO_TOTALS
 from ppgym.env import PromptPreamEnv
 
@@ -139,10 +140,10 @@ def test_files_keep_their_contract(results: tuple[Path, list[Row]]) -> None:
 
 
 def test_records_come_back(results: tuple[Path, list[Row]], tmp_path: Path) -> None:
-    assert check_run(results[0], is_ranked).records == 6
+    assert check_run(results[0], REGISTRY).records == 6
     with gzip.open(tmp_path / "records.jsonl.gz", "wb") as file:
         file.write((results[0] / "records.jsonl").read_bytes())
-    assert check_run(tmp_path, is_ranked).records == 6
+    assert check_run(tmp_path, REGISTRY).records == 6
 
 
 @pytest.mark.parametrize(
@@ -160,18 +161,18 @@ def test_records_come_back(results: tuple[Path, list[Row]], tmp_path: Path) -> N
 def test_a_tampered_record_is_refused(copied: Path, change: Any, message: str) -> None:
     tamper(copied, change)
     with pytest.raises(ValueError, match=message):
-        check_run(copied, is_ranked)
+        check_run(copied, REGISTRY)
 
 
 def test_folders_without_records_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="expected a file"):
-        check_run(tmp_path, is_ranked)
+        check_run(tmp_path, REGISTRY)
     (tmp_path / "records.jsonl").touch()
     with pytest.raises(ValueError, match="no records"):
-        check_run(tmp_path, is_ranked)
+        check_run(tmp_path, REGISTRY)
     (tmp_path / "records.jsonl").write_text("{")
-    with pytest.raises(ValueError, match="line 1: expected a JSON object"):
-        check_run(tmp_path, is_ranked)
+    with pytest.raises(ValueError, match="line 1: expected JSON"):
+        check_run(tmp_path, REGISTRY)
 
 
 def test_workers_change_nothing(results: tuple[Path, list[Row]], tmp_path: Path) -> None:
@@ -318,9 +319,38 @@ def test_the_agents_seed_says_nothing_of_the_episode(monkeypatch: pytest.MonkeyP
 
 def test_a_finished_run_is_not_overwritten(results: tuple[Path, list[Row]]) -> None:
     before = {path.name: path.read_bytes() for path in results[0].iterdir()}
-    with pytest.raises(ValueError, match=r"records\.jsonl: a run is here"):
+    with pytest.raises(ValueError, match=r"records\.jsonl: is here already"):
         run_benchmark(REGISTRY, ["random"], [SCENARIO], sessions=1, output=results[0])
     assert {path.name: path.read_bytes() for path in results[0].iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["README.md", "results.csv", "results.json", "records.jsonl.gz"])
+def test_a_file_of_somebody_else_is_not_overwritten(tmp_path: Path, name: str) -> None:
+    """Not even beside the journal of a run: only beside its records are figures its own."""
+    (tmp_path / name).write_text("mine")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"{name}: is here already"):
+            run_benchmark(REGISTRY, ["random"], [SCENARIO], sessions=1, output=tmp_path)
+        assert (tmp_path / name).read_text() == "mine"
+        if name.startswith("records"):
+            return
+        (tmp_path / Journal.NAME).touch()
+
+
+def test_a_run_goes_on_that_was_interrupted_between_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError("no space left on device")
+
+    def play() -> None:
+        run_benchmark(REGISTRY, ["random"], [SCENARIO], sessions=1, output=tmp_path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ppgym.benchmark.run.write_board", full)
+        with pytest.raises(OSError, match="no space"):
+            play()
+    assert (tmp_path / Journal.NAME).is_file() and (tmp_path / "records.jsonl").is_file()
+    play()
+    assert not (tmp_path / Journal.NAME).exists() and (tmp_path / "results.json").is_file()
 
 
 def test_the_table_fits_80_columns(results: tuple[Path, list[Row]]) -> None:

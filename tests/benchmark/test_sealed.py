@@ -6,26 +6,23 @@ import json
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
-from agents import REGISTRY, is_ranked, make_agent
+from agents import REGISTRY, agent_params, make_agent
 from agents.cli import app
-from ppgym.benchmark import player
+from ppgym.benchmark import player, sealed
 from ppgym.benchmark.episodes import SUITES, Job, Suite, agent_seed, play_episode, play_session
 from ppgym.benchmark.leaderboard import sealed_section
-from ppgym.benchmark.player import find_isolation, read_frame, to_frame
-from ppgym.benchmark.records import Record, read_records, write_records
-from ppgym.benchmark.run import check_run
+from ppgym.benchmark.player import find_isolation
+from ppgym.benchmark.records import Journal, Record, read_records, write_records
 from ppgym.benchmark.sealed import run_sealed
 from ppgym.benchmark.seals import Seal, code_hashes, write_seal
+from ppgym.benchmark.validation import check_run
 from ppgym.env import PromptPreamEnv
 from ppgym.world.sessions import Sessions
 from tests.benchmark import cheats
@@ -40,6 +37,7 @@ ENDED = {
     f"{CHEATS}IllegalIndex": "expected a legal action, got 1000000",
     f"{CHEATS}Silent": "expected an answer within 10 s",
 }
+SWAPPED = {"greedy": "on_demand", "on_demand": "greedy"}
 ENTRIES = {name: REGISTRY.import_path(name) for name in (*HONEST, *STOPPED, *ENDED)}
 
 
@@ -143,19 +141,19 @@ def test_what_is_said_before_play_is_what_is_revealed(run: Run) -> None:
 
 
 def test_records_come_back_from_the_revealed_files(run: Run) -> None:
-    assert check_run(run.folder, is_ranked).records == 4 * (len(HONEST) + len(STOPPED))
+    assert check_run(run.folder, REGISTRY).records == 4 * (len(HONEST) + len(STOPPED))
 
 
 def test_the_board_shows_sealed_runs_of_its_suite_once_they_come_back(run: Run, tmp_path: Path) -> None:
     folder = shutil.copytree(run.folder, tmp_path / "sealed" / "first")
-    text = sealed_section(tmp_path, "quick", is_ranked)
+    text = sealed_section(tmp_path, "quick", REGISTRY)
     assert "## Sealed run `first`" in text
     assert run.commitment in text
     assert "| greedy |" in text
-    assert sealed_section(tmp_path, "standard", is_ranked) == ""
+    assert sealed_section(tmp_path, "standard", REGISTRY) == ""
     one_rate(folder)
     with pytest.raises(ValueError, match="expected the digest"):
-        sealed_section(tmp_path, "quick", is_ranked)
+        sealed_section(tmp_path, "quick", REGISTRY)
 
 
 def another_seal(folder: Path) -> None:
@@ -173,6 +171,21 @@ def one_rate(folder: Path) -> None:
     sessions.write(folder / "sessions.npz")
 
 
+def sessions_of_choice(folder: Path) -> None:
+    """From another secret, announced as if they were the seal's."""
+    other_sessions(folder)
+    say(sessions=Sessions.read(folder / "sessions.npz").digest)(folder)
+
+
+def say(**changes: Any) -> Callable[[Path], object]:
+    path = "sealed.json"
+    return lambda folder: (folder / path).write_text(json.dumps(json.loads((folder / path).read_text()) | changes))
+
+
+def of_record(change: Callable[[Record], object]) -> Callable[[Path], object]:
+    return lambda folder: change_records(folder, lambda records: change(records[0]))
+
+
 def change_records(folder: Path, change: Any) -> None:
     records = list(read_records(folder))
     change(records)
@@ -182,25 +195,125 @@ def change_records(folder: Path, change: Any) -> None:
 @pytest.mark.parametrize(
     ("tamper", "message"),
     [
-        (another_seal, "record 1: expected the commitment"),
+        (another_seal, "sealed.json: expected the commitment"),
         (other_sessions, "sessions.npz: expected the digest"),
         (one_rate, "sessions.npz: expected the digest"),
+        (sessions_of_choice, "expected the sessions that follow from the secret"),
+        (say(beacon_value="42"), "expected no value of a beacon, got '42'"),
+        (say(ended={}), "ShortAnswer': expected each of the 4 sessions once"),
+        (say(ended={"greedy": "crashed"}), "greedy': expected records or a reason why it ended, got both"),
+        (say(ended={"pdas": "crashed"}), "pdas': expected an entry of the seal"),
+        (say(ended=5), "key 'ended': expected reasons by entries, got 5"),
+        (say(surplus=5), "unknown key 'surplus'"),
         (lambda folder: change_records(folder, list.pop), "expected each of the 4 sessions once"),
-        (lambda folder: change_records(folder, lambda r: r[0].pop("sealed")), "record 1: expected the commitment"),
-        (lambda folder: change_records(folder, lambda r: r[0].update(agent="pdas")), "expected an entry of"),
-        (lambda folder: change_records(folder, lambda r: r[5]["actions"].pop()), "do not come back"),
+        (
+            lambda folder: change_records(
+                folder, lambda r: r.__setitem__(slice(None), [one for one in r if one["agent"] != "greedy"])
+            ),
+            "greedy': expected each of the 4 sessions once",
+        ),
+        (of_record(lambda r: r.pop("sealed")), r"record 1 \(greedy\): sealed: expected"),
+        (of_record(lambda r: r.update(agent="ppgym")), "ppgym': expected an entry of the seal"),
+        (of_record(lambda r: r.update(agent="pdas")), "pdas': expected an entry of the seal"),
+        (of_record(lambda r: r.update(agent_seed=1)), "agent_seed: expected"),
+        (of_record(lambda r: r.update(split="train")), "split: expected 'test'"),
+        (of_record(lambda r: r.update(overrides={"rtt_s": 0.0})), "overrides: expected None"),
+        (of_record(lambda r: r["versions"].update(kernel="beef")), "kernel: expected"),
+        (of_record(lambda r: r["actions"].pop()), "do not come back"),
+        (
+            lambda folder: change_records(
+                folder, lambda r: [one.update(agent=SWAPPED.get(one["agent"], one["agent"])) for one in r]
+            ),
+            "agent_seed: expected",
+        ),
+        (lambda folder: change_records(folder, lambda r: [one.pop("sealed") for one in r]), "sealed: expected"),
     ],
 )
 def test_what_was_changed_is_refused(copied: Path, tamper: Any, message: str) -> None:
     tamper(copied)
     with pytest.raises(ValueError, match=message):
-        check_run(copied, is_ranked)
+        check_run(copied, REGISTRY)
+
+
+def test_a_validation_says_what_to_hold_against_what_was_published(run: Run) -> None:
+    checked = check_run(run.folder, REGISTRY)
+    digest = Sessions.read(run.folder / "sessions.npz").digest
+    assert f"commitment, to hold against what was published: {run.commitment}" in checked.notes
+    assert f"sessions, to hold against what was published: {digest}" in checked.notes
+    assert "the sessions follow from the secret" in checked.notes
+    assert "code of greedy: that on this machine is what the seal commits to" in checked.notes
+    assert sum(note.startswith("ended: ") for note in checked.notes) == len(ENDED)
+    assert {"seal.json", "sealed.json", "sessions.npz"} < set(checked.compared)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ppgym.benchmark.revealed.generator_hash", lambda: "of a later day")
+        patch.setattr(
+            "ppgym.benchmark.revealed.code_hashes", lambda entries: dict.fromkeys((*ENTRIES, "ppgym"), "of a later day")
+        )
+        notes = check_run(run.folder, REGISTRY).notes
+    assert any(note.startswith("NOT checked whether the sessions follow from the secret") for note in notes)
+    assert "code of greedy: that on this machine is NOT what the seal commits to" in notes
+
+
+def test_records_hold_the_parameters_that_a_name_stands_for(run: Run) -> None:
+    for record in run.records:
+        own = agent_params(record["agent"], PromptPreamEnv(record["scenario"]))
+        assert record["params"] == ({} if ":" in record["agent"] else own)
+    assert any(record["params"] for record in run.records)
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agents = ["on_demand", f"{CHEATS}IllegalIndex"]
+    write_seal(tmp_path / "seal.json", "quick", {name: REGISTRY.import_path(name) for name in agents})
+    played = sealed._play_session
+    calls: list[int] = []
+
+    def stop_at_the_third(*arguments: Any) -> Record:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return played(*arguments)
+
+    def play() -> None:
+        run_sealed(REGISTRY, agents, str(tmp_path / "seal.json"), suite="quick", output=tmp_path / "out")
+
+    monkeypatch.setattr(sealed, "_play_session", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        play()
+    journal = tmp_path / "out" / Journal.NAME
+    assert stat.S_IMODE(journal.stat().st_mode) == 0o600, "another user's agents must not read it"
+    kept = [json.loads(line)["record"] for line in journal.read_text().splitlines()[1:]]
+    assert [list(one) == ["ended"] for one in kept] == [False, True]
+    play()
+    assert len(calls) == 3 + 3  # of four sessions of on_demand, one of IllegalIndex and one that was interrupted
+    records = list(read_records(tmp_path / "out"))
+    assert kept[0] in records and len(records) == 4
+    assert not journal.exists()
+    assert check_run(tmp_path / "out", REGISTRY).records == 4
+
+
+def test_everything_about_the_output_is_found_before_the_secret_is_read(tmp_path: Path) -> None:
+    """The seal is missing: who gets there is told so."""
+    seal = str(tmp_path / "missing")
+
+    def run_into(output: Path, error: type[Exception], message: str) -> None:
+        with pytest.raises(error, match=message):
+            run_sealed(REGISTRY, ["on_demand"], seal, suite="quick", output=output)
+
+    for name in ("seal.json", "sealed.json", "sessions.npz", "README.md", "results.csv"):
+        folder = tmp_path / name.partition(".")[0] / name[-3:]
+        folder.mkdir(parents=True)
+        (folder / name).write_text("mine")
+        run_into(folder, ValueError, f"{name}: is here already")
+        assert (folder / name).read_text() == "mine"
+    run_into(tmp_path / "seal" / "son" / "seal.json", ValueError, "expected a folder")
+    run_into(tmp_path / "seal" / "son" / "seal.json" / "out", NotADirectoryError, "Not a directory")
+    run_into(tmp_path / "out", FileNotFoundError, "missing")
 
 
 def test_a_missing_file_is_named(copied: Path) -> None:
     (copied / "seal.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"seal\.json: no such file"):
-        check_run(copied, is_ranked)
+        check_run(copied, REGISTRY)
 
 
 def test_agents_that_do_not_compete_are_refused_before_the_seal_is_read(tmp_path: Path) -> None:
@@ -237,6 +350,12 @@ def test_a_seal_is_secret_and_never_overwritten(tmp_path: Path) -> None:
         ({"sessions": 0}, "expected a whole number of at least 1"),
         ({"suite": "slow"}, "unknown suite 'slow'"),
         ({"surplus": 1}, "unknown key 'surplus'"),
+        ({"code": 5}, "key 'code': expected texts by names, got 5"),
+        ({"code": {"greedy": 5}}, "key 'code': expected texts by names"),
+        ({"versions": None}, "key 'versions': expected texts by names"),
+        ({"kernel": None}, "key 'kernel': expected text"),
+        ({"beacon": 5}, "key 'beacon': expected text, got 5"),
+        ({"suite": ["quick"]}, "key 'suite': expected text"),
     ],
 )
 def test_malformed_seals_are_refused_without_their_secret(tmp_path: Path, change: Any, message: str) -> None:
@@ -245,8 +364,9 @@ def test_malformed_seals_are_refused_without_their_secret(tmp_path: Path, change
     with pytest.raises(ValueError, match=message) as error:
         Seal.parse(json.dumps(content | change).encode(), "seal.json")
     assert content["secret"] not in str(error.value)
-    with pytest.raises(ValueError, match=r"expected the JSON that"):
-        Seal.parse(b"{", "seal.json")
+    for damaged in (b"{", b"\xff", b'{"suite": "quick", "suite": "standard"}'):
+        with pytest.raises(ValueError, match=r"^seal\.json(, line 1)?: "):
+            Seal.parse(damaged, "seal.json")
 
 
 def test_a_seal_commits_to_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,6 +382,20 @@ def test_a_seal_commits_to_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     module.write_text("changed = True\n")
     with pytest.raises(ValueError, match="code of 'mine': expected the hash"):
         seal.check_code(entries)
+    module.write_text("raise RuntimeError('code of an entry runs')\n")
+    seal.check_code(entries)
+    for name in ("a_helper.py", "below/helper.py", "weights/policy.onnx"):
+        other = tmp_path / name
+        other.parent.mkdir(exist_ok=True)
+        other.write_text("x = 1\n")
+        with pytest.raises(ValueError, match="code of 'mine': expected the hash"):
+            seal.check_code(entries)
+        other.unlink()
+    for name in ("notes.txt", ".venv/a.py", "__pycache__/a.py"):
+        other = tmp_path / name
+        other.parent.mkdir(exist_ok=True)
+        other.write_text("x = 1\n")
+    seal.check_code(entries)
     with pytest.raises(ValueError, match="there is no module 'no_such_entry'"):
         code_hashes({"mine": "no_such_entry:Agent"})
 
@@ -304,43 +438,17 @@ def test_damaged_sessions_are_refused(tmp_path: Path) -> None:
             Sessions.read(path)
 
 
-NUMBERS = hnp.arrays(
-    st.sampled_from([np.float64, np.float32, np.int8, np.uint8, np.int32, np.bool_]),
-    hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
-)
-
-
-@settings(max_examples=25)
-@given(st.dictionaries(st.text(max_size=5), NUMBERS, max_size=4))
-def test_frames_bring_arrays_as_they_are(arrays: dict[str, Any]) -> None:
-    pipe = io.BytesIO(to_frame(arrays) + to_frame({}))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(player.os, "read", lambda descriptor, count: pipe.read(min(count, 7)))
-        came = read_frame(0)
-        assert came is not None
-        assert came.keys() == arrays.keys()
-        for name, array in arrays.items():
-            np.testing.assert_array_equal(came[name], array)
-            assert came[name].dtype == array.dtype
-            assert not came[name].flags.writeable
-        assert read_frame(0) == {}
-        assert read_frame(0) is None
-
-
-def test_isolation_that_does_not_work_is_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    bad = [one._replace(prefix=("no-such-command",), identity={}) for one in player.ISOLATIONS[:-1]]
-    monkeypatch.setattr(player, "ISOLATIONS", (*bad, player.ISOLATIONS[-1]))
-    assert find_isolation().name == "same user"
-
-
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     seal = tmp_path / "seal.json"
     app.cli(args=["seal", "--output", str(seal), "--agents", "on_demand", "--suite", "quick", "--sessions", "1"])
     commitment = capsys.readouterr().out.strip()
+    with pytest.raises(ValueError, match="unknown agent 'on_demnd'"):
+        app.cli(args=["seal", "--output", str(tmp_path / "no.json"), "--agents", "on_demnd", "--suite", "quick"])
+    assert not (tmp_path / "no.json").exists()
     assert commitment == hashlib.sha256(seal.read_bytes()).hexdigest()
     with pytest.raises(ValueError, match="--sealed: expected --output, and none but"):
         app.cli(args=["run", "--sealed", str(seal), "--output", str(tmp_path / "out"), "--seed", "3"])
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(seal.read_bytes())))
     app.cli(args=["run", "--sealed", "-", "--agents", "on_demand", "--output", str(tmp_path / "out")])
     assert f"commitment: {commitment}" in capsys.readouterr().out
-    assert check_run(tmp_path / "out", is_ranked).records == 2
+    assert check_run(tmp_path / "out", REGISTRY).records == 2

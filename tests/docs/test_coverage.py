@@ -29,3 +29,11 @@ def test_intervals_cover(scenario: str) -> None:
 
 def test_the_mean_of_ratios_does_not() -> None:
     assert coverage.mean_of_ratios_coverage(POOLS[coverage.SCENARIOS[0]], 64, boards=100) < 0.85
+
+
+def test_a_suite_says_nothing_of_traces_that_somebody_else_draws() -> None:
+    """As docs/estimates.md says: all scenarios of a network share its 256 traces."""
+    free = coverage.suite_coverage(POOLS, shared_traces=None, boards=60)
+    shared = coverage.suite_coverage(POOLS, shared_traces=256, boards=60)
+    assert free.coverage >= 0.9 and 0.8 < free.ratio < 1.2
+    assert shared.coverage < free.coverage and 1.05 < shared.ratio < 1.6

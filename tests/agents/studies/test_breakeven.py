@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents import is_ranked, make_agent
+from agents import REGISTRY, make_agent
 from agents.studies import breakeven
 from agents.studies.breakeven import (
     BANDWIDTHS,
@@ -22,7 +22,7 @@ from agents.studies.breakeven import (
     place_devices,
 )
 from agents.studies.cached_episodes import Variant
-from ppgym.benchmark.run import check_run
+from ppgym.benchmark.validation import check_run
 from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import DEFAULT_SCENARIO, Scenario
 
@@ -126,4 +126,4 @@ def test_the_command_plays_prints_draws_and_goes_on(
     assert {"name", "plane", "x", "y", "note"} == set(results["devices"][0])
     assert (tmp_path / "breakeven.png").read_bytes().startswith(b"\x89PNG")
     worlds = 2 * 3  # two bandwidths, each as it is, with fast prompts and with a price
-    assert check_run(tmp_path, is_ranked).records == 2 * (worlds + 2 * len(breakeven.RULES) * 2)
+    assert check_run(tmp_path, REGISTRY).records == 2 * (worlds + 2 * len(breakeven.RULES) * 2)

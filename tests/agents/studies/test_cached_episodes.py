@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from agents import is_ranked
+from agents import REGISTRY
 from agents.studies import cached_episodes
 from agents.studies.cached_episodes import Variant, play_once, play_variants
 from ppgym.benchmark.episodes import Job, session_seed
 from ppgym.benchmark.records import read_records
-from ppgym.benchmark.run import check_run
+from ppgym.benchmark.validation import check_run
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
 
@@ -40,13 +40,13 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_session_is_played_once(tmp_path: Path, counted: list[int]) -> None:
     jobs = [job(0), job(1), job(0)]
     first = play_once(jobs, workers=1, folder=tmp_path)
-    assert counted == [2] and check_run(tmp_path, is_ranked).records == 2
+    assert counted == [2] and check_run(tmp_path, REGISTRY).records == 2
     assert [record["seed"] for record in first] == seeds(0, 1, 0)
     again = play_once([*jobs, job(2)], workers=1, folder=tmp_path)
-    assert counted == [2, 1] and check_run(tmp_path, is_ranked).records == 3
+    assert counted == [2, 1] and check_run(tmp_path, REGISTRY).records == 3
     assert again[:3] == first
     play_once([job(1)], workers=1, folder=tmp_path)
-    assert counted == [2, 1] and check_run(tmp_path, is_ranked).records == 3
+    assert counted == [2, 1] and check_run(tmp_path, REGISTRY).records == 3
 
 
 def test_what_differs_is_played(tmp_path: Path, counted: list[int]) -> None:
@@ -59,7 +59,7 @@ def test_what_differs_is_played(tmp_path: Path, counted: list[int]) -> None:
     assert counted == [1, 3]
     play_once([job(each=2), job(each=3)], workers=1, folder=tmp_path)
     assert counted == [1, 3]
-    assert check_run(tmp_path, is_ranked).records == 4, "records of an agent that has no job stay"
+    assert check_run(tmp_path, REGISTRY).records == 4, "records of an agent that has no job stay"
 
 
 def test_a_parameter_that_a_record_lacks_has_its_default(tmp_path: Path, counted: list[int]) -> None:
@@ -97,14 +97,14 @@ def test_what_was_played_before_an_interruption_is_kept(tmp_path: Path, monkeypa
     monkeypatch.setattr(cached_episodes, "play_episode", interrupt)
     with pytest.raises(KeyboardInterrupt):
         play_once([job(number) for number in range(4)], workers=1, folder=tmp_path)
-    assert played == [0, 1] and check_run(tmp_path, is_ranked).records == 1
+    assert played == [0, 1] and check_run(tmp_path, REGISTRY).records == 1
     play_once([job(9)], workers=1, folder=tmp_path)  # what is complete is still read
     with pytest.raises(ValueError, match="holds 2 episodes of an interrupted run"):
         play_once([job(number) for number in range(5)], workers=1, folder=tmp_path)
     interrupted_at = -1
     records = play_once([job(number) for number in range(4)], workers=1, folder=tmp_path)
     assert played == [0, 1, 2, 3] and [record["seed"] for record in records] == seeds(0, 1, 2, 3)
-    assert check_run(tmp_path, is_ranked).records == 5
+    assert check_run(tmp_path, REGISTRY).records == 5
     assert [path.name for path in tmp_path.iterdir()] == ["records.jsonl.gz"]
 
 
@@ -122,8 +122,22 @@ def test_variants_meet_the_same_sessions(tmp_path: Path) -> None:
     ]
     assert cells[1][0]["params"]["each"] == 3
     assert cells[2][0]["overrides"] == {"rtt_s": 0.3}
-    assert check_run(tmp_path, is_ranked).records == 6
+    assert check_run(tmp_path, REGISTRY).records == 6
     (validation,) = play_variants(variants[:1], split="validation", sessions=1, seed=4, workers=1, output=tmp_path)
     assert [(record["split"], record["seed"]) for record in validation] == [("validation", *seeds(4))]
     assert validation[0]["totals"] != cells[0][0]["totals"]
-    assert check_run(tmp_path, is_ranked).records == 7
+    assert check_run(tmp_path, REGISTRY).records == 7
+
+
+@pytest.mark.parametrize("name", ["records.jsonl", "README.md", "results.json", "notes"])
+def test_a_folder_of_somebody_else_is_refused_before_anything_is_played(
+    tmp_path: Path, counted: list[int], name: str
+) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match=f"{name}: expected a folder with nothing but records.jsonl.gz"):
+        play_variants([Variant("static")], sessions=1, seed=0, workers=1, output=tmp_path)
+    assert counted == [] and (tmp_path / name).read_text() == "mine"
+    with pytest.raises(ValueError, match="expected a folder"):
+        play_variants([Variant("static")], sessions=1, seed=0, workers=1, output=tmp_path / name)
+    play_variants([Variant("static")], sessions=1, seed=0, workers=1, output=tmp_path, figures=[name])
+    assert counted == [1]

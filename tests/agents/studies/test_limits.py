@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents import is_ranked
+from agents import REGISTRY, is_ranked
 from agents.studies import limits
 from agents.studies.cached_episodes import Variant
 from ppgym.benchmark.bound.bound import episode_bound
 from ppgym.benchmark.episodes import session_seed
-from ppgym.benchmark.run import check_run
+from ppgym.benchmark.validation import check_run
 from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
@@ -31,7 +31,7 @@ def test_the_command_shows_every_player_up_to_the_bound(
     written = json.loads((tmp_path / "limits.json").read_text(encoding="utf-8"))
     rows = {row["player"]: row for row in written["rows"]}
     assert list(rows) == [*limits.PLAYERS, "bound"]
-    assert check_run(tmp_path, is_ranked).records == 2 * len(quick)
+    assert check_run(tmp_path, REGISTRY).records == 2 * len(quick)
 
     env = PromptPreamEnv(DEFAULT_SCENARIO, "test")
     bounds, watch_s = [], []

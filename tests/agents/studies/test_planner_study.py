@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from agents import is_ranked
+from agents import REGISTRY
 from agents.studies import planner as planner_study
-from ppgym.benchmark.run import check_run
+from ppgym.benchmark.validation import check_run
 
 
 def test_the_command_writes_what_it_compares(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -25,4 +25,4 @@ def test_the_command_writes_what_it_compares(monkeypatch: pytest.MonkeyPatch, tm
         assert gained["error"] == rows[0]["error"] == rows[1]["error"]
         assert gained["difference"] == pytest.approx(rows[0]["qoe"] - rows[1]["qoe"])
     assert [row["charged"] for row in written["thinking time"]] == [False, True]
-    assert check_run(tmp_path, is_ranked).records == 2 + 2 * len(planner_study.ERRORS) + 2
+    assert check_run(tmp_path, REGISTRY).records == 2 + 2 * len(planner_study.ERRORS) + 2

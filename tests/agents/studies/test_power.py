@@ -32,6 +32,14 @@ def test_a_control_helps_as_far_as_it_tells_how_hard_a_session_is() -> None:
     assert find_power(np.zeros(400), CONTROL, MINUTES, 1.0).sessions == 0
 
 
+def test_sessions_of_one_trace_count_as_less() -> None:
+    shared, minutes = np.repeat(RNG.normal(0.0, 8.0, 100), 4), np.full(400, 2.0)
+    apart = find_power(shared, shared, minutes, 1.0)
+    together = find_power(shared, shared, minutes, 1.0, np.repeat(np.arange(100), 4))
+    assert together.sessions == pytest.approx(4.0 * apart.sessions, rel=0.05)
+    assert together.correlation == pytest.approx(1.0)
+
+
 def test_that_many_sessions_have_the_power() -> None:
     noise = 10.0
     plan = find_power(RNG.normal(0.0, noise, 4000), np.ones(4000), np.full(4000, 1.0), 2.0)
@@ -54,7 +62,7 @@ def test_what_it_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"difference": 0.0}, "difference: expected a number above 0"),
+        *(({"difference": d}, "difference: expected a number above 0") for d in (0.0, math.nan, math.inf)),
         ({"sessions": 15}, "sessions: expected at least 16"),
         ({"agents": ("gredy", "random")}, "did you mean 'greedy'"),
     ],

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents import is_ranked
+from agents import REGISTRY
 from agents.studies import student as student_study
 from agents.studies.cached_episodes import Variant
 from ppgym.benchmark.records import read_records
-from ppgym.benchmark.run import check_run
+from ppgym.benchmark.validation import check_run
 from ppgym.files import read_json
 
 
@@ -18,7 +18,7 @@ def test_the_study_compares_paired_sessions(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(student_study, "PLAYERS", cheap)
     student_study.make_student_table(sessions=16, output=tmp_path)
     found = read_json(tmp_path / "student.json")
-    assert check_run(tmp_path, is_ranked).records == 16 * 2, "what two players do alike is played once"
+    assert check_run(tmp_path, REGISTRY).records == 16 * 2, "what two players do alike is played once"
     sums = {"greedy": np.zeros(2), "next_one": np.zeros(2)}  # returns and minutes
     for record in read_records(tmp_path):
         sums[record["agent"]] += record["totals"]["return"], record["totals"]["drawn_watch_s"] / 60.0

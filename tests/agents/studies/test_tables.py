@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from agents.studies.tables import compare, signed
+from ppgym.world.scenario import DEFAULT_SCENARIO
 
 
 def sessions(agent: str, returns: list[float], watched_s: list[float]) -> list[dict[str, Any]]:
     return [
-        {"agent": agent, "totals": {"return": total, "drawn_watch_s": drawn_s}}
+        {"scenario": DEFAULT_SCENARIO, "agent": agent, "totals": {"return": total, "drawn_watch_s": drawn_s}}
         for total, drawn_s in zip(returns, watched_s, strict=True)
     ]
 
