@@ -252,7 +252,8 @@ def validate_folder(folder: Annotated[Path, tyro.conf.Positional], data: Path | 
         rate = checked.transitions / checked.seconds
         print(f"{checked.records} records come back ({checked.transitions:,} transitions, {rate:,.0f}/s)")
         print(f"compared: {', '.join(checked.compared)}")
-        print(*checked.notes, sep="\n")
+        for note in checked.notes:
+            print(note)
         return
     mismatches = mmgc.validate_records(folder, data)
     if mismatches:

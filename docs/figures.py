@@ -5,7 +5,6 @@ is played or read from traces/.
 """
 
 import functools
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from agents import make_agent
 from examples.my_agent import MyAgent
 from ppgym.benchmark.estimates import ratio_estimate
 from ppgym.benchmark.records import read_records, returns_and_minutes
+from ppgym.files import read_json
 from ppgym.rendering import CODEC_COLOURS, INK
 from ppgym.world.devices import DEVICES, DeviceProfile
 from ppgym.world.networks import NETWORKS, load_traces
@@ -57,7 +57,7 @@ def new_figure(width: float, height: float, **subplots: Any) -> tuple[Figure, An
 
 def read(name: str) -> Any:
     """A committed result, by its path below docs/results."""
-    return json.loads((ROOT / "docs" / "results" / name).read_text(encoding="utf-8"))
+    return read_json(ROOT / "docs" / "results" / name)
 
 
 def play(make: Callable[[Any], Any], until_s: float = UNTIL_S, **world: Any) -> tuple[Any, list[dict[str, Any]]]:

@@ -7,7 +7,6 @@ this command makes of it.
 
 import functools
 import inspect
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from interval_coverage import coverage_table  # beside this file
 from ppgym.benchmark.summary import Row
 from ppgym.benchmark.tables import markdown_rows, markdown_table
 from ppgym.env import PromptPreamEnv
-from ppgym.files import read_text, suggest, write_text
+from ppgym.files import read_json, read_text, suggest, write_text
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs/results").glob("*.md")))
@@ -29,7 +28,7 @@ BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 def read(name: str) -> Any:
     """A committed result, by its path below docs."""
-    return json.loads(read_text(ROOT / "docs" / name))
+    return read_json(ROOT / "docs" / name)
 
 
 def summary() -> str:

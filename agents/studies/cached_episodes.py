@@ -121,7 +121,7 @@ def check_own(folder: Path, figures: Sequence[str]) -> None:
         raise ValueError(f"{folder}: expected a folder")
     own = (PACKED, Journal.NAME, *figures)
     for path in sorted(folder.glob("*")):
-        if path.name not in own:
+        if path.name not in own and not path.name.startswith("."):  # what a kill left of a file being written
             raise ValueError(f"{path}: expected a folder with nothing but {', '.join(own)}; choose another one")
 
 

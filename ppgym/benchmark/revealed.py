@@ -40,7 +40,7 @@ def open_sealed(folder: Path, records: Sequence[Record], registry: Registry) -> 
         registry: Knows the import paths of names.
 
     Returns:
-        None where neither a record nor a file is of a sealed run.
+        None where neither a record nor a file is of a sealed run; a seal alone may lie anywhere.
 
     Raises:
         FileNotFoundError: A file is missing.
@@ -48,7 +48,7 @@ def open_sealed(folder: Path, records: Sequence[Record], registry: Registry) -> 
             sessions are not those announced or do not follow from the secret, or an entry that the seal commits to has
             neither played each of them once nor ended, or another one has.
     """
-    files = [name for name in (SEAL, RUN, SESSIONS) if (folder / name).exists()]
+    files = [name for name in (RUN, SESSIONS) if (folder / name).exists()]
     if not files and not any(SEALED in record for record in records):
         return None
     if not (folder / SEAL).is_file():

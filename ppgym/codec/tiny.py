@@ -21,6 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ppgym.files import read_json
+
 SIZE_PX: Final = 128
 TOKENS: Final = 64
 WIDTH: Final = 32
@@ -112,7 +114,7 @@ class PromptStart(nn.Module):
     @classmethod
     def load(cls, directory: Path) -> "PromptStart":
         """Read what `save` wrote, as float32."""
-        start = cls(**json.loads((directory / "config.json").read_text(encoding="utf-8")))
+        start = cls(**read_json(directory / "config.json"))
         start.load_state_dict(load_file(directory / "model.safetensors"))
         return start
 

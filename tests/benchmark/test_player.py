@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from agents import REGISTRY
 from ppgym.benchmark import player, sealed
+from ppgym.benchmark.episodes import Job, play_episode
 from ppgym.benchmark.player import EntryError, Player, find_isolation, read_frame, to_frame
 from ppgym.world.sessions import Sessions
 from tests.benchmark import cheats
@@ -47,6 +49,12 @@ def test_isolation_that_does_not_work_is_not_claimed(monkeypatch: pytest.MonkeyP
     assert find_isolation().name == "same user"
 
 
+@pytest.fixture(scope="module")
+def compiled() -> None:
+    """Compiles once for all processes, which get a copy of the cache."""
+    play_episode(REGISTRY, Job(SCENARIO, {}, "train", "on_demand", {}, 0))
+
+
 def play_two(agent: str, isolation: player.Isolation) -> None:
     """Play two sessions of an agent in processes of its own."""
     sessions = Sessions.generate([SCENARIO], 2, 5)
@@ -56,7 +64,7 @@ def play_two(agent: str, isolation: player.Isolation) -> None:
             time.sleep(0.05)
 
 
-def test_a_session_leaves_no_notes() -> None:
+def test_a_session_leaves_no_notes(compiled: None) -> None:
     with pytest.raises(EntryError, match="expected nothing new in its folder 'cache'"):
         play_two("NoteTaker", player.ISOLATIONS[-1])
     with pytest.raises(EntryError, match="expected nothing new in its folder 'home'"):
