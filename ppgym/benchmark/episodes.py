@@ -176,7 +176,7 @@ def plan_jobs(
         One job for each scenario, agent and session, in this order.
 
     Raises:
-        ValueError: An unknown name, or a number out of range.
+        ValueError: An unknown name, a number out of range, or an agent whose parameters depend on the scenario.
         FileNotFoundError: A file that a scenario names is missing.
     """
     for name, value, least in (("sessions", sessions, 1), ("seed", seed, 0)):
@@ -194,10 +194,17 @@ def plan_jobs(
     if len(set(units.values())) > 1:
         found = "; ".join(f"{label}: {unit}" for label, unit in units.items())
         raise ValueError(f"scenarios: expected ladders of one unit of quality, got {found}")
+    told: dict[str, dict[str, Any]] = {}
     for scenario, fields in places:
         env = _environment(Scenario.parse(scenario, **fields), split)
         for agent in agents:
             registry.make(agent, env, seed=seed, **params.get(agent, {}))
+            has = registry.params(agent, env, **params.get(agent, {}))
+            if told.setdefault(agent, has) != has:
+                raise ValueError(
+                    f"{scenario}: {agent} has other parameters there, {has}, than in {labels[0]}, {told[agent]}: a "
+                    "run has one set of each agent; give these scenarios runs of their own"
+                )
     return [
         Job(scenario, fields, split, agent, params.get(agent, {}), seed + i)
         for scenario, fields in places

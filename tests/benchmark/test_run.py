@@ -278,6 +278,17 @@ def test_bad_input_is_refused_before_anything_is_played(change: dict[str, Any], 
         run_benchmark(REGISTRY, **arguments)
 
 
+def test_an_agent_has_one_set_of_parameters_in_a_run(tmp_path: Path) -> None:
+    """Tuned parameters are for the default weights alone: validation would refuse such a run after it was played."""
+    other = tmp_path / "dear.json"
+    fields = {"network": "medium", "device": "snapdragon-8-elite", "viewer": "skimmer", "qoe": {"waste": 3.0}}
+    other.write_text(json.dumps(fields))
+    arguments: dict[str, Any] = {"sessions": 1, "seed": 0, "split": "test", "overrides": {}, "params": {}}
+    plan_jobs(REGISTRY, ["random"], [SCENARIO, str(other)], **arguments)
+    with pytest.raises(ValueError, match="dear: static has other parameters there"):
+        plan_jobs(REGISTRY, ["random", "static"], [SCENARIO, str(other)], **arguments)
+
+
 def test_unknown_suites_are_refused() -> None:
     with pytest.raises(ValueError, match="did you mean 'quick'"):
         find_suite("quik")

@@ -132,7 +132,7 @@ def test_a_condition_that_does_not_hold_refutes_a_claim() -> None:
 def test_a_condition_is_as_uncertain_as_its_measure() -> None:
     """By hand: a waste that is equal on average, with a standard error of 1 / 4 / 10."""
     old = point("static", [20.0, 40.0] * 8, [10.0, 10.0] * 8, [10.0, 10.0] * 8)
-    new = point("mcts", [40.0, 60.0] * 8, [5.0, 5.0] * 8, [9.0, 11.0] * 8)
+    new = point("mcts", [40.0, 61.0] * 8, [4.9, 5.1] * 8, [9.0, 11.0] * 8)
     error = np.std([1.0, -1.0] * 8, ddof=1) / 4.0 / 10.0
     assert compare(STALLS, new, old)["p"] == pytest.approx(stats.norm.sf(NO_WORSE / error))
     none = point("static", [20.0, 40.0] * 8, [10.0, 10.0] * 8, [0.0] * 16)
@@ -159,7 +159,7 @@ def test_a_claim_whose_condition_is_false_seldom_passes() -> None:
 
 def test_intervals_are_over_traces_where_there_are_enough_files() -> None:
     clusters = np.repeat(np.arange(32), 2)
-    old = point("static", [20.0, 40.0] * 32, [10.0] * 64, [8.0] * 64)
+    old = point("static", [30.0] * 64, [10.0] * 64, [8.0] * 64)
     new = point("mcts", np.repeat(RNG.normal(50.0, 5.0, 32), 2).tolist(), [5.0] * 64, [8.0] * 64)
     alone = compare(QOE, new, old)
     shared = compare(QOE, new._replace(traces=Traces(32, clusters)), old)
