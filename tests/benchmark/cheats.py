@@ -99,10 +99,13 @@ class Learner(OnDemand):
 class NoteTaker(OnDemand):
     """Leaves a note in the cache of compiled code, for its next session."""
 
+    looked = False
+
     def decide(self, view: PlanningView, mask: Mask) -> int:
         note = Path(os.environ.get("NUMBA_CACHE_DIR", "nowhere")) / "note"
-        if note.exists():
+        if not self.looked and note.exists():
             return SUCCESS
+        self.looked = True
         if os.getpid() != PARENT and note.parent.is_dir():
             with contextlib.suppress(OSError):
                 note.parent.chmod(0o777)

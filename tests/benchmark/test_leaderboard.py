@@ -38,8 +38,12 @@ def test_what_only_a_replay_tells_by_hand(results: tuple[Path, Board]) -> None:
         totals = [one.totals for one in replay(own)]
         assert sum(row.terms.values()) == pytest.approx(row.qoe)
         minutes = sum(total["drawn_watch_s"] / 60.0 for total in totals)
-        for term, weight, key in (("quality", 1.0, "quality"), ("rebuffer", -1.85, "rebuffer_s")):
-            assert row.terms[term] == pytest.approx(weight * sum(total[key] for total in totals) / minutes)
+        for term, prices in (
+            ("quality", {"quality": 1.0}),
+            ("rebuffer", {"rebuffer_s": -1.85, "videos_abandoned": -18.5}),
+        ):
+            expected = sum(price * total[key] for key, price in prices.items() for total in totals)
+            assert row.terms[term] == pytest.approx(expected / minutes)
         busy_s = sum(total["decode_busy_s"] for total in totals)
         assert sum(row.utilisation.values()) == pytest.approx(busy_s / sum(total["time_s"] for total in totals))
         assert (row.generative_share > 0.0) == ("elite" in row.scenario and row.agent != "on_demand")
