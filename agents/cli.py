@@ -12,6 +12,7 @@ import tyro
 
 from agents import REGISTRY, agent_params, make_agent
 from agents.settings import Settings
+from agents.studies.ask import ask
 from agents.studies.breakeven import find_breakeven
 from agents.studies.explanation import explain_record, print_explanation
 from agents.studies.limits import find_limits
@@ -227,6 +228,7 @@ def challenge(
     )
 
 
+app.command(name="ask")(ask)
 app.command(name="power")(print_power)
 app.command(name="tune")(tune)
 app.command(name="claims")(check_claims)

@@ -186,7 +186,12 @@ class ViewerProfile:
             FileNotFoundError: No such name or file.
             ValueError: Not such a file; names file, key, value and what was expected.
         """
-        return ViewerFile.read(shipped_or_path("viewers", name_or_path, VIEWERS))
+        return ViewerFile.read(viewer_path(name_or_path))
+
+
+def viewer_path(name_or_path: str | Path) -> Path:
+    """The file of a shipped viewer, or a user's; see `ViewerProfile.load`."""
+    return shipped_or_path("viewers", name_or_path, VIEWERS)
 
 
 @checked

@@ -1,0 +1,21 @@
+"""The page of an answer: whether generative codecs pay in a world. What the answer is, `agents.studies.ask` finds out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ppgym.files import write_text
+from ppgym.report.page import PAGES
+
+
+def write_answer(path: Path, answer: Mapping[str, Any]) -> None:
+    """Write an answer as one page that needs no network and no JavaScript.
+
+    Args:
+        path: The page; written whole or not at all.
+        answer: As `agents.studies.ask.find_answer` returns it.
+    """
+    players = answer.get("players", [])
+    most = max((abs(one["qoe"]) for one in players), default=1.0) or 1.0
+    bars = [one | {"share": max(one["qoe"], 0.0) / most} for one in players]
+    write_text(path, PAGES.get_template("answer.html").render(answer=answer, players=bars))
