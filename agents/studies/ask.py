@@ -5,6 +5,7 @@ chosen on the validation split. Both then play the test split until the answer i
 `ppgym.report.answer` makes a page of what is found.
 """
 
+import itertools
 import json
 import os
 import time
@@ -162,7 +163,7 @@ def find_answer(question: Question, battery_wh: float = BATTERY_WH) -> dict[str,
 
     with_codecs, pixels = choose_best(question, WITH), choose_best(question, WITHOUT)
     turns_s = TURN_SHARE * question.left_s
-    players = list(dict.fromkeys((with_codecs, pixels, IDLE)))
+    players = [with_codecs, pixels, IDLE]
     played: list[list[Record]] = [[] for _ in players]
     answer, gain = "unclear", Estimate(0.0, 0.0, None)
     least = LEAST_GAIN * 60.0 * scenario.qoe.quality * world.ladder.top_quality
@@ -245,7 +246,7 @@ def turning_point(
         variants = [one._replace(overrides=change) for one in (with_codecs, pixels)]
         gains[float(value)] = gain_of(*question.play(variants, TURN_SESSIONS)).value
     order = sorted(gains)
-    turns = [[low, high] for low, high in zip(order, order[1:], strict=False) if gains[low] * gains[high] < 0.0]
+    turns = [[low, high] for low, high in itertools.pairwise(order) if gains[low] * gains[high] < 0.0]
     return {
         "knob": knob,
         "usual": usual,

@@ -18,7 +18,7 @@ def find_assumptions(world: World) -> list[str]:
     scenario, profile = world.scenario, world.profile
     codecs = {one.codec for one in world.representations}
     found = [
-        f"quality of {one.name}: {one.quality:g} {world.ladder.quality_unit} ({one.source.removeprefix(f'{ASSUMED}: ')})"
+        f"quality of {one.name}: {one.quality:g} {world.ladder.quality_unit} ({_reason(one.source)})"
         for one in world.representations
         if one.source.startswith(ASSUMED)
     ]
@@ -47,8 +47,12 @@ def find_assumptions(world: World) -> list[str]:
     viewer = ViewerFile.read(viewer_path(scenario.viewer))
     for name, source in vars(viewer.provenance).items():
         if source.startswith(ASSUMED):
-            found.append(f"viewer's {name}: {getattr(viewer, name):g} ({source.removeprefix(f'{ASSUMED}: ')})")
+            found.append(f"viewer's {name}: {getattr(viewer, name):g} ({_reason(source)})")
     return found
+
+
+def _reason(source: str) -> str:
+    return source.removeprefix(f"{ASSUMED}: ")
 
 
 def _plays(what: str, codecs: set[str]) -> bool:

@@ -1,4 +1,4 @@
-"""The page of an answer: whether generative codecs pay in a world. What the answer is, `agents.studies.ask` finds out."""
+"""The page of an answer: whether generative codecs pay in a world. `agents.studies.ask` finds the answer."""
 
 from collections.abc import Mapping
 from pathlib import Path
