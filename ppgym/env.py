@@ -48,14 +48,16 @@ class Snapshot:
 
 
 class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
-    """A client preloads a feed of short videos, as pixels over the link or as prompts that it decodes itself.
+    """A client preloads a feed of short videos, as pixels over the link or in codecs that it decodes by a network.
 
     ## Description
 
     A viewer watches a feed of at most 20 short videos and swipes on whenever they like. The client sees the manifests
-    of the current video and of the four after it. Each chunk of one second exists in R representations: pixels (many
-    bytes, next to no computation) and prompts (few bytes, decoded slowly by a diffusion model). Whenever the link is
-    free the client chooses which video, which chunk, which representation and which compute unit.
+    of the current video and of the four after it. A video is cut into chunks of `chunk_s` content seconds, a constant
+    of the ladder (1 by default); the last chunk may be shorter. Each chunk exists in R representations, in any mix of
+    pixel codecs (many bytes, next to no computation) and generative codecs (few bytes, decoded by a network; a prompt
+    is one such codec). Every representation brings `audio_bps` of sound along. Whenever the link is free the client
+    chooses which video, which chunk, which representation and which compute unit.
 
     *Link.* A request waits `rtt_s`, then its bytes flow at 0.95 times the rate of a network trace that repeats. With
     `parallel_downloads` above 1 the transfers whose RTT has passed share the rate equally, those of videos already
@@ -63,19 +65,28 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
     has arrived.
 
     *Compute units.* `cpu`, `gpu`, `npu` and `vdec` (fixed-function video decoder) each serve one job at a time, first
-    in first out, all in parallel. A job starts when its chunk has fully arrived and its unit is free; it takes the
-    device profile's seconds, times a hidden factor of that chunk, times a contention factor fixed at its start.
-    Chunks that arrive together queue in the order of their requests. Jobs start after all arrivals and ends of decode
-    of an instant, and again after a swipe's aborts, in the order of the units.
+    in first out, all in parallel. A job starts when its chunk has fully arrived and its unit is free. It takes the
+    device profile's seconds for a second of content, times the chunk's content seconds, times a hidden factor of that
+    chunk, times a contention factor fixed at its start. With `throttle` above 1 a unit that was busy is slower: the
+    factor grows with its busy share of the last 60 s. The first job of a codec on a unit takes the profile's `load_s`
+    more. Chunks that arrive together queue in the order of their requests. Jobs start after all arrivals and ends of
+    decode of an instant, and again after a swipe's aborts, in the order of the units.
+
+    *Energy.* The device draws its idle power all the time, and each busy unit that of the codec in addition. The radio
+    draws power from a request to the end of the last open transfer, more for each Mbit/s, and for a tail after it.
+    What the device's profile has no figure for counts 0.
 
     *Memory.* From its request until it is played or dropped a chunk reserves width x height x 1.5 x fps bytes of
-    `decoded_buffer_bytes`. The playhead's chunk (the one playing or waited for) may always be requested.
+    `decoded_buffer_bytes` for each of its content seconds. The playhead's chunk (the one playing or waited for) may
+    always be requested.
 
     *Playback.* The current video plays while its next chunk is decoded, else it stalls; start-up counts as stall. The
-    viewer leaves the video after its hidden watch time, or when one stall has lasted their patience without playing
-    starting at that instant. A stall ends with its video. A chunk begins only if watch time is left. On leaving, what
-    was fetched for the video and not begun is waste, its jobs are dropped, and a transfer in flight goes on as waste
-    unless `cancel_on_swipe` ends it. After each video the viewer ends the session with the viewer's `leave_p`.
+    viewer leaves the video after its hidden watch time, or when one stall has lasted their patience with this video
+    without playing starting at that instant. The law of patience is public: `patience`, by default that published for
+    start-up on the web. With `patience_same` a video has the session's draw instead of one of its own. A stall ends
+    with its video. A chunk begins only if watch time is left. On leaving, what was fetched for the video and not begun
+    is waste, its jobs are dropped, and a transfer in flight goes on as waste unless `cancel_on_swipe` ends it. After
+    each video, however it was left, the viewer ends the session with the viewer's `leave_p`.
 
     *Simultaneous events*, within 1e-9 s of the earliest, are one instant, settled in this order until nothing changes:
     arrival, end of decode, starts of jobs, playback and chunk boundary, swipe. Then the client decides.
@@ -88,8 +99,9 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
       `wait_s`. Always legal. The end of an RTT does not end it.
     - 1 + (slot * 4 + lookahead) * O + option: request the `lookahead`-th chunk not yet requested of the slot's video
       (0 is the current one), from its playhead on and within 64 chunks of it, with that option. `options` lists the
-      options: pairs of representation and unit, the same on every device. Pairs that the device lacks, or that take
-      more than `max_decode_s` a chunk, are illegal.
+      options: pairs of representation and unit, pixels on `cpu` and `vdec`, generative codecs on `cpu`, `gpu` and
+      `npu`. They depend on the ladder alone. Pairs that the device lacks, or that take more than `max_decode_s` for a
+      second of content, are illegal.
 
     `info["action_mask"]` and `action_masks()` say what is legal. An illegal action, or an index outside the space, acts
     as `WAIT` and sets `info["invalid_action"]`. After a download the next decision comes when a transfer slot is free;
@@ -98,8 +110,9 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
 
     ## Observation Space
 
-    `Box(-1, 1, (N,), float32)`. Every value is in [0, 1], cut where it would exceed it. Nothing hidden is in it: of a
-    running transfer or job it holds what was expected at its start. For the default ladder:
+    `Box(-1, 1, (N,), float32)`. Every value is in [0, 1], cut where it would exceed it. Bytes, rates and qualities are
+    relative to the scenario's own ladder and link. Nothing hidden is in it: of a running transfer or job it holds what
+    was expected at its start. For the default ladder:
 
     {observation}
 
@@ -111,9 +124,13 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
     ## Rewards
 
     The sum of five signed terms of what happened since the last decision, each in `info`: the quality of the content
-    played (Mbit/s-equivalent x seconds), minus weighted stall seconds (and a charge for each video left out of
-    impatience), quality switches (|difference| to the chunk played before, charged when a chunk begins; the first
-    costs nothing), wasted megabits (and, by weight, downloaded ones), and busy seconds of the compute units.
+    played (quality x seconds), minus weighted stall seconds (and a charge for each video left out of impatience),
+    quality switches (|difference| to the chunk played before, charged when a chunk begins; the first costs nothing),
+    wasted megabits (and, by weight, downloaded ones), and joules.
+
+    The default weights are relative to the ladder. With q its top quality and B its reference rate in Mbit/s, a second
+    of stall costs q, an abandoned video 10 q, a wasted Mbit q / B, and a joule nothing. On the default ladder q = 1.85
+    and B = 1.85.
 
     ## Episode End
 
@@ -125,9 +142,10 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
     ## Information
 
     The same keys on reset and on every step. Totals of the episode: `time_s`, `played_s`, `rebuffer_s`, `quality`,
-    `switch`, `downloaded_bytes`, `wasted_bytes`, `decode_busy_s`, `videos_watched` (videos left, however). Of this
-    step: `elapsed_s`, `reward_quality`, `reward_rebuffer`, `reward_switch`, `reward_waste`, `reward_compute` (which sum
-    to the reward), `invalid_action`; and `action_mask` (int8, 1 = legal).
+    `switch`, `downloaded_bytes`, `wasted_bytes`, `decode_busy_s`, `energy_j`, `videos_watched` (videos left, however),
+    `videos_abandoned` (of them, those left out of impatience). Of this step: `elapsed_s`, `reward_quality`,
+    `reward_rebuffer`, `reward_switch`, `reward_waste`, `reward_energy` (which sum to the reward), `invalid_action`; and
+    `action_mask` (int8, 1 = legal).
 
     ## Arguments
 
@@ -138,8 +156,9 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
     gymnasium.make("PromptPream-v0", scenario="low/snapdragon-8-elite/typical", split="train", parallel_downloads=2)
     ```
 
-    `scenario` is `network/device/viewer`, `split` is "train", "validation" or "test" (which share no trace, no
-    video and no stream of seeds), and any field of `ppgym.world.scenario.Scenario` overrides.
+    `scenario` is `network/device/viewer` or `network/device/viewer/ladder`, or the path of a YAML or JSON file of a
+    scenario's fields. `split` is "train", "validation" or "test" (which share no trace, no video and no stream of
+    seeds), and any field of `ppgym.world.scenario.Scenario` overrides.
 
     ## References
 

@@ -154,7 +154,7 @@ def test_spans_agree_with_the_kernels_totals(world: Sim, seed: int) -> None:
     for _ in range(60):
         simulator.step(int(rng.choice(simulator.legal_actions())))
     state, params = simulator.state, world.params
-    names = [f"h264-{index}" for index in range(len(world.catalog.memory_bytes))]
+    names = [f"h264-{index}" for index in range(len(world.catalog.memory_bytes_per_s))]
     timeline = Timeline(params.option_representation.tolist(), params.option_unit.tolist(), names, UNIT_NAMES)
     timeline.extend(np.array([dataclasses.astuple(event) for event in simulator.events], dtype=EVENT_DTYPE))
 

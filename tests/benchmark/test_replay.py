@@ -13,8 +13,8 @@ from ppgym.env import PromptPreamEnv
 WORLDS = (
     ("low/snapdragon-8-elite/typical", {}),
     ("high/rtx-4090/skimmer", {"parallel_downloads": 3, "n_videos": 6, "cancel_on_swipe": True}),
-    ("mixed/pixels-only/sticky", {"qoe": "mmgc2022", "n_videos": 4, "patience_s": 2.0}),
-    ("medium/snapdragon-8-gen-2/typical", {"max_wall_s": 20.0, "qoe": {"compute": 0.1}}),
+    ("mixed/pixels-only/sticky", {"qoe": "mmgc2022", "n_videos": 4, "patience": 2.0}),
+    ("medium/snapdragon-8-gen-2/typical", {"max_wall_s": 20.0, "qoe": {"energy": 0.1}}),
 )
 
 
@@ -87,7 +87,7 @@ def test_a_record_of_no_world_is_refused() -> None:
 @pytest.mark.parametrize(("asks", "starved"), [(False, 3), (True, 0)])
 def test_a_video_starves_where_its_chunk_was_not_requested(asks: bool, starved: int) -> None:
     """On a link that brings nothing in time the viewer leaves all videos in a stall, whatever is requested."""
-    overrides = {"n_videos": 3, "patience_s": 2.0, "bandwidth_scale": 1e-3, "leave_p": 0.0, "parallel_downloads": 8}
+    overrides = {"n_videos": 3, "patience": 2.0, "bandwidth_scale": 1e-3, "leave_p": 0.0, "parallel_downloads": 8}
     env = PromptPreamEnv("low/pixels-only/typical", "train", **overrides)
     env.reset(seed=0)
     actions, ended = [], False

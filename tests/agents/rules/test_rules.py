@@ -1,5 +1,6 @@
 """The registry of agents, and the rules: what they fetch, that they stay legal, and that none sees the future."""
 
+import dataclasses
 import subprocess
 import sys
 from typing import Any
@@ -14,6 +15,7 @@ from ppgym.benchmark.run import run_benchmark
 from ppgym.core.actions import WAIT
 from ppgym.core.state import LOOKAHEAD, NO_ENTRY
 from ppgym.env import PromptPreamEnv
+from tests.planning.futures import second_edition
 from tests.test_env import other_future
 
 NAMES = ["random", "on_demand", "next_one", "fixed_preload", "greedy"]
@@ -22,8 +24,9 @@ SCENARIOS: list[dict[str, Any]] = [
     {},
     {"scenario": "low/pixels-only/skimmer", "parallel_downloads": 2, "cancel_on_swipe": True},
     {"scenario": "5g/rtx-4090/sticky", "decoded_buffer_bytes": 6e7, "n_videos": 6},
-    {"scenario": "mixed/snapdragon-8-gen-2/typical", "charge_thinking_s": 0.1, "patience_s": 8.0},
-    {"scenario": "medium/snapdragon-8-gen-3/typical", "qoe": {"rebuffer": 0.0, "download": 3.0, "compute": 0.1}},
+    {"scenario": "mixed/snapdragon-8-gen-2/typical", "charge_thinking_s": 0.1, "patience": 8.0},
+    {"scenario": "medium/snapdragon-8-gen-3/typical", "qoe": {"rebuffer": 0.0, "download": 3.0, "energy": 0.1}},
+    second_edition(),
 ]
 
 
@@ -80,7 +83,7 @@ def test_episodes_end_and_every_action_is_legal(name: str, kwargs: dict[str, Any
         assert len(actions) > 5
         assert not env._states[0].truncated
         assert info["played_s"] > 0.0
-        if "patience_s" not in kwargs:
+        if info["videos_abandoned"] == 0:
             assert info["played_s"] == pytest.approx(env.drawn_watch_s())
 
 
@@ -187,6 +190,55 @@ def test_greedy_requests_what_a_stalled_viewer_waits_for_even_if_nothing_pays() 
     env.reset(seed=0)
     action = make_agent("greedy", env).predict(None)[0]
     assert action != WAIT
+
+
+def chosen(name: str, env: PromptPreamEnv, **changed: Any) -> str:
+    """The option that a rule takes for what a stalled viewer waits for, with some of the constants changed."""
+    rule = make_agent(name, env)
+    view = env.planning_view()
+    view = dataclasses.replace(view, params=view.params._replace(**changed))
+    action = int(rule.decide(view, view.action_mask))  # type: ignore[attr-defined]
+    return env.options[slot_and_option(env, action)[1]].name
+
+
+@pytest.mark.parametrize("name", ["greedy", "pdas+prompt", "dashlet+prompt"])
+def test_rules_count_the_seconds_in_which_a_decoder_is_loaded(name: str) -> None:
+    """By the time that the NPU's decoder is loaded, another unit has long decoded the chunk."""
+    env = PromptPreamEnv("low/snapdragon-8-elite/typical/promptmobile", bandwidth_scale=0.1)
+    env.reset(seed=0)
+    slow = [option.unit == "npu" for option in env.options]
+    usual = chosen(name, env)
+    assert usual == "promptmobile-280k@npu"
+    assert chosen(name, env, option_load_s=np.where(slow, 30.0, 0.0)) == "promptmobile-280k@gpu"
+
+
+@pytest.mark.parametrize("name", ["greedy", "pdas+prompt", "dashlet+prompt"])
+def test_rules_count_the_throttling_of_a_unit_that_was_busy(name: str) -> None:
+    env = PromptPreamEnv("low/snapdragon-8-elite/typical/promptmobile", bandwidth_scale=0.1)
+    env.reset(seed=0)
+    state = env._states[0]
+    state.time_s = 60.0
+    state.playback_since_s = 60.0
+    state.busy_s[2] = 60.0  # the NPU, all the time
+    assert chosen(name, env) == "promptmobile-280k@npu"
+    assert chosen(name, env, throttle=50.0) == "promptmobile-280k@gpu"
+
+
+def test_greedy_takes_the_unit_whose_joules_are_cheap() -> None:
+    env = PromptPreamEnv("low/snapdragon-8-elite/typical/promptmobile", bandwidth_scale=0.1)
+    env.reset(seed=0)
+    watts = np.array([1e3 if option.unit == "npu" else 0.0 for option in env.options])
+    assert chosen("greedy", env, option_w=watts) == "promptmobile-280k@npu"
+    assert chosen("greedy", env, option_w=watts, weight_energy=1.0) == "promptmobile-280k@gpu"
+
+
+@pytest.mark.parametrize("name", ["greedy", "pdas+prompt"])
+def test_rules_leave_alone_what_costs_more_joules_than_it_is_worth(name: str) -> None:
+    env = PromptPreamEnv("low/snapdragon-8-elite/typical/promptmobile", bandwidth_scale=0.1)
+    env.reset(seed=0)
+    watts = np.array([1e3 if option.is_generative else 0.0 for option in env.options])
+    assert chosen(name, env, option_w=watts).startswith("promptmobile")
+    assert chosen(name, env, option_w=watts, weight_energy=1.0).startswith("h264")
 
 
 def test_greedy_beats_the_rules_that_know_pixels_alone() -> None:
