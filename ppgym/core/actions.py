@@ -10,7 +10,7 @@ the slot's video, from its playhead on and within `RING` chunks of it, by an opt
 import numpy as np
 import numpy.typing as npt
 
-from ppgym.core.content import content_s
+from ppgym.core.content import memory_bytes
 from ppgym.core.jit import kernel
 from ppgym.core.state import ABSENT, I4, LOOKAHEAD, NO_ENTRY, RING, SLOTS, U1, Sim, StateRecord
 
@@ -115,8 +115,8 @@ def fits_in_memory(sim: Sim, state: StateRecord, slot: int, chunk: int, represen
     """
     if slot == 0 and chunk == state.playhead:
         return True
-    seconds = content_s(sim.params, sim.catalog, sim.episode.playlist[state.video + slot], chunk)
-    chunk_bytes = sim.catalog.memory_bytes_per_s[representation] * seconds
+    index = sim.episode.playlist[state.video + slot]
+    chunk_bytes = memory_bytes(sim.params, sim.catalog, index, chunk, representation)
     return state.reserved_bytes + chunk_bytes <= sim.params.decoded_buffer_bytes
 
 
@@ -159,7 +159,8 @@ def fill_mask(sim: Sim, state: StateRecord, candidates: I4, mask: Mask) -> None:
     free_bytes = sim.params.decoded_buffer_bytes - state.reserved_bytes
     largest_bytes = 0.0
     for representation in range(sim.catalog.memory_bytes_per_s.shape[0]):
-        largest_bytes = max(largest_bytes, sim.catalog.memory_bytes_per_s[representation] * sim.params.chunk_s)
+        chunk_bytes = np.rint(sim.catalog.memory_bytes_per_s[representation] * sim.params.chunk_s)
+        largest_bytes = max(largest_bytes, chunk_bytes)
     mask[WAIT] = 1
     index = 1
     for slot in range(SLOTS):

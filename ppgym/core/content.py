@@ -1,10 +1,12 @@
-"""Content seconds: how many a chunk holds, how many have played, and how many a viewer watches.
+"""Content seconds: how many a chunk holds, what memory they take, how many have played, how many a viewer watches.
 
 A video of `duration_s` is cut into chunks of `chunk_s`; the last one may be shorter. Its retention curve is given at
 whole seconds and at the duration, and is linear in between: within a second the leaving viewers leave uniformly.
 """
 
 import math
+
+import numpy as np
 
 from ppgym.core.jit import kernel
 from ppgym.core.state import F8, CatalogArrays, Params, StateRecord
@@ -26,6 +28,23 @@ def content_s(params: Params, catalog: CatalogArrays, index: int, chunk: int) ->
         Seconds, above 0.
     """
     return min(params.chunk_s, catalog.duration_s[index] - chunk * params.chunk_s)
+
+
+@kernel
+def memory_bytes(params: Params, catalog: CatalogArrays, index: int, chunk: int, representation: int) -> float:
+    """Bytes of the decoded buffer that a chunk reserves: whole ones, so that sums and differences are exact.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The catalog.
+        index: Catalog index of the video.
+        chunk: Chunk index.
+        representation: Representation index.
+
+    Returns:
+        Bytes.
+    """
+    return np.rint(catalog.memory_bytes_per_s[representation] * content_s(params, catalog, index, chunk))
 
 
 @kernel

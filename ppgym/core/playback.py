@@ -4,7 +4,7 @@ Waste is charged here: for chunks that were fetched and have not begun when the 
 """
 
 from ppgym.core.actions import first_chunk
-from ppgym.core.content import content_s
+from ppgym.core.content import memory_bytes
 from ppgym.core.decoders import drop_jobs, start_jobs
 from ppgym.core.events import (
     EVENT_PLAY,
@@ -203,8 +203,7 @@ def release(sim: Sim, state: StateRecord, video: int, chunk: int) -> None:
     """
     row, column = video % SLOTS, chunk % RING
     representation = sim.params.option_representation[state.chunk_option[row, column]]
-    seconds = content_s(sim.params, sim.catalog, sim.episode.playlist[video], chunk)
-    state.reserved_bytes -= sim.catalog.memory_bytes_per_s[representation] * seconds
+    state.reserved_bytes -= memory_bytes(sim.params, sim.catalog, sim.episode.playlist[video], chunk, representation)
     state.chunk_status[row, column] = ABSENT
     state.chunk_option[row, column] = 0
 

@@ -3,7 +3,7 @@
 The rate of the link is in `link`; what becomes of a chunk after its arrival is in `decoders` and `playback`.
 """
 
-from ppgym.core.content import content_s
+from ppgym.core.content import memory_bytes
 from ppgym.core.decoders import enqueue
 from ppgym.core.events import EVENT_ARRIVAL, EVENT_CANCEL, EVENT_REQUEST, EventLog, write_event
 from ppgym.core.jit import kernel, noinline
@@ -38,8 +38,8 @@ def request(sim: Sim, state: StateRecord, video: int, chunk: int, option: int, l
     row, column = video % SLOTS, chunk % RING
     state.chunk_status[row, column] = IN_FLIGHT
     state.chunk_option[row, column] = option
-    seconds = content_s(sim.params, sim.catalog, sim.episode.playlist[video], chunk)
-    state.reserved_bytes += sim.catalog.memory_bytes_per_s[sim.params.option_representation[option]] * seconds
+    index, representation = sim.episode.playlist[video], sim.params.option_representation[option]
+    state.reserved_bytes += memory_bytes(sim.params, sim.catalog, index, chunk, representation)
 
     i = state.transfers
     if i > 0:  # what flowed while the client thought flowed among the others alone

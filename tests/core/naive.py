@@ -340,7 +340,7 @@ class NaiveSimulator:
 
     def _memory_bytes(self, video: int, chunk: int, option: int) -> float:
         representation = self.params.option_representation[option]
-        return float(self.catalog.memory_bytes_per_s[representation]) * self._content_s(video, chunk)
+        return float(round(float(self.catalog.memory_bytes_per_s[representation]) * self._content_s(video, chunk)))
 
     def _profile_s(self, video: int, chunk: int, option: int) -> float:
         """Decode seconds by the device's profile, before all that makes a job longer."""

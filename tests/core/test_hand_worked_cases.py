@@ -476,3 +476,16 @@ def test_memory_is_that_of_the_content(simulator: type[Simulator]) -> None:
     played = play(simulator, sim, [(download(0, 0, PROMPT), {"reserved_bytes": 6e6})])
     assert played.legal_actions() == [WAIT, *(download(0, 1, option) for option in range(4))]
     assert played.step(download(0, 1, PROMPT))["chunks"].keys() == {(0, 0), (0, 2)}
+
+
+def test_memory_is_counted_in_whole_bytes_and_filled_to_the_last(simulator: type[Simulator]) -> None:
+    # 3 MB a second and 0.7000001 s are 2,100,000.3 B: ten chunks fill 21 MB, again and again
+    sim = make_sim([70.0], chunk_s=0.7000001, decoded_buffer_bytes=21e6, wait_s=0.5)
+    played = simulator(sim)
+    full = 0
+    for _ in range(60):
+        fits = download(0, 0, PROMPT) in played.legal_actions()
+        seen = played.step(download(0, 0, PROMPT) if fits else WAIT)
+        assert seen["reserved_bytes"] % 2_100_000 == 0
+        full += seen["reserved_bytes"] == 21e6
+    assert full > 10

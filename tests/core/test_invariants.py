@@ -74,7 +74,7 @@ def test_fetched_bytes_are_played_wasted_buffered_or_in_flight(
         ended = sum(e.value for e in sim.events if e.kind in (events.EVENT_ARRIVAL, events.EVENT_CANCEL))
         assert close(seen["downloaded_bytes"], ended + sum(seen["received_bytes"]), BYTES)
         if seen["terminated"]:
-            assert not seen["chunks"] and not seen["transfers"] and close(seen["reserved_bytes"], 0, BYTES)
+            assert not seen["chunks"] and not seen["transfers"] and seen["reserved_bytes"] == 0
 
     session(sim, picks, check)
 
@@ -217,18 +217,17 @@ def test_the_longest_stall_is_that_of_the_current_video(
 def test_memory_overflows_by_no_more_than_one_chunk(simulator: type[Simulator], play: tuple[Sim, list[Pick]]) -> None:
     world, picks = play
 
-    def memory(video: int, chunk: int, option: int) -> float:
+    def memory(video: int, chunk: int, option: int) -> int:
         begin_s, duration_s = chunk * world.params.chunk_s, world.catalog.duration_s[world.episode.playlist[video]]
         seconds = min(duration_s, begin_s + world.params.chunk_s) - begin_s
-        return float(world.catalog.memory_bytes_per_s[world.params.option_representation[option]] * seconds)
+        return round(float(world.catalog.memory_bytes_per_s[world.params.option_representation[option]] * seconds))
 
     def check(before: dict[str, Any], seen: dict[str, Any]) -> None:
-        reserved_bytes = sum(memory(*key, option) for key, (_, option) in seen["chunks"].items())
-        assert close(seen["reserved_bytes"], reserved_bytes, BYTES)
+        assert seen["reserved_bytes"] == sum(memory(*key, option) for key, (_, option) in seen["chunks"].items())
         playhead = seen["video"], seen["playhead"]
         exempt = seen["chunks"].get(playhead)
-        limit = world.params.decoded_buffer_bytes + (memory(*playhead, exempt[1]) if exempt else 0.0)
-        assert seen["reserved_bytes"] <= limit + BYTES
+        limit = world.params.decoded_buffer_bytes + (memory(*playhead, exempt[1]) if exempt else 0)
+        assert seen["reserved_bytes"] <= limit
 
     session(start(simulator, world), picks, check)
 
