@@ -243,6 +243,10 @@ def turning_point(
         if any((value > usual) == (seen > usual) and gains[seen] * usual_gain < 0.0 for seen in gains if seen != usual):
             continue  # it has turned on this side already
         change = parse_settings([f"{knob}={value}"])
+        try:
+            Scenario.parse(question.label, **merged(question.fields, change))
+        except ValueError:  # beyond what a world may have
+            continue
         variants = [one._replace(overrides=change) for one in (with_codecs, pixels)]
         gains[float(value)] = gain_of(*question.play(variants, TURN_SESSIONS)).value
     order = sorted(gains)
