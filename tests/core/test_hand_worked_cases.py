@@ -313,6 +313,20 @@ def test_an_aborted_job_draws_power_until_the_swipe_and_a_cancelled_transfer_has
     )
 
 
+def test_two_transfers_keep_one_radio_awake_and_wasted_bytes_cost_energy_too(simulator: type[Simulator]) -> None:
+    # Two "pixel" chunks share the link from 0.25 to 2.25 s; the viewer gives up at 1 s, and they go on. 2 W for 2.25 s,
+    # and 2 Mbit at 0.5 J.
+    sim = make_sim(
+        [2.0, 2.0],
+        parallel_downloads=2,
+        patience_s=np.array([1.0, math.inf]),
+        radio_base_w=2.0,
+        radio_j_per_mbit=0.5,
+    )
+    end = {"time_s": 2.25, "video": 1, "energy_j": 5.5, "downloaded_bytes": 250_000.0, "wasted_bytes": 250_000.0}
+    play(simulator, sim, [(download(0, 0, PIXEL), {"energy_j": 0.0}), (download(0, 0, PIXEL), end)])
+
+
 def test_a_decoder_is_loaded_once_for_each_unit_and_codec(simulator: type[Simulator]) -> None:
     # `gpu` takes 1 s to load the codec of "prompt" and "fine", `npu` 0.6 s. Contention and jitter of 2 touch the
     # decoding alone.
