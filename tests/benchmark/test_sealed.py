@@ -415,10 +415,10 @@ def test_the_world_of_a_session_has_its_numbers() -> None:
     first = sessions.chunks[0].sum() + sessions.chunks[1, 0].sum()  # chunks before those of the last session
     world = sessions.world(SUITE.scenarios[1], int(sessions.seeds[1, 1]))
     assert world.catalog.n_chunks.tolist() == sessions.chunks[1, 1].tolist()
-    assert world.catalog.chunk_bytes[0, 0, :3].tolist() == sessions.chunk_bytes[first].tolist()
-    assert (
-        world.catalog.chunk_bytes[-1, world.catalog.n_chunks[-1] - 1, :3].tolist() == sessions.chunk_bytes[-1].tolist()
-    )
+    sound = 8000  # bytes of a second, which every representation carries
+    assert world.catalog.chunk_bytes[0, 0, :3].tolist() == (sessions.chunk_bytes[first] + sound).tolist()
+    last = world.catalog.n_chunks[-1] - 1
+    assert world.catalog.chunk_bytes[-1, last, :3].tolist() == (sessions.chunk_bytes[-1] + sound).tolist()
     assert world.catalog.chunk_bytes.shape[1] == 60  # whatever the longest video of the feed
     assert np.diff(world.links.bits).tolist() == pytest.approx((sessions.rates_bps[1, 1] * 0.5).tolist())
     for scenario, seed, message in ((SUITE.scenarios[0], 1, "found 0"), ("low/h200/typical", 1, "expected one of")):
