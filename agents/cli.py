@@ -33,7 +33,8 @@ from ppgym.benchmark.validation import validate
 from ppgym.report import write_report
 from ppgym.world import device_table
 from ppgym.world.devices import DEVICES, DeviceProfile
-from ppgym.world.scenario_file import parse_settings
+from ppgym.world.networks import describe_traces
+from ppgym.world.scenario_file import named_fields, parse_settings
 
 CONTESTANTS = ("mcts", "ppo", "greedy", "dashlet", "pdas", "fixed_preload", "next_one", "on_demand", "random")
 BREAKEVEN = Path(__file__).parents[1] / "docs" / "results" / "breakeven" / "breakeven.json"  # the committed map
@@ -102,6 +103,10 @@ def run(
         output = report.with_suffix(".run")
     if clairvoyant and "clairvoyant" not in agents:
         agents = (*agents, "clairvoyant")
+    overrides = parse_settings(settings)
+    fields = [named_fields(scenario, overrides)[1] for scenario in scenarios]
+    for network in dict.fromkeys(one["network"] for one in fields if "network" in one):
+        print(describe_traces(network, "test"))
     board = run_benchmark(
         REGISTRY,
         agents,
@@ -112,7 +117,7 @@ def run(
         workers=os.cpu_count() if engine == "local" and workers is None else workers,
         baseline=baseline,
         output=output,
-        overrides=parse_settings(settings),
+        overrides=overrides,
         bounded=True,
     )
     print_board(board)

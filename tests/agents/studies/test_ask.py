@@ -25,7 +25,7 @@ ladder:
   chunk_s: 2.0
   representations:
     - {name: 480p, codec: h264, kind: pixel, bitrate_bps: 1200000, quality: 1.2, width: 854, height: 480, fps: 24}
-    - {name: fast, codec: promptmobile, kind: generative, bitrate_bps: 200000, quality: 1.1, source: "assumption: guess"}
+    - {name: fast, codec: promptmobile, kind: generative, bitrate_bps: 200000, quality: 1.1, source: "assumption: me"}
 """
 KEYS = {"answer", "gain_qoe", "gain_ci95", "sessions", "turning_points", "assumptions"}
 
@@ -133,7 +133,7 @@ def test_without_time_a_turning_point_is_not_sought() -> None:
 
 def test_assumptions_are_named_with_their_values(mine: Path) -> None:
     lines = find_assumptions(make_world(Scenario.parse(str(mine)), "test"))
-    assert any(line.startswith("quality of fast: 1.1") and "guess" in line for line in lines)
+    assert any(line.startswith("quality of fast: 1.1") and "(me)" in line for line in lines)
     assert any(line.startswith("promptmobile on npu") and " W " in line for line in lines)
     assert any("audio_bps: 64000" in line for line in lines)
     assert not any(line.startswith("prompt on") for line in lines)  # not on this ladder
