@@ -6,13 +6,17 @@
 import os
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import event, given, settings
 
+from ppgym.core.actions import action_count
 from ppgym.core.state import HISTORY, Sim
 from tests.core.kernel import KernelSimulator, differences
 from tests.core.naive import Event, NaiveSimulator
+from tests.core.test_hand_worked_cases import make_sim
 from tests.core.worlds import Pick, plays
+from tests.core.worlds import picks as some_picks
 
 pytestmark = pytest.mark.kernel
 
@@ -65,3 +69,13 @@ def test_the_kernel_equals_the_naive_simulator(play: tuple[Sim, list[Pick]]) -> 
 @given(plays(long_video=True))
 def test_the_kernel_scrolls_long_videos_through_its_ring(play: tuple[Sim, list[Pick]]) -> None:
     compare(*play, max_steps=MAX_STEPS_LONG)
+
+
+@settings(max_examples=max(1, EXAMPLES // 15))
+@given(picks=some_picks(action_count(4)))
+def test_the_kernel_throttles_units_as_the_naive_simulator_does(picks: list[Pick]) -> None:
+    warm = make_sim(
+        [400.0], chunk_s=4.0, throttle=3.0, wait_s=7.0, option_decode_s=np.array([1.1, 1.3, 2.1, 0.7]), max_wall_s=900.0
+    )
+    naive = compare(warm, picks, max_steps=MAX_STEPS)
+    event("longer than the window" if naive.time_s > 60 else "shorter")
