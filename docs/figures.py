@@ -102,8 +102,8 @@ def my_agent() -> Figure:
 
 def two_worlds() -> Figure:
     """One episode in two worlds."""
-    worlds = ({}, {"prompt_speed_scale": 0.5})
-    return shown([play(greedy, **world)[0].render() for world in worlds], ["as it is", "prompt_speed_scale = 0.5"])
+    worlds = ({}, {"generative_speed_scale": 0.5})
+    return shown([play(greedy, **world)[0].render() for world in worlds], ["as it is", "generative_speed_scale = 0.5"])
 
 
 def reward() -> Figure:

@@ -7,7 +7,7 @@ link, and on how good the pictures are. This tutorial asks the simulator, for a 
 # %% Describe the phone
 # How many seconds does its NPU take for one second of prompts? `python -m ppgym.codec profile` measures a
 # machine; here we assume 1.5 s. The shipped profile of a Snapdragon 8 Elite is the starting point, and
-# `prompt_speed_scale` makes it faster or slower.
+# `generative_speed_scale` makes it faster or slower.
 
 from ppgym.world.devices import DeviceProfile
 
@@ -61,14 +61,14 @@ def show(label, with_prompts, without):
 
 pixels = {network: play(network, "pixels-only") for network in ("low", "high")}
 for network in pixels:
-    mine = play(network, "snapdragon-8-elite", prompt_speed_scale=speed)
+    mine = play(network, "snapdragon-8-elite", generative_speed_scale=speed)
     show(f"my phone on {network}", mine, pixels[network])
 
 # %% What if prompts look worse than assumed?
-# The quality of prompts is an assumption of the simulator, from published ratios. `prompt_quality_scale` is its
+# The quality of prompts is an assumption of the simulator, from published ratios. `generative_quality_scale` is its
 # knob.
 
-worse = play("low", "snapdragon-8-elite", prompt_speed_scale=speed, prompt_quality_scale=0.6)
+worse = play("low", "snapdragon-8-elite", generative_speed_scale=speed, generative_quality_scale=0.6)
 show("low, 0.6 of the quality", worse, pixels["low"])
 
 # %%

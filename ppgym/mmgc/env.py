@@ -286,7 +286,7 @@ class MMGCEnv(gymnasium.Env[Observation, np.int64]):
             "rebuffer": -REBUFFER_WEIGHT * step.rebuffer_ms / 1000,
             "switch": -(self._switch_kbps - switch_before_kbps) / 1000,
             "waste": -BANDWIDTH_WEIGHT * step.chunk_bytes * MBIT_PER_BYTE,
-            "compute": 0.0,
+            "energy": 0.0,
         }
         if session.done:
             result = session.result()
@@ -304,6 +304,7 @@ class MMGCEnv(gymnasium.Env[Observation, np.int64]):
             "quality": self._quality_kbps / 1000,
             "switch": self._switch_kbps / 1000,
             "videos_watched": int(totals["videos_watched"]),
+            "videos_abandoned": int(totals["videos_abandoned"]),
             "elapsed_s": elapsed_s,
             **{f"reward_{name}": term for name, term in terms.items()},
             "invalid_action": bool(self._follower.states["invalid_action"].item()),

@@ -334,7 +334,9 @@ class MMGCSession:
             "downloaded_bytes": float(state["bandwidth_bytes"].item()),
             "wasted_bytes": float(state["wasted_bytes"].item()),
             "decode_busy_s": 0.0,
+            "energy_j": 0.0,
             "videos_watched": float(self.playing_video),
+            "videos_abandoned": 0.0,
         }
 
     def _illegal(self, video: Any, rung: Any, sleep_ms: Any) -> ValueError:

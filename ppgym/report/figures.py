@@ -18,7 +18,7 @@ TERMS = {  # colour and hatching of each term of QoE
     "rebuffer": ("", "/"),
     "switch": ("#8d6cc0", ""),
     "waste": ("#8a939e", "x"),
-    "compute": ("#159a8c", "."),
+    "energy": ("#159a8c", "."),
 }
 ROW_PIXELS = 24
 FRAME_PIXELS = 100

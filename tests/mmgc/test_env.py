@@ -177,7 +177,7 @@ def test_equals_the_session_under_random_actions(dataset: MMGCDataset, trace_cla
         assert info["invalid_action"] == (action != 0 and request[2] > 0)
         assert info["elapsed_s"] == step.delay_ms / 1000
         assert observation in env.observation_space
-        parts = [info[f"reward_{name}"] for name in ("quality", "rebuffer", "switch", "waste", "compute")]
+        parts = [info[f"reward_{name}"] for name in ("quality", "rebuffer", "switch", "waste", "energy")]
         assert reward == pytest.approx(sum(parts), abs=1e-12)
         assert info["reward_waste"] == pytest.approx(-0.5 * 8 * step.chunk_bytes / 1e6)
         assert info["reward_rebuffer"] == pytest.approx(-1.85 * step.rebuffer_ms / 1000)

@@ -27,6 +27,7 @@ from ppgym.env import PromptPreamEnv
 from tests.core.kernel import KernelSimulator
 from tests.core.naive import NaiveLink
 from tests.core.worlds import Pick, plays, worlds
+from tests.planning.futures import second_edition
 
 MAX_STEPS = 300
 BLANK = new_states(1)[0]
@@ -78,6 +79,7 @@ def small_world(seed: int) -> Sim:
     rng = np.random.default_rng(seed)
     return Sim(
         Params(
+            chunk_s=1.0,
             rtt_s=0.1,
             link_efficiency=1.0,
             wait_s=2.0,
@@ -91,25 +93,35 @@ def small_world(seed: int) -> Sim:
             weight_waste=1.0,
             weight_download=0.0,
             weight_abandon=18.5,
-            weight_compute=np.zeros(4),
+            weight_energy=0.0,
             option_representation=np.array([0, 1, 2], np.int32),
             option_unit=np.array([0, 0, 2], np.int32),
             option_usable=np.ones(3, np.uint8),
             option_decode_s=np.array([0.1, 0.1, 1.5]),
+            option_codec=np.array([0, 0, 1], np.int32),
+            option_load_s=np.zeros(3),
+            option_w=np.array([1.0, 1.0, 3.0]),
             contention=np.ones((4, 5)),
+            throttle=1.0,
+            idle_w=1.0,
+            radio_base_w=1.2,
+            radio_j_per_mbit=0.05,
+            radio_tail_w=1.0,
+            radio_tail_s=1.0,
         ),
         CatalogArrays(
             n_chunks=np.array([2, 1], np.int32),
+            duration_s=np.array([2.0, 1.0]),
             chunk_bytes=np.ascontiguousarray(1e6 * np.sort(rng.uniform(0.02, 0.3, (2, 2, 3)), axis=2)[:, :, [1, 2, 0]]),
             quality=np.broadcast_to([0.75, 1.85, 1.85], (2, 2, 3)).copy(),
-            memory_bytes=np.ones(3),
+            memory_bytes_per_s=np.ones(3),
             retention=np.ones((2, 3)),
         ),
         Episode(
             playlist=np.array([0, 1], np.int32),
             watch_s=np.array([rng.uniform(1.1, 2.0), rng.uniform(0.1, 1.0)]),
             leaves=np.zeros(2, np.uint8),
-            patience_s=math.inf,
+            patience_s=np.full(2, np.inf),
             jitter=rng.uniform(0.8, 1.2, (2, 2)),
             link_time_s=np.array([0.0, 0.5, 1.0, 1.5, 2.0]),
             link_bits=1e6 * np.concatenate([[0.0], np.cumsum(rng.uniform(0.1, 1.5, 4))]),
@@ -134,7 +146,9 @@ def tiny_worlds(draw: DrawFn) -> Sim:
     world = draw(worlds())
     videos = draw(some.integers(1, 2))
     watch_s = np.minimum(world.episode.watch_s[:videos], draw(some.sampled_from([0.75, 1.0, 2.0])))
-    n_chunks = np.minimum(world.catalog.n_chunks, np.int32(math.ceil(watch_s.max())))
+    chunk_s = world.params.chunk_s
+    n_chunks = np.minimum(world.catalog.n_chunks, np.int32(math.ceil(watch_s.max() / chunk_s)))
+    duration_s = np.minimum(world.catalog.duration_s, n_chunks * chunk_s)
     options = draw(some.integers(1, min(2, len(world.params.option_unit))))
     usable = world.params.option_usable[:options].copy()
     decode_s = np.where(np.isinf(world.params.option_decode_s[:options]), 1.0, world.params.option_decode_s[:options])
@@ -147,12 +161,16 @@ def tiny_worlds(draw: DrawFn) -> Sim:
             option_unit=world.params.option_unit[:options],
             option_usable=usable,
             option_decode_s=decode_s,
+            option_codec=world.params.option_codec[:options],
+            option_load_s=world.params.option_load_s[:options],
+            option_w=world.params.option_w[:options],
         ),
-        world.catalog._replace(n_chunks=n_chunks),
+        world.catalog._replace(n_chunks=n_chunks, duration_s=duration_s),
         world.episode._replace(
             playlist=world.episode.playlist[:videos],
-            watch_s=np.minimum(watch_s, n_chunks[world.episode.playlist[:videos]]),
+            watch_s=np.minimum(watch_s, duration_s[world.episode.playlist[:videos]]),
             leaves=world.episode.leaves[:videos],
+            patience_s=world.episode.patience_s[:videos],
             jitter=world.episode.jitter[:videos],
             max_wall_s=min(world.episode.max_wall_s, 12.0),
         ),
@@ -229,11 +247,13 @@ def test_what_the_relaxed_problem_leaves_takes_the_first_usable_option() -> None
 def test_the_schedule_found_is_the_optimum_of_small_worlds(seed: int) -> None:
     world = small_world(seed)
     params, catalog, episode = world
-    impatient = Sim(params._replace(weight_abandon=0.5), catalog, episode._replace(patience_s=0.7))
+    impatient = Sim(params._replace(weight_abandon=0.5), catalog, episode._replace(patience_s=np.array([0.7, 0.4])))
+    thrifty = Sim(params._replace(weight_energy=0.1, option_load_s=np.array([0.0, 0.0, 0.2])), catalog, episode)
+    hot = Sim(params._replace(throttle=3.0), catalog, episode)
     costly = Sim(params._replace(weight_waste=0.0, weight_download=0.5), catalog, episode)
     crowded = Sim(params._replace(contention=np.array([[1, 1, 1.5, 2, 2]] * UNITS)), catalog, episode)
     cut_short = Sim(params, catalog, episode._replace(max_wall_s=2.5))
-    for case in (world, impatient, costly, crowded, cut_short):
+    for case in (world, impatient, thrifty, hot, costly, crowded, cut_short):
         optimum = best_of_all(case, most_nodes=20_000)
         solution = solve(case)
         _, value = find_schedule(case, solution, budget=50_000)
@@ -260,7 +280,7 @@ def test_any_prices_give_a_bound(world: Sim, prices: list[float]) -> None:
     count = len(chunks.video)
     price = np.sort(np.resize(prices, (RESOURCES, count)), axis=1)[:, ::-1].copy()
     value = dual(relaxed, price, np.empty_like(price), np.empty(count, np.int32))
-    if math.isinf(world.episode.patience_s) and world.episode.max_wall_s > 60:
+    if np.isinf(world.episode.patience_s).all() and world.episode.max_wall_s > 60:
         assert value + 1e-6 >= first_legal(world)
 
 
@@ -309,6 +329,29 @@ def test_no_agent_beats_the_bound_on_the_standard_scenarios(scenario: str, tmp_p
                 assert found.value >= value - 0.02 * abs(found.bound), name  # up to the search's slack
 
 
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        second_edition(),
+        {"qoe": {"energy": 0.3}, "patience": [0.5, 3.0]},
+        {"scenario": "high/pixels-only/sticky", "qoe": {"energy": 1.0, "abandon": 2.0}, "parallel_downloads": 2},
+        {"scenario": "mixed/snapdragon-8-gen-3/skimmer/promptmobile", "qoe": {"energy": 0.1}, "bandwidth_scale": 0.3},
+    ],
+    ids=["new", "impatient", "two downloads", "starved"],
+)
+def test_no_agent_beats_the_bound_with_patience_and_a_price_on_energy(kwargs: dict[str, Any]) -> None:
+    env = PromptPreamEnv(**kwargs, split="validation", n_videos=5)
+    abandoned = 0
+    for seed in range(3):
+        env.reset(seed=seed)
+        most = episode_bound(env)
+        for name in ("random", "on_demand", "fixed_preload+prompt", "greedy"):
+            assert most >= play_to_end(env, make_agent(name, env, seed=seed), seed), name
+            abandoned += int(env._info()["videos_abandoned"])
+            assert env._info()["energy_j"] > 0.0
+    assert abandoned > 0
+
+
 def play_to_end(env: PromptPreamEnv, agent: Any, seed: int) -> float:
     observation, info = env.reset(seed=seed)
     total, ended, state = 0.0, False, None
@@ -322,7 +365,7 @@ def play_to_end(env: PromptPreamEnv, agent: Any, seed: int) -> float:
 
 @pytest.mark.parametrize("parallel_downloads", [1, 3])
 def test_the_agent_gets_exactly_what_it_promises(parallel_downloads: int, tmp_path: Path) -> None:
-    env = PromptPreamEnv(n_videos=4, parallel_downloads=parallel_downloads, patience_s=6.0)
+    env = PromptPreamEnv(n_videos=4, parallel_downloads=parallel_downloads, patience=6.0)
     agent = Clairvoyant(env, seed=1, budget=50_000, cache=tmp_path)
     for seed in range(3):
         value = play_to_end(env, agent, seed)

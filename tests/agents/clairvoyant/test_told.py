@@ -17,7 +17,7 @@ from tests.planning.test_planner import situations
 
 TOLD = "agents.clairvoyant.told:ToldPlanner"
 # What an episode may hold: stalls that somebody may not bear, decode times that vary, and transfers of left videos
-WORLD = {"parallel_downloads": 2, "patience_s": [2.0, 8.0]}
+WORLD = {"parallel_downloads": 2, "patience": [2.0, 8.0]}
 
 
 def decisions(agent: MCTSAgent, env: PromptPreamEnv, seed: int) -> Iterator[int]:
@@ -70,7 +70,7 @@ def test_told_all_every_future_is_the_episode(world: dict[str, object]) -> None:
 @pytest.mark.parametrize("fact", FACTS)
 def test_it_is_told_one_thing_alone(fact: str) -> None:
     """What it is not told differs among the futures, and what it is told does not."""
-    env = next(situations(1, patience_s=[2.0, 8.0]))
+    env = next(situations(1, patience=[2.0, 8.0]))
     agent = ToldPlanner(env, seed=0, told=[fact], simulations=16, futures=16)
     agent.predict(None)
     assert agent.last_plan is not None

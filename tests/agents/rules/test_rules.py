@@ -192,6 +192,16 @@ def test_greedy_requests_what_a_stalled_viewer_waits_for_even_if_nothing_pays() 
     assert action != WAIT
 
 
+def starved() -> PromptPreamEnv:
+    """A viewer who waits for the first chunk on a slow link, where NPU and GPU of the phone decode in time."""
+    env = PromptPreamEnv("low/snapdragon-8-elite/typical/promptmobile")
+    env.reset(seed=0)
+    state = env._states[0]
+    state.throughputs = len(state.throughput_bps)
+    state.throughput_bps[:] = 0.15e6
+    return env
+
+
 def chosen(name: str, env: PromptPreamEnv, **changed: Any) -> str:
     """The option that a rule takes for what a stalled viewer waits for, with some of the constants changed."""
     rule = make_agent(name, env)
@@ -204,8 +214,7 @@ def chosen(name: str, env: PromptPreamEnv, **changed: Any) -> str:
 @pytest.mark.parametrize("name", ["greedy", "pdas+prompt", "dashlet+prompt"])
 def test_rules_count_the_seconds_in_which_a_decoder_is_loaded(name: str) -> None:
     """By the time that the NPU's decoder is loaded, another unit has long decoded the chunk."""
-    env = PromptPreamEnv("low/snapdragon-8-elite/typical/promptmobile", bandwidth_scale=0.1)
-    env.reset(seed=0)
+    env = starved()
     slow = [option.unit == "npu" for option in env.options]
     usual = chosen(name, env)
     assert usual == "promptmobile-280k@npu"
@@ -214,8 +223,7 @@ def test_rules_count_the_seconds_in_which_a_decoder_is_loaded(name: str) -> None
 
 @pytest.mark.parametrize("name", ["greedy", "pdas+prompt", "dashlet+prompt"])
 def test_rules_count_the_throttling_of_a_unit_that_was_busy(name: str) -> None:
-    env = PromptPreamEnv("low/snapdragon-8-elite/typical/promptmobile", bandwidth_scale=0.1)
-    env.reset(seed=0)
+    env = starved()
     state = env._states[0]
     state.time_s = 60.0
     state.playback_since_s = 60.0
@@ -225,8 +233,7 @@ def test_rules_count_the_throttling_of_a_unit_that_was_busy(name: str) -> None:
 
 
 def test_greedy_takes_the_unit_whose_joules_are_cheap() -> None:
-    env = PromptPreamEnv("low/snapdragon-8-elite/typical/promptmobile", bandwidth_scale=0.1)
-    env.reset(seed=0)
+    env = starved()
     watts = np.array([1e3 if option.unit == "npu" else 0.0 for option in env.options])
     assert chosen("greedy", env, option_w=watts) == "promptmobile-280k@npu"
     assert chosen("greedy", env, option_w=watts, weight_energy=1.0) == "promptmobile-280k@gpu"
@@ -234,15 +241,17 @@ def test_greedy_takes_the_unit_whose_joules_are_cheap() -> None:
 
 @pytest.mark.parametrize("name", ["greedy", "pdas+prompt"])
 def test_rules_leave_alone_what_costs_more_joules_than_it_is_worth(name: str) -> None:
-    env = PromptPreamEnv("low/snapdragon-8-elite/typical/promptmobile", bandwidth_scale=0.1)
-    env.reset(seed=0)
+    env = starved()
     watts = np.array([1e3 if option.is_generative else 0.0 for option in env.options])
     assert chosen(name, env, option_w=watts).startswith("promptmobile")
     assert chosen(name, env, option_w=watts, weight_energy=1.0).startswith("h264")
 
 
 def test_greedy_beats_the_rules_that_know_pixels_alone() -> None:
-    """Paired episodes of the validation split; the margins are half of what was seen over 64 episodes."""
+    """Paired episodes of the validation split; the margin is more than half of what was seen over 128 episodes.
+
+    Of pixels alone it beats those that do not preload the whole feed.
+    """
     rows = run_benchmark(
         REGISTRY,
         NAMES[1:],
@@ -253,4 +262,5 @@ def test_greedy_beats_the_rules_that_know_pixels_alone() -> None:
     qoe = {(row.scenario, row.agent): row.qoe for row in rows}
     for rule in PIXEL_RULES:
         assert qoe["low/snapdragon-8-elite/typical", "greedy"] > qoe["low/snapdragon-8-elite/typical", rule] + 10.0
+    for rule in ("on_demand", "next_one"):
         assert qoe["low/pixels-only/typical", "greedy"] > qoe["low/pixels-only/typical", rule]
