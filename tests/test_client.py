@@ -265,3 +265,16 @@ def test_a_world_edited_by_force_refuses_the_run(world: World, part: str, field:
     assert world.changed() == [f"{part}.{field}"]
     with pytest.raises(RuntimeError, match="changed"):  # and whoever plays after it in this process
         play_episode(REGISTRY, job("Silent"))
+
+
+@pytest.mark.parametrize("field", ["distribution", "profile", "n_videos"])
+def test_a_part_of_the_world_that_is_replaced_is_noticed(field: str) -> None:
+    world = make_world(Scenario.parse(leave_p=0.123), "test")
+    other = make_world(Scenario.parse("low/pixels-only/sticky", n_videos=3), "test")
+    was = getattr(world, field)
+    object.__setattr__(world, field, getattr(other, field))
+    try:
+        assert any(name.split(".")[0] == field for name in world.changed())
+    finally:
+        object.__setattr__(world, field, was)
+    assert world.changed() == []

@@ -246,11 +246,12 @@ class World:
         return [name for name, expected in self.made.items() if now[name] != expected]
 
     def _digests(self) -> dict[str, Any]:
-        names = "params", "catalog", "links", "distribution"
+        names = "params", "catalog", "links", "distribution", "features"
         parts: dict[str, Any] = {name: getattr(self, name) for name in names}
         constants = {
             f"{part}.{name}": value for part, fields in parts.items() for name, value in fields._asdict().items()
         }
+        constants |= {name: getattr(self, name) for name in ("scenario", "profile", "ladder", "options", "n_videos")}
         return {
             name: hashlib.sha256(np.ascontiguousarray(value).data).digest() if isinstance(value, np.ndarray) else value
             for name, value in constants.items()
