@@ -184,15 +184,15 @@ def choose(situation: Situation, mask: npt.NDArray[np.bool_], parameters: Greedy
     gain = np.zeros(options)
     ready_s, free_s = forecast_decoding(params, catalog, state, bps)
     forecast = forecast_candidates(situation, ready_s, free_s)
-    # A viewer who is stalled for a chunk that nobody has requested gains nothing from waiting
-    starving = not state.playing and candidates[0, 0] == state.playhead
+    # A viewer who is stalled for a chunk that nobody has requested gains nothing from waiting, nor from other chunks
+    starving = not state.playing and candidates[0, 0] == state.playhead and mask[1 : 1 + options].any()
     best, best_value = WAIT, parameters.least_value - stall_of_others(params, forecast, candidates, -1, params.wait_s)
     if starving:
         best_value = -np.inf
     for place in range(SLOTS * LOOKAHEAD):
         slot, look = place // LOOKAHEAD, place % LOOKAHEAD
         chunk = candidates[slot, look]
-        if chunk == NO_ENTRY:
+        if chunk == NO_ENTRY or (starving and place > 0):
             continue
         first = 1 + place * options
         survival, begin_s = forecast.survival[slot, look], chunk * params.chunk_s
@@ -274,8 +274,8 @@ class Greedy(Rule):
     playback, at most 1. The expected stall of the current video's chunk is how much later than needed it is decoded.
     For a later video this is averaged over the viewer's possible arrivals, as in Dashlet (NSDI'23, arXiv 2204.12954).
     Running and queued jobs delay decoding. The value of WAIT is `least_value` less the expected stall of the others
-    meanwhile. WAIT is no choice while the viewer is stalled for a chunk that was not requested. The rule is ppgym's
-    own; its defaults were chosen on the train and validation splits.
+    meanwhile. While the viewer is stalled for a chunk that was not requested, that chunk alone is a choice. The rule is
+    ppgym's own; its defaults were chosen on the train and validation splits.
     """
 
     PROMPTS = True
