@@ -56,7 +56,8 @@ def test_expected_stalls_equal_monte_carlo() -> None:
     forecast = make_forecast(view.params, view.catalog, view.state, view.candidates, 1e6)
     forecast.playing_chunk[0] = 2
     heads = arrival_times(view.catalog, position_s, stay_p, 60)
-    stalls = StallForecast(conditional_survival(view.catalog, forecast), mean_lateness_s(heads, 1.0), position_s)
+    survival = conditional_survival(view.params, view.catalog, forecast)
+    stalls = StallForecast(survival, mean_lateness_s(heads, 1.0), position_s, 1.0)
 
     arrival_s = np.zeros(draws)
     for slot, curve in enumerate(curves):

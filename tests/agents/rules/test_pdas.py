@@ -35,6 +35,7 @@ def two_videos(survival: list[list[float]], playing_chunk: list[int], stay_p: fl
     bits = np.broadcast_to(np.array([1e6, 2e6, 4e6]), (2, 3, 3))
     return Window(
         np.array([3, 3], np.int32),
+        np.array([3.0, 3.0]),
         bits / 8,
         bits / 1e6,
         np.array(survival),
@@ -53,7 +54,10 @@ def test_survival_is_conditional_on_the_playhead() -> None:
         *np.zeros((3, SLOTS)),
         np.zeros(4),
     )
-    survival = conditional_survival(catalog._replace(retention=retention), forecast)
+    params = PromptPreamEnv().world.params
+    four = {"n_chunks": np.full(SLOTS, 4, np.int32), "duration_s": np.full(SLOTS, 4.0), "retention": retention}
+    four["chunk_bytes"] = np.ones((SLOTS, 4, 6))
+    survival = conditional_survival(params, catalog._replace(**four), forecast)
     np.testing.assert_allclose(survival[0], [1.0, 1.0, 0.5, 0.25, 0.0])
     np.testing.assert_allclose(survival[1], [1.0, 0.8, 0.4, 0.2, 0.0])
 
@@ -61,20 +65,25 @@ def test_survival_is_conditional_on_the_playhead() -> None:
 def test_expected_stall_by_hand() -> None:
     """T = 1.5 s is k = 2 chunks: p_{0,1+2}(1) = 0.25 with 0.5 s buffered, p_{1,2}(0) = 0.4 with none."""
     window = two_videos([[1.0, 1.0, 0.5, 0.25], [1.0, 0.8, 0.4, 0.2]], [1, 0])
-    assert reached(window, 0, 1.5) == 0.25
-    assert reached(window, 1, 1.5) == 0.4
-    assert reached(window, 0, 3.0) == 0.0  # past the end
-    stall_s = expected_stall_s(window, np.array([0.5, 0.0]), 1.5)
+    assert reached(window, 1.0, 0, 1.5) == 0.25
+    assert reached(window, 1.0, 1, 1.5) == 0.4
+    assert reached(window, 1.0, 0, 3.0) == 0.0  # past the end
+    stall_s = expected_stall_s(window, 1.0, np.array([0.5, 0.0]), 1.5)
     assert stall_s == pytest.approx(0.25 * 1.0 + (1 - 0.25) * 0.4 * 1.5)
-    stall_s = expected_stall_s(window._replace(stay_p=0.9), np.array([0.5, 0.0]), 1.5)
+    stall_s = expected_stall_s(window._replace(stay_p=0.9), 1.0, np.array([0.5, 0.0]), 1.5)
     assert stall_s == pytest.approx(0.25 * 1.0 + (1 - 0.25) * 0.9 * 0.4 * 1.5)
-    assert expected_stall_s(window, np.array([2.0, 2.0]), 1.5) == 0.0
+    assert expected_stall_s(window, 1.0, np.array([2.0, 2.0]), 1.5) == 0.0
 
 
 def pixels_only(params: Params) -> Legal:
     legal = np.zeros(len(params.option_unit), np.bool_)
     legal[[1, 3, 5]] = True  # the three bitrates on the video decoder
     return legal
+
+
+def decoding(params: Params, chunks: int) -> np.ndarray:
+    """[chunks, O] the profile's seconds of chunks of 1 s."""
+    return np.tile(params.option_decode_s, (chunks, 1))
 
 
 def instant(params: Params) -> Params:
@@ -88,7 +97,7 @@ def test_most_buffer_by_hand() -> None:
     parameters = PDASParameters(3, 3.5, 0.3, 0.15)
 
     def limit_s(slot: int, chunk: int, bps: float) -> float:
-        start = Start(slot, chunk, NO_QUALITY, np.zeros(2), np.zeros(4), pixels_only(params), bps)
+        start = Start(slot, chunk, NO_QUALITY, np.zeros(2), np.zeros(4), decoding(params, 1), pixels_only(params), bps)
         return most_buffer_s(params, window, start, parameters)
 
     assert limit_s(0, 2, 2e6) == pytest.approx(3.5 * math.exp(-0.6))  # p T_max = 0.5 * 2 is less
@@ -100,21 +109,21 @@ def test_one_step_by_hand() -> None:
     """C = 2 Mbit/s, nothing buffered, chunk 1 of 3 with p = 0.8; the videos' k chunks are 1, 1 and 2."""
     params = instant(PromptPreamEnv().world.params)
     window = two_videos([[1.0, 0.8, 0.4, 0.2], [1.0, 1.0, 1.0, 1.0]], [0, 0])
-    start = Start(0, 1, 2.0, np.zeros(2), np.zeros(4), pixels_only(params), 2e6)
+    start = Start(0, 1, 2.0, np.zeros(2), np.zeros(4), decoding(params, 1), pixels_only(params), 2e6)
     params = params._replace(weight_quality=1.0, weight_switch=1.0, weight_rebuffer=1.85)
     params = params._replace(weight_download=0.5, weight_waste=0.0)
     utilities = []
     for q, time_s, p_k in [(1.0, 0.5, 0.8), (2.0, 1.0, 0.8), (4.0, 2.0, 0.4)]:
         gamma_s = p_k * time_s + (1 - p_k) * 1.0 * time_s
         utilities.append(0.8 * q - 0.8 * abs(q - 2.0) - 1.85 * gamma_s - 0.5 * q)
-    utility, option = search_bitrates(params, window, start, 1)
+    utility, option = search_bitrates(params, window, start)
     assert utility == pytest.approx(max(utilities))
     assert params.option_representation[option] == int(np.argmax(utilities))
 
 
-def naive_search(params: Params, window: Window, start: Start, steps: int) -> tuple[float, int]:
+def naive_search(params: Params, window: Window, start: Start) -> tuple[float, int]:
     """The equations, one sequence after the other."""
-    steps = min(steps, window.n_chunks[start.slot] - start.chunk)
+    steps = len(start.decode_s)
     usable = sorted({int(params.option_representation[o]) for o in np.flatnonzero(start.legal)})
     results = []
     for sequence in itertools.product(usable, repeat=steps):
@@ -124,7 +133,7 @@ def naive_search(params: Params, window: Window, start: Start, steps: int) -> tu
             size = window.chunk_bytes[start.slot, m, r]
             arrival_s = now_s + params.rtt_s + 8 * size / start.bps
             ends = {
-                o: max(arrival_s, free_s[params.option_unit[o]]) + params.option_decode_s[o]
+                o: max(arrival_s, free_s[params.option_unit[o]]) + start.decode_s[m - start.chunk, o]
                 for o in np.flatnonzero(start.legal)
                 if params.option_representation[o] == r
             }
@@ -133,15 +142,17 @@ def naive_search(params: Params, window: Window, start: Start, steps: int) -> tu
             time_s = ends[option] - now_s
             gamma_s = 0.0
             for j in range(len(window.n_chunks)):
-                reach = window.stay_p**j * math.prod(1 - reached(window, v, time_s) for v in range(j))
+                reach = window.stay_p**j * math.prod(1 - reached(window, 1.0, v, time_s) for v in range(j))
                 b_s = max(needed_s[j] - (now_s if j == 0 else 0.0), 0.0)
-                gamma_s += reach * reached(window, j, time_s) * max(time_s - b_s, 0.0)
+                gamma_s += reach * reached(window, 1.0, j, time_s) * max(time_s - b_s, 0.0)
             p = window.survival[start.slot, m] * window.stay_p**start.slot
             q = window.quality[start.slot, m, r]
             psi = p * abs(q - quality) if quality != NO_QUALITY else 0.0
             cost = (params.weight_download + params.weight_waste * (1 - p)) * 8e-6 * size
             utility += params.weight_quality * p * q - params.weight_switch * psi
-            utility -= params.weight_rebuffer * gamma_s + cost
+            energy_j = params.option_w[option] * start.decode_s[m - start.chunk, option]
+            energy_j += params.radio_j_per_mbit * 8e-6 * size
+            utility -= params.weight_rebuffer * gamma_s + cost + params.weight_energy * energy_j
             quality, free_s[params.option_unit[option]] = q, ends[option]
             if start.slot == 0:
                 needed_s[0] = max(needed_s[0], ends[option])
@@ -161,6 +172,7 @@ def test_search_equals_the_naive_one(seed: int) -> None:
         survival[:, 0] = 1.0
         window = Window(
             np.array([chunks, chunks, chunks, 4, 0], np.int32),
+            np.array([chunks, chunks, chunks, 4.0, 0.0]),
             rng.uniform(2e4, 3e5, (SLOTS, chunks, 6)),
             rng.uniform(0.5, 2.0, (SLOTS, chunks, 6)),
             survival,
@@ -169,19 +181,22 @@ def test_search_equals_the_naive_one(seed: int) -> None:
         )
         legal = params.option_usable.astype(np.bool_) & (rng.random(15) < 0.7)
         legal[VDEC] = True
+        slot, chunk = int(rng.integers(4)), int(rng.integers(1, 4))
+        steps = min(3, int(window.n_chunks[slot]) - chunk)
         start = Start(
-            int(rng.integers(4)),
-            int(rng.integers(1, 4)),
+            slot,
+            chunk,
             float(rng.choice([NO_QUALITY, 1.2])),
             rng.uniform(0, 3, SLOTS),
             rng.uniform(0, 2, 4),
+            decoding(params, steps) * rng.uniform(0.5, 1.5, (steps, 1)),
             legal,
             float(rng.uniform(5e5, 4e6)),
         )
-        names = ("quality", "switch", "rebuffer", "download", "waste")
+        names = ("quality", "switch", "rebuffer", "download", "waste", "energy")
         params = params._replace(**{f"weight_{name}": float(rng.random()) for name in names})
-        utility, option = search_bitrates(params, window, start, 3)
-        expected, expected_option = naive_search(params, window, start, 3)
+        utility, option = search_bitrates(params, window, start)
+        expected, expected_option = naive_search(params, window, start)
         assert utility == pytest.approx(expected)
         assert option == expected_option
 
@@ -189,12 +204,12 @@ def test_search_equals_the_naive_one(seed: int) -> None:
 def test_no_legal_option_is_no_choice() -> None:
     params = PromptPreamEnv().world.params
     window = two_videos([[1.0] * 4] * 2, [0, 0])
-    start = Start(0, 0, NO_QUALITY, np.zeros(2), np.zeros(4), np.zeros(15, np.bool_), 1e6)
-    assert search_bitrates(params, window, start, 2) == (-np.inf, NO_ENTRY)
+    start = Start(0, 0, NO_QUALITY, np.zeros(2), np.zeros(4), decoding(params, 2), np.zeros(15, np.bool_), 1e6)
+    assert search_bitrates(params, window, start) == (-np.inf, NO_ENTRY)
 
 
 def test_it_waits_only_where_every_buffer_is_full_and_serves_the_rest() -> None:
-    env = PromptPreamEnv("medium/snapdragon-8-elite/typical")
+    env = PromptPreamEnv("high/snapdragon-8-elite/typical", audio_bps=0.0, patience="none")
     agent = PDAS(env)
     env.reset(seed=1)
     waits = 0
@@ -203,14 +218,16 @@ def test_it_waits_only_where_every_buffer_is_full_and_serves_the_rest() -> None:
         action, _ = agent.predict(None)
         bps = expected_bps(view)
         forecast = make_forecast(view.params, view.catalog, view.state, view.candidates, bps)
-        survival = conditional_survival(view.catalog, forecast)
+        survival = conditional_survival(view.params, view.catalog, forecast)
         legal = observe(view, view.action_mask, agent.representations).legal
-        manifest = view.catalog.n_chunks, view.catalog.chunk_bytes, view.catalog.quality
+        manifest = view.catalog.n_chunks, view.catalog.duration_s, view.catalog.chunk_bytes, view.catalog.quality
         window = Window(*manifest, survival, forecast.playing_chunk, 1.0 - view.distribution.leave_p)
         eligible = []
         for slot in np.flatnonzero(forecast.next_chunk != NO_ENTRY):
             chunk, quality = forecast.next_chunk[slot], forecast.quality[slot]
-            start = Start(slot, chunk, quality, forecast.needed_s, forecast.free_s, legal[slot], bps)
+            start = Start(
+                slot, chunk, quality, forecast.needed_s, forecast.free_s, decoding(view.params, 1), legal[slot], bps
+            )
             if forecast.buffered_s[slot] <= most_buffer_s(view.params, window, start, agent.parameters):
                 eligible.append(slot)
         if action == WAIT:
