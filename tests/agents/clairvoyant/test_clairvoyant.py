@@ -334,7 +334,12 @@ def test_no_agent_beats_the_bound_on_the_standard_scenarios(scenario: str, tmp_p
     [
         second_edition(),
         {"qoe": {"energy": 0.3}, "patience": [0.5, 3.0]},
-        {"scenario": "high/pixels-only/sticky", "qoe": {"energy": 1.0, "abandon": 2.0}, "parallel_downloads": 2},
+        {
+            "scenario": "high/pixels-only/sticky",
+            "qoe": {"energy": 1.0, "abandon": 2.0},
+            "parallel_downloads": 2,
+            "patience": [0.2, 1.0],
+        },
         {"scenario": "mixed/snapdragon-8-gen-3/skimmer/promptmobile", "qoe": {"energy": 0.1}, "bandwidth_scale": 0.3},
     ],
     ids=["new", "impatient", "two downloads", "starved"],
