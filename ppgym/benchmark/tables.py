@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 
 from ppgym.benchmark.estimates import LEAST_CLUSTERS, Interval
 from ppgym.benchmark.summary import Board, Row, Standing, ranking
@@ -65,9 +66,8 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
             blank = [""] if versus else []
             table.add_row("bound", _with_half(first.bound, first.bound_ci95), *blank, "100%", style="italic")
         console.print(table)
-        console.print(f" quality: {first.quality_unit}", highlight=False)
-        for note in mistakes(chosen):
-            console.print(f" {note}", highlight=False)
+        for note in (f"quality: {first.quality_unit}", *mistakes(chosen)):
+            console.print(Padding(note, (0, 0, 0, 1)), highlight=False)
 
 
 def _cells(row: Row, compared: bool, bounded: bool) -> list[str]:
