@@ -27,7 +27,7 @@ from ppgym.codec.generator import BUNDLE, SD_TURBO_UNET, Generator, load_generat
 from ppgym.codec.profiler import Request, best_pass, chunk_seconds, machine_profile, make_profile, spread
 from ppgym.codec.timing import Stage, Stopwatch, make_pass, repeat, resize, slowdowns, time_passes
 from ppgym.world.devices import DeviceProfile
-from ppgym.world.ladders import default_ladder
+from ppgym.world.ladders import published_ladder
 from ppgym.world.scenario import Scenario, make_world
 from ppgym.world.this_machine import Machine
 
@@ -349,7 +349,7 @@ def test_the_best_batch_is_that_of_the_whole_chunk() -> None:
     )
     assert profile.contention_provenance == "measured"
     assert json.loads(json.dumps(profile.to_json())) == profile.to_json()
-    prompt = dataclasses.replace(default_ladder()[3], width=256, height=256)
+    prompt = dataclasses.replace(published_ladder().representations[3], width=256, height=256)
     assert profile.seconds(prompt, "gpu") == 0.06
 
 

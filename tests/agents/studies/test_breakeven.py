@@ -31,11 +31,11 @@ SPEED, QUALITY, PRICE = PLANES
 
 def test_cells_say_what_an_agent_can_notice_and_no_more() -> None:
     assert Cell(SPEED, 1.0, 1.0).overrides(True) == {}
-    assert Cell(SPEED, 4.0, 2.0).overrides(True) == {"bandwidth_scale": 2.0, "prompt_speed_scale": 4.0}
+    assert Cell(SPEED, 4.0, 2.0).overrides(True) == {"bandwidth_scale": 2.0, "generative_speed_scale": 4.0}
     assert Cell(SPEED, 4.0, 2.0).overrides(False) == {"bandwidth_scale": 2.0}
-    assert Cell(QUALITY, 0.5, 1.0).overrides(True) == {"prompt_quality_scale": 0.5}
+    assert Cell(QUALITY, 0.5, 1.0).overrides(True) == {"generative_quality_scale": 0.5}
     assert Cell(QUALITY, 0.5, 1.0).overrides(False) == {}
-    assert Cell(PRICE, 0.2, 1.0).overrides(True) == Cell(PRICE, 0.2, 1.0).overrides(False) == {"qoe": {"compute": 0.2}}
+    assert Cell(PRICE, 0.2, 1.0).overrides(True) == Cell(PRICE, 0.2, 1.0).overrides(False) == {"qoe": {"energy": 0.2}}
     for cell in cells():
         Scenario.parse(DEFAULT_SCENARIO, **json.loads(json.dumps(cell.overrides(True))))
 
@@ -44,7 +44,7 @@ def test_cells_say_what_an_agent_can_notice_and_no_more() -> None:
 def test_who_fetches_pixels_does_not_notice_what_prompts_are_like(agent: str) -> None:
     params: dict[str, Any] = {"prompts": False, "simulations": 24} if agent == breakeven.PIXELS.agent else {}
     chosen = []
-    for overrides in ({}, {"prompt_speed_scale": 8.0}, {"prompt_quality_scale": 0.5}):
+    for overrides in ({}, {"generative_speed_scale": 8.0}, {"generative_quality_scale": 0.5}):
         env = PromptPreamEnv(DEFAULT_SCENARIO, "validation", **overrides)
         observation, _ = env.reset(seed=4)
         player = make_agent(agent, env, seed=4, **params)

@@ -237,7 +237,7 @@ def test_command_line_end_to_end(tmp_path: Path) -> None:
     assert card["versions"]["torch"]
     log = EventAccumulator(str(folder / "tensorboard")).Reload()
     scalars = log.Tags()["scalars"]
-    for term in ("quality", "rebuffer", "switch", "waste", "compute", "invalid"):
+    for term in ("quality", "rebuffer", "switch", "waste", "energy", "invalid"):
         assert f"validation/{term}" in scalars
     assert {"validation/return", "validation/qoe", "train/value_loss"} <= set(scalars)
     assert len(log.Images("validation/timeline")) == len(card["scores"])
