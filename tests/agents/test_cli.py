@@ -122,7 +122,7 @@ def test_real_data_of_the_2022_challenge(
 ) -> None:
     data = Path(os.environ["PPGYM_MMGC2022"])
     folders = {"network": "network_traces", "videos": "short_video_size", "viewers": "user_ret"}
-    options = [part for key, name in folders.items() for part in (f"--{key}", str(data / name))]
+    options = ["--set", *(f"{key}={data / name}" for key, name in folders.items())]
     scenario = "low/snapdragon-8-elite/typical"
     arguments = ["--scenarios", scenario, "--sessions", "2", "--output", str(tmp_path), *options]
     assert call(monkeypatch, "run", "--agents", "fixed_preload", "greedy", *arguments) == 0

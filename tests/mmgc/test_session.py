@@ -138,7 +138,9 @@ def test_a_whole_session(tmp_path):
             "downloaded_bytes": 665_000,
             "wasted_bytes": 0,
             "decode_busy_s": 0,
+            "energy_j": 0.0,
             "videos_watched": 7,
+            "videos_abandoned": 0,
         }
     )
     with pytest.raises(RuntimeError, match="the viewer has left"):

@@ -5,11 +5,13 @@ import pytest
 from agents.studies.ablation_table import ABLATIONS, ablate
 from ppgym.benchmark.records import Record
 from ppgym.planning.pruning import DEFAULT_RULES, RULES
+from ppgym.world.scenario import DEFAULT_SCENARIO
 
 
 def played(returns: list[float]) -> list[Record]:
     """Sessions of a minute each."""
-    return [{"agent": "mcts", "totals": {"return": value, "drawn_watch_s": 60.0}} for value in returns]
+    where = {"scenario": DEFAULT_SCENARIO, "agent": "mcts"}
+    return [where | {"totals": {"return": value, "drawn_watch_s": 60.0}} for value in returns]
 
 
 PLANNER = played([10.0, 20.0] * 8)

@@ -84,10 +84,10 @@ def test_the_answer_is_the_last_value_before_prompts_stop_to_pay() -> None:
     rows = rows_of(SPEED, {low: [-1, 1, 1, 1, 1, 1], medium: [1, -1, 1, 1, 1, 1], high: [1, 1, 1, 1, 1, 0]})
     found = answer(SPEED, rows)
     assert found.endswith("pay from 0.5 on low (1.2 Mbit/s), 1 on medium (1.6 Mbit/s), nowhere on high (3.6 Mbit/s).")
-    rows = rows_of(PRICE, {low: [1, 1, 1, 1], medium: [1, 1, -1, 1], high: [-1, 1, 1, 1]})
+    rows = rows_of(PRICE, {low: [1, 1, 1, 1, 1], medium: [1, 1, -1, 1, 1], high: [-1, 1, 1, 1, 1]})
     found = answer(PRICE, rows)
     assert found.endswith(
-        "pay up to 0.4 on low (1.2 Mbit/s), 0.1 on medium (1.6 Mbit/s), nowhere on high (3.6 Mbit/s)."
+        "pay up to 0.2 on low (1.2 Mbit/s), 0.02 on medium (1.6 Mbit/s), nowhere on high (3.6 Mbit/s)."
     )
 
 
