@@ -407,11 +407,11 @@ def _play_and_exit(
 ) -> NoReturn:
     """Play one session, in a fork. Its exit status tells whether the agent has come to its end."""
     try:
-        os.chdir(os.environ["HOME"])
         _keep_nothing_compiled()
         begin = read_frame(pipes[0])
         if begin is None:
             os._exit(1)
+        os.chdir(os.environ["HOME"])  # not before: the runner empties it between sessions
         client = envs[int(begin["scenario"])].client
         views = [client.planning_view()]  # the last one; before the first question a public one
         client = dataclasses.replace(
