@@ -15,7 +15,5 @@ def write_answer(path: Path, answer: Mapping[str, Any]) -> None:
         path: The page; written whole or not at all.
         answer: As `agents.studies.ask.find_answer` returns it.
     """
-    players = answer.get("players", [])
-    most = max((abs(one["qoe"]) for one in players), default=1.0) or 1.0
-    bars = [one | {"share": max(one["qoe"], 0.0) / most} for one in players]
-    write_text(path, PAGES.get_template("answer.html").render(answer=answer, players=bars))
+    page = PAGES.get_template("answer.html").render(answer=answer, players=answer.get("players", []))
+    write_text(path, page)
