@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 from rich.console import Console
+from scipy.special import stdtrit
 
 from agents.base import Heuristic, Mask
 from agents.settings import Settings
@@ -43,7 +44,7 @@ NAMES = {"mcts": "planner", ABLATED: "planner, pixels only"}
 
 PILOT = 16  # validation sessions of each contestant
 LOOKS = (16, 32, 64, 128, 256)  # test sessions after which it is asked whether the answer is clear
-LOOK_QUANTILE = 2.58  # of each look: 1 % two-sided, so that five looks err in at most 5 % of all questions
+LOOK_LEVEL = 0.995  # quantile of each look: 1 % two-sided, so that five looks err in at most 5 % of all questions
 LEAST_GAIN = 0.01  # of the QoE of a minute of top quality: a gain that surely lies below it is none
 TURN_SESSIONS = 16  # of each place of a turning point
 TURN_SHARE = 0.5  # of the time, at least, is for the turning points
@@ -173,7 +174,7 @@ def find_answer(question: Question, battery_wh: float = BATTERY_WH) -> dict[str,
         for own, more in zip(played, question.play(players, look - before, first=before), strict=True):
             own += more
         gain = gain_of(played[0], played[1])
-        answer = judge(gain, least)
+        answer = judge(gain, len(played[0]), least)
         next_s = 2.0 * (time.monotonic() - began_s)  # twice as many sessions
         if answer != "unclear" or question.left_s - next_s < turns_s:
             break
@@ -201,17 +202,18 @@ def gain_of(new: Sequence[Record], old: Sequence[Record]) -> Estimate:
     return ratio_estimate(returns - others, minutes)
 
 
-def judge(gain: Estimate, least: float) -> str:
+def judge(gain: Estimate, sessions: int, least: float) -> str:
     """Whether a gain is clear.
 
     Args:
         gain: The gain.
+        sessions: How many it is from.
         least: A gain that surely lies below it is none.
 
     Returns:
         "yes" where it is surely above 0, "no" where it is surely below `least`, else "unclear".
     """
-    half = LOOK_QUANTILE * gain.error
+    half = float(stdtrit(sessions - 1, LOOK_LEVEL)) * gain.error
     if gain.value - half > 0.0:
         return "yes"
     return "no" if gain.value + half < least else "unclear"

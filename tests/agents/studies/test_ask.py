@@ -105,7 +105,12 @@ def test_a_world_that_is_too_thin_is_called_so(mine: Path, capsys: pytest.Captur
     [(3.0, 1.0, "yes"), (2.5, 1.0, "unclear"), (-3.0, 1.0, "no"), (0.2, 0.01, "yes"), (0.0, 0.1, "no")],
 )
 def test_an_answer_is_clear_beyond_the_quantile_of_a_look(value: float, error: float, answer: str) -> None:
-    assert ask.judge(Estimate(value, error, None), least=1.0) == answer
+    assert ask.judge(Estimate(value, error, None), 256, least=1.0) == answer
+
+
+def test_few_sessions_need_a_larger_gain() -> None:
+    gain = Estimate(2.8, 1.0, None)  # Student's quantiles: 2.95 with 16 sessions, 2.60 with 256
+    assert (ask.judge(gain, 16, 1.0), ask.judge(gain, 256, 1.0)) == ("unclear", "yes")
 
 
 def test_a_sign_that_changes_on_the_way_is_a_turning_point(monkeypatch: pytest.MonkeyPatch) -> None:
