@@ -25,7 +25,6 @@ from ppgym.core.state import (
 from ppgym.world.devices import DeviceProfile
 from ppgym.world.scenario import Option, World
 
-DEFAULT_TOP_QUALITY = 1.85  # Mbit/s of H.264
 UNKNOWN_S = np.nan  # an end that has not happened yet
 
 Array = TypeVar("Array", bound=npt.NDArray[Any])
@@ -89,11 +88,6 @@ class PlanningView:
     candidates: I4
     action_mask: Mask
     videos_left: int
-
-    @property
-    def qoe_scale(self) -> float:
-        """QoE of a second of top quality over that of the default ladder, where thresholds in QoE were tuned."""
-        return float(self.params.weight_quality * self.catalog.quality.max() / DEFAULT_TOP_QUALITY)
 
     @property
     def time_s(self) -> float:

@@ -1,190 +1,182 @@
-"""Networks that score the actions of an observation, with weights shared by slots, candidates and options.
+"""Networks that score the actions of an observation, with weights shared by slots, candidates, representations, units.
 
+They know a representation by its codec's kind, relative bytes, quality and seconds, never by its place in the ladder:
+the same weights serve a ladder of any length. Their observations are padded (`agents.learned.padding`).
 `agents.training.run` trains them, the agents in `agents.learned.policies` decide with them.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ppgym.core.observation import Layout, make_layout, observation_fields
+from agents.learned.padding import GENERATIVE_UNITS, PIXEL_UNITS, PLACES, padded_layout
 from ppgym.core.state import LOOKAHEAD, SLOTS, UNITS
 
 SLOT_FIELDS = 6  # fields of the observation with one value a slot
 CANDIDATE_FIELDS = 2  # fields with one value a candidate
-REPRESENTATION_FIELDS = 3  # fields with one value a candidate and representation
+REPRESENTATION_FIELDS = 3  # fields with one value a candidate and representation; the last one is 1 where none can
+OPTION_FIELDS = 4  # fields with one value an option; the first one is 1 where illegal, the last one the codec's kind
+UNIT_FIELDS = 4  # fields with one value a unit
+POOLED = 8  # length of what a candidate's representations are pooled to
 ILLEGAL = -1e8  # in place of an illegal action's logit or value; sb3-contrib's number
 
 
-def slot_columns(representations: int, layout: Layout) -> list[int]:
-    """Where in the observation the values of each slot are: its own fields, then those of its candidates in turn.
+class Encoding(NamedTuple):
+    """What `Encoder` makes of an observation."""
 
-    Args:
-        representations: R.
-        layout: Of the observation.
-
-    Returns:
-        [S * (SLOT_FIELDS + L * candidate_size)] indices.
-    """
-    own = np.arange(layout.survival).reshape(SLOT_FIELDS, SLOTS).T
-    plain = np.arange(layout.survival, layout.candidate_bytes).reshape(CANDIDATE_FIELDS, SLOTS, LOOKAHEAD)
-    ladder = np.arange(layout.candidate_bytes, layout.unit_present).reshape(
-        REPRESENTATION_FIELDS, SLOTS, LOOKAHEAD, representations
-    )
-    candidates = [plain.transpose(1, 2, 0), ladder.transpose(1, 2, 0, 3).reshape(SLOTS, LOOKAHEAD, -1)]
-    together = np.concatenate([own, np.concatenate(candidates, axis=-1).reshape(SLOTS, -1)], axis=1)
-    return [int(column) for column in together.ravel()]
+    candidates: Tensor  # [B, S, L, CANDIDATE_FIELDS + POOLED]
+    ladder: Tensor  # [B, S, L, R, REPRESENTATION_FIELDS]
+    slots: Tensor  # [B, S, slot_width]
+    options: Tensor  # [B, R * PLACES, option_width]
+    context: Tensor  # [B, context_width]
 
 
 class Encoder(nn.Module):
-    """Summarises the observation: a code of each slot, with weights shared by the slots, and a context of it all.
+    """Summarises the observation: codes of each slot and option, with shared weights, and a context of it all.
 
-    S slots, L look-aheads, R representations, O options, U compute units, B the batch.
+    S slots, L look-aheads, R representations, U compute units, B the batch.
     """
 
-    def __init__(self, representations: int, options: int, slot_width: int, context_width: int) -> None:
-        """Make the layers.
+    def __init__(self, representations: int, slot_width: int, context_width: int, option_width: int) -> None:
+        """Make the layers; no weight depends on R.
 
         Args:
             representations: R.
-            options: O.
             slot_width: Length of a slot's code.
             context_width: Length of the context.
+            option_width: Length of an option's code.
         """
         super().__init__()
-        self.layout = make_layout(observation_fields(representations, options))
-        self.candidate_size = CANDIDATE_FIELDS + REPRESENTATION_FIELDS * representations
-        rest = self.layout.size - self.layout.unit_present
-        self.slot = nn.Linear(SLOT_FIELDS + LOOKAHEAD * self.candidate_size, slot_width)
+        self.layout = layout = padded_layout(representations)
+        self.representations = representations
+        rest = layout.option_decode - layout.unit_present + layout.size - layout.throughput
+        self.pool = nn.Linear(REPRESENTATION_FIELDS, POOLED)
+        self.slot = nn.Linear(SLOT_FIELDS + LOOKAHEAD * (CANDIDATE_FIELDS + POOLED), slot_width)
+        self.option = nn.Linear(OPTION_FIELDS + UNIT_FIELDS + UNITS, option_width)
         self.context = nn.Sequential(
-            nn.Linear(rest + SLOTS * slot_width, context_width),
+            nn.Linear(rest + SLOTS * slot_width + option_width, context_width),
             nn.ReLU(),
             nn.Linear(context_width, context_width),
             nn.ReLU(),
         )
-        self.columns: Tensor
-        self.register_buffer("columns", torch.tensor(slot_columns(representations, self.layout)), persistent=False)
+        self.names: Tensor
+        self.register_buffer("names", torch.eye(UNITS), persistent=False)
 
-    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, observation: Tensor) -> Encoding:
         """Encode.
+
+        Args:
+            observation: [B, size], padded.
+
+        Returns:
+            The codes.
+        """
+        layout, count = self.layout, self.representations
+        own = observation[:, : layout.survival].view(-1, SLOT_FIELDS, SLOTS).transpose(1, 2)
+        plain = observation[:, layout.survival : layout.candidate_bytes].view(-1, CANDIDATE_FIELDS, SLOTS, LOOKAHEAD)
+        ladder = observation[:, layout.candidate_bytes : layout.unit_present]
+        ladder = ladder.view(-1, REPRESENTATION_FIELDS, SLOTS, LOOKAHEAD, count).permute(0, 2, 3, 4, 1)
+        decodable = (ladder[..., -1:] < 1.0).float()
+        pooled = (torch.relu(self.pool(ladder)) * decodable).amax(3)
+        candidates = torch.cat([plain.permute(0, 2, 3, 1), pooled], dim=-1)
+        slots = torch.relu(self.slot(torch.cat([own, candidates.flatten(2)], dim=-1)))
+        options = self.encode_options(observation)
+        legal = (observation[:, layout.option_decode : layout.option_load] < 1.0).float()
+        best = (options * legal[..., None]).amax(1)
+        units = observation[:, layout.unit_present : layout.option_decode]
+        rest = torch.cat([units, observation[:, layout.throughput :], slots.flatten(1), best], dim=-1)
+        return Encoding(candidates, ladder, slots, options, self.context(rest))
+
+    def encode_options(self, observation: Tensor) -> Tensor:
+        """Codes of the options, from their own values and those of their units.
 
         Args:
             observation: [B, size].
 
         Returns:
-            Candidates' own values [B, S, L, candidate_size], slots' codes [B, S, slot_width] and context
-            [B, context_width].
+            [B, R * PLACES, option_width].
         """
-        slots = observation.index_select(1, self.columns).view(-1, SLOTS, self.slot.in_features)
-        codes = torch.relu(self.slot(slots))
-        rest = observation[:, self.layout.unit_present :]
-        context = self.context(torch.cat([rest, codes.flatten(1)], dim=-1))
-        candidates = slots[:, :, SLOT_FIELDS:].reshape(-1, SLOTS, LOOKAHEAD, self.candidate_size)
-        return candidates, codes, context
+        layout = self.layout
+        own = observation[:, layout.option_decode : layout.throughput].view(
+            -1, OPTION_FIELDS, self.representations, PLACES
+        )
+        units = observation[:, layout.unit_present : layout.option_decode].view(-1, UNIT_FIELDS, UNITS).transpose(1, 2)
+        units = torch.cat([units, self.names.expand(len(observation), UNITS, UNITS)], dim=-1)
+        # The third place of a pixel codec is none: it shows the second one's unit, and is never legal
+        pixel, generative = units[:, [*PIXEL_UNITS, PIXEL_UNITS[-1]]], units[:, list(GENERATIVE_UNITS)]
+        is_generative = own[:, -1, :, :1, None]  # [B, R, 1, 1]: place 0 is the CPU, which every codec has
+        of_unit = pixel[:, None] + is_generative * (generative - pixel)[:, None]
+        return torch.relu(self.option(torch.cat([own.permute(0, 2, 3, 1), of_unit], dim=-1))).flatten(1, 2)
 
 
 class ActionScorer(nn.Module):
-    """Scores every action from shared weights: a candidate's code times an option's code; `WAIT` from the context."""
+    """Scores every action from shared weights: a request's code times an option's code; `WAIT` from the context."""
 
-    def __init__(
-        self,
-        option_representation: Sequence[int],
-        option_unit: Sequence[int],
-        slot_width: int,
-        context_width: int,
-        candidate_width: int,
-    ) -> None:
-        """Make the layers.
+    def __init__(self, representations: int, slot_width: int, context_width: int, candidate_width: int) -> None:
+        """Make the layers; no weight depends on R.
 
         Args:
-            option_representation: [O] representation of each option.
-            option_unit: [O] compute unit of each option.
+            representations: R.
             slot_width: Length of a slot's code.
             context_width: Length of the context.
-            candidate_width: Length of the codes of candidates and options.
+            candidate_width: Length of the codes of candidates, requests and options.
         """
         super().__init__()
-        representations = max(option_representation) + 1
-        self.encoder = Encoder(representations, len(option_unit), slot_width, context_width)
-        self.from_candidate = nn.Linear(self.encoder.candidate_size, candidate_width)
+        self.encoder = Encoder(representations, slot_width, context_width, candidate_width)
+        self.from_candidate = nn.Linear(CANDIDATE_FIELDS + POOLED, candidate_width)
         self.from_slot = nn.Linear(slot_width, candidate_width, bias=False)
         self.from_context = nn.Linear(context_width, candidate_width, bias=False)
         self.place = nn.Parameter(torch.zeros(SLOTS, LOOKAHEAD, candidate_width))
         self.mix = nn.Linear(candidate_width, candidate_width)
-        self.representation = nn.Embedding(representations, candidate_width)
-        self.unit = nn.Embedding(UNITS, candidate_width)
-        self.from_option = nn.Linear(4, candidate_width)
+        self.from_representation = nn.Linear(REPRESENTATION_FIELDS, candidate_width, bias=False)
         # Begins with the order of playing: far chunks, tried at random, are mostly waste
         near_first = -torch.arange(SLOTS)[:, None] - torch.arange(LOOKAHEAD)[None, :]
         self.preference = nn.Parameter(near_first.flatten().float())
         self.wait = nn.Linear(context_width, 1)
         self.scale = 1.0 / math.sqrt(candidate_width)
-        self.option_representation: Tensor
-        self.option_unit: Tensor
-        self.option_columns: Tensor
-        self.register_buffer("option_representation", torch.tensor(option_representation), persistent=False)
-        self.register_buffer("option_unit", torch.tensor(option_unit), persistent=False)
-        layout, units = self.encoder.layout, np.array(option_unit)
-        columns = [layout.option_decode + np.arange(len(units))]
-        columns += [first + units for first in (layout.unit_present, layout.unit_backlog, layout.unit_speed)]
-        self.register_buffer("option_columns", torch.tensor(np.concatenate(columns)), persistent=False)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Score.
 
         Args:
-            observation: [B, size].
+            observation: [B, size], padded.
 
         Returns:
-            Logits [B, 1 + S * L * O].
+            Logits [B, 1 + S * L * R * PLACES].
         """
-        return self.score(observation, *self.encoder(observation))
+        return self.score(self.encoder(observation))
 
-    def score(self, observation: Tensor, candidates: Tensor, slots: Tensor, context: Tensor) -> Tensor:
+    def score(self, encoding: Encoding) -> Tensor:
         """Score what is encoded already.
 
         Args:
-            observation: [B, size].
-            candidates: Of `Encoder`, as the other two.
-            slots: [B, S, slot_width].
-            context: [B, context_width].
+            encoding: Of `Encoder`.
 
         Returns:
-            Logits [B, 1 + S * L * O].
+            Logits [B, 1 + S * L * R * PLACES].
         """
-        around = self.from_slot(slots) + self.from_context(context)[:, None]
-        codes = torch.relu(self.from_candidate(candidates) + around[:, :, None] + self.place)
-        codes = torch.relu(self.mix(codes)).flatten(1, 2)  # [B, S * L, D]
-        # An option's code is a constant plus from_option.weight @ features; multiplied out, so that no array of
-        # codes [B, O, D] is made: codes @ code = codes @ constant + (codes @ from_option.weight) @ features
-        constant = self.from_option.bias + self.representation(self.option_representation) + self.unit(self.option_unit)
-        products = functional.linear(codes, torch.cat([constant, self.from_option.weight.T]))  # [B, S * L, O + 4]
-        fixed, varying = products[:, :, : len(constant)], products[:, :, len(constant) :]
-        features = observation.index_select(1, self.option_columns).view(-1, 4, len(constant))
-        downloads = torch.baddbmm(fixed, varying, features) * self.scale + self.preference[:, None]
-        return torch.cat([self.wait(context), downloads.flatten(1)], dim=-1)
+        around = self.from_slot(encoding.slots) + self.from_context(encoding.context)[:, None]
+        codes = torch.relu(self.from_candidate(encoding.candidates) + around[:, :, None] + self.place)
+        codes = self.mix(codes)[:, :, :, None] + self.from_representation(encoding.ladder)  # [B, S, L, R, D]
+        codes = torch.relu(codes).flatten(1, 2).transpose(1, 2)  # [B, R, S * L, D]
+        options = encoding.options.view(len(codes), -1, PLACES, codes.shape[-1]).transpose(2, 3)  # [B, R, D, PLACES]
+        downloads = torch.matmul(codes, options).transpose(1, 2) * self.scale  # [B, S * L, R, PLACES]
+        downloads = downloads + self.preference[:, None, None]
+        return torch.cat([self.wait(encoding.context), downloads.flatten(1)], dim=-1)
 
 
 class ActorCritic(nn.Module):
     """What Stable-Baselines3 calls an extractor: its two "latents" are the logits and what the value is read from."""
 
-    def __init__(self, option_representation: Sequence[int], option_unit: Sequence[int], *widths: int) -> None:
-        """Make both networks.
-
-        Args:
-            option_representation: [O], as the other arguments of `ActionScorer`.
-            option_unit: [O].
-            *widths: Of slots, context and candidates.
-        """
+    def __init__(self, representations: int, slot_width: int, context_width: int, candidate_width: int) -> None:
+        """Make both networks; see `ActionScorer` for the arguments."""
         super().__init__()
-        slot_width, context_width, _ = widths
-        self.actor = ActionScorer(option_representation, option_unit, *widths)
-        self.critic = Encoder(max(option_representation) + 1, len(option_unit), slot_width, context_width)
+        widths = slot_width, context_width, candidate_width
+        self.actor = ActionScorer(representations, *widths)
+        self.critic = Encoder(representations, *widths)
         self.latent_dim_vf = context_width
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
@@ -192,13 +184,13 @@ class ActorCritic(nn.Module):
         return self.forward_actor(observation), self.forward_critic(observation)
 
     def forward_actor(self, observation: Tensor) -> Tensor:
-        """Logits [B, 1 + S * L * O]."""
+        """Logits [B, 1 + S * L * R * PLACES]."""
         logits: Tensor = self.actor(observation)
         return logits
 
     def forward_critic(self, observation: Tensor) -> Tensor:
         """The critic's context [B, context_width]."""
-        context: Tensor = self.critic(observation)[2]
+        context: Tensor = self.critic(observation).context
         return context
 
 
@@ -225,10 +217,10 @@ class ActionValues(nn.Module):
             observation: [B, size].
 
         Returns:
-            Values [B, 1 + S * L * O].
+            Values [B, 1 + S * L * R * PLACES].
         """
-        candidates, slots, context = self.scorer.encoder(observation)
-        values: Tensor = self.state(context) + self.unit * self.scorer.score(observation, candidates, slots, context)
+        encoding = self.scorer.encoder(observation)
+        values: Tensor = self.state(encoding.context) + self.unit * self.scorer.score(encoding)
         return values
 
 

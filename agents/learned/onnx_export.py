@@ -35,19 +35,15 @@ def main() -> None:
     import tyro
 
     from agents.learned import onnx_graph
-    from ppgym.core.actions import action_count
-    from ppgym.env import PromptPreamEnv
     from ppgym.files import suggest
 
     arguments = tyro.cli(Arguments, description=Arguments.__doc__)
     torch.set_num_threads(1)
     if arguments.agent not in onnx_graph.WEIGHTS:
         raise ValueError(f"--agent: unknown {arguments.agent!r}; {suggest(arguments.agent, onnx_graph.WEIGHTS)}")
-    world = PromptPreamEnv().world
-    actions = action_count(len(world.options))
-    policy = onnx_graph.read_policy(arguments.agent, arguments.weights or onnx_graph.WEIGHTS[arguments.agent], world)
+    policy = onnx_graph.read_policy(arguments.agent, arguments.weights or onnx_graph.WEIGHTS[arguments.agent])
     situations = list(onnx_graph.play_situations(arguments.agent, policy, arguments.decisions))
-    onnx_graph.export(policy, arguments.output, situations[0].observation.shape[1], actions)
+    onnx_graph.export(policy, arguments.output, situations[0].observation.shape[1], situations[0].mask.shape[1])
     found = onnx_graph.check_agreement(policy, onnx_graph.open_graph(arguments.output), situations)
     print(f"{arguments.output}: {arguments.output.stat().st_size / 1024:.0f} KiB")
     print(f"{found.same} of {found.decisions} decisions are the same; logits differ by {found.logit_difference:.1e}")

@@ -1,9 +1,12 @@
 """A learned policy as an ONNX graph, the form for a client, and the check that the graph decides as the policy does.
 
-The graph takes an observation (of the student, its features) and what is legal. It returns the action and the logits
-(of DQN, the values); the rule that makes an action of them is inside it. `agents.learned.onnx_export` is the command.
+The graph takes a padded observation (of the student, padded features) and what is legal. It returns the action and the
+logits (of DQN, the values); the rule that makes an action of them is inside it. It serves ladders of up to 12
+representations: `agents.learned.padding` brings a world's arrays into its shape. `agents.learned.onnx_export` is the
+command.
 """
 
+import functools
 import logging
 import time
 import warnings
@@ -15,21 +18,20 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
-from gymnasium import spaces
 from torch import Tensor, nn
 
 from agents.learned.checkpoints import read_checkpoint
 from agents.learned.masks import may_wait
-from agents.learned.policies import DQNAgent, PPOAgent, load_weights, policy_of
+from agents.learned.padding import Padding, padded_layout
+from agents.learned.policies import DQNAgent, PPOAgent, load_weights, padded_spaces, policy_of
 from agents.learned.student import StudentAgent, StudentNetwork, StudentVectorEnv, act
-from agents.learned.student_features import student_features
+from agents.learned.student_features import pad_features, student_features
 from ppgym.benchmark.episodes import find_suite
-from ppgym.core.actions import action_count
 from ppgym.core.observation import Layout
+from ppgym.core.state import MAX_REPRESENTATIONS
 from ppgym.env import PromptPreamEnv
 from ppgym.files import write_bytes
 from ppgym.vector_env import PromptPreamVectorEnv
-from ppgym.world.scenario import World
 
 WEIGHTS = {"ppo": PPOAgent.WEIGHTS, "dqn": DQNAgent.WEIGHTS, "student": StudentAgent.WEIGHTS}
 """Shipped weights of each agent that can be exported."""
@@ -93,13 +95,12 @@ def best_valued(values: Tensor) -> Tensor:
     return values.argmax(1)
 
 
-def read_policy(agent: str, path: Path, world: World) -> Deployed:
+def read_policy(agent: str, path: Path) -> Deployed:
     """A learned policy as a graph will hold it.
 
     Args:
         agent: Key of `WEIGHTS`.
         path: Its weights.
-        world: Has the option table and the layout of the flat observation.
 
     Returns:
         The policy with its rule.
@@ -109,14 +110,13 @@ def read_policy(agent: str, path: Path, world: World) -> Deployed:
         ValueError: They are not what they should be.
     """
     weights, card = read_checkpoint(path)
-    options, layout = world.options, world.features.layout
     if agent == "student":
-        student = StudentNetwork(len(options), **card["config"]["hyperparams"]["network"])
+        student = StudentNetwork(**card["config"]["hyperparams"]["network"])
         load_weights(student, weights, path)
         return Deployed(student, act).eval()
-    policy_class, kwargs = policy_of(card["config"], options)
-    box, actions = spaces.Box(-1.0, 1.0, (layout.size,), np.float32), spaces.Discrete(action_count(len(options)))
-    policy = policy_class(box, actions, lambda _: 0.0, **kwargs)
+    layout = padded_layout(MAX_REPRESENTATIONS)
+    policy_class, kwargs = policy_of(card["config"], MAX_REPRESENTATIONS)
+    policy = policy_class(*padded_spaces(MAX_REPRESENTATIONS), lambda _: 0.0, **kwargs)
     load_weights(policy, weights, path)
     if agent == "dqn":
         return Deployed(policy.q_net.q_net, best_valued, layout).eval()  # type: ignore[union-attr, arg-type]
@@ -178,14 +178,16 @@ def play_situations(agent: str, policy: Deployed, count: int) -> Iterator[Situat
     steps = -(-count // (len(scenarios) * SIDE_BY_SIDE))
     for scenario in scenarios:
         envs = kind(SIDE_BY_SIDE, scenario, "validation")
-        observations, _ = envs.reset(seed=0)
+        padding = Padding(envs.options, MAX_REPRESENTATIONS)
+        pad = functools.partial(pad_features, padding=padding) if agent == "student" else padding.observations
+        observations = pad(envs.reset(seed=0)[0])
         for _ in range(steps):
-            masks = envs.action_masks()
+            masks = padding.masks(envs.action_masks())
             for i in range(SIDE_BY_SIDE):
                 yield Situation(observations[i : i + 1], masks[i : i + 1])
             with torch.inference_mode():
                 actions, _ = policy(torch.from_numpy(observations), torch.from_numpy(masks))
-            observations, *_ = envs.step(actions.numpy())
+            observations = pad(envs.step(padding.to_world(actions.numpy()))[0])
 
 
 class Agreement(NamedTuple):

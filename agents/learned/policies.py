@@ -4,7 +4,7 @@ The training is in `agents.training.run`, the files of weights are in `agents.le
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 import torch
+from gymnasium import spaces
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
@@ -21,11 +22,11 @@ from torch import Tensor, nn
 from agents.learned.checkpoints import Tensors, read_checkpoint
 from agents.learned.masks import without_idling
 from agents.learned.networks import ILLEGAL, ActionScorer, ActionValues, ActorCritic, draw, masked_log_softmax
+from agents.learned.padding import PLACES, Padding, padded_layout
+from agents.learned.training_range import Range, check_range
 from ppgym.client import Client, client_of
 from ppgym.core.actions import WAIT, action_count
-from ppgym.core.state import UNIT_NAMES
 from ppgym.files import suggest
-from ppgym.world.scenario import Option
 
 
 class CandidatePolicy(MaskableActorCriticPolicy):
@@ -38,15 +39,14 @@ class CandidatePolicy(MaskableActorCriticPolicy):
     def __init__(
         self,
         *args: Any,
-        option_representation: Sequence[int],
-        option_unit: Sequence[int],
+        representations: int,
         slot_width: int = 32,
         context_width: int = 128,
         candidate_width: int = 64,
         **kwargs: Any,
     ) -> None:
         """Make the policy; `ActionScorer` explains the arguments of its own."""
-        self._network_arguments = (option_representation, option_unit, slot_width, context_width, candidate_width)
+        self._network_arguments = (representations, slot_width, context_width, candidate_width)
         super().__init__(*args, **kwargs)
 
     def _build(self, lr_schedule: Schedule) -> None:
@@ -99,8 +99,7 @@ class CandidateQPolicy(DQNPolicy):
     def __init__(
         self,
         *args: Any,
-        option_representation: Sequence[int],
-        option_unit: Sequence[int],
+        representations: int,
         slot_width: int = 32,
         context_width: int = 128,
         candidate_width: int = 32,
@@ -111,15 +110,14 @@ class CandidateQPolicy(DQNPolicy):
 
         Args:
             *args: As `DQNPolicy`.
-            option_representation: [O].
-            option_unit: [O].
+            representations: R.
             slot_width: See there.
             context_width: See there.
             candidate_width: See there.
             temperature: Difference of values that makes an action e times as likely where actions are drawn.
             **kwargs: As `DQNPolicy`.
         """
-        self._network_arguments = (option_representation, option_unit, slot_width, context_width, candidate_width)
+        self._network_arguments = (representations, slot_width, context_width, candidate_width)
         self.temperature = temperature
         super().__init__(*args, **kwargs)
 
@@ -127,7 +125,7 @@ class CandidateQPolicy(DQNPolicy):
         """Make one of the two networks."""
         network = super().make_q_net()
         scorer = ActionScorer(*self._network_arguments)
-        network.q_net = ActionValues(scorer, self._network_arguments[3], self.temperature)  # type: ignore[assignment]
+        network.q_net = ActionValues(scorer, self._network_arguments[2], self.temperature)  # type: ignore[assignment]
         return network.to(self.device)
 
     def evaluate_actions(
@@ -155,12 +153,12 @@ POLICIES: dict[str, type[BasePolicy]] = {
 }
 
 
-def policy_of(config: Mapping[str, Any], options: Sequence[Option]) -> tuple[type[BasePolicy], dict[str, Any]]:
-    """The policy that a run's configuration names, for an option table.
+def policy_of(config: Mapping[str, Any], representations: int) -> tuple[type[BasePolicy], dict[str, Any]]:
+    """The policy that a run's configuration names, for ladders of a length.
 
     Args:
         config: Of the run.
-        options: The option table of its environments.
+        representations: R of its padded observations.
 
     Returns:
         Class and keyword arguments.
@@ -172,9 +170,14 @@ def policy_of(config: Mapping[str, Any], options: Sequence[Option]) -> tuple[typ
     if name not in POLICIES:
         raise ValueError(f"unknown policy {name!r}; {suggest(name, POLICIES)}")
     if name != "MlpPolicy":
-        kwargs["option_representation"] = [option.representation for option in options]
-        kwargs["option_unit"] = [UNIT_NAMES.index(option.unit) for option in options]
+        kwargs["representations"] = representations
     return POLICIES[name], kwargs
+
+
+def padded_spaces(representations: int) -> tuple[spaces.Box, spaces.Discrete]:
+    """Spaces of padded observations and actions; see `agents.learned.padding`."""
+    size = padded_layout(representations).size
+    return spaces.Box(-1.0, 1.0, (size,), np.float32), spaces.Discrete(action_count(PLACES * representations))
 
 
 def load_weights(policy: nn.Module, weights: Tensors, path: Path) -> None:
@@ -192,9 +195,7 @@ def load_weights(policy: nn.Module, weights: Tensors, path: Path) -> None:
         policy.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise ValueError(
-            f"{path}: expected weights of a {type(policy).__name__} for this scenario: {reason}"
-        ) from error
+        raise ValueError(f"{path}: expected weights of a {type(policy).__name__}: {reason}") from error
 
 
 def decide(
@@ -253,18 +254,19 @@ def decide_by_value(
 
 
 @functools.lru_cache(maxsize=8)
-def _load_policy(
-    path: Path, written_ns: int, kind: type[BasePolicy], options: tuple[Option, ...], size: int
-) -> BasePolicy:
+def _load_policy(path: Path, written_ns: int, kind: type[BasePolicy], own: int) -> tuple[BasePolicy, int, Range]:
+    """The policy of a checkpoint, R of its observations, and the range of its training; `own` is R of the world."""
     weights, card = read_checkpoint(path)
-    policy_class, kwargs = policy_of(card["config"], options)
+    config = card["config"]
+    # A perceptron's weights are those of one R
+    representations = config["representations"] if config["hyperparams"]["policy"] == "MlpPolicy" else own
+    policy_class, kwargs = policy_of(config, representations)
     if not issubclass(policy_class, kind):
         raise ValueError(f"{path}: expected weights of a {kind.__name__}, got those of a {policy_class.__name__}")
-    seen, actions = gymnasium.spaces.Box(-1.0, 1.0, (size,), np.float32), action_count(len(options))
-    policy = policy_class(seen, gymnasium.spaces.Discrete(actions), lambda _: 0.0, **kwargs)
+    policy = policy_class(*padded_spaces(representations), lambda _: 0.0, **kwargs)
     load_weights(policy, weights, path)
     policy.set_training_mode(False)
-    return policy
+    return policy, representations, config["trained_on"]
 
 
 class LearnedAgent:
@@ -286,15 +288,18 @@ class LearnedAgent:
 
         Raises:
             FileNotFoundError: There are no such weights.
-            ValueError: They are not what they should be.
+            ValueError: They are not what they should be, or the world is far from all that they were trained on.
         """
         path = Path(weights or self.WEIGHTS)
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such weights; `python train.py` makes some")
         self.client = client_of(client)
         self._rng = np.random.default_rng(seed)
-        options, size = self.client.options, self.client.layout.size
-        self._policy = _load_policy(path, path.stat().st_mtime_ns, self.POLICY, options, size)
+        options = self.client.options
+        own = 1 + max(option.representation for option in options)
+        self._policy, representations, trained_on = _load_policy(path, path.stat().st_mtime_ns, self.POLICY, own)
+        self._padding = Padding(options, representations)
+        check_range(self.client.scenario, trained_on, path)
 
     def predict(
         self,
@@ -309,7 +314,8 @@ class LearnedAgent:
         observations, layout = np.atleast_2d(observation), self.client.layout
         masks = without_idling(observations, np.atleast_2d(legal), layout)
         rng = None if deterministic else self._rng
-        actions = type(self).DECIDE(self._policy, observations, masks, rng)
+        padded = self._padding.observations(observations), self._padding.masks(masks)
+        actions = self._padding.to_world(type(self).DECIDE(self._policy, *padded, rng))
         return (actions[0] if observation.ndim == 1 else actions), state
 
 

@@ -5,7 +5,7 @@ Its training is in `agents.training.student`; its features are in `agents.learne
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -29,10 +29,12 @@ from agents.learned.student_features import (
     SHOWN_LOOKAHEADS,
     VALUE,
     WAIT_VALUE,
+    chunk_qoe,
     feature_layout,
     fill_features_many,
     student_features,
 )
+from agents.learned.training_range import Range, check_range
 from ppgym.client import Client
 from ppgym.core.actions import WAIT, action_count
 from ppgym.core.state import F4, LOOKAHEAD, SLOTS
@@ -40,7 +42,7 @@ from ppgym.planning.rollout import describe_viewer, new_estimates
 from ppgym.planning_view import PlanningView
 from ppgym.vector_env import PromptPreamVectorEnv
 
-SCALE = 10.0  # of the logits: a difference of 0.1 in QoE is one of 1 in logits
+SCALE = 10.0  # of the logits
 
 
 class StudentNetwork(nn.Module):
@@ -48,20 +50,20 @@ class StudentNetwork(nn.Module):
 
     It never waits while the picture is frozen and the needed chunk can be requested (`agents.learned.masks`).
 
+    No weight depends on the number of options: a request is known by its features.
+
     S slots, L look-aheads, of which the features show K, O options, B the batch.
     """
 
-    def __init__(self, options: int, width: int = 64, context_width: int = 192) -> None:
+    def __init__(self, width: int = 64, context_width: int = 192) -> None:
         """Make the layers.
 
         Args:
-            options: O.
             width: Of a request's code.
             context_width: Of the situation's code.
         """
         super().__init__()
-        self.layout = feature_layout(options)
-        self.options = options
+        self.layout = feature_layout(0)
         self.context = nn.Sequential(
             nn.Linear(self.layout.candidates, context_width),
             nn.ReLU(),
@@ -72,7 +74,6 @@ class StudentNetwork(nn.Module):
         self.from_candidate = nn.Linear(CANDIDATE, width, bias=False)
         self.from_request = nn.Linear(REQUEST, width, bias=False)
         self.place = nn.Parameter(torch.zeros(SLOTS * SHOWN_LOOKAHEADS, width))
-        self.option = nn.Parameter(torch.zeros(options, width))
         self.mix = nn.Linear(width, width)
         self.score = nn.Linear(width, 1, bias=False)
         self.trust = nn.Parameter(torch.tensor(1.0))  # factor on the rollout policy's values
@@ -93,14 +94,15 @@ class StudentNetwork(nn.Module):
         layout = self.layout
         context = self.context(features[:, : layout.candidates])
         candidates = features[:, layout.candidates : layout.requests].view(-1, SLOTS * SHOWN_LOOKAHEADS, CANDIDATE)
-        requests = features[:, layout.requests :].view(-1, SLOTS * SHOWN_LOOKAHEADS, self.options, REQUEST)
+        options = (features.shape[1] - layout.size) // (SLOTS * SHOWN_LOOKAHEADS * REQUEST)
+        requests = features[:, layout.requests :].view(-1, SLOTS * SHOWN_LOOKAHEADS, options, REQUEST)
         around = self.from_candidate(candidates) + self.place + self.from_context(context)[:, None]
-        codes = torch.relu(self.from_request(requests) + self.option + around[:, :, None])
+        codes = torch.relu(self.from_request(requests) + around[:, :, None])
         codes = torch.relu(self.mix(codes))
         present = requests[..., PRESENT] > 0.0
         downloads = SCALE * (self.score(codes).squeeze(-1) + self.trust * requests[..., VALUE])
-        downloads = downloads.masked_fill(~present, ILLEGAL).view(-1, SLOTS, SHOWN_LOOKAHEADS * self.options)
-        downloads = nn.functional.pad(downloads, (0, (LOOKAHEAD - SHOWN_LOOKAHEADS) * self.options), value=ILLEGAL)
+        downloads = downloads.masked_fill(~present, ILLEGAL).view(-1, SLOTS, SHOWN_LOOKAHEADS * options)
+        downloads = nn.functional.pad(downloads, (0, (LOOKAHEAD - SHOWN_LOOKAHEADS) * options), value=ILLEGAL)
         best = (codes * requests[..., PRESENT : PRESENT + 1]).flatten(1, 2).amax(1)
         wait = self.wait(torch.cat([context, best], dim=-1)) + self.trust * features[:, WAIT_VALUE : WAIT_VALUE + 1]
         idle = (features[:, PLAYING] == 0.0) & (candidates[:, 0, NEEDED] > 0.0) & present[:, 0].any(1)
@@ -169,13 +171,39 @@ def play(network: nn.Module, envs: StudentVectorEnv, first_seed: int) -> float:
     return returns / minutes
 
 
+class Student(NamedTuple):
+    """What a student's checkpoint holds."""
+
+    network: StudentNetwork
+    temperature: float  # of its logits; see `agents.training.distillation.Dataset` for the unit
+    trained_on: Range
+
+
 @functools.lru_cache(maxsize=8)
-def _load_network(path: Path, written_ns: int, options: int) -> tuple[StudentNetwork, float]:
+def _load(path: Path, written_ns: int) -> Student:
     weights, card = read_checkpoint(path)
     params = card["config"]["hyperparams"]
-    network = StudentNetwork(options, **params["network"])
+    network = StudentNetwork(**params["network"])
     load_weights(network, weights, path)
-    return network.eval(), float(params["fit"]["temperature"])
+    return Student(network.eval(), float(params["fit"]["temperature"]), card["config"]["trained_on"])
+
+
+def load_student(path: Path) -> Student:
+    """Read a student's checkpoint.
+
+    Args:
+        path: ``.../NAME.safetensors`` with its card beside it.
+
+    Returns:
+        The student.
+
+    Raises:
+        FileNotFoundError: There are no such weights.
+        ValueError: They are not what they should be.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such weights; `python train.py --agent student` makes some")
+    return _load(path, path.stat().st_mtime_ns)
 
 
 class StudentAgent(Heuristic):
@@ -195,13 +223,12 @@ class StudentAgent(Heuristic):
 
         Raises:
             FileNotFoundError: There are no such weights.
-            ValueError: They are not what they should be.
+            ValueError: They are not what they should be, or the world is far from all that they were trained on.
         """
         super().__init__(client, seed=seed)
         path = Path(weights or self.WEIGHTS)
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such weights; `python train.py --agent student` makes some")
-        self.network, self.temperature = _load_network(path, path.stat().st_mtime_ns, len(self.client.options))
+        self.network, self.temperature, trained_on = load_student(path)
+        check_range(self.client.scenario, trained_on, path)
 
     def decide(self, view: PlanningView, mask: Mask) -> int:
         """Choose by `act`; see `Heuristic.decide`."""
@@ -230,5 +257,5 @@ class StudentAgent(Heuristic):
         Returns:
             [1 + S * L * O] QoE up to a constant; -inf where illegal.
         """
-        logits = self.temperature * self.logits(view).astype(np.float64)
+        logits = self.temperature * chunk_qoe(view.params) * self.logits(view).astype(np.float64)
         return np.where(view.action_mask == 1, logits, -np.inf)

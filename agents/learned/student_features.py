@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from agents.learned.padding import PLACES, Padding
 from ppgym.core.actions import WAIT, first_chunk, fits_in_memory
 from ppgym.core.content import last_second, position_s, survival_at
 from ppgym.core.decoders import expected_decode_s
 from ppgym.core.episodes import Links, Sims, new_episodes, take_sim
 from ppgym.core.jit import kernel, nogil
-from ppgym.core.qoe import MBIT_PER_BYTE
+from ppgym.core.observation import squash
 from ppgym.core.state import (
     ABSENT,
     DECODED,
@@ -29,11 +30,13 @@ from ppgym.core.state import (
     RING,
     SLOTS,
     UNITS,
+    Params,
     Sim,
     StateRecord,
 )
 from ppgym.planning.rollout import (
     RECENT,
+    TUNED_QUALITY,
     RolloutPolicy,
     SlotEstimates,
     Viewer,
@@ -43,33 +46,33 @@ from ppgym.planning.rollout import (
     leaving_rate,
     new_estimates,
     parameters_at,
+    qoe_scale,
     value_actions,
 )
 from ppgym.planning_view import PlanningView, writeable_fields
 
-SITUATION = HISTORY + 14 + 2 * UNITS  # features of the situation as a whole
-WAIT_VALUE = HISTORY + 13  # place of WAIT's value by the rollout policy
+SITUATION = HISTORY + 20 + 2 * UNITS  # features of the situation as a whole
+WAIT_VALUE = HISTORY + 19  # place of WAIT's value by the rollout policy
 PLAYING = HISTORY + 5  # place of whether a chunk plays
 SLOT = 13  # features of a slot
 CANDIDATE = 8  # features of a candidate
 NEEDED = 7  # place among a candidate's features: it is the current video's next chunk
-REQUEST = 8  # features of a request: a candidate with an option
+REQUEST = 9  # features of a request: a candidate with an option
 PRESENT, VALUE = 0, 1  # places among a request's features
 SHOWN_LOOKAHEADS = 2  # K
 LEAVING_SPANS_S = (1.0, 3.0, 8.0)
 ROLLOUT = RolloutPolicy()
 
 # Scales bring the features near to 1. They are assumptions: chosen by hand, and the shipped weights depend on them.
-RATE_SCALE_BPS = 1.2e6  # mean of the networks `low`
-LEAST_BPS = 1e4  # lower rates have the feature of this one
-CONTENT_SCALE_S = 20.0
+# Qualities, bytes and rates are relative to the ladder's q and B (`ppgym.core.observation`), values to a chunk at q.
+LEAST_RATE = 0.01  # of B; lower rates have the feature of this one
+CONTENT_HALF_S = 10.0
+BUFFER_HALF_S = 5.0
 DUE_SCALE_S = 10.0
-BACKLOG_SCALE_S = 4.0
-CHUNKS_SCALE = 5.0
+BACKLOG_HALF_S = 2.0
 LEAVE_P_FACTOR = 5.0
-VALUE_SCALE_QOE = 2.0
-VALUE_LIMIT_QOE = 10.0
-SATURATION_S = 2.0  # a time of this length has the feature 1/2
+VALUE_LIMIT = 5.0  # chunks at q
+HALF_S = 2.0  # of short times
 
 
 class FeatureLayout(NamedTuple):
@@ -96,53 +99,67 @@ def feature_layout(options: int) -> FeatureLayout:
 
 
 @kernel
-def rate_feature(bps: float) -> float:
+def rate_feature(params: Params, bps: float) -> float:
     """The feature of a rate in bits per second."""
-    ratio: float = np.log(max(bps, LEAST_BPS) / RATE_SCALE_BPS)
+    ratio: float = np.log(max(bps / params.reference_bps, LEAST_RATE))
     return ratio
 
 
 @kernel
-def value_feature(value: float) -> float:
-    """The feature of a value in QoE by the rollout policy."""
-    return min(max(value, -VALUE_LIMIT_QOE), VALUE_LIMIT_QOE) / VALUE_SCALE_QOE
+def second_qoe(params: Params) -> float:
+    """QoE of a second of the ladder's top quality."""
+    return TUNED_QUALITY * qoe_scale(params)
 
 
 @kernel
-def saturate(seconds: float) -> float:
-    """The feature of a time from 0 on: the first seconds count most."""
-    return seconds / (seconds + SATURATION_S)
+def chunk_qoe(params: Params) -> float:
+    """QoE of a whole chunk of the ladder's top quality."""
+    return second_qoe(params) * params.chunk_s
+
+
+@kernel
+def value_feature(params: Params, value: float) -> float:
+    """The feature of the value of a request, in QoE by the rollout policy."""
+    chunks = value / chunk_qoe(params)
+    return min(max(chunks, -VALUE_LIMIT), VALUE_LIMIT)
 
 
 @kernel
 def fill_situation(
-    sim: Sim, state: StateRecord, leave_p: float, estimates: SlotEstimates, wait_value: float, out: F4
+    sim: Sim, state: StateRecord, viewer: Viewer, estimates: SlotEstimates, wait_value: float, out: F4
 ) -> None:
     """Fill the situation as a whole; see `fill_features` for the arguments."""
     params = sim.params
     known = min(int(state.throughputs), HISTORY)
     for back in range(known):
-        out[back] = rate_feature(state.throughput_bps[(state.throughputs - 1 - back) % HISTORY])
+        out[back] = rate_feature(params, state.throughput_bps[(state.throughputs - 1 - back) % HISTORY])
     age_s = state.time_s - state.throughput_time_s[(state.throughputs - 1) % HISTORY] if known > 0 else 0.0
     since_s = state.time_s - state.playback_since_s
+    second, second_mbit = second_qoe(params), params.reference_bps / 1e6
     at = HISTORY
-    out[at] = rate_feature(estimate_bps(state, 2))
-    out[at + 1] = rate_feature(estimate_bps(state, RECENT))
-    out[at + 2] = rate_feature(estimate_bps(state, HISTORY))
+    out[at] = rate_feature(params, estimate_bps(state, 2))
+    out[at + 1] = rate_feature(params, estimate_bps(state, RECENT))
+    out[at + 2] = rate_feature(params, estimate_bps(state, HISTORY))
     out[at + 3] = known / HISTORY
-    out[at + 4] = saturate(age_s)
+    out[at + 4] = squash(age_s, HALF_S)
     out[PLAYING] = 1.0 * state.playing
-    out[at + 6] = saturate(since_s) * (1.0 - state.playing)
-    out[at + 7] = since_s * state.playing
-    out[at + 8] = state.begun_quality
+    out[at + 6] = squash(since_s, HALF_S) * (1.0 - state.playing)
+    out[at + 7] = since_s / params.chunk_s * state.playing
+    out[at + 8] = state.begun_quality / params.top_quality
     out[at + 9] = min(1.0 * state.chunks_begun, 1.0)
     out[at + 10] = 1.0 - state.reserved_bytes / params.decoded_buffer_bytes
-    out[at + 11] = LEAVE_P_FACTOR * leave_p
+    out[at + 11] = LEAVE_P_FACTOR * viewer.leave_p
     out[at + 12] = state.transfers / params.parallel_downloads
-    out[WAIT_VALUE] = value_feature(wait_value)
+    out[at + 13] = squash(params.chunk_s, 1.0)
+    out[at + 14] = squash(state.longest_stall_s, HALF_S)
+    out[at + 15] = squash(viewer.stall_price, second)
+    out[at + 16] = squash(params.weight_switch * params.top_quality, second)
+    out[at + 17] = squash(params.weight_waste * second_mbit, second)
+    out[at + 18] = squash(params.weight_download * second_mbit, second)
+    out[WAIT_VALUE] = value_feature(params, wait_value)
     at = WAIT_VALUE + 1
     for unit in range(UNITS):
-        out[at + unit] = estimates.backlog_s[unit] / BACKLOG_SCALE_S
+        out[at + unit] = squash(estimates.backlog_s[unit], BACKLOG_HALF_S)
     for option in range(params.option_unit.shape[0]):
         if params.option_usable[option]:
             out[at + UNITS + params.option_unit[option]] = 1.0
@@ -172,15 +189,15 @@ def fill_slots(sim: Sim, state: StateRecord, leave_p: float, out: F4) -> None:
                 staying_s += catalog.retention[index, second + 1] / alive
         at = SITUATION + slot * SLOT
         out[at] = 1.0
-        out[at + 1] = (catalog.duration_s[index] - watched_s) / CONTENT_SCALE_S
-        out[at + 2] = watched_s / CONTENT_SCALE_S
-        out[at + 3] = unbroken / CHUNKS_SCALE
-        out[at + 4] = ready / CHUNKS_SCALE
-        out[at + 5] = (requested - ready) / CHUNKS_SCALE
+        out[at + 1] = squash(catalog.duration_s[index] - watched_s, CONTENT_HALF_S)
+        out[at + 2] = squash(watched_s, CONTENT_HALF_S)
+        out[at + 3] = squash(unbroken * sim.params.chunk_s, BUFFER_HALF_S)
+        out[at + 4] = squash(ready * sim.params.chunk_s, BUFFER_HALF_S)
+        out[at + 5] = squash((requested - ready) * sim.params.chunk_s, BUFFER_HALF_S)
         out[at + 6] = 1.0 * in_flight
         out[at + 7] = reach
-        out[at + 8] = ahead_s / CONTENT_SCALE_S
-        out[at + 9] = staying_s / CONTENT_SCALE_S
+        out[at + 8] = squash(ahead_s, CONTENT_HALF_S)
+        out[at + 9] = squash(staying_s, CONTENT_HALF_S)
         for k in range(len(LEAVING_SPANS_S)):
             out[at + 10 + k] = leaving_rate(catalog, index, watched_s, LEAVING_SPANS_S[k]) * LEAVING_SPANS_S[k]
         reach *= 1.0 - leave_p
@@ -195,7 +212,7 @@ def fill_requests(
     params, catalog = sim.params, sim.catalog
     options = params.option_unit.shape[0]
     bps = estimate_bps(state, RECENT)
-    parameters = parameters_at(policy, bps, estimate_bps(state, HISTORY))
+    parameters = parameters_at(policy, params, bps, estimate_bps(state, HISTORY))
     bps *= parameters.bps_share
     for slot in range(SLOTS):
         if estimates.chunk[slot] == NO_ENTRY:
@@ -207,11 +224,11 @@ def fill_requests(
         follows = chunk > first_chunk(state, video)
         at = SITUATION + SLOTS * SLOT + place * CANDIDATE
         out[at] = 1.0
-        out[at + 1] = due_s / DUE_SCALE_S
-        out[at + 2] = saturate(max(due_s, 0.0))
+        out[at + 1] = due_s / (abs(due_s) + DUE_SCALE_S)
+        out[at + 2] = squash(max(due_s, 0.0), HALF_S)
         out[at + 3] = estimates.played_p[slot]
         out[at + 4] = min(survival_at(catalog, index, chunk * params.chunk_s) / alive, 1.0) if alive > 0.0 else 0.0
-        out[at + 5] = estimates.reference[slot]
+        out[at + 5] = estimates.reference[slot] / params.top_quality
         out[at + 6] = 1.0 * (follows and state.chunk_status[video % SLOTS, (chunk - 1) % RING] != ABSENT)
         out[at + NEEDED] = 1.0 * (slot == 0 and chunk == state.playhead)
         for option in range(options):
@@ -227,13 +244,14 @@ def fill_requests(
             action = 1 + (slot * LOOKAHEAD + lookahead) * options + option
             at = SITUATION + SLOTS * SLOT + SLOTS * SHOWN_LOOKAHEADS * CANDIDATE + (place * options + option) * REQUEST
             out[at + PRESENT] = 1.0
-            out[at + VALUE] = value_feature(values[action])
-            out[at + 2] = late_s / (SATURATION_S + abs(late_s))
-            out[at + 3] = saturate(expected_stall_s(estimates, slot, ready_s))
-            out[at + 4] = size_bytes * MBIT_PER_BYTE
-            out[at + 5] = quality
-            out[at + 6] = abs(quality - estimates.reference[slot])
-            out[at + 7] = saturate(decode_s)
+            out[at + VALUE] = value_feature(params, values[action])
+            out[at + 2] = late_s / (HALF_S + abs(late_s))
+            out[at + 3] = squash(expected_stall_s(estimates, slot, ready_s), HALF_S)
+            out[at + 4] = squash(size_bytes, params.reference_bps * params.chunk_s / 8.0)
+            out[at + 5] = quality / params.top_quality
+            out[at + 6] = abs(quality - estimates.reference[slot]) / params.top_quality
+            out[at + 7] = squash(decode_s, HALF_S)
+            out[at + 8] = 1.0 * params.option_generative[option]
 
 
 @kernel
@@ -256,7 +274,7 @@ def fill_features(
         lookahead = SHOWN_LOOKAHEADS - 1 - step  # the first comes last: WAIT's value and the estimates are its own
         value_actions(sim, state, viewer, policy, lookahead, estimates, values)
         fill_requests(sim, state, policy, lookahead, estimates, values, out)
-    fill_situation(sim, state, viewer.leave_p, estimates, values[WAIT], out)
+    fill_situation(sim, state, viewer, estimates, values[WAIT], out)
     fill_slots(sim, state, viewer.leave_p, out)
 
 
@@ -267,6 +285,23 @@ def fill_features_many(
     """Fill the features [N, size] of N states; see `fill_features`."""
     for i in range(states.shape[0]):
         fill_features(take_sim(sims, i), states[i], viewer, policy, estimates, values, out[i])
+
+
+def pad_features(features: F4, padding: Padding) -> F4:
+    """Features with a request for each option of a network, as a graph of one shape takes them.
+
+    Args:
+        features: [B, size] in a world.
+        padding: Of that world.
+
+    Returns:
+        [B, padded size]; 0 for a request that the world does not have.
+    """
+    layout = feature_layout(0)
+    requests = features[:, layout.requests :].reshape(len(features), SLOTS * SHOWN_LOOKAHEADS, -1, REQUEST)
+    padded = np.zeros((*requests.shape[:2], PLACES * padding.representations, REQUEST), np.float32)
+    padded[:, :, padding.places] = requests
+    return np.concatenate([features[:, : layout.requests], padded.reshape(len(features), -1)], axis=1)
 
 
 def student_features(view: PlanningView) -> F4:

@@ -24,6 +24,7 @@ from ppgym.core.state import (
     CatalogArrays,
     Params,
 )
+from ppgym.planning.rollout import qoe_scale
 from ppgym.planning_view import PlanningView
 
 HORIZON_S = 64  # for which the viewer's arrival at later videos is forecast; an assumption
@@ -32,11 +33,11 @@ LEAST_SURVIVAL = 1e-9  # keeps quotients finite
 
 
 class GreedyParameters(NamedTuple):
-    """Of `Greedy`."""
+    """Of `Greedy`. QoE is that of the ladder on which they were tuned; see `ppgym.planning.rollout.qoe_scale`."""
 
     defer_s: float = 3.0  # until a chunk's next turn, if it is not requested now
     link_price: float = 0.3  # QoE that a second of the link is worth for other requests
-    least_value: float = 0.6  # QoE by which a request must beat waiting
+    least_value: float = 0.6  # QoE by which a request for a second of content must beat waiting
     switch_share: float = 0.5  # of a quality switch that is charged to the chunk; later chunks keep the new quality
 
 
@@ -284,6 +285,7 @@ class Greedy(Rule):
     def decide(self, view: PlanningView, mask: Mask) -> int:
         """Choose; see `Heuristic.decide`."""
         situation = observe(view, mask, self.representations)
-        scale, given = view.qoe_scale, self.parameters
-        parameters = given._replace(link_price=scale * given.link_price, least_value=scale * given.least_value)
+        scale, given = float(qoe_scale(view.params)), self.parameters
+        least_value = scale * view.params.chunk_s * given.least_value
+        parameters = given._replace(link_price=scale * given.link_price, least_value=least_value)
         return choose(situation, np.asarray(mask, np.bool_), parameters)

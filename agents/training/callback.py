@@ -12,13 +12,17 @@ from stable_baselines3.common.logger import Image
 
 from agents.learned.checkpoints import provenance, write_training_state
 from agents.learned.masks import without_idling
+from agents.learned.padding import Padding
 from agents.learned.policies import decide, decide_by_value
-from agents.training.config import LATEST, Run, scenarios_of
+from agents.training.config import LATEST, Run
 from agents.training.vec_env import SB3VecEnv, begin_episodes, make_vec_env
+from agents.training.worlds import share_out, world_groups
 from ppgym.core.qoe import REWARD_TERMS
 from ppgym.env import PromptPreamEnv
+from ppgym.planning.rollout import qoe_scale
 from ppgym.progress import Progress
 
+VALIDATION_WORLDS = 16  # of each group
 DECIDE: dict[str, Callable[..., npt.NDArray[np.int64]]] = {"ppo": decide, "dqn": decide_by_value}
 
 
@@ -40,8 +44,9 @@ class TrainingCallback(BaseCallback):
         self._code = provenance()  # now: something else may be committed during the run
         self._every, self._patience = evaluation["every"], evaluation["patience"]
         self._decide = DECIDE[run.config["agent"]]
-        scenarios = scenarios_of(run.config)
-        self._validation = make_vec_env(scenarios, "validation", evaluation["validation_episodes"])
+        self._groups = [group[:VALIDATION_WORLDS] for group in world_groups(run.config)]
+        scenarios, counts = share_out(self._groups, evaluation["validation_episodes"])
+        self._validation = make_vec_env(scenarios, counts, "validation", run.config["representations"])
         self._drawn = PromptPreamEnv(scenarios[0], "validation", render_mode="rgb_array")
         self._evaluation_s, self._note = 0.0, ""
         self._progress = Progress("Training", run.config["timesteps"] - run.timesteps, console)
@@ -84,13 +89,14 @@ class TrainingCallback(BaseCallback):
     def _scores(self) -> dict[str, float]:
         """Means over one episode in each environment of validation, always the same ones, without exploration.
 
-        `qoe` is what benchmarks rank by: the sum of the returns over that of the drawn watch minutes, and its mean over
-        scenarios.
+        `qoe` is what benchmarks rank by, in units of the default ladder: the sum of the returns over that of the drawn
+        watch minutes, its mean over the scenarios of a group of worlds, and the mean over the groups.
         """
         env = self._validation
         env.seed(0)
         observations = env.reset()
-        minutes = env.drawn_watch_s().reshape(len(env.parts), -1).sum(axis=1) / 60.0  # [scenarios]
+        firsts = np.cumsum([0, *(part.num_envs for part in env.parts[:-1])])
+        minutes = np.add.reduceat(env.drawn_watch_s(), firsts) / 60.0  # [scenarios]
         episodes: list[dict[str, float] | None] = [None] * env.num_envs
         while None in episodes:
             env.step_async(self._decide(self.model.policy, observations, env.action_masks()))
@@ -99,17 +105,21 @@ class TrainingCallback(BaseCallback):
                 episodes[i] = episodes[i] or infos[i]["episode"]
         names = {"return": "r", "length": "l", "invalid": "invalid"} | {name: name for name in REWARD_TERMS}
         played = {name: np.array([episode[key] for episode in episodes if episode]) for name, key in names.items()}
-        returns = played["return"].reshape(len(env.parts), -1).sum(axis=1)
+        scales = np.array([qoe_scale(part.world.params) for part in env.parts])
+        qoe = np.add.reduceat(played["return"], firsts) / minutes / scales
+        groups = np.split(qoe, np.cumsum([len(group) for group in self._groups])[:-1])
         means = {name: float(values.mean()) for name, values in played.items()}
-        return {"qoe": float((returns / minutes).mean()), **means}
+        return {"qoe": float(np.mean([group.mean() for group in groups])), **means}
 
     def _timeline(self) -> npt.NDArray[np.uint8]:
         """A picture of the first scenario's first episode, as the model plays it now."""
         observation, _ = self._drawn.reset(seed=0)
         layout, ended = self._drawn.world.features.layout, False
+        padding = Padding(self._drawn.options, self.run.config["representations"])
         while not ended:
             masks = without_idling(observation[None], self._drawn.action_masks()[None], layout)
-            action = self._decide(self.model.policy, observation[None], masks)[0]
+            padded = padding.observations(observation[None]), padding.masks(masks)
+            action = padding.to_world(self._decide(self.model.policy, *padded))[0]
             observation, _, terminated, truncated, _ = self._drawn.step(action)
             ended = terminated or truncated
         picture: npt.NDArray[np.uint8] = self._drawn.render()  # type: ignore[assignment]

@@ -32,17 +32,19 @@ DQN_KEYS = (
 )
 COMMON_KEYS = (
     *("n_timesteps", "n_envs", "policy", "policy_kwargs", "learning_rate", "max_grad_norm"),
-    *("reward_scale", "warm_start", "evaluation"),
+    *("reward_scale", "warm_start", "worlds", "evaluation"),
 )
 KEYS = {
     "ppo": (*PPO_KEYS, *COMMON_KEYS),
     "dqn": (*DQN_KEYS, *COMMON_KEYS),
-    "student": ("network", "others", "expert", "rounds", "fit", "evaluation"),
+    "student": ("network", "worlds", "expert", "rounds", "fit", "evaluation"),
 }
+WORLDS = ("suite", "drawn")
 BY_REWARD = {
     "warm_start": (
         *("agent", "decisions", "dagger_decisions", "exploration_share", "epochs", "batch_size", "learning_rate"),
     ),
+    "worlds": WORLDS,
     "evaluation": ("every", "patience", "validation_episodes", "test_episodes"),
 }
 SECTIONS = {
@@ -50,10 +52,12 @@ SECTIONS = {
     "dqn": BY_REWARD,
     "student": {
         "network": ("width", "context_width"),
+        "worlds": WORLDS,
         "fit": ("epochs", "batch_size", "learning_rate", "temperature", "regret_share"),
         "evaluation": ("validation_episodes", "test_episodes"),
     },
 }
+OPTIONAL = ("warm_start", "worlds")  # sections that may be null
 ROUND_KEYS = ("episodes", "label_share", "exploration_share")
 CONFIG, LATEST = "config.json", "latest.safetensors"
 HYPERPARAMS = Path(__file__).parents[1] / "hyperparams"
@@ -136,7 +140,7 @@ def check_hyperparams(where: str, found: Mapping[str, Any], agent: str) -> None:
     """
     check_keys(where, found, KEYS[agent])
     for name, keys in SECTIONS[agent].items():
-        if found[name] is not None or name != "warm_start":
+        if found[name] is not None or name not in OPTIONAL:
             check_keys(f"{where}: {name}", found[name], keys)
     for number, one in enumerate(found.get("rounds", ())):
         check_keys(f"{where}: rounds, {number}", one, ROUND_KEYS)
@@ -221,17 +225,13 @@ def begin_run(
         raise ValueError(f"{folder}: holds a run already; go on with it by --resume {folder}")
     config = {"agent": agent, "scenario": scenario, "overrides": dict(overrides), "seed": seed, "hyperparams": params}
     if agent == "student":
-        _check_student(scenario, overrides, timesteps)
+        _check_student(timesteps)
     else:
         config["timesteps"] = int(params["n_timesteps"]) if timesteps is None else timesteps
     return Run(folder, config, 0, [])
 
 
-def _check_student(scenario: str, overrides: Mapping[str, Any], timesteps: int | None) -> None:
-    if overrides:
-        raise ValueError(f"student: expected a scenario as it is shipped, got values for {', '.join(overrides)}")
-    if len(names_of(scenario)) > 1:
-        raise ValueError(f"student: expected one scenario (its hyperparameters name the others), got {scenario!r}")
+def _check_student(timesteps: int | None) -> None:
     if timesteps is not None:
         raise ValueError("student: expected no --timesteps: its hyperparameters say how many episodes it learns from")
 
@@ -268,6 +268,6 @@ def reopen_run(folder: Path, agent: str | None = None, timesteps: int | None = N
         raise ValueError(f"--agent: {folder} is a run of {config['agent']!r}; expected that or nothing, got {agent!r}")
     if timesteps is not None:
         if config["agent"] == "student":
-            _check_student(config["scenario"], {}, timesteps)
+            _check_student(timesteps)
         config["timesteps"] = timesteps
     return Run(folder, config, card["timesteps"], card["scores"])

@@ -3,8 +3,8 @@
 Labels are in `agents.training.planner_labels`, the student's network is in `agents.learned.student`.
 """
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from agents.learned.networks import ILLEGAL
 from agents.learned.student import StudentNetwork
-from agents.learned.student_features import feature_layout, student_features
+from agents.learned.student_features import chunk_qoe, feature_layout, student_features
 from agents.training.planner_labels import NO_ACTION, LabelledEpisode, environment
 from ppgym.core.state import F4, I4
 from ppgym.progress import track
 
-UNKNOWN_QOE = 1.0  # an action that was not considered counts as this much worse than the worst considered one
+UNKNOWN_S = 0.5  # an action that was not considered counts as this much worse than the worst considered one
 
 
 class Dataset(NamedTuple):
@@ -26,13 +26,7 @@ class Dataset(NamedTuple):
 
     features: npt.NDArray[np.float16]  # [N, size]
     considered: I4  # [N, K]
-    advantage: F4  # [N, K]
-
-    @property
-    def options(self) -> int:
-        """O, by the number of features."""
-        none, one = feature_layout(0).size, feature_layout(1).size
-        return int((self.features.shape[1] - none) // (one - none))
+    advantage: F4  # [N, K] in the value of a chunk at top quality, over its seconds
 
 
 def make_dataset(episode: LabelledEpisode, split: str) -> Dataset:
@@ -45,7 +39,8 @@ def make_dataset(episode: LabelledEpisode, split: str) -> Dataset:
     Returns:
         One row a label.
     """
-    env = environment(episode.scenario, split)
+    env = environment(episode.scenario, episode.overrides, split)
+    params = env.world.params
     env.reset(seed=episode.seed)
     labelled = episode.considered[:, 0] != NO_ACTION
     features = np.zeros((int(labelled.sum()), feature_layout(len(env.options)).size), np.float16)
@@ -55,13 +50,23 @@ def make_dataset(episode: LabelledEpisode, split: str) -> Dataset:
             features[row] = student_features(env.planning_view())
             row += 1
         env.step(action)
-    return Dataset(features, episode.considered[labelled], episode.advantage[labelled])
+    advantage = episode.advantage[labelled] / np.float32(chunk_qoe(params))
+    return Dataset(features, episode.considered[labelled], advantage)
 
 
-def concatenate(datasets: Iterable[Dataset]) -> Dataset:
-    """Datasets as one, in their order."""
-    columns: Any = [np.concatenate(column) for column in zip(*datasets, strict=True)]
-    return Dataset(*columns)
+def by_options(datasets: Iterable[Dataset]) -> list[Dataset]:
+    """One dataset for each length of the option table, in the order in which they are met.
+
+    Args:
+        datasets: One or more.
+
+    Returns:
+        The datasets, whose features have different lengths.
+    """
+    groups: dict[int, list[Dataset]] = {}
+    for dataset in datasets:
+        groups.setdefault(dataset.features.shape[1], []).append(dataset)
+    return [Dataset(*map(np.concatenate, zip(*group, strict=True))) for group in groups.values()]
 
 
 def label_loss(
@@ -75,9 +80,9 @@ def label_loss(
     Args:
         logits: [B, actions].
         considered: [B, K] actions considered, `NO_ACTION` where fewer.
-        advantage: [B, K] QoE.
-        temperature: In QoE; the losses are in units of it.
-        regret_share: Weight of the expected regret. An action that was not considered counts as `UNKNOWN_QOE` worse
+        advantage: [B, K], see `Dataset`.
+        temperature: In the same unit; the losses are in units of it.
+        regret_share: Weight of the expected regret. An action that was not considered counts as `UNKNOWN_S` worse
             than the worst that was.
 
     Returns:
@@ -93,13 +98,13 @@ def label_loss(
     worst = scaled.masked_fill(hidden, -ILLEGAL).amin(1)
     probs = log_probs.exp().masked_fill(hidden, 0.0)
     regret = (probs * (best - scaled)).sum(1)
-    regret = regret + (1.0 - probs.sum(1)) * (best.squeeze(1) - worst + UNKNOWN_QOE / temperature)
+    regret = regret + (1.0 - probs.sum(1)) * (best.squeeze(1) - worst + UNKNOWN_S / temperature)
     return torch.where(hidden.all(1), 0.0, cross_entropy + regret_share * regret)
 
 
 def fit(
     network: StudentNetwork,
-    dataset: Dataset,
+    datasets: Sequence[Dataset],
     *,
     epochs: int,
     batch_size: int,
@@ -113,9 +118,9 @@ def fit(
 
     Args:
         network: Changed in place.
-        dataset: Features and labels.
+        datasets: Features and labels, each of its own length of the option table.
         epochs: Passes over them.
-        batch_size: Labels a step.
+        batch_size: Labels a step, at most.
         learning_rate: At the start; falls to zero as a cosine.
         temperature: See `label_loss`.
         regret_share: See `label_loss`.
@@ -124,13 +129,16 @@ def fit(
     """
     network.to(torch_device)
     rng = np.random.default_rng(seed)
-    count = len(dataset.features)
-    steps = epochs * (count // batch_size)
+    counts = [len(dataset.features) for dataset in datasets]
+    steps = epochs * sum(-(-count // batch_size) for count in counts)
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-4)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in track(range(epochs), "Fitting"):
-        order = rng.permutation(count)[: count // batch_size * batch_size].reshape(-1, batch_size)
-        for rows in order:
+        batches = []
+        for dataset, count in zip(datasets, counts, strict=True):
+            batches += [(dataset, rows) for rows in np.array_split(rng.permutation(count), -(-count // batch_size))]
+        for place in rng.permutation(len(batches)):
+            dataset, rows = batches[place]
             arrays = dataset.features[rows].astype(np.float32), dataset.considered[rows], dataset.advantage[rows]
             features, considered, advantage = (torch.from_numpy(array).to(torch_device) for array in arrays)
             loss = label_loss(network(features), considered, advantage, temperature, regret_share).mean()

@@ -7,17 +7,19 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from gymnasium.vector import AutoresetMode
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from torch.nn import functional
 
 from agents import Agent
 from agents.learned.masks import without_idling
+from agents.learned.padding import Padding
 from agents.learned.policies import CandidateQPolicy
-from agents.learned.student import StudentAgent, StudentVectorEnv, act
-from agents.training.vec_env import make_vec_env
+from agents.learned.student import StudentAgent, StudentVectorEnv, act, load_student
+from agents.training.vec_env import SB3VecEnv
 from ppgym.env import PromptPreamEnv
+from ppgym.planning.rollout import qoe_scale
 from ppgym.progress import Progress, track
-from ppgym.world.scenario import Scenario
 
 Actor = Callable[[npt.NDArray[np.float32], npt.NDArray[np.bool_]], npt.NDArray[np.int64]]
 
@@ -25,18 +27,19 @@ STEPS = 512  # of each environment side by side: several episodes
 
 
 class Demonstrations(NamedTuple):
-    """N decisions of an expert."""
+    """N decisions of an expert; observations, masks and actions are padded."""
 
     observations: npt.NDArray[np.float32]  # [N, size]
     masks: npt.NDArray[np.bool_]  # [N, actions] what the learner may do
     actions: npt.NDArray[np.int64]  # [N]
-    returns: npt.NDArray[np.float32]  # [N] discounted rewards up to the episode's end
+    returns: npt.NDArray[np.float32]  # [N] discounted rewards up to the episode's end, in the default ladder's QoE
 
 
 def demonstrate(
     experts: Sequence[tuple[Agent, PromptPreamEnv]],
     decisions: int,
     *,
+    representations: int,
     seed: int,
     discount_per_s: float,
     exploration_share: float = 0.0,
@@ -46,6 +49,7 @@ def demonstrate(
     Args:
         experts: Each with the environment that it was made for.
         decisions: How many to record, at least; the last episode is played to its end.
+        representations: R of the padded observations.
         seed: Seeds the episodes and the exploration.
         discount_per_s: Discount of a second.
         exploration_share: Share of the steps that take a random legal action instead, so that the decisions show the
@@ -55,6 +59,7 @@ def demonstrate(
         The decisions, without those that a learner may not take (`agents.learned.masks`).
     """
     rng = np.random.default_rng(seed)
+    paddings = [Padding(env.options, representations) for _, env in experts]
     observations, masks = [], []
     actions: list[int] = []
     useful: list[bool] = []
@@ -64,6 +69,7 @@ def demonstrate(
             if len(actions) >= decisions:
                 break
             agent, env = experts[turn % len(experts)]
+            padding, scale = paddings[turn % len(experts)], float(qoe_scale(env.world.params))
             observation, info = env.reset(seed=seed if turn < len(experts) else None)
             state, ended = None, False
             rewards, elapsed_s = [], []
@@ -72,12 +78,12 @@ def demonstrate(
                 action, state = agent.predict(observation, state, deterministic=True, action_masks=legal)
                 mask = without_idling(observation[None], legal[None], env.world.features.layout)[0]
                 useful.append(bool(mask[action]))
-                observations.append(observation)
-                masks.append(mask)
-                actions.append(int(action))
+                observations.append(padding.observations(observation[None])[0])
+                masks.append(padding.masks(mask[None])[0])
+                actions.append(int(padding.from_world(action)))
                 taken = int(rng.choice(np.flatnonzero(mask)) if rng.random() < exploration_share else action)
                 observation, reward, terminated, truncated, info = env.step(taken)
-                rewards.append(float(reward))
+                rewards.append(float(reward) / scale)
                 elapsed_s.append(info["elapsed_s"])
                 ended = terminated or truncated
             ahead, backwards = 0.0, []
@@ -97,8 +103,7 @@ def demonstrate(
 
 @torch.inference_mode()
 def demonstrate_student(
-    scenarios: Sequence[Scenario],
-    decisions: int,
+    learner: SB3VecEnv,
     *,
     seed: int,
     discount_per_s: float,
@@ -115,8 +120,7 @@ def demonstrate_student(
     https://arxiv.org/abs/1011.0686).
 
     Args:
-        scenarios: Where.
-        decisions: How many, about.
+        learner: Environments of the train split; `STEPS` decisions of each are recorded.
         seed: Seeds the episodes and the exploration.
         discount_per_s: Discount of a second.
         exploration_share: As for `demonstrate`.
@@ -126,31 +130,37 @@ def demonstrate_student(
         The student's decisions.
     """
     rng = np.random.default_rng(seed)
-    count = -(-decisions // STEPS)
-    learner = make_vec_env(scenarios, "train", count)
-    student = make_vec_env(scenarios, "train", count, kind=StudentVectorEnv)
-    network = StudentAgent(PromptPreamEnv(scenarios[0], "train")).network
-    for env in (learner, student):
-        env.seed(seed)
-    observation, features = learner.reset(), student.reset()
+    students = [
+        StudentVectorEnv(part.num_envs, part.world.scenario, "train", AutoresetMode.SAME_STEP) for part in learner.parts
+    ]
+    ends = np.cumsum([part.num_envs for part in learner.parts])
+    network = load_student(StudentAgent.WEIGHTS).network
+    seeds = learner.seed(seed)
+    observation = learner.reset()
+    features = [
+        student.reset(seed=seeds[end - student.num_envs : end])[0] for student, end in zip(students, ends, strict=True)
+    ]
     steps = []
     for _ in track(range(STEPS), "Demonstrations"):
         mask = learner.action_masks()
-        logits = network(torch.from_numpy(features)).masked_fill(~torch.from_numpy(mask), -torch.inf)
-        action = act(logits).numpy()
+        answers = []
+        for part, padding, seen in zip(learner.parts, learner.paddings, features, strict=True):
+            logits = network(torch.from_numpy(seen)).masked_fill(~torch.from_numpy(part.action_masks()), -torch.inf)
+            answers.append(padding.from_world(act(logits).numpy()))
+        action = np.concatenate(answers)
         explores = rng.random(len(mask)) < exploration_share
         taken = action if actor is None else actor(observation, mask)
         taken = np.where(explores, (rng.random(mask.shape) * mask).argmax(axis=1), taken)
-        for env in (student, learner):
-            env.step_async(taken)
-        features, *_ = student.step_wait()
+        shares = zip(students, learner.paddings, np.split(taken, ends[:-1]), strict=True)
+        features = [student.step(padding.to_world(some))[0] for student, padding, some in shares]
+        learner.step_async(taken)
         following, reward, ended, _ = learner.step_wait()
         steps.append((observation, mask, action, reward, discount_per_s**learner.elapsed_s, ended))
         observation = following
-    observations, masks, actions, rewards, discounts, ends = map(np.array, zip(*steps, strict=True))  # [STEPS, N, ...]
+    observations, masks, actions, rewards, discounts, ended = map(np.array, zip(*steps, strict=True))  # [STEPS, N, ...]
     returns, ahead = np.empty(rewards.shape, np.float32), np.full(learner.num_envs, np.nan)
     for step in reversed(range(STEPS)):
-        ahead = rewards[step] + discounts[step] * np.where(ends[step], 0.0, ahead)
+        ahead = rewards[step] + discounts[step] * np.where(ended[step], 0.0, ahead)
         returns[step] = ahead
     whole = ~np.isnan(returns)
     return Demonstrations(observations[whole], masks[whole], actions[whole], returns[whole])

@@ -7,6 +7,7 @@ by replay, so that old labels serve new features.
 
 import functools
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,24 +33,26 @@ class LabelledEpisode(NamedTuple):
     """An episode with labels; T decisions, K = `CONSIDERED`."""
 
     scenario: str
+    overrides: str  # JSON
     seed: int
     taken: I4  # [T] the actions
     considered: I4  # [T, K] the actions considered; `NO_ACTION` where fewer, or no label
     advantage: F4  # [T, K] of each over the first, in return
 
 
-@functools.lru_cache(maxsize=32)
-def environment(scenario: str, split: str) -> PromptPreamEnv:
+@functools.lru_cache(maxsize=64)
+def environment(scenario: str, overrides: str, split: str) -> PromptPreamEnv:
     """An environment, made once in a process.
 
     Args:
         scenario: Its name.
+        overrides: What differs from it, as JSON.
         split: Where its episodes are drawn.
 
     Returns:
         The environment, in whatever state it was left.
     """
-    return PromptPreamEnv(Scenario.parse(scenario), split)
+    return PromptPreamEnv(Scenario.parse(scenario, **json.loads(overrides)), split)
 
 
 def label_episode(expert: dict[str, Any], label_share: float, exploration_share: float, job: Job) -> LabelledEpisode:
@@ -65,7 +68,8 @@ def label_episode(expert: dict[str, Any], label_share: float, exploration_share:
     Returns:
         The episode with labels.
     """
-    env = environment(job.scenario, job.split)
+    overrides = json.dumps(dict(job.overrides))
+    env = environment(job.scenario, overrides, job.split)
     rng = np.random.default_rng([job.seed, 1])
     # A planner that misses decisions cannot time the transfers of those
     planner = MCTSAgent(env, seed=job.seed, **{"bandwidth_calibration": job.agent == EXPERT, **expert})
@@ -97,6 +101,7 @@ def label_episode(expert: dict[str, Any], label_share: float, exploration_share:
         ended = terminated or truncated
     return LabelledEpisode(
         job.scenario,
+        overrides,
         job.seed,
         np.array(taken, np.int32),
         np.array(considered, np.int32),

@@ -22,6 +22,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from agents import REGISTRY, make_agent
 from agents.learned.checkpoints import read_checkpoint, restore_training_state
 from agents.learned.policies import CandidateQPolicy, load_weights, policy_of
+from agents.learned.training_range import range_of
 from agents.training.buffers import TimedReplayBuffer, TimedRolloutBuffer
 from agents.training.callback import DECIDE, TrainingCallback
 from agents.training.config import (
@@ -33,18 +34,18 @@ from agents.training.config import (
     check_torch_device,
     names_of,
     reopen_run,
-    scenarios_of,
 )
 from agents.training.dqn import MaskedDQN
-from agents.training.imitation import Demonstrations, demonstrate, demonstrate_student, imitate
+from agents.training.imitation import STEPS, Demonstrations, demonstrate, demonstrate_student, imitate
 from agents.training.planner_labels import EXPERT
 from agents.training.student import train_student
-from agents.training.vec_env import begin_episodes, make_vec_env
+from agents.training.vec_env import SB3VecEnv, begin_episodes, make_vec_env
+from agents.training.worlds import most_representations, share_out, world_groups
 from ppgym.benchmark.run import run_benchmark
 from ppgym.benchmark.summary import Row
 from ppgym.benchmark.tables import print_board, print_standings
 from ppgym.env import PromptPreamEnv
-from ppgym.world.scenario import DEFAULT_SCENARIO, Scenario
+from ppgym.world.scenario import DEFAULT_SCENARIO
 
 RULES = ("greedy", "no_save", "pdas", "fixed_preload", "next_one", "on_demand", "random")
 RIVALS = {"ppo": RULES, "dqn": RULES, "student": (EXPERT, "ppo", "greedy", "fixed_preload")}
@@ -72,6 +73,21 @@ def learning_rate_of(value: float | str) -> float | LinearSchedule:
     return float(text)
 
 
+def training_envs(config: Mapping[str, Any], count: int, reward_scale: float = 1.0) -> SB3VecEnv:
+    """Environments of a run's worlds, on the train split.
+
+    Args:
+        config: Of the run.
+        count: How many in all, about.
+        reward_scale: Factor on the rewards.
+
+    Returns:
+        The environments.
+    """
+    scenarios, counts = share_out(world_groups(config), count)
+    return make_vec_env(scenarios, counts, "train", config["representations"], reward_scale)
+
+
 def make_model(config: Mapping[str, Any], torch_device: str) -> Model:
     """An untrained model in its training environments.
 
@@ -86,8 +102,8 @@ def make_model(config: Mapping[str, Any], torch_device: str) -> Model:
         ValueError: A policy that is unknown or not of this agent.
     """
     params = config["hyperparams"]
-    env = make_vec_env(scenarios_of(config), "train", params["n_envs"], params["reward_scale"])
-    policy, policy_kwargs = policy_of(config, env.options)
+    env = training_envs(config, params["n_envs"], params["reward_scale"])
+    policy, policy_kwargs = policy_of(config, config["representations"])
     if (config["agent"] == "dqn") != issubclass(policy, CandidateQPolicy):
         raise ValueError(f"policy: {params['policy']!r} is not for {config['agent']}")
     common: dict[str, Any] = {
@@ -107,63 +123,26 @@ def make_model(config: Mapping[str, Any], torch_device: str) -> Model:
     return MaskedDQN(policy, env, **common, **settings)  # type: ignore[arg-type]
 
 
-def experts_of(config: Mapping[str, Any]) -> dict[str, list[Scenario]]:
-    """The agents that a run imitates first, each with its scenarios.
-
-    Args:
-        config: Of the run. Its `warm_start` names an agent, or a pattern of scenarios for each of several; a scenario
-            has each agent whose pattern it fits.
-
-    Returns:
-        The agents that are imitated somewhere, with the scenarios; none without a warm start.
-
-    Raises:
-        ValueError: A scenario fits no pattern, a pattern has an unknown name, or decisions for DAgger are asked for
-            where the student is not imitated.
-    """
-    start = config["hyperparams"]["warm_start"]
-    if start is None:
-        return {}
-    own, named = scenarios_of(config), start["agent"]
-    patterns = {named: config["scenario"]} if isinstance(named, str) else named
-    fitting = {agent: scenarios_of({**config, "scenario": pattern}) for agent, pattern in patterns.items()}
-    shared = {agent: [scenario for scenario in own if scenario in fits] for agent, fits in fitting.items()}
-    left = [scenario.name for scenario in own if not any(scenario in where for where in shared.values())]
-    if left:
-        raise ValueError(f"warm_start: agent: expected an agent for each scenario, got none for {', '.join(left)}")
-    experts = {agent: where for agent, where in shared.items() if where}
-    if start["dagger_decisions"] and "student" not in experts:
-        raise ValueError(
-            "warm_start: dagger_decisions: expected 0 where the student is imitated in no scenario of the run, "
-            f"got {start['dagger_decisions']}"
-        )
-    return experts
-
-
-def warm_start(
-    model: Model, config: Mapping[str, Any], experts: Mapping[str, list[Scenario]], console: Console
-) -> None:
-    """Let the model's policy imitate experts, each in its scenarios.
+def warm_start(model: Model, config: Mapping[str, Any], console: Console) -> None:
+    """Let the model's policy imitate an expert in the run's worlds.
 
     Args:
         model: Its policy is changed.
-        config: Of the run.
-        experts: See `experts_of`; at least one.
+        config: Of the run; it has a `warm_start`.
         console: Where it is announced.
     """
     params = config["hyperparams"]
     start = params["warm_start"]
+    expert, decisions = start["agent"], start["decisions"]
     episodes = {"discount_per_s": params["gamma"], "exploration_share": start["exploration_share"]}
-    parts = []
-    for expert, where in experts.items():
-        decisions = start["decisions"] * len(where) // sum(map(len, experts.values()))
-        console.print(f"Imitating {expert}: {decisions:,} decisions, scenarios: {len(where)}")
-        if expert == "student":
-            parts.append(demonstrate_student(where, decisions, seed=config["seed"], **episodes))
-        else:
-            envs = [PromptPreamEnv(scenario, "train") for scenario in where]
-            agents = [(make_agent(expert, env, seed=config["seed"]), env) for env in envs]
-            parts.append(demonstrate(agents, decisions, seed=config["seed"], **episodes))
+    console.print(f"Imitating {expert}: {decisions:,} decisions")
+    if expert == "student":
+        parts = [demonstrate_student(training_envs(config, -(-decisions // STEPS)), seed=config["seed"], **episodes)]
+    else:
+        envs = [PromptPreamEnv(world.parse(), "train") for group in world_groups(config) for world in group]
+        agents = [(make_agent(expert, env, seed=config["seed"]), env) for env in envs]
+        count = config["representations"]
+        parts = [demonstrate(agents, decisions, representations=count, seed=config["seed"], **episodes)]
     fit = functools.partial(
         imitate,
         model.policy,
@@ -173,13 +152,12 @@ def warm_start(
         reward_scale=params["reward_scale"],
         seed=config["seed"],
     )
-    fit(Demonstrations(*map(np.concatenate, zip(*parts, strict=True))))
+    fit(parts[0])
     if start["dagger_decisions"]:
         console.print(f"The policy acts and the student labels: {start['dagger_decisions']:,} decisions")
         actor = functools.partial(DECIDE[config["agent"]], model.policy)
-        seed = config["seed"] + DAGGER_SEEDS
-        where = experts["student"]
-        parts.append(demonstrate_student(where, start["dagger_decisions"], seed=seed, **episodes, actor=actor))
+        learner = training_envs(config, -(-start["dagger_decisions"] // STEPS))
+        parts.append(demonstrate_student(learner, seed=config["seed"] + DAGGER_SEEDS, **episodes, actor=actor))
         fit(Demonstrations(*map(np.concatenate, zip(*parts, strict=True))))
     if isinstance(model, MaskedDQN):
         model.q_net_target.load_state_dict(model.q_net.state_dict())
@@ -239,7 +217,12 @@ def train_by_reward(run: Run, console: Console, torch_device: str, saved: Callab
         saved: As for `train`.
     """
     torch.set_num_threads(UPDATE_THREADS)
-    experts = experts_of(run.config)
+    start = run.config["hyperparams"]["warm_start"]
+    if start is not None and start["dagger_decisions"] and start["agent"] != "student":
+        raise ValueError(
+            f"warm_start: dagger_decisions: expected 0 where {start['agent']} is imitated: the student alone labels, "
+            f"got {start['dagger_decisions']}"
+        )
     model = make_model(run.config, torch_device)
     run.write_config()
     callback = TrainingCallback(run, console, UPDATE_THREADS, saved)
@@ -247,8 +230,8 @@ def train_by_reward(run: Run, console: Console, torch_device: str, saved: Callab
     model.set_logger(configure(str(run.folder / "tensorboard"), ["tensorboard"]))
     if run.timesteps or run.curve:
         restore(model, run.folder / LATEST, run.config)
-    elif experts:
-        warm_start(model, run.config, experts, console)
+    elif start is not None:
+        warm_start(model, run.config, console)
     try:
         remaining = run.config["timesteps"] - model.num_timesteps
         log_interval = LOG_INTERVAL[run.config["agent"]]
@@ -306,6 +289,10 @@ def train(
     check_torch_device(torch_device)
     if resume is None:
         run = begin_run(agent or "ppo", scenario, overrides or {}, seed, timesteps, hyperparams, output)
+        groups = world_groups(run.config)
+        drawn = run.config["hyperparams"]["worlds"] is not None
+        run.config["representations"] = most_representations(groups, drawn)
+        run.config["trained_on"] = range_of(world.parse() for group in groups for world in group)
     else:
         run = reopen_run(resume, agent, timesteps)
         if run.done and "timesteps" in run.config:

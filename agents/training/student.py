@@ -15,29 +15,28 @@ from torch import nn
 from agents.learned.checkpoints import provenance
 from agents.learned.student import StudentNetwork, StudentVectorEnv, play
 from agents.training.config import LATEST, Run
-from agents.training.distillation import concatenate, fit, make_dataset
+from agents.training.distillation import by_options, fit, make_dataset
 from agents.training.planner_labels import EXPERT, label_episodes, read_episodes
-from ppgym.benchmark.episodes import Job, find_suite
+from agents.training.worlds import share_out, world_groups
+from ppgym.benchmark.episodes import Job
+from ppgym.planning.rollout import qoe_scale
 from ppgym.progress import track
 
+VALIDATION_WORLDS = 16  # of each group
 FIRST_SEED, SEEDS_A_RUN, SEEDS_A_ROUND = 1_000_000, 100_000, 10_000  # of the labelled episodes
-
-
-def scenario_and_others(config: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """The scenario that a run is for, and the others that it learns in besides."""
-    scenario, others = config["scenario"], config["hyperparams"]["others"]
-    return scenario, [] if others is None else [s for s in find_suite(others).scenarios if s != scenario]
 
 
 class Validation:
     """Episodes of the validation split, always the same ones."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        """Make the environments: as many of the run's scenario as of all others together."""
+        """Make the environments: as many for each group of the run's worlds."""
         count = config["hyperparams"]["evaluation"]["validation_episodes"]
-        scenario, others = scenario_and_others(config)
-        self._envs = [StudentVectorEnv(count, scenario, "validation")]
-        self._envs += [StudentVectorEnv(-(-count // len(others)), other, "validation") for other in others]
+        self._groups = []
+        for group in world_groups(config):
+            scenarios, counts = share_out([group[:VALIDATION_WORLDS]], count)
+            pairs = zip(counts, scenarios, strict=True)
+            self._groups.append([StudentVectorEnv(each, scenario, "validation") for each, scenario in pairs])
 
     def score(self, network: nn.Module) -> dict[str, float]:
         """Play the episodes.
@@ -46,11 +45,14 @@ class Validation:
             network: Of a student.
 
         Returns:
-            QoE in the run's scenario, its mean over the others, and the mean of the two: "scenario", "others", "qoe".
+            QoE in units of the default ladder, as a mean over the worlds of each group: "own" of the run's own,
+            "others" of all other groups, "qoe" of all groups.
         """
-        own, *rest = (play(network, envs, 0) for envs in self._envs)
-        others = float(np.mean(rest or [own]))
-        return {"scenario": own, "others": others, "qoe": (own + others) / 2.0}
+        found = []
+        for group in self._groups:
+            found.append(np.mean([play(network, envs, 0) / qoe_scale(envs.world.params) for envs in group]))
+        own, *rest = found
+        return {"own": float(own), "others": float(np.mean(rest or [own])), "qoe": float(np.mean(found))}
 
 
 def episode_jobs(run: Run, number: int) -> list[Job]:
@@ -61,14 +63,18 @@ def episode_jobs(run: Run, number: int) -> list[Job]:
         number: Of the round, from 0.
 
     Returns:
-        The episodes; every other one is of the run's scenario, if there are others.
+        The episodes, of each group of worlds in turn.
     """
-    scenario, others = scenario_and_others(run.config)
+    groups = world_groups(run.config)
     count = run.config["hyperparams"]["rounds"][number]["episodes"]
-    names = [others[i // 2 % len(others)] if others and i % 2 else scenario for i in range(count)]
     first = FIRST_SEED + SEEDS_A_RUN * run.config["seed"] + SEEDS_A_ROUND * number
     player, params = (EXPERT, {}) if number == 0 else ("student", {"weights": str(run.folder / LATEST)})
-    return [Job(name, {}, "train", player, params, first + i) for i, name in enumerate(names)]
+    jobs = []
+    for i in range(count):
+        group = groups[i % len(groups)]
+        world = group[(first + i // len(groups)) % len(group)]
+        jobs.append(Job(world.scenario, world.overrides, "train", player, params, first + i))
+    return jobs
 
 
 def learn_round(
@@ -96,11 +102,14 @@ def learn_round(
         workers=workers,
     )
     episodes = [episode for k in range(number + 1) for episode in read_episodes(run.folder / f"labels-{k}")]
-    dataset = concatenate(make_dataset(episode, "train") for episode in track(episodes, "Features"))
+    datasets = by_options(make_dataset(episode, "train") for episode in track(episodes, "Features"))
     torch.manual_seed(run.config["seed"])
-    network = StudentNetwork(dataset.options, **params["network"])
-    fit(network, dataset, seed=run.config["seed"], torch_device=torch_device, **params["fit"])
-    counts = {"timesteps": sum(len(episode.taken) for episode in episodes), "labels": len(dataset.features)}
+    network = StudentNetwork(**params["network"])
+    fit(network, datasets, seed=run.config["seed"], torch_device=torch_device, **params["fit"])
+    counts = {
+        "timesteps": sum(len(episode.taken) for episode in episodes),
+        "labels": sum(len(dataset.features) for dataset in datasets),
+    }
     return network, counts | validation.score(network)
 
 
@@ -123,5 +132,5 @@ def train_student(run: Run, console: Console, torch_device: str, saved: Callable
         for name in ("best", "latest") if run.improved() else ("latest",):  # with the latest, the round is done
             run.write_checkpoint(name, network.state_dict(), int(scores["timesteps"]), code)
             saved(name)
-        qoe = f"validation QoE {scores['scenario']:.1f}, other scenarios {scores['others']:.1f}"
+        qoe = f"validation QoE {scores['own']:.1f}, other worlds {scores['others']:.1f}"
         console.print(f"round {number}: {scores['labels']:,} labels, {qoe}", soft_wrap=True)

@@ -12,7 +12,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.learned.masks import Flags, without_idling
+from agents.learned.padding import Padding
+from agents.learned.policies import padded_spaces
 from ppgym.core.qoe import REWARD_TERMS
+from ppgym.planning.rollout import qoe_scale
 from ppgym.vector_env import PromptPreamVectorEnv
 from ppgym.world.scenario import Scenario
 
@@ -37,43 +40,48 @@ class SB3VecEnv(VecEnv):
     `TimeLimit.truncated` and `episode`: the return `r` and length `l`, as Stable-Baselines3's own `Monitor` writes
     them, and the sums over the episode of each term of the reward and of `invalid`. The infos of the others are empty.
 
+    Observations, masks and actions are padded (`agents.learned.padding`), so that worlds of any ladder stand side by
+    side. Rewards are scaled to the QoE of the default ladder, so that they weigh alike.
+
     Attributes:
         parts: The vector environments, each of one scenario.
-        options: Their option table.
+        paddings: That of each part.
         elapsed_s: [N] simulated seconds that the last step took.
         busy_s: Wall seconds that steps have taken so far.
     """
 
-    def __init__(self, parts: Sequence[PromptPreamVectorEnv], reward_scale: float = 1.0) -> None:
+    def __init__(self, parts: Sequence[PromptPreamVectorEnv], representations: int, reward_scale: float = 1.0) -> None:
         """Wrap vector environments.
 
         Args:
             parts: At least one; each must reset in the same step.
+            representations: R of the padded observations.
             reward_scale: Factor on the rewards that a learner gets; `episode` keeps the environment's own unit.
 
         Raises:
-            ValueError: Another autoreset mode, or other options in one part than in another.
+            ValueError: Another autoreset mode, or a ladder of more than R representations.
         """
-        first = parts[0]
         for part in parts:
             if part.autoreset_mode != AutoresetMode.SAME_STEP:
                 raise ValueError(f"autoreset_mode: expected SameStep, got {part.autoreset_mode.value}")
-            if [option.name for option in part.options] != [option.name for option in first.options]:
-                here, there = part.world.scenario, first.world.scenario
-                raise ValueError(f"one model needs the same options everywhere: {here} has others than {there}")
-        self.parts, self.options = tuple(parts), first.options
+        self.parts = tuple(parts)
+        self.paddings = tuple(Padding(part.options, representations) for part in parts)
         self._ends = np.cumsum([part.num_envs for part in parts]).tolist()
         count = self._ends[-1]
         self.elapsed_s, self.busy_s = np.zeros(count), 0.0
-        self._reward_scale = reward_scale
+        scales = [np.full(part.num_envs, reward_scale / qoe_scale(part.world.params)) for part in parts]
+        self._reward_scale = np.concatenate(scales)
         self._actions = np.zeros(count, np.int64)
         self._sums = np.zeros((2 + len(SUMMED), count))  # rows: return, length, then SUMMED
-        super().__init__(count, first.single_observation_space, first.single_action_space)
+        super().__init__(count, *padded_spaces(representations))
 
     def reset(self) -> npt.NDArray[np.float32]:
         """Start an episode in every environment, with the seeds that `seed` has set since the last reset."""
         seeds = [self._seeds[end - part.num_envs : end] for part, end in zip(self.parts, self._ends, strict=True)]
-        observations = [part.reset(seed=some)[0] for part, some in zip(self.parts, seeds, strict=True)]
+        observations = [
+            padding.observations(part.reset(seed=some)[0])
+            for part, padding, some in zip(self.parts, self.paddings, seeds, strict=True)
+        ]
         self._sums[:] = 0.0
         self._reset_seeds()
         self._reset_options()
@@ -81,7 +89,8 @@ class SB3VecEnv(VecEnv):
 
     def action_masks(self) -> Flags:
         """What may be done now, bool [N, actions]."""
-        return np.concatenate([part.action_masks() for part in self.parts])
+        pairs = zip(self.parts, self.paddings, strict=True)
+        return np.concatenate([padding.masks(part.action_masks()) for part, padding in pairs])
 
     def drawn_watch_s(self) -> npt.NDArray[np.float64]:
         """[N] seconds that the viewers of the present episodes would watch; see `PromptPreamEnv`."""
@@ -99,19 +108,23 @@ class SB3VecEnv(VecEnv):
         """
         began_s = time.perf_counter()
         actions = np.split(self._actions, self._ends[:-1])
-        steps = [part.step(some) for part, some in zip(self.parts, actions, strict=True)]
-        observations, rewards, terminated, truncated = map(np.concatenate, list(zip(*steps, strict=True))[:4])
+        triples = zip(self.parts, self.paddings, actions, strict=True)
+        steps = [part.step(padding.to_world(some)) for part, padding, some in triples]
+        pairs = zip(self.paddings, steps, strict=True)
+        observations = np.concatenate([padding.observations(step[0]) for padding, step in pairs])
+        rewards, terminated, truncated = map(np.concatenate, list(zip(*steps, strict=True))[1:4])
         infos = [step[4] for step in steps]
         ended = terminated | truncated
         self.elapsed_s, *summed = (np.concatenate([_last_step(one, key) for one in infos]) for key in KEYS)
         self._sums += np.stack([rewards, np.ones_like(rewards), *summed])
         finals = [one.get("final_obs", [None] * part.num_envs) for one, part in zip(infos, self.parts, strict=True)]
         final = list(itertools.chain.from_iterable(finals))
+        padding_of = np.repeat(np.arange(len(self.parts)), [part.num_envs for part in self.parts])
         records: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for i in np.flatnonzero(ended).tolist():
             total, length, *terms, invalid = self._sums[:, i].tolist()
             records[i] = {
-                "terminal_observation": final[i],
+                "terminal_observation": self.paddings[padding_of[i]].observations(final[i][None])[0],
                 "TimeLimit.truncated": bool(truncated[i]),
                 "episode": {"r": total, "l": int(length)}
                 | dict(zip(REWARD_TERMS, terms, strict=True))
@@ -152,26 +165,25 @@ def _last_step(infos: Mapping[str, Any], key: str) -> npt.NDArray[np.float64]:
 
 
 def make_vec_env(
-    scenarios: Sequence[Scenario],
-    split: str,
-    count: int,
-    reward_scale: float = 1.0,
-    kind: type[PromptPreamVectorEnv] = LearnerVectorEnv,
+    scenarios: Sequence[Scenario], counts: Sequence[int], split: str, representations: int, reward_scale: float = 1.0
 ) -> SB3VecEnv:
-    """Environments of scenarios side by side, as many of each.
+    """Environments of scenarios side by side.
 
     Args:
         scenarios: At least one.
+        counts: How many environments of each.
         split: "train" or "validation".
-        count: How many in all, to the nearest number that the scenarios can share.
+        representations: R of the padded observations.
         reward_scale: Factor on the rewards.
-        kind: Class of the vector environments.
 
     Returns:
         The adapter over them.
     """
-    each = max(round(count / len(scenarios)), 1)
-    return SB3VecEnv([kind(each, scenario, split, AutoresetMode.SAME_STEP) for scenario in scenarios], reward_scale)
+    parts = [
+        LearnerVectorEnv(count, scenario, split, AutoresetMode.SAME_STEP)
+        for scenario, count in zip(scenarios, counts, strict=True)
+    ]
+    return SB3VecEnv(parts, representations, reward_scale)
 
 
 def begin_episodes(model: BaseAlgorithm, seed: int) -> None:

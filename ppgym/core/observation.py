@@ -2,6 +2,9 @@
 
 Every value follows from what has happened and from public facts. Of a running job or transfer an agent sees its start
 and what it was expected to take, never when it will end.
+
+Qualities, bytes, rates and weights are relative to the ladder: q is its top quality, B its reference rate. What has no
+upper end is shown as x / (x + half), which is 1/2 where x is `half` and never saturates.
 """
 
 from collections.abc import Sequence
@@ -12,7 +15,10 @@ import numpy.typing as npt
 
 from ppgym.core.actions import first_chunk
 from ppgym.core.content import content_s, position_s, survival_at
+from ppgym.core.decoders import load_left_s, throttling
+from ppgym.core.episodes import EpisodeDistribution
 from ppgym.core.jit import kernel
+from ppgym.core.patience import patience_share
 from ppgym.core.state import (
     DECODED,
     DECODING,
@@ -32,17 +38,27 @@ from ppgym.core.state import (
     StateRecord,
 )
 
-# A value is divided by its scale and cut to [0, 1], or shown as x / (x + half)
-VIDEO_SCALE_S = 60.0
-BUFFER_SCALE_S = 20.0
-BYTES_SCALE = 500_000.0
-QUALITY_SCALE = 4.0
-DECODE_SCALE_S = 10.0
-BACKLOG_SCALE_S = 20.0
-VIDEOS_SCALE = 20.0
-THROUGHPUT_HALF_BPS = 4e6
+DURATION_HALF_S = 30.0
+CONTENT_HALF_S = 5.0
+DECODE_HALF_S = 1.0  # for a second of content: one more cannot be decoded in time
+BACKLOG_HALF_S = 2.0
+LOAD_HALF_S = 1.0
 AGE_HALF_S = 10.0
 SINCE_HALF_S = 2.0
+RTT_HALF_S = 0.1
+CHUNK_HALF_S = 1.0
+VIDEOS_HALF = 5.0
+ABANDON_HALF_S = 10.0  # seconds of top quality
+PATIENCE_S = (1.0, 3.0, 10.0)  # stalls whose bearing is shown
+
+
+WEIGHTS = (
+    "a second of stall",
+    "an abandoned video / 10",
+    "a switch by q",
+    "a wasted second at B",
+    "a fetched second at B",
+)
 
 
 class Field(NamedTuple):
@@ -67,28 +83,38 @@ def observation_fields(representations: int, options: int) -> tuple[Field, ...]:
     candidates = (slots, looks, representations)
     return (
         Field("slot_present", (slots,), "1 where the slot shows a video; slot 0 is the current one"),
-        Field("slot_duration", (slots,), "duration / 60 s"),
-        Field("slot_position", (slots,), "content seconds played / 60 s"),
-        Field("slot_decoded", (slots,), "seconds decoded and not begun / 20 s"),
-        Field("slot_queued", (slots,), "seconds received and not decoded yet / 20 s"),
-        Field("slot_in_flight", (slots,), "seconds requested and not received yet / 20 s"),
+        Field("slot_duration", (slots,), "duration, half 30 s"),
+        Field("slot_position", (slots,), "content seconds played, half 30 s"),
+        Field("slot_decoded", (slots,), "seconds decoded and not begun, half 5 s"),
+        Field("slot_queued", (slots,), "seconds received and not decoded yet, half 5 s"),
+        Field("slot_in_flight", (slots,), "seconds requested and not received yet, half 5 s"),
         Field("survival", (slots, looks), "P(viewer reaches the candidate | position), the video being reached"),
-        Field("candidate_ahead", (slots, looks), "content seconds from the position to the candidate / 60 s"),
-        Field("candidate_bytes", candidates, "bytes / 500 kB"),
-        Field("candidate_quality", candidates, "quality / 4 Mbit/s"),
-        Field("candidate_decode", candidates, "expected decode seconds on the fastest unit / 10 s; 1 if none can"),
+        Field("candidate_ahead", (slots, looks), "content seconds from the position to the candidate, half 5 s"),
+        Field("candidate_bytes", candidates, "bytes, half those of `chunk_s` seconds at rate B"),
+        Field("candidate_quality", candidates, "quality, half q"),
+        Field("candidate_decode", candidates, "profile's seconds of the fastest unit, half 1 s; 1 if none can"),
         Field("unit_present", (units,), "1 where the device has the unit: cpu, gpu, npu, vdec"),
-        Field("unit_backlog", (units,), "expected seconds until the unit is free / 20 s"),
+        Field("unit_backlog", (units,), "expected seconds until the unit is free, half 2 s"),
         Field("unit_speed", (units,), "1 / (1 + seconds of its fastest option)"),
-        Field("option_decode", (options,), "expected decode seconds / 10 s; 1 where illegal"),
-        Field("throughput", (HISTORY,), "x / (x + 4 Mbit/s) of the last transfers, newest first"),
-        Field("throughput_age", (HISTORY,), "x / (x + 10 s) since they ended; 1 where there was none"),
-        Field("last_quality", (1,), "quality of the last chunk begun / 4 Mbit/s"),
+        Field("unit_throttle", (units,), "1 - 1 / factor by which the warm unit is slower now"),
+        Field("option_decode", (options,), "profile's seconds for a second of content, half 1 s; 1 where illegal"),
+        Field("option_load", (options,), "seconds to load its decoder, half 1 s; 0 once it is loaded"),
+        Field("option_energy", (options,), "price of its joules for a second of content, half that of a second at q"),
+        Field("option_generative", (options,), "1 where its codec is generative"),
+        Field("throughput", (HISTORY,), "rate of the last transfers, half B, newest first"),
+        Field("throughput_age", (HISTORY,), "seconds since they ended, half 10 s; 1 where there was none"),
+        Field("last_quality", (1,), "quality of the last chunk begun, half q"),
         Field("playing", (1,), "1 while a chunk plays, 0 in a stall"),
-        Field("playback_since", (1,), "x / (x + 2 s) since that chunk or stall began"),
+        Field("playback_since", (1,), "seconds since that chunk or stall began, half 2 s"),
+        Field("longest_stall", (1,), "longest stall of the current video so far, half 2 s"),
         Field("free_memory", (1,), "free share of the decoded buffer"),
         Field("open_transfers", (1,), "open transfers / parallel_downloads"),
-        Field("videos_left", (1,), "videos after the current one / 20"),
+        Field("videos_left", (1,), "videos after the current one, half 5"),
+        Field("chunk_length", (1,), "`chunk_s`, half 1 s"),
+        Field("rtt", (1,), "`rtt_s`, half 0.1 s"),
+        Field("leave_p", (1,), "P(the session ends after a video)"),
+        Field("patience", (len(PATIENCE_S),), "P(a stall is borne for more than 1, 3, 10 s)"),
+        Field("weights", (len(WEIGHTS),), f"weight of {', '.join(WEIGHTS)}; half what is worth a second at q"),
     )
 
 
@@ -109,15 +135,25 @@ class Layout(NamedTuple):
     unit_present: int
     unit_backlog: int
     unit_speed: int
+    unit_throttle: int
     option_decode: int
+    option_load: int
+    option_energy: int
+    option_generative: int
     throughput: int
     throughput_age: int
     last_quality: int
     playing: int
     playback_since: int
+    longest_stall: int
     free_memory: int
     open_transfers: int
     videos_left: int
+    chunk_length: int
+    rtt: int
+    leave_p: int
+    patience: int
+    weights: int
     size: int
 
 
@@ -131,6 +167,9 @@ class Features(NamedTuple):
     unit_present: F4  # [U]
     unit_speed: F4  # [U]
     option_decode: F4  # [O]
+    option_energy: F4  # [O]
+    option_generative: F4  # [O]
+    constants: F4  # the fields from `chunk_length` on
 
 
 def make_layout(fields: Sequence[Field]) -> Layout:
@@ -165,12 +204,18 @@ def describe_observation(fields: Sequence[Field]) -> str:
     return "\n".join(rows)
 
 
-def make_features(params: Params, catalog: CatalogArrays, unit_present: Sequence[bool]) -> Features:
+def make_features(
+    params: Params,
+    catalog: CatalogArrays,
+    distribution: EpisodeDistribution,
+    unit_present: Sequence[bool],
+) -> Features:
     """Scale what is constant.
 
     Args:
         params: The scenario's constants.
         catalog: The catalog.
+        distribution: What is known of the viewer.
         unit_present: [U] whether the device has the unit.
 
     Returns:
@@ -182,19 +227,58 @@ def make_features(params: Params, catalog: CatalogArrays, unit_present: Sequence
     np.minimum.at(fastest_s, params.option_representation, decode_s)
     unit_fastest_s = np.full(UNITS, np.inf)
     np.minimum.at(unit_fastest_s, params.option_unit, decode_s)
-
-    def scaled(values: npt.NDArray[np.float64], scale: float) -> F4:
-        return np.clip(values / scale, 0.0, 1.0).astype(np.float32)
-
+    second_qoe = params.weight_quality * params.top_quality  # of a second at q
+    option_j = params.option_w * np.where(np.isfinite(decode_s), decode_s, 0.0)
+    second_mbit = params.reference_bps / 1e6
+    weights = (
+        params.weight_rebuffer,
+        params.weight_abandon / ABANDON_HALF_S,
+        params.weight_switch * params.top_quality,
+        params.weight_waste * second_mbit,
+        params.weight_download * second_mbit,
+    )
+    patience = [patience_share(distribution.patience_at_s, distribution.patience_share, s) for s in PATIENCE_S]
+    constants = [
+        squash(params.chunk_s, CHUNK_HALF_S),
+        squash(params.rtt_s, RTT_HALF_S),
+        distribution.leave_p,
+        *patience,
+        *(squash(weight, second_qoe) for weight in weights),
+    ]
     return Features(
         layout=make_layout(observation_fields(representations, options)),
-        candidate_bytes=scaled(catalog.chunk_bytes, BYTES_SCALE),
-        candidate_quality=scaled(catalog.quality, QUALITY_SCALE),
-        candidate_decode=scaled(fastest_s, DECODE_SCALE_S),
+        candidate_bytes=squashed(catalog.chunk_bytes, params.reference_bps * params.chunk_s / 8.0),
+        candidate_quality=squashed(catalog.quality, params.top_quality),
+        candidate_decode=squashed(fastest_s, DECODE_HALF_S),
         unit_present=np.asarray(unit_present, dtype=np.float32),
         unit_speed=(1.0 / (1.0 + unit_fastest_s)).astype(np.float32),
-        option_decode=scaled(decode_s, DECODE_SCALE_S),
+        option_decode=squashed(decode_s, DECODE_HALF_S),
+        option_energy=squashed(params.weight_energy * option_j, second_qoe),
+        option_generative=params.option_generative.astype(np.float32),
+        constants=np.array(constants, np.float32),
     )
+
+
+def squashed(values: npt.NDArray[np.float64], half: float) -> F4:
+    """`squash` of each value; 1 where it is infinite."""
+    finite = np.where(np.isfinite(values), values, 0.0)
+    total = finite + half
+    shares = np.divide(finite, total, out=np.zeros_like(finite), where=total > 0.0)
+    return np.where(np.isfinite(values), shares, 1.0).astype(np.float32)
+
+
+@kernel
+def squash(value: float, half: float) -> float:
+    """Show a value from 0 on, which may have no upper end, in [0, 1).
+
+    Args:
+        value: At least 0.
+        half: What is shown as 1/2, at least 0.
+
+    Returns:
+        value / (value + half); 0 for 0.
+    """
+    return value / (value + half) if value > 0.0 else 0.0
 
 
 @kernel
@@ -249,29 +333,34 @@ def observe(sim: Sim, state: StateRecord, features: Features, candidates: I4, ob
 
     for unit in range(UNITS):
         observation[layout.unit_present + unit] = features.unit_present[unit]
-        observation[layout.unit_backlog + unit] = unit_interval(unit_backlog_s(state, unit) / BACKLOG_SCALE_S)
+        observation[layout.unit_backlog + unit] = squash(unit_backlog_s(state, unit), BACKLOG_HALF_S)
         observation[layout.unit_speed + unit] = features.unit_speed[unit]
+        observation[layout.unit_throttle + unit] = 1.0 - 1.0 / throttling(sim.params, state, unit)
     for option in range(features.option_decode.shape[0]):
         observation[layout.option_decode + option] = features.option_decode[option]
+        observation[layout.option_load + option] = squash(load_left_s(sim.params, state, option), LOAD_HALF_S)
+        observation[layout.option_energy + option] = features.option_energy[option]
+        observation[layout.option_generative + option] = features.option_generative[option]
 
     for back in range(HISTORY):
         rate, age = 0.0, 1.0
         if back < state.throughputs:
             place = (state.throughputs - 1 - back) % HISTORY
-            rate = state.throughput_bps[place] / (state.throughput_bps[place] + THROUGHPUT_HALF_BPS)
-            age_s = state.time_s - state.throughput_time_s[place]
-            age = age_s / (age_s + AGE_HALF_S)
+            rate = squash(state.throughput_bps[place], sim.params.reference_bps)
+            age = squash(state.time_s - state.throughput_time_s[place], AGE_HALF_S)
         observation[layout.throughput + back] = rate
         observation[layout.throughput_age + back] = age
 
-    since_s = state.time_s - state.playback_since_s
     free_bytes = sim.params.decoded_buffer_bytes - state.reserved_bytes
-    observation[layout.last_quality] = unit_interval(state.begun_quality / QUALITY_SCALE)
+    observation[layout.last_quality] = squash(state.begun_quality, sim.params.top_quality)
     observation[layout.playing] = float(state.playing)
-    observation[layout.playback_since] = since_s / (since_s + SINCE_HALF_S)
+    observation[layout.playback_since] = squash(state.time_s - state.playback_since_s, SINCE_HALF_S)
+    observation[layout.longest_stall] = squash(state.longest_stall_s, SINCE_HALF_S)
     observation[layout.free_memory] = unit_interval(free_bytes / sim.params.decoded_buffer_bytes)
     observation[layout.open_transfers] = state.transfers / sim.params.parallel_downloads
-    observation[layout.videos_left] = unit_interval(max(videos - 1 - state.video, 0) / VIDEOS_SCALE)
+    observation[layout.videos_left] = squash(max(videos - 1 - state.video, 0), VIDEOS_HALF)
+    for k in range(features.constants.shape[0]):
+        observation[layout.chunk_length + k] = features.constants[k]
 
 
 @kernel
@@ -304,11 +393,11 @@ def observe_slot(sim: Sim, state: StateRecord, features: Features, candidates: I
             queued_s += content_s(sim.params, sim.catalog, index, chunk)
     played_s = position_s(sim.params.chunk_s, state) if slot == 0 else 0.0
     observation[layout.slot_present + slot] = 1.0
-    observation[layout.slot_duration + slot] = unit_interval(sim.catalog.duration_s[index] / VIDEO_SCALE_S)
-    observation[layout.slot_position + slot] = unit_interval(played_s / VIDEO_SCALE_S)
-    observation[layout.slot_decoded + slot] = unit_interval(decoded_s / BUFFER_SCALE_S)
-    observation[layout.slot_queued + slot] = unit_interval(queued_s / BUFFER_SCALE_S)
-    observation[layout.slot_in_flight + slot] = unit_interval(in_flight_s / BUFFER_SCALE_S)
+    observation[layout.slot_duration + slot] = squash(sim.catalog.duration_s[index], DURATION_HALF_S)
+    observation[layout.slot_position + slot] = squash(played_s, DURATION_HALF_S)
+    observation[layout.slot_decoded + slot] = squash(decoded_s, CONTENT_HALF_S)
+    observation[layout.slot_queued + slot] = squash(queued_s, CONTENT_HALF_S)
+    observation[layout.slot_in_flight + slot] = squash(in_flight_s, CONTENT_HALF_S)
 
     representations = features.candidate_decode.shape[0]
     alive = survival_at(sim.catalog, index, played_s)
@@ -319,7 +408,7 @@ def observe_slot(sim: Sim, state: StateRecord, features: Features, candidates: I
         place, begin_s = slot * LOOKAHEAD + lookahead, chunk * sim.params.chunk_s
         if alive > 0.0:
             observation[layout.survival + place] = unit_interval(survival_at(sim.catalog, index, begin_s) / alive)
-        observation[layout.candidate_ahead + place] = unit_interval((begin_s - played_s) / VIDEO_SCALE_S)
+        observation[layout.candidate_ahead + place] = squash(begin_s - played_s, CONTENT_HALF_S)
         first = place * representations
         for r in range(representations):
             observation[layout.candidate_bytes + first + r] = features.candidate_bytes[index, chunk, r]

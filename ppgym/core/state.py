@@ -137,11 +137,14 @@ class Params(NamedTuple):
     weight_download: float  # per downloaded Mbit
     weight_abandon: float  # per video left out of impatience
     weight_energy: float  # per joule
+    top_quality: float  # q of the ladder ...
+    reference_bps: float  # ... and B: what qualities, bytes and rates are relative to
     option_representation: I4  # [O]
     option_unit: I4  # [O]
     option_usable: U1  # [O] 1 where the device has the pair within max_decode_s
     option_decode_s: F8  # [O] profile seconds for a second of content; inf where the device lacks the pair
     option_codec: I4  # [O] index of its codec
+    option_generative: U1  # [O] 1 where that codec is generative
     option_load_s: F8  # [O] seconds to load its decoder, before the codec's first job on the unit
     option_w: F8  # [O] watts of the unit while it decodes, in addition to `idle_w`
     contention: F8  # [U, U + 1] factor by unit and number of busy units (itself included)

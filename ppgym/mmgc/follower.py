@@ -105,6 +105,15 @@ FEED = Episode(
 )
 
 _PARAMS = make_params(SCENARIO, LADDER, DEVICE, OPTIONS)
+_DISTRIBUTION = EpisodeDistribution(
+    leave_p=0.0,
+    patience_at_s=np.zeros(0),
+    patience_share=np.zeros(0),
+    patience_same=0.0,
+    jitter_sigma=0.0,
+    wall_base_s=math.inf,
+    wall_per_feed_s=0.0,
+)
 
 
 class Manifest(NamedTuple):
@@ -164,16 +173,13 @@ def make_world(manifests: Mapping[int, Manifest]) -> World:
         params=_PARAMS,
         catalog=catalog,
         links=Links(time_s=np.zeros(0), bits=np.zeros(0), first=np.zeros(1, dtype=np.int32)),
-        distribution=EpisodeDistribution(
-            leave_p=0.0,
-            patience_at_s=np.zeros(0),
-            patience_share=np.zeros(0),
-            patience_same=0.0,
-            jitter_sigma=0.0,
-            wall_base_s=math.inf,
-            wall_per_feed_s=0.0,
+        distribution=_DISTRIBUTION,
+        features=make_features(
+            _PARAMS,
+            catalog,
+            _DISTRIBUTION,
+            unit_present=[unit in DEVICE.units for unit in UNIT_NAMES],
         ),
-        features=make_features(_PARAMS, catalog, [unit in DEVICE.units for unit in UNIT_NAMES]),
     )
 
 

@@ -22,10 +22,12 @@ from ppgym.planning.rollout import (
     RECENT,
     SLOW_NETWORK_BPS,
     RolloutPolicy,
+    bps_scale,
     check_policy,
     describe_viewer,
     estimate_bps,
     log_share,
+    qoe_scale,
 )
 from ppgym.planning.search import Scratch, SearchParameters, SearchTask, new_scratch, root_values, search_edges
 from ppgym.planning.tree import ROOT, Tree, new_tree, reset_tree
@@ -34,11 +36,14 @@ from ppgym.planning_view import PlanningView
 LINK_PAST_HORIZON_S = 10.0  # drawn beyond the horizon, for the step that crosses it
 MS_PER_S = 1000.0
 CLOCK_EVERY = 64  # simulations between two readings of the clock, under a time budget
-MAX_PRIOR_LOSS = 20.0  # QoE; prior advantages are not lower than minus this
+MAX_PRIOR_LOSS = 20.0  # QoE, as tuned; prior advantages are not lower than minus this
 
 
 class PlannerParameters(NamedTuple):
-    """Parameters of the planner besides its budget; tuned on the train and validation splits."""
+    """Parameters of the planner besides its budget; tuned on the train and validation splits.
+
+    What is in QoE is so on the ladder on which it was tuned; see `ppgym.planning.rollout.qoe_scale`.
+    """
 
     futures: int = 64  # sampled; further simulations reuse them in turn
     root_actions: int = 16  # at most
@@ -150,12 +155,14 @@ class Planner:
             futures = self.sample(view, parameters.futures, rng, horizon_s, parameters.link)
         else:
             futures = mean_future(view, horizon_s, parameters.link)
-        task = SearchTask(describe_viewer(view.params, view.distribution), parameters.rollout, parameters.search)
+        scale = qoe_scale(view.params)
+        search = parameters.search._replace(temperature=scale * parameters.search.temperature)
+        task = SearchTask(describe_viewer(view.params, view.distribution), parameters.rollout, search)
         scratch = new_scratch(len(view.action_mask), parameters.search.depth)
 
         values, choice = self._values(view, futures, task, scratch, prior_values)
         actions, removed = self._root_actions(view, values, choice)
-        prior = np.clip(values[actions] - values[choice], -MAX_PRIOR_LOSS, 0.0)
+        prior = np.clip(values[actions] - values[choice], -scale * MAX_PRIOR_LOSS, 0.0)
         reset_tree(self._tree, actions, prior)
         sd = advantage_sd(view, parameters)
         spent = self._halve(futures, task, scratch, prior, sd, started_s)
@@ -242,9 +249,10 @@ def advantage_sd(view: PlanningView, parameters: PlannerParameters) -> float:
     Returns:
         QoE; between `advantage_sd` and `fast_advantage_sd` by the logarithm of the mean throughput.
     """
-    share = log_share(float(estimate_bps(view.state, HISTORY)), SLOW_NETWORK_BPS, FAST_NETWORK_BPS)
+    bps = float(estimate_bps(view.state, HISTORY)) / bps_scale(view.params)
+    share = log_share(bps, SLOW_NETWORK_BPS, FAST_NETWORK_BPS)
     sd: float = parameters.advantage_sd * (parameters.fast_advantage_sd / parameters.advantage_sd) ** share
-    return sd
+    return float(qoe_scale(view.params)) * sd
 
 
 @njit

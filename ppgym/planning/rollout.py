@@ -33,6 +33,7 @@ from ppgym.core.state import (
 )
 
 DEFAULT_BPS = 1.2e6  # before the first transfer has ended: the mean of the network class `low`, an assumption
+TUNED_QUALITY, TUNED_BPS = 1.85, 1.85e6  # q and B of the ladder on which rates and prices were tuned
 RECENT = 5  # throughputs that give the recent rate
 SLOW_BPS, FAST_BPS = 0.8e6, 4.0e6  # recent rates between which parameters are interpolated
 SLOW_NETWORK_BPS, FAST_NETWORK_BPS = 1.65e6, 2.5e6  # likewise mean rates; between the means of `medium` and `high`
@@ -42,7 +43,10 @@ MUST_FETCH = -1e9  # value of WAIT while playback waits for a chunk that is not 
 
 
 class RolloutParameters(NamedTuple):
-    """Parameters of the policy at one rate. `choose_action` needs the signs that `check_policy` checks."""
+    """Parameters of the policy at one rate. `choose_action` needs the signs that `check_policy` checks.
+
+    Rates and QoE are those of the ladder on which they were tuned, of `TUNED_BPS` and `TUNED_QUALITY`.
+    """
 
     bps_share: float  # share of the mean throughput that is expected
     defer_s: float  # until the next chance to fetch a chunk that is not fetched now
@@ -54,7 +58,7 @@ class RolloutParameters(NamedTuple):
     gain_fade: float  # by which that share falls with each second until the chunk is due
     stall_share: float  # share of the chunk's own expected stall that is charged
     others_share: float  # share of the stall of other slots during the transfer that is charged
-    least_value: float  # a request of a lower value is not made
+    least_value: float  # a request of a lower value for a second of content is not made
     margin_s: float  # by which a chunk of the current video should be ready before it plays
     buffer_s: float  # no chunk of the current video is fetched further ahead
 
@@ -155,19 +159,34 @@ def interpolate(a: RolloutParameters, b: RolloutParameters, share: float) -> Rol
 
 
 @kernel
-def parameters_at(policy: RolloutPolicy, bps: float, network_bps: float) -> RolloutParameters:
+def qoe_scale(params: Params) -> float:
+    """What a QoE of 1 on the ladder on which prices were tuned is on this one."""
+    weight = params.weight_quality if params.weight_quality > 0.0 else 1.0
+    return weight * (params.top_quality / TUNED_QUALITY)
+
+
+@kernel
+def bps_scale(params: Params) -> float:
+    """What a bit per second on the ladder on which rates were tuned is on this one."""
+    return params.reference_bps / TUNED_BPS
+
+
+@kernel
+def parameters_at(policy: RolloutPolicy, params: Params, bps: float, network_bps: float) -> RolloutParameters:
     """The parameters for a recent rate on a network.
 
     Args:
         policy: The policy.
+        params: The scenario's constants.
         bps: Recent rate, bits per second.
         network_bps: Mean of all throughputs that are remembered, bits per second.
 
     Returns:
         The parameters.
     """
-    share = log_share(bps, SLOW_BPS, FAST_BPS)
-    network_share = log_share(network_bps, SLOW_NETWORK_BPS, FAST_NETWORK_BPS)
+    scale = bps_scale(params)
+    share = log_share(bps / scale, SLOW_BPS, FAST_BPS)
+    network_share = log_share(network_bps / scale, SLOW_NETWORK_BPS, FAST_NETWORK_BPS)
     if network_share == 0.0:
         return interpolate(policy.slow_network.slow, policy.slow_network.fast, share)
     fast = interpolate(policy.fast_network.slow, policy.fast_network.fast, share)
@@ -424,13 +443,16 @@ def value_actions(
     """
     params = sim.params
     bps = estimate_bps(state, RECENT)
-    parameters = parameters_at(policy, bps, estimate_bps(state, HISTORY))
+    parameters = parameters_at(policy, params, bps, estimate_bps(state, HISTORY))
+    scale = qoe_scale(params)
+    least_value = scale * params.chunk_s * parameters.least_value
+    link_price, unit_price = scale * parameters.link_price, scale * parameters.unit_price
     bps *= parameters.bps_share
     estimate_slots(sim, state, viewer.leave_p, parameters, lookahead, bps, estimates)
     options, s_per_byte = params.option_unit.shape[0], 8.0 / bps
     radio = params.weight_energy * params.radio_j_per_mbit
     must_fetch = not state.playing and estimates.chunk[0] == state.playhead
-    best, best_value = WAIT, MUST_FETCH if must_fetch else parameters.least_value
+    best, best_value = WAIT, MUST_FETCH if must_fetch else least_value
     if values is not None:
         values[WAIT] = best_value
     for slot in range(SLOTS):
@@ -458,7 +480,7 @@ def value_actions(
                 gain = seconds * params.weight_quality * quality - switch
                 shared = viewer.stall_price * deferred_s + gain_share * gain
                 shared -= (waste + radio) * size_bytes * MBIT_PER_BYTE
-                shared -= (parameters.link_price + params.weight_energy * params.radio_base_w) * transfer_s
+                shared -= (link_price + params.weight_energy * params.radio_base_w) * transfer_s
                 charged = False  # with the stall of other slots
                 skip = values is None and shared <= best_value
                 skip = skip or not fits_in_memory(sim, state, slot, chunk, representation)
@@ -466,7 +488,7 @@ def value_actions(
                 continue
             decode_s = expected_decode_s(params, state, option, seconds)
             ready_s = max(transfer_s, estimates.backlog_s[params.option_unit[option]]) + decode_s
-            price = (parameters.unit_price + params.weight_energy * params.option_w[option]) * decode_s
+            price = (unit_price + params.weight_energy * params.option_w[option]) * decode_s
             own = viewer.stall_price * parameters.stall_share * expected_stall_s(estimates, slot, ready_s)
             # The charge for other slots only lowers the value
             if values is None and shared - price - own <= best_value:

@@ -323,6 +323,8 @@ def make_params(scenario: Scenario, ladder: Ladder, profile: DeviceProfile, opti
     radio = profile.radio
     values |= {
         "chunk_s": ladder.chunk_s,
+        "top_quality": ladder.top_quality,
+        "reference_bps": 1e6 * ladder.b_mbps,
         "contention": np.array(scenario.contention) if scenario.contention else profile.contention_array(),
         "idle_w": profile.idle.w if profile.idle else 0.0,
         "radio_base_w": radio.base_w if radio else 0.0,
@@ -337,6 +339,7 @@ def make_params(scenario: Scenario, ladder: Ladder, profile: DeviceProfile, opti
         option_usable=np.array([option.usable for option in options], dtype=np.uint8),
         option_decode_s=np.array([option.decode_s for option in options]),
         option_codec=np.array([codecs.index(option.codec) for option in options], dtype=np.int32),
+        option_generative=np.array([option.is_generative for option in options], dtype=np.uint8),
         option_load_s=np.array([row.load_s if row else 0.0 for row in rows]),
         option_w=np.array([row.power.w if row and row.power else 0.0 for row in rows]),
     )
@@ -433,6 +436,15 @@ def _build_world(scenario: Scenario, split: str, catalog: Catalog, arrays: Catal
     params = make_params(scenario, Ladder.load(scenario.ladder), profile, options)
     patience = np.array(scenario.patience_table, dtype=np.float64).reshape(-1, 2)
     scale = scenario.bandwidth_scale
+    distribution = EpisodeDistribution(
+        leave_p=viewer.leave_p if scenario.leave_p is None else scenario.leave_p,
+        patience_at_s=patience[:, 0].copy(),
+        patience_share=patience[:, 1].copy(),
+        patience_same=scenario.patience_same,
+        jitter_sigma=profile.jitter_sigma if scenario.jitter_sigma is None else scenario.jitter_sigma,
+        wall_base_s=60.0 if scenario.max_wall_s is None else scenario.max_wall_s,
+        wall_per_feed_s=5.0 if scenario.max_wall_s is None else 0.0,
+    )
     world = World(
         scenario=scenario,
         split=split,
@@ -443,16 +455,13 @@ def _build_world(scenario: Scenario, split: str, catalog: Catalog, arrays: Catal
         params=params,
         catalog=arrays,
         links=links._replace(bits=links.bits * scale) if scale != 1 else links,
-        distribution=EpisodeDistribution(
-            leave_p=viewer.leave_p if scenario.leave_p is None else scenario.leave_p,
-            patience_at_s=patience[:, 0].copy(),
-            patience_share=patience[:, 1].copy(),
-            patience_same=scenario.patience_same,
-            jitter_sigma=profile.jitter_sigma if scenario.jitter_sigma is None else scenario.jitter_sigma,
-            wall_base_s=60.0 if scenario.max_wall_s is None else scenario.max_wall_s,
-            wall_per_feed_s=5.0 if scenario.max_wall_s is None else 0.0,
+        distribution=distribution,
+        features=make_features(
+            params,
+            arrays,
+            distribution,
+            unit_present=[unit in profile.units for unit in UNIT_NAMES],
         ),
-        features=make_features(params, arrays, [unit in profile.units for unit in UNIT_NAMES]),
     )
     _ = world.made  # hashed before anybody can reach it
     return world
