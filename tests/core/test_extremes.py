@@ -7,6 +7,7 @@ import pytest
 
 from ppgym.core.actions import find_candidates
 from ppgym.core.dynamics import transition
+from ppgym.core.episodes import EpisodeDistribution
 from ppgym.core.observation import make_features, observe
 from ppgym.core.state import ABSENT, LOOKAHEAD, RING, SLOTS, UNITS, Sim
 from tests.core.kernel import KernelSimulator
@@ -54,7 +55,8 @@ def test_totals_stay_finite_and_never_fall(
 ) -> None:
     sim = extreme_sim(chunk_s, chunk_bytes, rate_mbps, decode_s)
     played = KernelSimulator(sim)
-    features = make_features(sim.params, sim.catalog, [True] * UNITS)
+    viewer = EpisodeDistribution(0.1, np.array([0.0, 20.0]), np.array([1.0, 0.0]), 0.5, 0.1, 60.0, 5.0)
+    features = make_features(sim.params, sim.catalog, viewer, [True] * UNITS)
     candidates = np.empty((SLOTS, LOOKAHEAD), np.int32)
     observation = np.full(features.layout.size, np.nan, np.float32)
     seen = played.observe()
