@@ -35,7 +35,7 @@ def draw_map(planes: Sequence[Plane], networks: Mapping[str, float], path: Path)
     most = float(np.percentile(np.abs(gains), 90))  # full colour, for the few beyond
     colours = LinearSegmentedColormap.from_list("gain", COLOURS)
     with rc_context({"font.size": 9, "text.color": INK, "axes.edgecolor": INK, "hatch.linewidth": 0.6}):
-        figure = Figure(figsize=(11, 4), layout="constrained", dpi=140)
+        figure = Figure(figsize=(3.5 * len(planes) + 1, 4), layout="constrained", dpi=140)
         panels = figure.subplots(1, len(planes), sharey=True, width_ratios=columns, squeeze=False)[0]
         for axes, plane in zip(panels, planes, strict=True):
             shown = _draw_plane(axes, plane, colours, most)

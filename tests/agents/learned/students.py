@@ -7,9 +7,11 @@ import numpy as np
 
 from agents.learned.checkpoints import provenance, write_checkpoint
 from agents.learned.student import StudentNetwork
+from agents.learned.training_range import describe
 from ppgym.env import PromptPreamEnv
 
 OPTIONS = 15
+EVERYWHERE = {name: [0.0, 1e9] for name in describe(PromptPreamEnv().world.scenario)}
 
 
 def visited(seed: int, steps: int) -> tuple[PromptPreamEnv, np.random.Generator]:
@@ -22,6 +24,6 @@ def visited(seed: int, steps: int) -> tuple[PromptPreamEnv, np.random.Generator]
 
 
 def save_student(path: Path, network: StudentNetwork, **config: Any) -> Path:
-    config = {"hyperparams": {"network": {}, "fit": {"temperature": 0.5}}} | config
+    config = {"hyperparams": {"network": {}, "fit": {"temperature": 0.5}}, "trained_on": EVERYWHERE} | config
     write_checkpoint(path, network.state_dict(), {"config": config, "timesteps": 0, "scores": [], **provenance()})
     return path

@@ -1,54 +1,127 @@
 """Networks of learned policies: the scores worked out plainly, and the distribution as sb3-contrib has it."""
 
+import numpy as np
+import pytest
 import torch
 from sb3_contrib.common.maskable.distributions import MaskableCategorical
 
 from agents.learned.networks import ActionScorer, ActionValues, draw, masked_log_softmax
+from agents.learned.padding import PLACES, Padding
+from ppgym.core.observation import observation_fields
 from ppgym.core.state import LOOKAHEAD, SLOTS
+from ppgym.env import PromptPreamEnv
+from ppgym.world.scenario import Option
 
-REPRESENTATION, UNIT = [0, 0, 1, 2, 2], [0, 3, 1, 2, 0]
+R = 3
 
 
-def make_scorer() -> ActionScorer:
+def make_scorer(representations: int = R) -> ActionScorer:
     torch.manual_seed(0)
-    scorer = ActionScorer(REPRESENTATION, UNIT, slot_width=5, context_width=7, candidate_width=6)
+    scorer = ActionScorer(representations, slot_width=5, context_width=7, candidate_width=6)
     for parameter in scorer.parameters():
         torch.nn.init.normal_(parameter)
     return scorer
 
 
+def fields_of(scorer: ActionScorer, observation: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The fields of one observation by name."""
+    count, found = scorer.encoder.representations, {}
+    for field in observation_fields(count, PLACES * count):
+        first = getattr(scorer.encoder.layout, field.name)
+        found[field.name] = observation[first : first + int(np.prod(field.shape))].reshape(field.shape)
+    return found
+
+
 def test_scores_are_products_of_codes() -> None:
+    """Worked out for each request by itself, from the fields of the table."""
     scorer = make_scorer()
-    layout = scorer.encoder.layout
-    observation = torch.rand(2, layout.size)
-    candidates, slots, context = scorer.encoder(observation)
-    scores = scorer(observation)
-    assert scores.shape == (2, 1 + SLOTS * LOOKAHEAD * len(UNIT))
-    torch.testing.assert_close(scores[:, 0], scorer.wait(context)[:, 0])
-    for row in range(2):
+    observations = torch.rand(2, scorer.encoder.layout.size)
+    for observation in observations:
+        kinds = [0.0] * PLACES + [1.0] * PLACES + [0.0] * PLACES
+        fields_of(scorer, observation)["option_generative"][:] = torch.tensor(kinds)
+    scores, contexts = scorer(observations), scorer.encoder(observations).context
+    assert scores.shape == (2, 1 + SLOTS * LOOKAHEAD * R * PLACES)
+    torch.testing.assert_close(scores[:, 0], scorer.wait(contexts)[:, 0])
+    for observation, score, context in zip(observations, scores, contexts, strict=True):
+        seen, expected = fields_of(scorer, observation), []
+        ladder = torch.stack([seen[f"candidate_{name}"] for name in ("bytes", "quality", "decode")], dim=-1)
+        pooled = torch.relu(scorer.encoder.pool(ladder)).amax(2)
+        plain = torch.cat([seen["survival"][..., None], seen["candidate_ahead"][..., None], pooled], dim=-1)
         for slot in range(SLOTS):
+            names = ("present", "duration", "position", "decoded", "queued", "in_flight")
+            own = torch.stack([seen[f"slot_{name}"][slot] for name in names])
+            of_slot = torch.relu(scorer.encoder.slot(torch.cat([own, plain[slot].flatten()])))
+            around = scorer.from_slot(of_slot) + scorer.from_context(context)
             for look in range(LOOKAHEAD):
-                around = scorer.from_slot(slots[row, slot]) + scorer.from_context(context[row])
-                own = scorer.from_candidate(candidates[row, slot, look])
-                code = torch.relu(scorer.mix(torch.relu(own + around + scorer.place[slot, look])))
-                for option, (representation, unit) in enumerate(zip(REPRESENTATION, UNIT, strict=True)):
-                    fields = (layout.unit_present + unit, layout.unit_backlog + unit, layout.unit_speed + unit)
-                    features = observation[row, [layout.option_decode + option, *fields]]
-                    code_of_option = (
-                        scorer.from_option(features)
-                        + scorer.representation.weight[representation]
-                        + scorer.unit.weight[unit]
-                    )
-                    place = slot * LOOKAHEAD + look
-                    expected = code @ code_of_option * scorer.scale + scorer.preference[place]
-                    torch.testing.assert_close(scores[row, 1 + place * len(UNIT) + option], expected)
+                code = torch.relu(scorer.from_candidate(plain[slot, look]) + around + scorer.place[slot, look])
+                for option in range(R * PLACES):
+                    r, place = divmod(option, PLACES)
+                    unit = [(0, 3, 3), (0, 1, 2), (0, 3, 3)][r][place]
+                    features = [seen[f"option_{name}"][option] for name in ("decode", "load", "energy", "generative")]
+                    features += [seen[f"unit_{name}"][unit] for name in ("present", "backlog", "speed", "throttle")]
+                    features += [torch.tensor(float(unit == other)) for other in range(4)]
+                    of_option = torch.relu(scorer.encoder.option(torch.stack(features)))
+                    request = torch.relu(scorer.mix(code) + scorer.from_representation(ladder[slot, look, r]))
+                    expected.append(request @ of_option * scorer.scale + scorer.preference[slot * LOOKAHEAD + look])
+        torch.testing.assert_close(score[1:], torch.stack(expected))
+
+
+def test_a_longer_ladder_that_nobody_can_decode_changes_no_score() -> None:
+    env = PromptPreamEnv()
+    observation, _ = env.reset(seed=0)
+    own, padded = Padding(env.options), Padding(env.options, 12)
+    here, there = (
+        make_scorer(padding.representations)(torch.from_numpy(padding.observations(observation[None])))[0].detach()
+        for padding in (own, padded)
+    )
+    assert own.representations == 6
+    actions = np.arange(env.action_space.n)
+    torch.testing.assert_close(here[own.from_world(actions)], there[padded.from_world(actions)])
+
+
+def test_the_order_of_the_ladder_changes_no_score() -> None:
+    scorer = make_scorer()
+    observation = torch.rand(1, scorer.encoder.layout.size)
+    shuffled, order = observation.clone(), [2, 0, 1]
+    for name, values in fields_of(scorer, shuffled[0]).items():
+        if name in ("candidate_bytes", "candidate_quality", "candidate_decode"):
+            values[:] = values[..., order].clone()
+        if name.startswith("option_"):
+            values[:] = values.view(R, PLACES)[order].flatten().clone()
+    there = scorer(shuffled)[0, 1:].view(SLOTS * LOOKAHEAD, R, PLACES)
+    here = scorer(observation)[0, 1:].view(SLOTS * LOOKAHEAD, R, PLACES)
+    torch.testing.assert_close(there, here[:, order])
+
+
+def test_padding_goes_there_and_back() -> None:
+    options = (
+        Option("av1@cpu", 0, "av1", False, "cpu", 0.1, True),
+        Option("av1@vdec", 0, "av1", False, "vdec", 0.1, True),
+        Option("token@cpu", 1, "token", True, "cpu", 9.0, True),
+        Option("token@gpu", 1, "token", True, "gpu", 1.0, True),
+        Option("token@npu", 1, "token", True, "npu", 0.5, False),
+    )
+    padding = Padding(options, 3)
+    assert padding.places.tolist() == [0, 1, 3, 4, 5]
+    actions = np.arange(1 + SLOTS * LOOKAHEAD * 5)
+    there = padding.from_world(actions)
+    assert padding.to_world(there).tolist() == actions.tolist()
+    assert there[:7].tolist() == [0, 1, 2, 4, 5, 6, 10]  # 9 options of the network to a candidate
+    assert padding.to_world([3, 7, 8, 9]).tolist() == [-1] * 4
+    masks = np.random.default_rng(0).random((4, len(actions))) < 0.5
+    padded = padding.masks(masks)
+    assert padded.shape == (4, 1 + SLOTS * LOOKAHEAD * 9)
+    np.testing.assert_array_equal(padded[:, there], masks)
+    assert padded.sum() == masks.sum()
+    with pytest.raises(ValueError, match="expected a ladder of at most 1 representations, as in training; got 2"):
+        Padding(options, 1)
 
 
 def test_values_are_the_states_plus_scores_in_their_unit() -> None:
     scorer = make_scorer()
     values = ActionValues(scorer, context_width=7, unit=0.25)
     observation = torch.rand(3, scorer.encoder.layout.size)
-    context = scorer.encoder(observation)[2]
+    context = scorer.encoder(observation).context
     torch.testing.assert_close(values(observation), values.state(context) + 0.25 * scorer(observation))
 
 

@@ -2,27 +2,28 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from agents.learned.padding import Padding
 from agents.learned.policies import DQNAgent, PPOAgent
 
 pytest.importorskip("onnxruntime", reason="the extra 'deploy' is not installed")
 pytest.importorskip("onnxscript", reason="the extra 'deploy' is not installed")
 
 from agents.learned.onnx_graph import WEIGHTS, check_agreement, export, open_graph, play_situations, read_policy
-from ppgym.core.actions import WAIT, action_count
+from ppgym.core.actions import WAIT
+from ppgym.core.state import MAX_REPRESENTATIONS
 from ppgym.env import PromptPreamEnv
 
 
 @pytest.mark.parametrize("agent", WEIGHTS)
 def test_the_graph_decides_the_same(agent: str, tmp_path: Path) -> None:
-    world = PromptPreamEnv().world
-    actions = action_count(len(world.options))
-    policy = read_policy(agent, WEIGHTS[agent], world)
+    policy = read_policy(agent, WEIGHTS[agent])
     situations = list(play_situations(agent, policy, 1024))
     path = tmp_path / f"{agent}.onnx"
-    export(policy, path, situations[0].observation.shape[1], actions)
+    export(policy, path, situations[0].observation.shape[1], situations[0].mask.shape[1])
     found = check_agreement(policy, open_graph(path), situations)
     assert found.decisions >= 1024
     assert found.same == found.decisions
@@ -36,11 +37,16 @@ def test_the_graph_decides_the_same(agent: str, tmp_path: Path) -> None:
 def test_the_rule_is_the_agents(agent_class: type[PPOAgent | DQNAgent]) -> None:
     env = PromptPreamEnv(split="validation")
     name = agent_class.WEIGHTS.stem
-    policy, agent = read_policy(name, agent_class.WEIGHTS, env.world), agent_class(env)
-    idle = 0
-    for observation, mask in list(play_situations(name, policy, 256)):
-        expected, _ = agent.predict(observation[0], deterministic=True, action_masks=mask[0])
-        action, logits = policy(torch.from_numpy(observation), torch.from_numpy(mask))
-        assert int(action[0]) == expected
+    policy, agent = read_policy(name, agent_class.WEIGHTS), agent_class(env)
+    padding, idle = Padding(env.options, MAX_REPRESENTATIONS), 0
+    observation, info = env.reset(seed=0)
+    for _ in range(256):
+        expected, _ = agent.predict(observation, deterministic=True, action_masks=info["action_mask"])
+        padded = padding.observations(observation[None]), padding.masks(info["action_mask"][None].astype(np.bool_))
+        action, logits = policy(*map(torch.from_numpy, padded))
+        assert padding.to_world(action.numpy())[0] == expected
         idle += int(torch.isinf(logits[0, WAIT]))
+        observation, _, terminated, truncated, info = env.step(expected)
+        if terminated or truncated:
+            observation, info = env.reset()
     assert idle > 5  # where waiting is legal, and neither may choose it

@@ -12,16 +12,18 @@ from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 
 from agents import make_agent
 from agents.learned import checkpoints
-from agents.learned.networks import Encoder
-from agents.learned.policies import DQNAgent, PPOAgent, decide, decide_by_value, policy_of
-from ppgym.core.observation import observation_fields
-from ppgym.core.state import LOOKAHEAD, SLOTS
+from agents.learned.padding import Padding, padded_layout
+from agents.learned.policies import DQNAgent, PPOAgent, decide, decide_by_value, padded_spaces, policy_of
 from ppgym.env import PromptPreamEnv
 from ppgym.vector_env import PromptPreamVectorEnv
+from tests.agents.learned.students import EVERYWHERE
 
 SHORT: dict[str, Any] = {"n_videos": 2, "max_wall_s": 25.0}  # some sessions end, some are truncated
-CONFIG = {
+R = 6
+CONFIG: dict[str, Any] = {
     "agent": "ppo",
+    "representations": R,
+    "trained_on": EVERYWHERE,
     "hyperparams": {
         "policy": "CandidatePolicy",
         "policy_kwargs": {"slot_width": 8, "context_width": 16, "candidate_width": 8},
@@ -29,10 +31,17 @@ CONFIG = {
 }
 
 
-def make_policy(env: PromptPreamEnv, config: dict[str, Any] = CONFIG) -> Any:
-    policy_class, kwargs = policy_of(config, env.options)
+def make_policy(config: dict[str, Any] = CONFIG) -> Any:
+    policy_class, kwargs = policy_of(config, R)
     torch.manual_seed(0)
-    return policy_class(env.observation_space, env.action_space, lambda _: 1e-3, **kwargs)
+    return policy_class(*padded_spaces(R), lambda _: 1e-3, **kwargs)
+
+
+def situation(env: PromptPreamEnv) -> tuple[np.ndarray, np.ndarray]:
+    """The padded observation and mask at a session's beginning."""
+    observation, info = env.reset(seed=0)
+    padding = Padding(env.options, R)
+    return padding.observations(observation[None]), padding.masks(info["action_mask"][None].astype(np.bool_))
 
 
 def write_policy(path: Path, policy: Any, config: dict[str, Any] = CONFIG) -> None:
@@ -48,32 +57,12 @@ def env() -> PromptPreamEnv:
 @pytest.fixture
 def weights(tmp_path: Path, env: PromptPreamEnv) -> Path:
     path = tmp_path / "ppo.safetensors"
-    write_policy(path, make_policy(env))
+    write_policy(path, make_policy())
     return path
 
 
 def random_legal(rng: np.random.Generator, masks: np.ndarray) -> np.ndarray:
     return (rng.random(masks.shape) * masks).argmax(axis=1)
-
-
-def test_encoder_reads_the_fields_of_the_table() -> None:
-    representations, options = 6, 15
-    encoder = Encoder(representations, options, slot_width=4, context_width=4)
-    observation = torch.arange(encoder.layout.size, dtype=torch.float32)[None]
-    fields = {}
-    for field in observation_fields(representations, options):
-        first = getattr(encoder.layout, field.name)
-        fields[field.name] = observation[0, first : first + int(np.prod(field.shape))].reshape(field.shape)
-    candidates, slots, context = encoder(observation)
-    assert candidates.shape == (1, SLOTS, LOOKAHEAD, 2 + 3 * representations)
-    names = ("candidate_bytes", "candidate_quality", "candidate_decode")
-    for slot in range(SLOTS):
-        for look in range(LOOKAHEAD):
-            plain = [fields["survival"][slot, look, None], fields["candidate_ahead"][slot, look, None]]
-            expected = torch.cat([*plain, *(fields[name][slot, look] for name in names)])
-            assert torch.equal(candidates[0, slot, look], expected)
-    assert slots.shape == (1, SLOTS, 4)
-    assert context.shape == (1, 4)
 
 
 def test_agent_is_always_legal_and_seeded(env: PromptPreamEnv, weights: Path) -> None:
@@ -144,10 +133,10 @@ def test_shipped_weights(agent_class: type[PPOAgent | DQNAgent]) -> None:
 
 
 def test_policy_equals_its_parent(env: PromptPreamEnv) -> None:
-    policy = make_policy(env)
-    observation, info = env.reset(seed=0)
-    observations = torch.as_tensor(np.stack([observation, observation * 0.5]))
-    masks = torch.as_tensor(np.stack([info["action_mask"]] * 2)).bool()
+    policy = make_policy()
+    observation, mask = situation(env)
+    observations = torch.as_tensor(np.concatenate([observation, observation * 0.5]))
+    masks = torch.as_tensor(np.concatenate([mask, mask]))
     actions = torch.tensor([0, int(masks[1].nonzero()[-1])])
     mine = policy.evaluate_actions(observations, actions, masks)
     parents = MaskableActorCriticPolicy.evaluate_actions(policy, observations, actions, masks)
@@ -163,31 +152,30 @@ def test_policy_equals_its_parent(env: PromptPreamEnv) -> None:
 
 
 def test_values_decide(env: PromptPreamEnv, tmp_path: Path) -> None:
-    config = {"hyperparams": CONFIG["hyperparams"] | {"policy": "CandidateQPolicy"}}
-    policy = make_policy(env, config)
-    observation, info = env.reset(seed=0)
-    masks = info["action_mask"][None].astype(np.bool_)
-    values = policy.q_net(torch.as_tensor(observation[None])).detach().numpy()[0]
+    config = CONFIG | {"hyperparams": CONFIG["hyperparams"] | {"policy": "CandidateQPolicy"}}
+    policy = make_policy(config)
+    observation, masks = situation(env)
+    values = policy.q_net(torch.as_tensor(observation)).detach().numpy()[0]
     best = max(np.flatnonzero(masks[0]), key=lambda action: values[action])
-    assert decide_by_value(policy, observation[None], masks)[0] == best
+    assert decide_by_value(policy, observation, masks)[0] == best
     rng = np.random.default_rng(0)
-    drawn = decide_by_value(policy, observation.repeat(4000).reshape(-1, 4000).T, masks.repeat(4000, 0), rng)
+    drawn = decide_by_value(policy, observation.repeat(4000, 0), masks.repeat(4000, 0), rng)
     assert masks[0, drawn].all()
     shares = np.exp(values / policy.temperature) * masks[0]
-    np.testing.assert_allclose(np.bincount(drawn, minlength=301) / 4000, shares / shares.sum(), atol=0.03)
+    np.testing.assert_allclose(np.bincount(drawn, minlength=len(values)) / 4000, shares / shares.sum(), atol=0.03)
 
     path = tmp_path / "dqn.safetensors"
     write_policy(path, policy, config)
-    action, _ = make_agent("dqn", env, weights=path).predict(observation, deterministic=True)
-    assert action == best
+    action, _ = make_agent("dqn", env, weights=path).predict(env.reset(seed=0)[0], deterministic=True)
+    assert Padding(env.options, R).from_world(action) == best
     with pytest.raises(ValueError, match="expected weights of a MaskableActorCriticPolicy, got those of a Candidate"):
         PPOAgent(env, weights=path)
 
 
 def test_rewritten_weights_are_read_again(env: PromptPreamEnv, weights: Path) -> None:
-    config = {"hyperparams": {"policy": "MlpPolicy", "policy_kwargs": {"net_arch": [8]}}}
+    config = CONFIG | {"hyperparams": {"policy": "MlpPolicy", "policy_kwargs": {"net_arch": [8]}}}
     first = PPOAgent(env, weights=weights)
-    write_policy(weights, make_policy(env, config), config)
+    write_policy(weights, make_policy(config), config)
     assert type(PPOAgent(env, weights=weights)._policy) is not type(first._policy)
 
 
@@ -198,8 +186,8 @@ def test_missing_weights(env: PromptPreamEnv, tmp_path: Path) -> None:
 
 def test_checkpoint_round_trip(env: PromptPreamEnv, tmp_path: Path) -> None:
     path = tmp_path / "run" / "latest.safetensors"
-    policy = make_policy(env)
-    observation = torch.zeros(2, *env.observation_space.shape)
+    policy = make_policy()
+    observation = torch.zeros(2, padded_layout(R).size)
     policy.predict_values(observation).sum().backward()
     policy.optimizer.step()
     write_policy(path, policy)
@@ -207,7 +195,7 @@ def test_checkpoint_round_trip(env: PromptPreamEnv, tmp_path: Path) -> None:
     drawn = torch.rand(3), np.random.rand(3)  # noqa: NPY002
 
     weights, card = checkpoints.read_checkpoint(path)
-    other = make_policy(env)
+    other = make_policy()
     other.load_state_dict(weights)
     other.predict_values(observation).sum().backward()
     checkpoints.restore_training_state(path, other.optimizer)
@@ -241,8 +229,8 @@ def test_pickled_weights_are_refused_unread(env: PromptPreamEnv, weights: Path) 
 
 def test_weights_of_another_network_are_refused(env: PromptPreamEnv, weights: Path) -> None:
     wider = {"policy": "CandidatePolicy", "policy_kwargs": {"slot_width": 9}}
-    write_policy(weights, make_policy(env), {"hyperparams": wider})
-    with pytest.raises(ValueError, match="expected weights of a CandidatePolicy for this scenario"):
+    write_policy(weights, make_policy(), CONFIG | {"hyperparams": wider})
+    with pytest.raises(ValueError, match="expected weights of a CandidatePolicy"):
         PPOAgent(env, weights=weights)
 
 

@@ -21,7 +21,7 @@ from tests.agents.learned.test_student_features import requests_of
 
 def test_the_network_scores_what_it_sees_and_nothing_else() -> None:
     torch.manual_seed(0)
-    network = StudentNetwork(OPTIONS)
+    network = StudentNetwork()
     env, _ = visited(2, 30)
     seen = student_features(env.planning_view())
     logits = network(torch.from_numpy(seen)[None])[0].detach().numpy()
@@ -41,7 +41,7 @@ def test_the_network_scores_what_it_sees_and_nothing_else() -> None:
 def test_it_never_waits_in_vain() -> None:
     """The same rule as that of the agents that see the observation."""
     torch.manual_seed(0)
-    network, env = StudentNetwork(OPTIONS), PromptPreamEnv()
+    network, env = StudentNetwork(), PromptPreamEnv()
     rng = np.random.default_rng(0)
     observation, info = env.reset(seed=0)
     vain = []
@@ -65,7 +65,7 @@ def test_waiting_must_be_likelier_than_all_downloads_together() -> None:
 
 def test_playing_gives_the_benchmarks_qoe(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = StudentNetwork(OPTIONS).eval()
+    network = StudentNetwork().eval()
     qoe = play(network, StudentVectorEnv(2, split="validation"), 3)
     path = save_student(tmp_path / "student.safetensors", network)
     env = PromptPreamEnv(split="validation")
@@ -85,7 +85,7 @@ def test_playing_gives_the_benchmarks_qoe(tmp_path: Path) -> None:
 
 def test_a_planner_begins_with_the_students_opinion(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    path = save_student(tmp_path / "student.safetensors", StudentNetwork(OPTIONS))
+    path = save_student(tmp_path / "student.safetensors", StudentNetwork())
     env, _ = visited(3, 20)
     view, mask = env.planning_view(), env.action_masks()
     student = make_agent("student", env, weights=str(path))
@@ -105,6 +105,6 @@ def test_a_planner_begins_with_the_students_opinion(tmp_path: Path) -> None:
 def test_what_is_no_weight_of_a_student_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such weights"):
         make_agent("student", PromptPreamEnv(), weights=str(tmp_path / "none.safetensors"))
-    path = save_student(tmp_path / "narrow.safetensors", StudentNetwork(OPTIONS, width=8))
+    path = save_student(tmp_path / "narrow.safetensors", StudentNetwork(width=8))
     with pytest.raises(ValueError, match=r"narrow\.safetensors: expected weights of a StudentNetwork"):
         make_agent("student", PromptPreamEnv(), weights=str(path))

@@ -19,14 +19,24 @@ from agents.studies.breakeven import (
     cells,
     make_row,
     mean_mbps,
+    place,
     place_devices,
 )
 from agents.studies.cached_episodes import Variant
+from ppgym.benchmark.records import read_records
 from ppgym.benchmark.validation import check_run
 from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import DEFAULT_SCENARIO, Scenario
 
-SPEED, QUALITY, PRICE = PLANES
+SPEED, QUALITY, PRICE, THROTTLE = PLANES
+NETWORKS = {"low": 1.211, "medium": 1.635, "high": 3.633}
+ELITE = "snapdragon-8-elite"
+
+
+def sessions_of(returns: np.ndarray, minutes: np.ndarray) -> list[Any]:
+    """Records with these totals."""
+    pairs = zip(returns.tolist(), minutes.tolist(), strict=True)
+    return [{"totals": {"return": each, "drawn_watch_s": 60.0 * watched}} for each, watched in pairs]
 
 
 def test_cells_say_what_an_agent_can_notice_and_no_more() -> None:
@@ -36,6 +46,7 @@ def test_cells_say_what_an_agent_can_notice_and_no_more() -> None:
     assert Cell(QUALITY, 0.5, 1.0).overrides(True) == {"generative_quality_scale": 0.5}
     assert Cell(QUALITY, 0.5, 1.0).overrides(False) == {}
     assert Cell(PRICE, 0.2, 1.0).overrides(True) == Cell(PRICE, 0.2, 1.0).overrides(False) == {"qoe": {"energy": 0.2}}
+    assert Cell(THROTTLE, 2.0, 3.0).overrides(False) == {"bandwidth_scale": 3.0, "throttle": 2.0}
     for cell in cells():
         Scenario.parse(DEFAULT_SCENARIO, **json.loads(json.dumps(cell.overrides(True))))
 
@@ -61,12 +72,13 @@ def test_who_fetches_pixels_does_not_notice_what_prompts_are_like(agent: str) ->
 def test_a_gain_is_a_paired_difference() -> None:
     """Sessions of one and three minutes by turns. By the mean of the sessions' own ratios the other rule is better."""
     returns = np.tile([[10.0, 70.0], [8.0, 64.0], [19.0, 1.0], [2.0, 38.0]], 8)
-    row = make_row(Cell(SPEED, 2.0, 1.0), returns, np.tile([1.0, 3.0], 8))
+    row = make_row([sessions_of(each, np.tile([1.0, 3.0], 8)) for each in returns])
     assert (row["qoe_prompts"], row["qoe_pixels"], row["gain"]) == (20.0, 18.0, 2.0)
     assert row["ci95"] == pytest.approx((2.0, 2.0))  # two a minute in every session
     assert (row["rule"], row["gain_over_rule"]) == (breakeven.RULES[1], 10.0)
     assert row["ci95_over_rule"][0] < 10.0 < row["ci95_over_rule"][1]
-    assert row["x"]["value"] == 2.0 and row["y"]["value"] == pytest.approx(mean_mbps(NETWORK), abs=1e-3)
+    where = place(Cell(SPEED, 2.0, 1.35), 1.2)
+    assert (where["plane"], where["x"]["value"], where["y"]["value"]) == ("speed_bandwidth", 2.0, 1.62)
 
 
 def rows_of(plane: breakeven.Plane, lows: dict[float, list[float]]) -> list[dict[str, Any]]:
@@ -74,30 +86,31 @@ def rows_of(plane: breakeven.Plane, lows: dict[float, list[float]]) -> list[dict
     rows = []
     for bandwidth, ends in lows.items():
         for value, low in zip(plane.values, ends, strict=True):
-            row = make_row(Cell(plane, value, bandwidth), np.zeros((4, 1)), np.ones(1))
-            rows.append(row | {"ci95": (low, low + 2.0)})
+            where = place(Cell(plane, value, bandwidth), NETWORKS["low"])
+            rows.append(where | {"ci95": (low, low + 2.0)})
     return rows
 
 
 def test_the_answer_is_the_last_value_before_prompts_stop_to_pay() -> None:
     low, medium, high = NAMED.values()
+    networks = {network: round(factor * NETWORKS["low"], 3) for network, factor in NAMED.items()}
     rows = rows_of(SPEED, {low: [-1, 1, 1, 1, 1, 1], medium: [1, -1, 1, 1, 1, 1], high: [1, 1, 1, 1, 1, 0]})
-    found = answer(SPEED, rows)
+    found = answer(SPEED, rows, networks)
     assert found.endswith("pay from 0.5 on low (1.2 Mbit/s), 1 on medium (1.6 Mbit/s), nowhere on high (3.6 Mbit/s).")
     rows = rows_of(PRICE, {low: [1, 1, 1, 1, 1], medium: [1, 1, -1, 1, 1], high: [-1, 1, 1, 1, 1]})
-    found = answer(PRICE, rows)
+    found = answer(PRICE, rows, networks)
     assert found.endswith(
         "pay up to 0.2 on low (1.2 Mbit/s), 0.02 on medium (1.6 Mbit/s), nowhere on high (3.6 Mbit/s)."
     )
 
 
 def test_devices_lie_where_all_their_units_decode_as_fast() -> None:
-    placed = {each["name"]: each["x"] for each in place_devices() if each["plane"] == SPEED.name}
+    placed = {each["name"]: each["x"] for each in place_devices(ELITE, NETWORKS) if each["plane"] == SPEED.name}
     assert placed["snapdragon-8-elite"] == 1.0
     npu, gpu = 1.9369, 8.1144  # seconds a chunk; the GPU of the 8 Gen 2 takes more than ten and is no option
     assert placed["snapdragon-8-gen-2"] == pytest.approx(1 / 3.401 / (1 / npu + 1 / gpu), abs=1e-3)
     assert placed["rtx-4090"] == pytest.approx(170 / 30 / (1 / npu + 1 / gpu), abs=2e-3)
-    assert {each["x"] for each in place_devices() if each["plane"] == PRICE.name} == {0.0}
+    assert {each["x"] for each in place_devices(ELITE, NETWORKS) if each["plane"] == PRICE.name} == {0.0}
 
 
 def test_named_networks_have_their_mean_on_the_map() -> None:
@@ -112,6 +125,7 @@ def test_the_command_plays_prints_draws_and_goes_on(
     monkeypatch.setattr(breakeven, "BANDWIDTHS", (1.0, 3.0))
     monkeypatch.setattr(breakeven, "NAMED", {"low": 1.0, "high": 3.0})
     monkeypatch.setattr(breakeven, "PLANES", (SPEED._replace(values=(1.0, 8.0)), PRICE._replace(values=(0.0, 0.4))))
+    monkeypatch.setattr(breakeven, "DEVICES", ("rtx-4090",))
     monkeypatch.setattr(breakeven, "PLANNER", Variant("greedy"))
     monkeypatch.setattr(breakeven, "PIXELS", Variant("greedy"))
     monkeypatch.setenv("COLUMNS", "80")
@@ -124,6 +138,30 @@ def test_the_command_plays_prints_draws_and_goes_on(
     keys = {"plane", "x", "y", "qoe_prompts", "qoe_pixels", "gain", "ci95"}
     assert all(keys <= set(row) for row in results["rows"])
     assert {"name", "plane", "x", "y", "note"} == set(results["devices"][0])
+    assert [row["device"] for row in results["by_device"]] == ["rtx-4090"] * 2
+    assert "views of a video that pay for encoding" in printed
     assert (tmp_path / "breakeven.png").read_bytes().startswith(b"\x89PNG")
     worlds = 2 * 3  # two bandwidths, each as it is, with fast prompts and with a price
-    assert check_run(tmp_path, REGISTRY).records == 2 * (worlds + 2 * len(breakeven.RULES) * 2)
+    rules = 2 * len(breakeven.RULES)
+    assert check_run(tmp_path, REGISTRY).records == 2 * (worlds + 2 * rules + 2 + rules)
+
+
+def test_a_scenario_of_the_user_is_varied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "mine.yml").write_text("network: medium\ndevice: rtx-4090\nviewer: typical\nrtt_s: 0.2\n")
+    monkeypatch.setattr(breakeven, "BANDWIDTHS", (1.0,))
+    monkeypatch.setattr(breakeven, "PLANES", (THROTTLE._replace(values=(1.0, 4.0)),))
+    monkeypatch.setattr(breakeven, "DEVICES", ("pixels-only",))
+    monkeypatch.setattr(breakeven, "PLANNER", Variant("greedy"))
+    monkeypatch.setattr(breakeven, "PIXELS", Variant("pdas"))
+    settings = ("rtt_s=0.3",)
+    breakeven.find_breakeven(
+        scenario=str(tmp_path / "mine.yml"), settings=settings, sessions=1, output=tmp_path / "out"
+    )
+    results = json.loads((tmp_path / "out" / "breakeven.json").read_text(encoding="utf-8"))
+    assert results["scenario"] == "mine"
+    assert results["networks"] == {"medium": round(mean_mbps("medium"), 3)}
+    assert results["by_device"][0]["network"] == "medium"
+    records = list(read_records(tmp_path / "out"))
+    assert {record["overrides"]["rtt_s"] for record in records} == {0.3}
+    assert {record["overrides"].get("throttle") for record in records} == {None, 4.0}
+    assert {record["overrides"]["device"] for record in records} == {"rtx-4090", "pixels-only"}

@@ -10,10 +10,13 @@ import pytest
 
 from agents.training.callback import TrainingCallback
 from agents.training.vec_env import make_vec_env
+from agents.training.worlds import WorldName
 from ppgym.core.actions import WAIT
 from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import Scenario
 from tests.agents.training.tiny import TINY, write_hyperparams
+
+R = 6
 
 
 def test_best_checkpoint_is_the_best_of_the_curve(run: Any, tmp_path: Path) -> None:
@@ -41,8 +44,11 @@ def test_validation_scores_are_sums_over_sums_by_scenario() -> None:
     def act(_: Any, observations: np.ndarray, masks: np.ndarray) -> np.ndarray:
         return np.where(masks[:, WAIT], WAIT, masks.argmax(axis=1))
 
-    validation = make_vec_env(scenarios, "validation", 6)
-    callback: Any = SimpleNamespace(_validation=validation, _decide=act, model=SimpleNamespace(policy=None))
+    validation = make_vec_env(scenarios, [4, 2], "validation", R)
+    groups = [[WorldName(name, {})] for name in names]
+    callback: Any = SimpleNamespace(
+        _validation=validation, _decide=act, _groups=groups, model=SimpleNamespace(policy=None)
+    )
     scores = TrainingCallback._scores(callback)
     validation.seed(0)
     validation.reset()
@@ -50,7 +56,7 @@ def test_validation_scores_are_sums_over_sums_by_scenario() -> None:
     for k, part in enumerate(validation.parts):
         for _ in range(part.num_envs):
             env = PromptPreamEnv(scenarios[k], "validation")
-            single = make_vec_env([scenarios[k]], "validation", 1)
+            single = make_vec_env([scenarios[k]], [1], "validation", R)
             single.seed(place)
             observations, ended = single.reset(), False
             env.reset(seed=place)
@@ -59,7 +65,7 @@ def test_validation_scores_are_sums_over_sums_by_scenario() -> None:
                 action = act(None, observations, single.action_masks())
                 single.step_async(action)
                 observations, _, (ended,), _ = single.step_wait()
-                returns[k] += env.step(int(action[0]))[1]
+                returns[k] += env.step(int(validation.paddings[k].to_world(action[0])))[1]
             minutes[k] += env.drawn_watch_s() / 60.0
             place += 1
     assert scores["qoe"] == pytest.approx((returns / minutes).mean())

@@ -46,7 +46,7 @@ def test_a_run_is_not_overwritten(hyperparams: Path, tmp_path: Path) -> None:
         training.train(output=tmp_path, hyperparams=hyperparams)
 
 
-@pytest.mark.parametrize(("name", "agent"), [("ppo", "ppo"), ("ppo-generalist", "ppo"), ("dqn", "dqn")])
+@pytest.mark.parametrize(("name", "agent"), [("ppo", "ppo"), ("ppo-mlp", "ppo"), ("dqn", "dqn")])
 def test_shipped_hyperparams_are_read(name: str, agent: str) -> None:
     params = read_hyperparams(HYPERPARAMS / f"{name}.yml", agent)
     rate = training.learning_rate_of(params["learning_rate"])
@@ -55,7 +55,7 @@ def test_shipped_hyperparams_are_read(name: str, agent: str) -> None:
 
 
 def test_shipped_hyperparameters_are_read_and_wrong_ones_refused(tmp_path: Path) -> None:
-    assert read_hyperparams(HYPERPARAMS / "student.yml", "student")["others"] == "standard"
+    assert read_hyperparams(HYPERPARAMS / "student.yml", "student")["worlds"]["suite"] == "standard"
     path = tmp_path / "wrong.yml"
     path.write_text(yaml.safe_dump({"PromptPream-v0": TINY_STUDENT | {"fit": {"epoch": 1}}}))
     with pytest.raises(ValueError, match="fit: key 'epochs' is missing"):

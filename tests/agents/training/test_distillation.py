@@ -8,8 +8,8 @@ import torch
 
 from agents.learned.networks import ILLEGAL
 from agents.learned.student import StudentNetwork
-from agents.learned.student_features import SHOWN_LOOKAHEADS, student_features
-from agents.training.distillation import Dataset, concatenate, fit, label_loss, make_dataset
+from agents.learned.student_features import REQUEST, SHOWN_LOOKAHEADS, student_features
+from agents.training.distillation import Dataset, by_options, fit, label_loss, make_dataset
 from agents.training.planner_labels import NO_ACTION, LabelledEpisode
 from ppgym.core.state import LOOKAHEAD
 from ppgym.env import PromptPreamEnv
@@ -55,7 +55,7 @@ def test_a_dataset_has_the_features_of_the_replay(episode: LabelledEpisode) -> N
         env.step(int(action))
     np.testing.assert_array_equal(dataset.features, np.array(rows).astype(np.float16))
     np.testing.assert_array_equal(dataset.considered, episode.considered[1::2])
-    assert dataset.options == OPTIONS
+    np.testing.assert_allclose(dataset.advantage, episode.advantage[1::2] / 1.85, rtol=1e-6)
 
 
 def test_a_fit_finds_what_the_expert_prefers(episode: LabelledEpisode) -> None:
@@ -67,7 +67,7 @@ def test_a_fit_finds_what_the_expert_prefers(episode: LabelledEpisode) -> None:
     wanted = dataset.considered[np.arange(len(best)), best]
 
     torch.manual_seed(0)
-    network = StudentNetwork(OPTIONS)
+    network = StudentNetwork()
 
     def judge() -> tuple[float, float]:
         with torch.inference_mode():
@@ -78,15 +78,18 @@ def test_a_fit_finds_what_the_expert_prefers(episode: LabelledEpisode) -> None:
 
     how: dict[str, Any] = {"epochs": 48, "batch_size": 16, "learning_rate": 3e-3}
     loss, agreement = judge()
-    fit(network, dataset, temperature=0.1, regret_share=0.1, seed=0, **how)
+    fit(network, [dataset], temperature=0.1, regret_share=0.1, seed=0, **how)
     assert judge()[0] < loss - 0.3
     assert judge()[1] > agreement + 0.1
 
 
-def test_concatenated_datasets_keep_their_order(episode: LabelledEpisode) -> None:
+def test_datasets_are_joined_by_the_length_of_the_option_table(episode: LabelledEpisode) -> None:
     dataset = make_dataset(episode, "train")
     half = len(dataset.features) // 2
     columns: Any = [column[:half] for column in dataset], [column[half:] for column in dataset]
-    both = concatenate([Dataset(*columns[0]), Dataset(*columns[1])])
-    for one, other in zip(both, dataset, strict=True):
-        np.testing.assert_array_equal(one, other)
+    other = Dataset(dataset.features[:, :-REQUEST], *dataset[1:])
+    joined = by_options([Dataset(*columns[0]), other, Dataset(*columns[1])])
+    assert len(joined) == 2
+    for found, expected in zip(joined, (dataset, other), strict=True):
+        for one, two in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, two)

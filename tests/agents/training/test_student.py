@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -55,7 +54,7 @@ def test_a_run_from_labels_to_comparison(
     )
     assert all(step in shown for step in steps)
     curve, best = card_of(whole)["scores"], card_of(whole, "best")["scores"]
-    assert [set(scores) for scores in curve] == [{"timesteps", "labels", "scenario", "others", "qoe"}] * 2
+    assert [set(scores) for scores in curve] == [{"timesteps", "labels", "own", "others", "qoe"}] * 2
     assert all(before < after for key in ("timesteps", "labels") for before, after in [[s[key] for s in curve]])
     assert best[-1]["qoe"] == max(scores["qoe"] for scores in curve)
     assert card_of(whole)["timesteps"] == curve[-1]["timesteps"]
@@ -105,7 +104,7 @@ def test_a_run_that_was_stopped_before_its_first_student_goes_on(
 
 
 def test_seeds_of_students(tmp_path: Path) -> None:
-    one_round = TINY_STUDENT | {"rounds": TINY_STUDENT["rounds"][:1], "others": None}
+    one_round = TINY_STUDENT | {"rounds": TINY_STUDENT["rounds"][:1], "worlds": None}
     hyperparams = write_hyperparams(tmp_path / "short.yml", one_round)
     sweep = plan_sweep(0, 2, [hyperparams])
     arguments = {"agent": "student", "overrides": {}, "timesteps": None, "torch_device": "cpu"}
@@ -120,29 +119,24 @@ def test_seeds_of_students(tmp_path: Path) -> None:
     assert (tmp_path / "seeds" / "seed-1" / "latest.json").stat().st_mtime_ns == written_ns, "it is only compared"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"overrides": {"n_videos": 2}}, "student: expected a scenario as it is shipped, got values for n_videos"),
-        ({"scenario": "low,high/rtx-4090/typical"}, "student: expected one scenario"),
-        ({"timesteps": 100}, "student: expected no --timesteps"),
-    ],
-)
-def test_what_a_student_has_not_is_refused(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=message):
-        training.train(agent="student", output=tmp_path / "run", **arguments)
+def test_a_student_has_no_timesteps(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="student: expected no --timesteps"):
+        training.train(agent="student", output=tmp_path / "run", timesteps=100)
     assert not (tmp_path / "run").exists()
 
 
-def test_half_of_the_episodes_are_of_the_runs_scenario(tmp_path: Path) -> None:
+def test_each_group_of_worlds_has_a_third_of_the_episodes(tmp_path: Path) -> None:
     params: dict[str, Any] = TINY_STUDENT | {"rounds": [{"episodes": 12}, {"episodes": 13}]}
-    config = {"agent": "student", "scenario": DEFAULT_SCENARIO, "seed": 3, "hyperparams": params}
+    config = {"agent": "student", "scenario": DEFAULT_SCENARIO, "overrides": {}, "seed": 3, "hyperparams": params}
     first, second = (episode_jobs(Run(tmp_path, config, 0, []), number) for number in (0, 1))
-    names, counts = np.unique([job.scenario for job in first], return_counts=True)
-    assert dict(zip(names.tolist(), counts.tolist(), strict=True))[DEFAULT_SCENARIO] == 6
-    assert sorted(counts.tolist()) == [2, 2, 2, 6]
+    own, suite, drawn = (
+        sum(job.scenario == DEFAULT_SCENARIO and not job.overrides for job in first),
+        sum(job.scenario != DEFAULT_SCENARIO and not job.overrides for job in first),
+        sum("ladder" in job.overrides for job in first),
+    )
+    assert (own, suite, drawn) == (4, 4, 4)
     assert {job.agent for job in first} == {"mcts"}
     assert {(job.agent, job.params["weights"]) for job in second} == {("student", str(tmp_path / "latest.safetensors"))}
     assert len({job.seed for job in first + second}) == 25
-    alone = Run(tmp_path, config | {"hyperparams": params | {"others": None}}, 0, [])
+    alone = Run(tmp_path, config | {"hyperparams": params | {"worlds": None}}, 0, [])
     assert {job.scenario for job in episode_jobs(alone, 0)} == {DEFAULT_SCENARIO}

@@ -24,6 +24,7 @@ TINY: dict[str, Any] = {
     "vf_coef": 0.5,
     "max_grad_norm": 0.5,
     "reward_scale": 0.1,
+    "worlds": None,
     "warm_start": {
         "agent": "on_demand",
         "decisions": 64,
@@ -57,7 +58,7 @@ TINY_DQN: dict[str, Any] = {key: TINY[key] for key in COMMON_KEYS} | {
 
 TINY_STUDENT: dict[str, Any] = {
     "network": {"width": 8, "context_width": 16},
-    "others": "quick",
+    "worlds": {"suite": "quick", "drawn": 2},
     "expert": {"simulations": 4},
     "rounds": [
         {"episodes": 6, "label_share": 1.0, "exploration_share": 0.1},
