@@ -16,6 +16,7 @@ from ppgym.files import write_text
 from ppgym.world.devices import NO_CONTENTION, DecodeRow, DeviceProfile, Power, Radio
 from ppgym.world.ladders import GENERATIVE, PIXEL, PIXEL_BPS, Ladder, Representation, published_ladder
 from ppgym.world.networks import NETWORKS, SPLITS, generate_traces, traces_digest
+from ppgym.world.template import scenario_schema
 from ppgym.world.videos import CatalogFile, generate_videos
 from ppgym.world.viewers import ViewerFile, ViewerProvenance
 
@@ -338,6 +339,7 @@ def make_schemas(output: Path) -> None:
     formats = {"devices": DeviceProfile, "ladders": Ladder, "videos": CatalogFile, "viewers": ViewerFile}
     for name, cls in formats.items():
         write_text(output / f"{name}.schema.json", json.dumps(cls.json_schema(), indent=2) + "\n")
+    write_text(output / "scenario.schema.json", json.dumps(scenario_schema(), indent=2) + "\n")
 
 
 def main() -> None:

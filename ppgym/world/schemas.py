@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_SHOWN = 20  # problems of one file
+SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 @dataclass(frozen=True)
@@ -170,11 +171,16 @@ class JsonFile:
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
         """The JSON Schema of the files. It has no rules between fields."""
-        kind: type = cls
-        schema = _adapter(kind).json_schema()
+        schema = class_schema(cls)
         schema["properties"] = {"$schema": {"type": "string"}, "schema": {"const": cls.SCHEMA}} | schema["properties"]
         schema["required"].insert(0, "schema")
-        return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+        return {"$schema": SCHEMA_DIALECT, **schema}
+
+
+def class_schema(kind: type) -> dict[str, Any]:
+    """The JSON Schema of a `checked` class, without its dialect."""
+    schema: dict[str, Any] = _adapter(kind).json_schema()
+    return schema
 
 
 def shipped_or_path(folder: str, name_or_path: str | Path, shipped: tuple[str, ...]) -> Path:

@@ -1,4 +1,4 @@
-"""The commented template of a scenario file: every field of `Scenario`, what it means, and its default."""
+"""Help to write a scenario file: a commented template with every field of `Scenario`, and a JSON Schema for editors."""
 
 import dataclasses
 import inspect
@@ -12,7 +12,9 @@ from ppgym.files import write_text
 from ppgym.world.devices import DEVICES
 from ppgym.world.ladders import LADDERS
 from ppgym.world.networks import NETWORKS
+from ppgym.world.qoe_weights import QOE_PRESETS
 from ppgym.world.scenario import Scenario
+from ppgym.world.schemas import SCHEMA_DIALECT, class_schema
 from ppgym.world.viewers import VIEWERS
 
 WIDTH = 100
@@ -84,3 +86,15 @@ def write_template(path: Path) -> None:
     if path.exists():
         raise FileExistsError(f"{path}: there is such a file already; choose another name")
     write_text(path, scenario_template(path.name))
+
+
+def scenario_schema() -> dict[str, Any]:
+    """The JSON Schema of scenario files, YAML or JSON. It has no rules between fields."""
+    schema = class_schema(Scenario)
+    fields, meanings = schema["properties"], field_meanings()
+    del fields["label"]  # a file's is its stem
+    fields["qoe"] = {"anyOf": [{"enum": [*QOE_PRESETS]}, fields["qoe"]], "default": "default"}
+    for name, field in fields.items():
+        field["description"] = meanings[name]
+    schema["properties"] = {"$schema": {"type": "string"}} | fields
+    return {"$schema": SCHEMA_DIALECT, **schema}

@@ -17,7 +17,9 @@ import pytest
 from ppgym.files import data_root
 from ppgym.world.devices import DeviceProfile
 from ppgym.world.ladders import Ladder
+from ppgym.world.scenario import Scenario
 from ppgym.world.schemas import MAX_SHOWN, Count, JsonFile, Positive, Text, checked
+from ppgym.world.template import scenario_schema
 from ppgym.world.videos import CatalogFile
 from ppgym.world.viewers import ViewerFile
 
@@ -130,6 +132,32 @@ def test_a_json_schema_is_one(name: str) -> None:
     schema = FORMATS[name].json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     assert json.loads((data_root() / "schemas" / f"{name}.schema.json").read_text()) == schema
+
+
+def test_the_scenarios_schema_knows_what_the_reader_knows() -> None:
+    schema = scenario_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert json.loads((data_root() / "schemas" / "scenario.schema.json").read_text()) == schema
+    validator = jsonschema.Draft202012Validator(schema)
+    whole = {name: field["default"] for name, field in schema["properties"].items() if "default" in field}
+    assert len(whole) > 20
+    for fields in (
+        whole,
+        {"network": "low", "qoe": "mmgc2022", "patience": [[0, 1], [3, 0.5]]},
+        {
+            "ladder": {
+                "name": "mine",
+                "representations": [{"name": "a", "codec": "av1", "kind": "pixel", "bitrate_bps": 1e6, "quality": 1}],
+            },
+            "qoe": {"waste": 2},
+        },
+    ):
+        validator.validate(fields)
+        Scenario.parse("mine", label="mine", **fields)
+    for fields in ({"networks": "low"}, {"rtt_s": -1}, {"qoe": "other"}, {"qoe": {"wastes": 1}}, {"patience": [1]}):
+        assert not validator.is_valid(fields), fields
+        with pytest.raises(ValueError):
+            Scenario.parse("mine", label="mine", **fields)
 
 
 @pytest.mark.parametrize("path", [*SHIPPED, LADDER], ids=lambda path: f"{path.parent.name}/{path.stem}")
