@@ -7,6 +7,7 @@ from agents.rules.pdas import Start, Window, search_bitrates
 from ppgym.core.jit import njit
 from ppgym.core.link import mean_throughput
 from ppgym.core.state import F8, NO_ENTRY
+from ppgym.planning.rollout import TUNED_QUALITY
 
 MPC_CHUNKS = 5  # look-ahead of RobustMPC, and throughputs of its estimate; published (Yin et al., SIGCOMM'15)
 
@@ -38,7 +39,7 @@ def choose_by_mpc(situation: Situation, forecast: Forecast, slot: int, stall_wei
         situation: What the rule decides from.
         forecast: What is expected.
         slot: The video; it counts as the current one.
-        stall_weight: Per second of stall; a Mbit/s of quality or of a switch has weight 1.
+        stall_weight: Per second of stall, on a ladder of `TUNED_QUALITY`; quality and switches have weight 1.
 
     Returns:
         Option; `NO_ENTRY` where none is legal.
@@ -64,8 +65,13 @@ def choose_by_mpc(situation: Situation, forecast: Forecast, slot: int, stall_wei
         situation.legal[slot],
         situation.bps,
     )
+    relative = situation.params.top_quality / TUNED_QUALITY
     params = situation.params._replace(
-        weight_quality=1.0, weight_switch=1.0, weight_rebuffer=stall_weight, weight_download=0.0, weight_waste=0.0
+        weight_quality=1.0,
+        weight_switch=1.0,
+        weight_rebuffer=stall_weight * relative,
+        weight_download=0.0,
+        weight_waste=0.0,
     )
     return search_bitrates(params, window, start)[1]
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from agents.base import expected_bps
 from ppgym.core.content import content_s, survival_at
-from ppgym.core.decoders import expected_decode_s, queued_chunk
+from ppgym.core.decoders import expected_decode_s, load_left_s, queued_chunk
 from ppgym.core.jit import njit
 from ppgym.core.state import (
     F8,
@@ -161,6 +161,7 @@ def forecast_decoding(params: Params, catalog: CatalogArrays, state: StateRecord
         decoded already or was never requested), and [U] seconds until each unit has done all of its jobs.
     """
     ready_s, free_s = np.zeros((SLOTS, RING)), np.zeros(UNITS)
+    unloaded = np.ones(params.option_unit.shape[0], np.bool_)  # of each option: no job before here loads its decoder
     for unit in range(UNITS):
         if state.job_video[unit] == NO_ENTRY:
             continue
@@ -172,7 +173,7 @@ def forecast_decoding(params: Params, catalog: CatalogArrays, state: StateRecord
             row, column = entry // RING, entry % RING
             video, chunk = queued_chunk(state, entry)
             seconds = content_s(params, catalog, video - state.video, chunk)
-            free_s[unit] += expected_decode_s(params, state, state.chunk_option[row, column], seconds)
+            free_s[unit] += decode_after(params, state, state.chunk_option[row, column], seconds, unloaded)
             ready_s[row, column] = free_s[unit]
             entry = state.queue_next[entry]
     for transfer in range(state.transfers):
@@ -184,10 +185,36 @@ def forecast_decoding(params: Params, catalog: CatalogArrays, state: StateRecord
         left_bytes = max(size_bytes - state.transfer_received_bytes[transfer], 0.0)
         rtt_s = max(params.rtt_s - (state.time_s - state.transfer_request_s[transfer]), 0.0)
         unit = params.option_unit[option]
-        decode_s = expected_decode_s(params, state, option, content_s(params, catalog, slot, chunk))
+        decode_s = decode_after(params, state, option, content_s(params, catalog, slot, chunk), unloaded)
         free_s[unit] = max(free_s[unit], rtt_s + 8.0 * left_bytes / bps) + decode_s
         ready_s[(state.video + slot) % SLOTS, chunk % RING] = free_s[unit]
     return ready_s, free_s
+
+
+@njit
+def decode_after(
+    params: Params, state: StateRecord, option: int, seconds: float, unloaded: npt.NDArray[np.bool_]
+) -> float:
+    """Seconds that the next job of an option takes, after the jobs that were counted already.
+
+    Args:
+        params: The scenario's constants.
+        state: Public record.
+        option: Option index.
+        seconds: Content seconds of the chunk.
+        unloaded: [O] whether a job of this option still loads its decoder; changed: one job loads it for all.
+
+    Returns:
+        Seconds.
+    """
+    decode_s = expected_decode_s(params, state, option, seconds)
+    if not unloaded[option]:
+        decode_s -= load_left_s(params, state, option)
+    for other in range(unloaded.shape[0]):
+        same_unit = params.option_unit[other] == params.option_unit[option]
+        if same_unit and params.option_codec[other] == params.option_codec[option]:
+            unloaded[other] = False
+    return decode_s
 
 
 @njit
@@ -210,6 +237,8 @@ def decode_times(params: Params, catalog: CatalogArrays, state: StateRecord, slo
         seconds = content_s(params, catalog, slot, chunk + k)
         for option in range(params.option_unit.shape[0]):
             decode_s[k, option] = expected_decode_s(params, state, option, seconds)
+            if k > 0:  # the first one has loaded the decoder
+                decode_s[k, option] -= load_left_s(params, state, option)
     return decode_s
 
 

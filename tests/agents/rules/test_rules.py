@@ -10,11 +10,13 @@ import pytest
 
 from agents import AGENTS, REGISTRY, agent_class, make_agent
 from agents.base import FIRST_BPS, RandomLegal, expected_bps
+from agents.rules.forecast import decode_times, forecast_decoding
 from agents.rules.preload import OnDemand
 from ppgym.benchmark.run import run_benchmark
 from ppgym.core.actions import WAIT
 from ppgym.core.state import LOOKAHEAD, NO_ENTRY
 from ppgym.env import PromptPreamEnv
+from ppgym.planning_view import writeable_fields
 from tests.planning.futures import second_edition
 from tests.test_env import other_future
 
@@ -219,6 +221,25 @@ def test_rules_count_the_seconds_in_which_a_decoder_is_loaded(name: str) -> None
     usual = chosen(name, env)
     assert usual == "promptmobile-280k@npu"
     assert chosen(name, env, option_load_s=np.where(slow, 30.0, 0.0)) == "promptmobile-280k@gpu"
+
+
+def test_one_job_loads_the_decoder_for_those_behind_it() -> None:
+    """Three chunks on their way to one decoder that takes 5 s to load."""
+    env = PromptPreamEnv("low/snapdragon-8-elite/typical/promptmobile", parallel_downloads=3)
+    env.reset(seed=0)
+    npu = next(i for i, option in enumerate(env.options) if option.name == "promptmobile-280k@npu")
+    for _ in range(3):
+        env.step(1 + npu)
+    view = env.planning_view()
+    assert view.state.transfers == 3
+    params = writeable_fields(view.params._replace(option_load_s=np.full(len(env.options), 5.0)))
+    ready_s, free_s = forecast_decoding(params, writeable_fields(view.catalog), view.state, 1e12)
+    decode_s = params.option_decode_s[npu]
+    arrival_s = params.rtt_s - view.state.time_s
+    np.testing.assert_allclose(ready_s[0, :3], arrival_s + 5.0 + decode_s * np.arange(1, 4), rtol=1e-6)
+    assert free_s[params.option_unit[npu]] == pytest.approx(ready_s[0, 2])
+    times = decode_times(params, writeable_fields(view.catalog), view.state, 1, 0, 3)
+    np.testing.assert_allclose(times[:, npu], [5.0 + decode_s, decode_s, decode_s], rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["greedy", "pdas+prompt", "dashlet+prompt"])
