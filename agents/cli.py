@@ -204,21 +204,30 @@ def challenge(
     data: Path,
     agents: tuple[str, ...] = ("fixed_preload", "no_save", "pdas", "dashlet", "greedy"),
     solution: Path | None = None,
+    root: Path | None = None,
+    trust: bool = False,
     classes: tuple[str, ...] = (),
     viewers: int = 5,
     seed: int = 0,
     output: Path | None = None,
+    official: bool = False,
 ) -> None:
     """Evaluate agents and official solutions in the simulator of the MMGC 2022 challenge and print its five figures.
 
     Args:
-        data: Folder in the official layout: short_video_size, user_ret and network_traces.
+        data: Folder in the official layout (short_video_size, user_ret and network_traces), or a checkout that has it
+            as data.
         agents: Names; fixed_preload and no_save are the official policies here.
-        solution: An official solution.py, or its folder, to be evaluated with them.
+        solution: An official solution.py, or its folder, to be evaluated with them, in a process of its own.
+        root: Checkout in which the solution lives: its current folder, and importable. By default the nearest folder
+            above the file with run.py or simulator, else the file's own.
+        trust: Let the solution's torch.load read any file, as before torch 2.6. Such a file can run any code, so say
+            this only of a solution whose files you trust as its code.
         classes: Classes of traces; all where none is given.
         viewers: Viewer draws for each trace.
         seed: Of the viewer draws.
         output: Folder for records.jsonl and results.json.
+        official: Print what the official run.py prints, class by class, for its own viewer, in place of the table.
     """
     mmgc.run_mmgc(
         data,
@@ -226,10 +235,13 @@ def challenge(
         make_agent=make_agent,
         read_params=agent_params,
         solution=solution,
+        root=root,
+        trust=trust,
         classes=classes or None,
         viewers=viewers,
         seed=seed,
         output=output,
+        official=official,
     )
 
 

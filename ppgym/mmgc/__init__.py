@@ -19,15 +19,18 @@ environment `PromptPreamMMGC-v0`, and `solution` makes an official solution of a
 from ppgym.mmgc.dataset import MMGCDataset, MMGCRetention, MMGCTrace, viewer_seeds
 from ppgym.mmgc.env import MMGCEnv, MMGCSnapshot
 from ppgym.mmgc.evaluation import evaluate, print_table, run_mmgc, validate_records
+from ppgym.mmgc.player import MMGCPlayer
 from ppgym.mmgc.policies import OFFICIAL_POLICIES, Algorithm, AlgorithmFactory, FixedPreload, NoSave
-from ppgym.mmgc.runner import load_solution, play, run_solution
-from ppgym.mmgc.session import MMGCPlayer, MMGCResult, MMGCSession, MMGCStep
+from ppgym.mmgc.runner import Entry, EntryError, load_solution, play, run_solution
+from ppgym.mmgc.session import MMGCResult, MMGCSession, MMGCStep
 from ppgym.mmgc.solution import as_solution
 
 __all__ = [
     "OFFICIAL_POLICIES",
     "Algorithm",
     "AlgorithmFactory",
+    "Entry",
+    "EntryError",
     "FixedPreload",
     "MMGCDataset",
     "MMGCEnv",

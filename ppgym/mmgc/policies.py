@@ -12,7 +12,7 @@ import numpy as np
 
 from ppgym.core.jit import njit
 from ppgym.core.state import F8
-from ppgym.mmgc.session import MMGCPlayer
+from ppgym.mmgc.player import MMGCPlayer
 
 Action = tuple[int, int, float]
 """Video, rung, milliseconds of sleep (0: download)."""

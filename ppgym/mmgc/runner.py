@@ -1,71 +1,224 @@
-"""Runs official solutions through a session, as the official runner does. `evaluation` makes the table."""
+"""Runs official solutions through a session, as the official runner does; other people's in a process of their own."""
 
-import importlib.util
+import contextlib
 import os
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+import time
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ppgym.core.state import I8
 from ppgym.files import suggest
+from ppgym.mmgc import player
 from ppgym.mmgc.dataset import MMGCDataset, Seeds
-from ppgym.mmgc.policies import Action, Algorithm, AlgorithmFactory
-from ppgym.mmgc.session import MMGCResult, MMGCSession
+from ppgym.mmgc.kernel import RUNGS
+from ppgym.mmgc.player import MMGCPlayer, as_numbers, official_generators, read_frame, reseed, write_frame
+from ppgym.mmgc.policies import Action, Algorithm
+from ppgym.mmgc.session import MMGCResult, MMGCSession, MMGCStep
+
+START_S = 180.0  # to import an entry, and to make its class
+DECISION_S = 20.0  # after which an entry counts as hung
+ERROR_BYTES = 2000  # of what an entry wrote to standard error, in a message
 
 
-def load_solution(path: str | os.PathLike[str]) -> AlgorithmFactory:
-    """Import an official `solution.py`.
+class EntryError(RuntimeError):
+    """An entry has raised, returned nonsense, died or hung; the message ends with its traceback."""
 
-    While it is imported, its folder is importable, and so is the `simulator` package of an official repository that it
-    lies in, for many solutions take constants or helpers from there.
+
+class Entry:
+    """Other people's solution, in a process of its own. Calling it makes an `Algorithm`, as its class would.
+
+    The process sees a checkout's root as its current folder, importable, and nothing of ppgym unless it asks for it.
+    """
+
+    def __init__(self, file: Path, root: Path, trust: bool, official: bool) -> None:
+        """Import the solution; see `load_solution`."""
+        self.file, self._root, self._official = file, root, official
+        # One thread, for a fork loses the others; one order of sets, so that runs repeat.
+        settings = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        self._environment = os.environ | settings | ({"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"} if trust else {})
+        self._process: subprocess.Popen[bytes] | None = None
+        self._new_seeds: list[tuple[int, int, bool]] = []
+        try:
+            facts = self._start()
+        except EntryError as error:
+            raise ImportError(f"{file}: cannot be imported: {error}") from error
+        if not facts["found"]:
+            raise ValueError(f"{file}: expected a class 'Algorithm'; {suggest('Algorithm', facts['classes'])}")
+        for method in ("Initialize", "run"):
+            if method not in facts["methods"]:
+                names = [name for name in facts["methods"] if not name.startswith("__")]
+                raise ValueError(f"{file}: class Algorithm: expected a method {method!r}; {suggest(method, names)}")
+
+    def __call__(self) -> "Entry":
+        """Nothing is made before `Initialize`: the process plays one session at a time."""
+        return self
+
+    def reseed(self, first_seed: int, second_seed: int, spreads: bool) -> None:
+        """Have the entry's generators reseeded before its next decision; see `player.reseed`."""
+        self._new_seeds.append((first_seed, second_seed, spreads))
+
+    def Initialize(self) -> None:  # noqa: N802, official name
+        """Begin a session: make the class, and initialize it.
+
+        Raises:
+            EntryError: It failed.
+        """
+        if self._process is None:
+            self._start()
+        else:
+            self._send({"end": True})
+        self._new_seeds.clear()
+        self._window: list[MMGCPlayer] = []
+        self._ask({"begin": True}, START_S)
+
+    def run(
+        self,
+        delay: float,
+        rebuf: float,
+        video_size: float,
+        end_of_video: bool,
+        play_video_id: int,
+        Players: Sequence[MMGCPlayer],  # noqa: N803, official name
+        first_step: bool = False,
+    ) -> Action:
+        """Decide; see `ppgym.mmgc.policies.Algorithm.run`.
+
+        Raises:
+            EntryError: It failed.
+        """
+        left = [one for one in self._window if one not in Players]
+        new = [one for one in Players if one not in self._window]
+        self._window = list(Players)
+        question = {
+            "told": [delay, rebuf, video_size, end_of_video, play_video_id],
+            "first": first_step,
+            "seeds": self._new_seeds,
+            "new": [[[*one.video_size.values()], one.user_time, one.user_retent_rate] for one in new],
+            "shown": [one.shown() for one in (*left, *Players)],
+            "left": len(left),
+        }
+        answer = self._ask(question, START_S if first_step else DECISION_S)
+        self._new_seeds = []
+        try:
+            video, rung, sleep_ms = as_numbers(answer["action"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._failed(f"expected an action, got {answer!r}") from error
+        return video, rung, sleep_ms  # type: ignore[return-value]  # whether they are legal, others see
+
+    def close(self) -> None:
+        """End the process; the next session starts another."""
+        if self._process is not None:
+            self._finalizer()
+            self._process = None
+
+    def _start(self) -> Any:
+        """Start the process; returns what it says of the solution."""
+        errors = tempfile.TemporaryFile()
+        arguments = [str(self.file), str(self._root), "1" if self._official else "0"]
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", player.__file__, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=self._environment,
+            start_new_session=True,
+            bufsize=0,
+        )
+        self._errors = errors
+        self._finalizer = weakref.finalize(self, _end, self._process)
+        return self._ask(None, START_S)
+
+    def _send(self, content: Any) -> None:
+        assert self._process is not None and self._process.stdin is not None
+        try:
+            write_frame(self._process.stdin.fileno(), content)
+        except BrokenPipeError:
+            raise self._failed("its process has ended") from None
+
+    def _ask(self, question: Any, limit_s: float) -> Any:
+        """Ask and wait for the answer; None only waits."""
+        if self._process is None:
+            raise self._failed("its session has ended")
+        if question is not None:
+            self._send(question)
+        assert self._process.stdout is not None
+        try:
+            answer = read_frame(self._process.stdout.fileno(), limit_s)
+        except TimeoutError:
+            os.killpg(self._process.pid, signal.SIGUSR1)  # it writes down where it is
+            time.sleep(0.5)
+            raise self._failed(f"no answer within {limit_s:g} s") from None
+        except EOFError:
+            raise self._failed("its process has ended") from None
+        except ValueError as error:
+            raise self._failed(f"no answer: {error}") from None
+        if not isinstance(answer, dict):
+            raise self._failed(f"no answer: {answer!r}")
+        if "error" in answer:
+            raise EntryError(f"{self.file}: {answer['error']}")
+        return answer
+
+    def _failed(self, why: str) -> EntryError:
+        """End the process and make the error; an entry that keeps silent has no traceback but what it wrote itself."""
+        self.close()
+        self._errors.seek(0)
+        text = self._errors.read()[-ERROR_BYTES:].decode(errors="replace").strip()
+        return EntryError(f"{self.file}: {why}" + (f"\n{text}" if text else ""))
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        assert pipe is not None
+        pipe.close()
+
+
+def load_solution(
+    path: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    trust: bool = False,
+    official: bool = False,
+) -> Entry:
+    """Start a process that imports an official `solution.py`.
 
     Args:
         path: The file, or a folder with a `solution.py`, as the official `run.py --solution` takes it.
+        root: The checkout in which it lives; by default the nearest folder above the file that holds `run.py` or
+            `simulator`, else the file's own. It is the entry's current folder, and importable.
+        trust: Let `torch.load` without `weights_only` read whatever is in a file, as before torch 2.6: such a file may
+            run any code.
+        official: Play all sessions one after the other in one process, as the official runner does, so that what the
+            entry's modules remember goes on; else none knows of another.
 
     Returns:
-        Its class `Algorithm`.
+        Its class `Algorithm`, which runs in that process.
 
     Raises:
-        FileNotFoundError: No such file.
+        FileNotFoundError: No such file or root.
         ValueError: It has no class `Algorithm` with `Initialize` and `run`.
-        ImportError: It needs a module that cannot be found.
+        ImportError: It cannot be imported; with its traceback.
     """
-    path = Path(path).resolve()
-    file = path / "solution.py" if path.is_dir() else path
+    file = Path(path).resolve()
+    if file.is_dir():
+        file /= "solution.py"
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such file; expected a solution with a class Algorithm")
-    spec = importlib.util.spec_from_file_location(f"mmgc_solution_{file.parent.name}_{file.stem}", file)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{file}: expected a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    with _importable(file):
-        spec.loader.exec_module(module)
-    algorithm: AlgorithmFactory | None = getattr(module, "Algorithm", None)
-    if algorithm is None:
-        classes = [name for name, value in vars(module).items() if isinstance(value, type)]
-        raise ValueError(f"{file}: expected a class 'Algorithm'; {suggest('Algorithm', classes)}")
-    for method in ("Initialize", "run"):
-        if not callable(getattr(algorithm, method, None)):
-            raise ValueError(
-                f"{file}: class Algorithm: expected a method {method!r}; {suggest(method, vars(algorithm))}"
-            )
-    return algorithm
-
-
-@contextmanager
-def _importable(file: Path) -> Iterator[None]:
-    before = list(sys.path)
-    sys.path.insert(0, str(file.parent))
-    for folder in file.parents:
-        if (folder / "simulator" / "video_player.py").is_file():
-            sys.path += [str(folder), str(folder / "simulator")]
-            break
-    try:
-        yield
-    finally:
-        sys.path[:] = before
+    marked = (up for up in file.parents if (up / "run.py").is_file() or (up / "simulator").is_dir())
+    home = next(marked, file.parent) if root is None else Path(root).resolve()
+    if not home.is_dir():
+        raise FileNotFoundError(f"{home}: no such folder; expected the root of a checkout")
+    return Entry(file, home, trust, official)
 
 
 def run_solution(
@@ -92,33 +245,83 @@ def run_solution(
 
     Raises:
         ValueError: No such class or trace, bad seeds, or an illegal action of the algorithm.
+        AssertionError: A sleep for a video outside the window.
+        EntryError: An entry has failed.
     """
     session = MMGCSession(dataset, trace_class, trace_index, seeds, carried_rungs=carried_rungs)
     play(algorithm, session)
     return session.result()
 
 
-def play(algorithm: Algorithm, session: MMGCSession) -> list[Action]:
+def play(algorithm: Algorithm, session: MMGCSession, actions: list[Action] | None = None) -> list[Action]:
     """Run an algorithm through a session that has not begun, to its end.
+
+    NumPy's and Python's global generators are reseeded as by the official runner, for every video that enters the
+    window, and put back afterwards.
 
     Args:
         algorithm: An official-style algorithm; it is initialized first.
         session: The session.
+        actions: Filled with the actions, so that they are known where an error ends the session.
 
     Returns:
-        The actions that it took.
+        The actions that it took: a sleep below 0 downloads, and the official runner does not judge it.
+
+    Raises:
+        See `run_solution`.
     """
-    algorithm.Initialize()
-    actions: list[Action] = []
+    actions = [] if actions is None else actions
+    reseed_one = algorithm.reseed if isinstance(algorithm, Entry) else reseed
     told: tuple[float, float, float, bool, int] = (0, 0, 0, False, 0)
-    while not session.done:
-        action = algorithm.run(*told, session.players(), not actions)
-        try:
-            video, rung, sleep_ms = action
-            step = session.step(video, rung, sleep_ms)
-        except (TypeError, ValueError) as error:
-            error.add_note(f"decision {len(actions)} of {type(algorithm).__name__} was {action!r}")
-            raise
-        actions.append(action)
-        told = (step.delay_ms, step.rebuffer_ms, float(step.chunk_bytes), step.end_of_video, step.playing_video)
+    entered = 0
+    with official_generators():
+        algorithm.Initialize()
+        while not session.done:
+            for draw in session.draws(entered):
+                reseed_one(*draw)
+                entered += 1
+            action = algorithm.run(*told, session.players(), not actions)
+            try:
+                taken = official_action(action, session, first=not actions)
+                step = take(session, taken)
+            except (AssertionError, OverflowError, TypeError, ValueError) as error:
+                error.add_note(f"decision {len(actions)} of {type(algorithm).__name__} was {action!r}")
+                raise
+            actions.append(taken)
+            told = official_told(step)
     return actions
+
+
+def official_told(step: MMGCStep) -> tuple[float, float, float, bool, int]:
+    """What the official runner tells of a step, in its types: NumPy's only for a stall."""
+    rebuffer_ms = np.float64(step.rebuffer_ms) if step.rebuffer_ms else 0
+    size_bytes = float(step.chunk_bytes) if step.chunk_bytes else 0
+    return step.delay_ms, rebuffer_ms, size_bytes, step.end_of_video, step.playing_video
+
+
+def official_action(action: Any, session: MMGCSession, first: bool) -> Action:
+    """An algorithm's action in plain numbers.
+
+    Raises:
+        AssertionError: A sleep that the official runner refuses.
+        TypeError: Not three numbers.
+        ValueError: Not three.
+    """
+    video, rung, sleep_ms = as_numbers(action)
+    if not sleep_ms > 0:
+        # Quirk: the runner judges a download only where the sleep is 0, and downloads where it is not above it.
+        return video, rung, 0.0 if sleep_ms == 0 else -1.0  # type: ignore[return-value]  # others see
+    last = session.playing_video + len(session.players()) - 1
+    if not session.playing_video <= video <= last:
+        raise AssertionError(
+            f"a sleep for video {video!r}, which is outside the window: legal are {session.playing_video} to {last}"
+        )
+    if first and not 0 <= rung < RUNGS:
+        raise AssertionError(f"a sleep with rung {rung!r} as the first action: legal are 0 to {RUNGS - 1}")
+    return session.playing_video, 0, float(sleep_ms)
+
+
+def take(session: MMGCSession, action: Sequence[Any]) -> MMGCStep:
+    """Take an action as `official_action` returns it; raises as `MMGCSession.step`."""
+    video, rung, sleep_ms = action
+    return session.step(video, rung, max(sleep_ms, 0.0), judged=sleep_ms >= 0)

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from ppgym.client import Client
 from ppgym.mmgc.follower import Follower
+from ppgym.mmgc.player import MMGCPlayer
 from ppgym.mmgc.policies import Action, Algorithm
-from ppgym.mmgc.session import MMGCPlayer
 
 
 class Agent(Protocol):
