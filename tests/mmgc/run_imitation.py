@@ -60,7 +60,8 @@ def play(trace):
         if sleep > 0 and playing < 7:
             players[playing].get_remain_video_num()
         told = (delay, np.float64(stall) if stall else 0, float(size) if size else 0, end, playing)
-    return {"actions": actions, "score": float(session.score)}
+    figures = [session.score, session.bytes, session.qoe, session.wasted, session.ratio()]
+    return {"actions": actions, "figures": [float(figure) for figure in figures]}
 
 
 for trace in range(len(list(Path("data/network_traces", args.trace).iterdir()))):
