@@ -22,6 +22,7 @@ from agents.studies.planner_speed import measure_planner
 from agents.studies.power import print_power
 from agents.studies.tuning import tune
 from ppgym import mmgc
+from ppgym.benchmark.bound.challenge import challenge_bound
 from ppgym.benchmark.episodes import find_suite
 from ppgym.benchmark.leaderboard import make_board
 from ppgym.benchmark.run import run_benchmark
@@ -214,6 +215,9 @@ def challenge(
 ) -> None:
     """Evaluate agents and official solutions in the simulator of the MMGC 2022 challenge and print its five figures.
 
+    The table ends with a bound that no policy exceeds and, unranked, a schedule with full knowledge that comes near it;
+    each row shows its share of the bound.
+
     Args:
         data: Folder in the official layout (short_video_size, user_ret and network_traces), or a checkout that has it
             as data.
@@ -241,6 +245,7 @@ def challenge(
         viewers=viewers,
         seed=seed,
         output=output,
+        bound=challenge_bound,
         official=official,
     )
 
@@ -274,7 +279,7 @@ def validate_folder(folder: Annotated[Path, tyro.conf.Positional], data: Path | 
         for note in checked.notes:
             print(note)
         return
-    mismatches = mmgc.validate_records(folder, data)
+    mismatches = mmgc.validate_records(folder, data, challenge_bound)
     if mismatches:
         raise ValueError("\n".join(mismatches))
     print("all records come back")
