@@ -1,6 +1,6 @@
 """The commands of evaluate.py: their arguments, and the call that each makes.
 
-What they do is in `ppgym.benchmark.run`, `ppgym.report`, `ppgym.benchmark.speed`, `ppgym.mmgc`,
+What they do is in `ppgym.benchmark.run`, `ppgym.report`, `ppgym.benchmark.speed`, `ppgym.benchmark.challenge`,
 `ppgym.world.device_table` and modules of `agents`.
 """
 
@@ -21,8 +21,7 @@ from agents.studies.planner import make_planner_tables
 from agents.studies.planner_speed import measure_planner
 from agents.studies.power import print_power
 from agents.studies.tuning import tune
-from ppgym import mmgc
-from ppgym.benchmark.bound.challenge import challenge_bound
+from ppgym.benchmark import challenge
 from ppgym.benchmark.episodes import find_suite
 from ppgym.benchmark.leaderboard import make_board
 from ppgym.benchmark.run import run_benchmark
@@ -201,7 +200,7 @@ def compare_devices(
 
 
 @app.command(name="mmgc")
-def challenge(
+def play_challenge(
     data: Path,
     agents: tuple[str, ...] = ("fixed_preload", "no_save", "pdas", "dashlet", "greedy"),
     solution: Path | None = None,
@@ -233,7 +232,7 @@ def challenge(
         output: Folder for records.jsonl and results.json.
         official: Print what the official run.py prints, class by class, for its own viewer, in place of the table.
     """
-    mmgc.run_mmgc(
+    challenge.run_mmgc(
         data,
         agents,
         make_agent=make_agent,
@@ -245,7 +244,7 @@ def challenge(
         viewers=viewers,
         seed=seed,
         output=output,
-        bound=challenge_bound,
+        bounded=True,
         official=official,
     )
 
@@ -279,7 +278,7 @@ def validate_folder(folder: Annotated[Path, tyro.conf.Positional], data: Path | 
         for note in checked.notes:
             print(note)
         return
-    mismatches = mmgc.validate_records(folder, data, challenge_bound)
+    mismatches = challenge.validate_records(folder, data)
     if mismatches:
         raise ValueError("\n".join(mismatches))
     print("all records come back")

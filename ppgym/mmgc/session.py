@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppgym.core.state import I8
+from ppgym.entries.player import MMGCPlayer
 from ppgym.mmgc import kernel
 from ppgym.mmgc.dataset import MMGCDataset, Seeds, check_seeds
 from ppgym.mmgc.kernel import (
@@ -22,7 +23,6 @@ from ppgym.mmgc.kernel import (
     VIDEOS,
     WINDOW,
 )
-from ppgym.mmgc.player import MMGCPlayer
 
 ABORT_SCORE = -1e9
 

@@ -10,19 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppgym.mmgc import (
-    EntryError,
-    MMGCDataset,
-    MMGCSession,
-    evaluate,
-    load_solution,
-    play,
-    run_solution,
-    runner,
-    validate_records,
-)
+from ppgym.benchmark.challenge import evaluate, validate_records
+from ppgym.entries import process
+from ppgym.entries.player import official_generators, official_viewer
+from ppgym.mmgc import EntryError, MMGCDataset, MMGCSession, load_solution, play, run_solution
 from ppgym.mmgc.kernel import NO_RUNG, VIDEOS
-from ppgym.mmgc.player import official_generators, official_viewer
 from tests.mmgc.checkout import add_entry, make_checkout, run_there
 
 
@@ -103,7 +95,7 @@ def entry(folder: Path, run: str, before: str = "") -> Path:
     ],
 )
 def test_an_error_ends_its_session_alone(dataset, tmp_path, monkeypatch, capsys, run, why):
-    monkeypatch.setattr(runner, "DECISION_S", 1.0)
+    monkeypatch.setattr(process, "DECISION_S", 1.0)
     good = load_solution(entry(tmp_path / "good", ""))
     bad = load_solution(entry(tmp_path / "bad", run))
     rows = evaluate(dataset, {"bad": bad, "good": good}, viewers=2, output=tmp_path / "out")
@@ -123,7 +115,7 @@ def test_an_error_ends_its_session_alone(dataset, tmp_path, monkeypatch, capsys,
 
 
 def test_a_hung_entry_says_where_it_hangs(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "DECISION_S", 0.5)
+    monkeypatch.setattr(process, "DECISION_S", 0.5)
     file = entry(tmp_path, "if self.count == 2:\n    stuck()", "def stuck():\n    while True: pass\n")
     with pytest.raises(EntryError, match=r"no answer within 0\.5 s(.|\n)*in stuck"):
         run_solution(load_solution(file)(), dataset, "low", 0, official_seeds())

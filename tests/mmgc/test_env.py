@@ -16,6 +16,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 from agents import agent_params, make_agent
 from agents.learned.training_range import check_range, range_of
+from ppgym.benchmark.challenge import run_mmgc, validate_records
 from ppgym.client import Client
 from ppgym.core.state import BEGUN, DECODED, NO_ENTRY
 from ppgym.core.step import INFO_COLUMNS
@@ -28,9 +29,7 @@ from ppgym.mmgc import (
     as_solution,
     load_solution,
     play,
-    run_mmgc,
     run_solution,
-    validate_records,
     viewer_seeds,
 )
 from ppgym.mmgc.follower import SCENARIO

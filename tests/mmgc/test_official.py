@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from agents import make_agent
-from ppgym.mmgc import MMGCDataset, NoSave, as_solution, load_solution, run_mmgc
-from ppgym.mmgc.evaluation import print_official
+from ppgym.benchmark.challenge import print_official, run_mmgc
+from ppgym.mmgc import MMGCDataset, NoSave, as_solution, load_solution
 from tests.mmgc.checkout import CLONE, EXAMPLE, add_entry, make_checkout, run_there
 from tests.mmgc.small import needs_golden
 

@@ -33,6 +33,7 @@ import numpy as np
 
 from ppgym.core.jit import njit
 from ppgym.core.state import F8, I8
+from ppgym.entries.player import Action
 from ppgym.mmgc.dataset import MMGCDataset, MMGCTrace, Seeds
 from ppgym.mmgc.kernel import (
     BANDWIDTH_WEIGHT,
@@ -45,7 +46,6 @@ from ppgym.mmgc.kernel import (
     VIDEOS,
     WINDOW,
 )
-from ppgym.mmgc.policies import Action
 from ppgym.mmgc.session import MMGCSession
 
 CELLS = 4096  # of the largest number of bytes above the least

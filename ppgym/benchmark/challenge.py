@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import platform
 import re
 import sys
 import time
@@ -12,18 +11,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-import ppgym
+from ppgym.benchmark.bound.challenge import challenge_bound
+from ppgym.benchmark.episodes import versions
+from ppgym.entries.player import MAX_ERROR, Action, official_generators, official_viewer
+from ppgym.entries.process import EntryError, load_solution
 from ppgym.files import agree, check_free, read_json, read_json_lines, write_json_lines, write_text
 from ppgym.mmgc.dataset import MMGCDataset, Seeds, viewer_seeds
 from ppgym.mmgc.follower import Follower
 from ppgym.mmgc.kernel import ABORT_QOE, NO_RUNG, VIDEOS
-from ppgym.mmgc.player import MAX_ERROR, official_generators, official_viewer
-from ppgym.mmgc.policies import OFFICIAL_POLICIES, Action, AlgorithmFactory
-from ppgym.mmgc.runner import EntryError, load_solution, play, take
+from ppgym.mmgc.policies import OFFICIAL_POLICIES, AlgorithmFactory
+from ppgym.mmgc.runner import play, take
 from ppgym.mmgc.session import ABORT_SCORE, MMGCResult, MMGCSession
 from ppgym.mmgc.solution import Agent, as_solution
 
@@ -31,8 +31,6 @@ REQUIRED = ("scenario", "seed", "agent", "actions", "totals")  # keys of a recor
 OFFICIAL_CLASSES = ("mixed", "high", "low", "medium")  # in the order of the official runner
 SCHEDULE = "schedule"  # the agent of full knowledge, which is not ranked
 
-Bound = Callable[[MMGCDataset, str, int, Seeds], tuple[float, Sequence[Action]]]
-"""An upper bound on a session's score, and a schedule that comes near it: `ppgym.benchmark.bound.challenge`."""
 Record = dict[str, Any]
 
 
@@ -45,7 +43,7 @@ def evaluate(
     seed: int = 0,
     output: str | os.PathLike[str] | None = None,
     params: Mapping[str, Mapping[str, Any]] | None = None,
-    bound: Bound | None = None,
+    bounded: bool = False,
 ) -> list[dict[str, Any]]:
     """Run agents over all traces of some classes and several viewers a trace.
 
@@ -64,8 +62,9 @@ def evaluate(
         seed: Seed of the viewer draws.
         output: Folder for `records.jsonl` (one line per session) and `results.json` (the rows).
         params: Parameters that agents have, by name: what their records say of them.
-        bound: Bounds every session. Then each row has `bound_mean`, the mean bound, and `share`, the mean score over
-            it, and each class has a row of the schedule that comes near the bound.
+        bounded: Whether to bound every session (`ppgym.benchmark.bound.challenge`). Then each row has `bound_mean`, the
+            mean bound, and `share`, the mean score over it, and each class has a row of the schedule that comes near
+            the bound.
 
     Returns:
         A row per class and agent: `class`, `agent`, `sessions`, `errors` (sessions that an error ended), `score_mean`,
@@ -87,14 +86,14 @@ def evaluate(
     plan = [
         (agent, name, trace, int(np.random.SeedSequence([seed, trace, viewer]).generate_state(1)[0]))
         for name in names
-        for agent in (*agents, *([] if bound is None else [SCHEDULE]))
+        for agent in (*agents, *([SCHEDULE] if bounded else []))
         for trace in range(len(dataset.traces[name]))
         for viewer in range(viewers)
     ]
     records = []
     for agent, name, trace, viewer_seed in track(plan, "Playing"):
-        if agent == SCHEDULE and bound is not None:
-            records.append(_play_schedule(dataset, bound, name, trace, viewer_seed))
+        if agent == SCHEDULE:
+            records.append(_play_schedule(dataset, name, trace, viewer_seed))
         else:
             record = _play(dataset, agent, agents[agent], name, trace, viewer_seed)
             records.append(record | {"params": dict((params or {}).get(agent, {}))})
@@ -123,7 +122,7 @@ def run_mmgc(
     viewers: int = 5,
     seed: int = 0,
     output: str | os.PathLike[str] | None = None,
-    bound: Bound | None = None,
+    bounded: bool = False,
     official: bool = False,
 ) -> list[dict[str, Any]]:
     """Evaluate agents by name and print the table: what `python evaluate.py mmgc` does.
@@ -140,7 +139,7 @@ def run_mmgc(
         viewers: See `evaluate`.
         seed: Seed of the viewer draws; the agents that are made get it and the numbers after it.
         output: See `evaluate`.
-        bound: See `evaluate`.
+        bounded: See `evaluate`.
         official: Print what the official `run.py` prints of each class, for its own viewer, in place of the table.
 
     Returns:
@@ -178,7 +177,7 @@ def run_mmgc(
         return []
     algorithms = {name: make() for name, make in makers.items()}
     rows = evaluate(
-        dataset, algorithms, classes=classes, viewers=viewers, seed=seed, output=output, params=params, bound=bound
+        dataset, algorithms, classes=classes, viewers=viewers, seed=seed, output=output, params=params, bounded=bounded
     )
     print_table(rows)
     return rows
@@ -234,15 +233,12 @@ def _algorithm_of(name: str, make_agent: Callable[..., Agent], seed: int) -> Alg
     return as_solution(lambda client: make_agent(name, client, seed=next(seeds)))
 
 
-def validate_records(
-    folder: str | os.PathLike[str], data: str | os.PathLike[str] | MMGCDataset, bound: Bound | None = None
-) -> list[str]:
+def validate_records(folder: str | os.PathLike[str], data: str | os.PathLike[str] | MMGCDataset) -> list[str]:
     """Replay the records that `evaluate` wrote and compare all figures, the rows of results.json included.
 
     Args:
         folder: Holds `records.jsonl` (or `.gz`) and `results.json`.
         data: The data that they were made with.
-        bound: Makes the bounds anew; they are taken as they are where None.
 
     Returns:
         What does not agree, a line each; nothing where all does.
@@ -261,7 +257,7 @@ def validate_records(
         try:
             made = record | {"totals": _replay(dataset, record)}
             if record["agent"] == SCHEDULE:
-                made["bound"] = float(record["bound"]) if bound is None else bound(dataset, *_draw(record))[0]
+                made["bound"] = challenge_bound(dataset, *_draw(record))[0]
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             mismatches.append(f"{where}: {error}")
         else:
@@ -355,20 +351,15 @@ def _play(
         "agent": agent,
         "actions": actions,
         "totals": _totals(session, error),
-        "versions": {
-            "ppgym": ppgym.__version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "numba": numba.__version__,
-        },
+        "versions": versions() | {"env": "PromptPreamMMGC-v0"},
         "wall_time_s": time.perf_counter() - started_s,
         **({} if error is None else {"error": error}),
     }
 
 
-def _play_schedule(dataset: MMGCDataset, bound: Bound, trace_class: str, trace_index: int, seed: int) -> Record:
+def _play_schedule(dataset: MMGCDataset, trace_class: str, trace_index: int, seed: int) -> Record:
     """The record of the schedule of full knowledge, with the session's bound."""
-    limit, schedule = bound(dataset, trace_class, trace_index, viewer_seeds(seed))
+    limit, schedule = challenge_bound(dataset, trace_class, trace_index, viewer_seeds(seed))
     record = _play(dataset, SCHEDULE, lambda: _Schedule(schedule), trace_class, trace_index, seed)
     return record | {"params": {}, "bound": limit}
 

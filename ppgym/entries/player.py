@@ -4,7 +4,7 @@ An entry's process runs this file by itself, so that nothing of ppgym is in the 
 
     python -P player.py SOLUTION ROOT OFFICIAL
 
-Its parent, `ppgym.mmgc.runner`, and it exchange frames: a length and JSON. Nothing is pickled in either direction.
+Its parent, `ppgym.entries.process`, and it exchange frames: a length and JSON. Nothing is pickled in either direction.
 """
 
 import contextlib
@@ -27,6 +27,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+
+Action = tuple[int, int, float]
+"""Video, rung, milliseconds of sleep (0: download)."""
 
 CHUNK_MS = 1000.0
 RATES_KBPS = (750, 1200, 1850)
