@@ -1,6 +1,6 @@
 """The commands of evaluate.py: their arguments, and the call that each makes.
 
-What they do is in `ppgym.benchmark.run`, `ppgym.report`, `ppgym.benchmark.speed`, `ppgym.mmgc`,
+What they do is in `ppgym.benchmark.run`, `ppgym.report`, `ppgym.benchmark.speed`, `ppgym.benchmark.challenge`,
 `ppgym.world.device_table` and modules of `agents`.
 """
 
@@ -21,7 +21,7 @@ from agents.studies.planner import make_planner_tables
 from agents.studies.planner_speed import measure_planner
 from agents.studies.power import print_power
 from agents.studies.tuning import tune
-from ppgym import mmgc
+from ppgym.benchmark import challenge
 from ppgym.benchmark.episodes import find_suite
 from ppgym.benchmark.leaderboard import make_board
 from ppgym.benchmark.run import run_benchmark
@@ -200,36 +200,52 @@ def compare_devices(
 
 
 @app.command(name="mmgc")
-def challenge(
+def play_challenge(
     data: Path,
     agents: tuple[str, ...] = ("fixed_preload", "no_save", "pdas", "dashlet", "greedy"),
     solution: Path | None = None,
+    root: Path | None = None,
+    trust: bool = False,
     classes: tuple[str, ...] = (),
     viewers: int = 5,
     seed: int = 0,
     output: Path | None = None,
+    official: bool = False,
 ) -> None:
     """Evaluate agents and official solutions in the simulator of the MMGC 2022 challenge and print its five figures.
 
+    The table ends with a bound that no policy exceeds and, unranked, a schedule with full knowledge that comes near it;
+    each row shows its share of the bound.
+
     Args:
-        data: Folder in the official layout: short_video_size, user_ret and network_traces.
+        data: Folder in the official layout (short_video_size, user_ret and network_traces), or a checkout that has it
+            as data.
         agents: Names; fixed_preload and no_save are the official policies here.
-        solution: An official solution.py, or its folder, to be evaluated with them.
+        solution: An official solution.py, or its folder, to be evaluated with them, in a process of its own.
+        root: Checkout in which the solution lives: its current folder, and importable. By default the nearest folder
+            above the file with run.py or simulator, else the file's own.
+        trust: Let the solution's torch.load read any file, as before torch 2.6. Such a file can run any code, so say
+            this only of a solution whose files you trust as its code.
         classes: Classes of traces; all where none is given.
         viewers: Viewer draws for each trace.
         seed: Of the viewer draws.
         output: Folder for records.jsonl and results.json.
+        official: Print what the official run.py prints, class by class, for its own viewer, in place of the table.
     """
-    mmgc.run_mmgc(
+    challenge.run_mmgc(
         data,
         agents,
         make_agent=make_agent,
         read_params=agent_params,
         solution=solution,
+        root=root,
+        trust=trust,
         classes=classes or None,
         viewers=viewers,
         seed=seed,
         output=output,
+        bounded=True,
+        official=official,
     )
 
 
@@ -262,7 +278,7 @@ def validate_folder(folder: Annotated[Path, tyro.conf.Positional], data: Path | 
         for note in checked.notes:
             print(note)
         return
-    mismatches = mmgc.validate_records(folder, data)
+    mismatches = challenge.validate_records(folder, data)
     if mismatches:
         raise ValueError("\n".join(mismatches))
     print("all records come back")

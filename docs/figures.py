@@ -290,6 +290,7 @@ def layers() -> Figure:
         (["planning_view"], BLUE),
         (["world: networks, videos, viewers, devices, scenarios"], TEAL),
         (["core: the compiled kernel"], RED),
+        (["entries"], GREY),
         (["files"], GREY),
     ]
     figure, axes = new_figure(7, 4.2)

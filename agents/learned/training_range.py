@@ -13,6 +13,7 @@ from ppgym.world.scenario import Scenario
 Range = Mapping[str, list[float]]  # name -> [least, greatest]
 
 NEAR_ZERO = 0.1  # added to both sides of a ratio: prices and shares below it count as equal
+CHALLENGE = "mmgc2022"  # the network of the 2022 challenge's scenario: a simulator with rules of its own
 FAR = 10.0  # a number that is so many times outside of the range makes an agent meaningless
 
 
@@ -97,6 +98,11 @@ def check_range(scenario: Scenario, trained_on: Range, path: Path) -> None:
     """
     if scenario.qoe.quality == 0.0:
         raise ValueError(f"{path.name}: qoe.quality: expected more than 0: this agent knows prices relative to quality")
+    if scenario.network == CHALLENGE:
+        told = "was taught in worlds of PromptPream-v0 and is a stranger under the rules of the 2022 challenge"
+        warnings.warn(
+            f"{path.name}: {told}; the rules greedy and no_save are at home there", OutsideTraining, stacklevel=3
+        )
     outside = distances(scenario, trained_on)
     if not outside:
         return

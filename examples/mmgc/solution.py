@@ -1,11 +1,4 @@
-"""An agent of ppgym as a submission to the ACM MM 2022 Grand Challenge.
-
-Copy this file into a folder and give that folder to the official evaluator, from the challenge's repository:
-
-    PYTHONPATH=/path/to/ppgym python run.py --solution /path/to/folder/ --trace low
-
-`/path/to/ppgym` is a clone, for the agents are not part of the installed package.
-"""
+"""An agent of ppgym as a submission to the ACM MM 2022 Grand Challenge. README.md says how it is run."""
 
 from agents import make_agent
 from ppgym.mmgc import as_solution

@@ -10,24 +10,31 @@ comment names each quirk where it is reproduced. No other part of ppgym follows 
     session.result()
 
 What lives where: `kernel` is the arithmetic, `dataset` reads the files and draws viewers, `session` is one session and
-what a policy may see of it, `policies` has the two official ones, `runner` runs solutions, and
-`evaluation` makes the table and its records.
+what a policy may see of it, `policies` has the two official ones, and `runner` runs solutions; other people's live in
+processes of their own (`ppgym.entries`). `ppgym.benchmark.challenge` makes the table and its records; its functions are
+found here too.
 Between ppgym and the challenge: `follower` shows a session as ppgym's agents know it, `env` is the Gymnasium
 environment `PromptPreamMMGC-v0`, and `solution` makes an official solution of an agent.
 """
 
+import importlib
+from typing import Any
+
+from ppgym.entries.player import MMGCPlayer
+from ppgym.entries.process import Entry, EntryError, load_solution
 from ppgym.mmgc.dataset import MMGCDataset, MMGCRetention, MMGCTrace, viewer_seeds
 from ppgym.mmgc.env import MMGCEnv, MMGCSnapshot
-from ppgym.mmgc.evaluation import evaluate, print_table, run_mmgc, validate_records
 from ppgym.mmgc.policies import OFFICIAL_POLICIES, Algorithm, AlgorithmFactory, FixedPreload, NoSave
-from ppgym.mmgc.runner import load_solution, play, run_solution
-from ppgym.mmgc.session import MMGCPlayer, MMGCResult, MMGCSession, MMGCStep
+from ppgym.mmgc.runner import play, run_solution
+from ppgym.mmgc.session import MMGCResult, MMGCSession, MMGCStep
 from ppgym.mmgc.solution import as_solution
 
 __all__ = [
     "OFFICIAL_POLICIES",
     "Algorithm",
     "AlgorithmFactory",
+    "Entry",
+    "EntryError",
     "FixedPreload",
     "MMGCDataset",
     "MMGCEnv",
@@ -40,12 +47,16 @@ __all__ = [
     "MMGCTrace",
     "NoSave",
     "as_solution",
-    "evaluate",
     "load_solution",
     "play",
-    "print_table",
-    "run_mmgc",
     "run_solution",
-    "validate_records",
     "viewer_seeds",
 ]
+
+TABLE = ("evaluate", "print_table", "run_mmgc", "validate_records")  # of `ppgym.benchmark.challenge`, a layer above
+
+
+def __getattr__(name: str) -> Any:
+    if name in TABLE:
+        return getattr(importlib.import_module("ppgym.benchmark.challenge"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

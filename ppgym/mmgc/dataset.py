@@ -3,7 +3,6 @@
 `ppgym.world.readers.mmgc2022` reads the files. This module refuses what the official simulator cannot run.
 """
 
-import functools
 import math
 import operator
 import os
@@ -37,6 +36,30 @@ def viewer_seeds(seed: int | np.random.Generator) -> list[list[int]]:
         Seven pairs, for `MMGCSession`.
     """
     pairs: list[list[int]] = np.random.default_rng(seed).integers(VIEWER_SEED_LIMIT, size=(VIDEOS, 2)).tolist()
+    return pairs
+
+
+def check_seeds(seeds: Seeds) -> list[tuple[int, int]]:
+    """Seeds of a viewer draw as plain numbers.
+
+    Args:
+        seeds: Seven pairs (a, b); a within [0, 2**32).
+
+    Returns:
+        The pairs.
+
+    Raises:
+        ValueError: Not seven pairs of whole numbers, or an a out of range.
+    """
+    try:
+        pairs = [(operator.index(a), operator.index(b)) for a, b in seeds]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"seeds: expected {VIDEOS} pairs of whole numbers, got {seeds!r}") from error
+    if len(pairs) != VIDEOS:
+        raise ValueError(f"seeds: expected {VIDEOS} pairs, one per video, got {len(pairs)}")
+    for video, (a, _) in enumerate(pairs):
+        if not 0 <= a < 2**32:
+            raise ValueError(f"seeds: video {video}: expected a first seed from 0 to 2**32 - 1, got {a}")
     return pairs
 
 
@@ -86,8 +109,7 @@ class MMGCDataset:
     retention: tuple[MMGCRetention, ...]
     traces: Mapping[str, tuple[MMGCTrace, ...]]
 
-    @functools.cached_property
-    def sizes_bytes(self) -> list[list[list[float]]]:
+    def chunk_sizes(self) -> list[list[list[float]]]:
         """Bytes per video, rung and chunk as policies are given them: lists of floats, of each video's own length."""
         counts = self.chunk_counts.tolist()
         sizes: list[list[list[float]]] = self.chunk_bytes.astype(np.float64).tolist()
@@ -98,7 +120,8 @@ class MMGCDataset:
         """Read a dataset.
 
         Args:
-            root: Folder with `short_video_size`, `user_ret` and `network_traces`.
+            root: Folder with `short_video_size`, `user_ret` and `network_traces`, or a checkout of the challenge, which
+                has it as `data`.
 
         Returns:
             The dataset.
@@ -108,6 +131,8 @@ class MMGCDataset:
             ValueError: A file breaks the format; the message names file, line and what was expected.
         """
         root = Path(root)
+        if not (root / "short_video_size").is_dir() and (root / "data").is_dir():
+            root /= "data"
         videos = tuple(sorted(entry.name for entry in folder_entries(root / "short_video_size") if entry.is_dir()))
         if len(videos) != VIDEOS:
             raise ValueError(
@@ -161,26 +186,16 @@ class MMGCDataset:
         `random.Random(b).uniform(...)`, which is how the official simulator draws.
 
         Args:
-            seeds: Seven pairs (a, b); a within [0, 2**32).
+            seeds: See `check_seeds`.
 
         Returns:
             float64 [V], whole milliseconds where the curve's times are.
-
-        Raises:
-            ValueError: Not seven pairs of whole numbers, or an a out of range.
         """
-        try:
-            pairs = [(operator.index(a), operator.index(b)) for a, b in seeds]
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"seeds: expected {VIDEOS} pairs of whole numbers, got {seeds!r}") from error
-        if len(pairs) != VIDEOS:
-            raise ValueError(f"seeds: expected {VIDEOS} pairs, one per video, got {len(pairs)}")
+        pairs = check_seeds(seeds)
         # One uniform and a bisection are all that `choice` does; reseeding costs much less than a new generator.
         legacy, standard = np.random.RandomState(0), random.Random()
         watch_ms = np.empty(VIDEOS)
         for video, ((a, b), curve) in enumerate(zip(pairs, self.retention, strict=True)):
-            if not 0 <= a < 2**32:
-                raise ValueError(f"seeds: video {video}: expected a first seed from 0 to 2**32 - 1, got {a}")
             legacy.seed(a)
             second = bisect_right(curve.leave_cdf, legacy.random_sample())
             start_ms = curve.times_ms[second]

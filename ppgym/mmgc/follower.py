@@ -35,9 +35,8 @@ from ppgym.core.state import (
     Sim,
     new_states,
 )
+from ppgym.entries.player import Action, MMGCPlayer
 from ppgym.mmgc.kernel import CHUNK_MS, PAYLOAD_SHARE, RATES_KBPS, RTT_MS, RUNGS, VIDEOS
-from ppgym.mmgc.policies import Action
-from ppgym.mmgc.session import MMGCPlayer
 from ppgym.planning_view import PlanningView, ViewMaker, frozen
 from ppgym.world.devices import NO_CONTENTION, DecodeRow, DeviceProfile
 from ppgym.world.ladders import published_ladder

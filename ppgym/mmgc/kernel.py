@@ -60,6 +60,7 @@ STATE_DTYPE = np.dtype(
             ("chunks", "i8", (VIDEOS,)),  # downloaded while the video was in the window
             ("recorded", "i8", (VIDEOS,)),  # the same and the one that arrived after the viewer had left
             ("last_rung", "i8", (VIDEOS,)),  # rung of the last chunk that the viewer reaches, or NO_RUNG
+            ("asked", "i8", (VIDEOS,)),  # whether it was ever asked to play: from then on, official figures are NumPy's
         ],
     )
 )
@@ -108,6 +109,7 @@ def _play(state: State, rungs: I1, chunk_bytes: I8, watch_ms: F8, span_ms: float
     surplus_ms = 0.0
     while surplus_ms >= 0.0 and span_ms > 0.0:
         video = s.playing_video
+        s.asked[video] = 1
         before_ms = s.position_ms[video]
         unwatched_ms = watch_ms[video] - before_ms
         play_ms = min(span_ms, unwatched_ms)
@@ -163,6 +165,7 @@ def step(
     rung: int,
     sleep_ms: int,
     is_sleep: bool,
+    judged: bool,
 ) -> tuple[int, tuple[int, float, int, bool, int, int, float]]:
     """One step of the official simulator and runner.
 
@@ -179,6 +182,7 @@ def step(
         rung: Rung to download.
         sleep_ms: Whole milliseconds to sleep.
         is_sleep: Whether to sleep: a sleep of less than a millisecond still is no download.
+        judged: Whether a download earns its quality and costs its switch.
 
     Returns:
         `RUNNING`, `OVER`, or `REFUSED` where nothing has changed and the rest means nothing; and the fields of
@@ -197,7 +201,8 @@ def step(
         in_window = s.playing_video <= video < min(s.playing_video + WINDOW, VIDEOS)
         if not (in_window and 0 <= rung < RUNGS and s.chunks[video] < chunk_counts[video]):
             return REFUSED, (0, 0.0, 0, False, 0, 0, 0.0)
-        quality_kbps, switch_kbps = _judge(state, rungs, watch_ms, video, rung)
+        if judged:
+            quality_kbps, switch_kbps = _judge(state, rungs, watch_ms, video, rung)
         size_bytes = chunk_bytes[video, rung, s.chunks[video]]
         delay_ms = _download_ms(stamps_s, rates_mbps, state, float(size_bytes))
         rungs[video, s.recorded[video]] = rung

@@ -12,10 +12,7 @@ import numpy as np
 
 from ppgym.core.jit import njit
 from ppgym.core.state import F8
-from ppgym.mmgc.session import MMGCPlayer
-
-Action = tuple[int, int, float]
-"""Video, rung, milliseconds of sleep (0: download)."""
+from ppgym.entries.player import Action, MMGCPlayer
 
 SLEEP_MS = 500.0
 

@@ -1,71 +1,17 @@
-"""Runs official solutions through a session, as the official runner does. `evaluation` makes the table."""
+"""Runs official solutions through a session, as the official runner does."""
 
-import importlib.util
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from ppgym.core.state import I8
-from ppgym.files import suggest
+from ppgym.entries.player import Action, as_numbers, official_generators, reseed
+from ppgym.entries.process import Entry
 from ppgym.mmgc.dataset import MMGCDataset, Seeds
-from ppgym.mmgc.policies import Action, Algorithm, AlgorithmFactory
-from ppgym.mmgc.session import MMGCResult, MMGCSession
-
-
-def load_solution(path: str | os.PathLike[str]) -> AlgorithmFactory:
-    """Import an official `solution.py`.
-
-    While it is imported, its folder is importable, and so is the `simulator` package of an official repository that it
-    lies in, for many solutions take constants or helpers from there.
-
-    Args:
-        path: The file, or a folder with a `solution.py`, as the official `run.py --solution` takes it.
-
-    Returns:
-        Its class `Algorithm`.
-
-    Raises:
-        FileNotFoundError: No such file.
-        ValueError: It has no class `Algorithm` with `Initialize` and `run`.
-        ImportError: It needs a module that cannot be found.
-    """
-    path = Path(path).resolve()
-    file = path / "solution.py" if path.is_dir() else path
-    if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such file; expected a solution with a class Algorithm")
-    spec = importlib.util.spec_from_file_location(f"mmgc_solution_{file.parent.name}_{file.stem}", file)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{file}: expected a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    with _importable(file):
-        spec.loader.exec_module(module)
-    algorithm: AlgorithmFactory | None = getattr(module, "Algorithm", None)
-    if algorithm is None:
-        classes = [name for name, value in vars(module).items() if isinstance(value, type)]
-        raise ValueError(f"{file}: expected a class 'Algorithm'; {suggest('Algorithm', classes)}")
-    for method in ("Initialize", "run"):
-        if not callable(getattr(algorithm, method, None)):
-            raise ValueError(
-                f"{file}: class Algorithm: expected a method {method!r}; {suggest(method, vars(algorithm))}"
-            )
-    return algorithm
-
-
-@contextmanager
-def _importable(file: Path) -> Iterator[None]:
-    before = list(sys.path)
-    sys.path.insert(0, str(file.parent))
-    for folder in file.parents:
-        if (folder / "simulator" / "video_player.py").is_file():
-            sys.path += [str(folder), str(folder / "simulator")]
-            break
-    try:
-        yield
-    finally:
-        sys.path[:] = before
+from ppgym.mmgc.kernel import RUNGS
+from ppgym.mmgc.policies import Algorithm
+from ppgym.mmgc.session import MMGCResult, MMGCSession, MMGCStep
 
 
 def run_solution(
@@ -92,33 +38,83 @@ def run_solution(
 
     Raises:
         ValueError: No such class or trace, bad seeds, or an illegal action of the algorithm.
+        AssertionError: A sleep for a video outside the window.
+        EntryError: An entry has failed.
     """
     session = MMGCSession(dataset, trace_class, trace_index, seeds, carried_rungs=carried_rungs)
     play(algorithm, session)
     return session.result()
 
 
-def play(algorithm: Algorithm, session: MMGCSession) -> list[Action]:
+def play(algorithm: Algorithm, session: MMGCSession, actions: list[Action] | None = None) -> list[Action]:
     """Run an algorithm through a session that has not begun, to its end.
+
+    NumPy's and Python's global generators are reseeded as by the official runner, for every video that enters the
+    window, and put back afterwards.
 
     Args:
         algorithm: An official-style algorithm; it is initialized first.
         session: The session.
+        actions: Filled with the actions, so that they are known where an error ends the session.
 
     Returns:
-        The actions that it took.
+        The actions that it took: a sleep below 0 downloads, and the official runner does not judge it.
+
+    Raises:
+        See `run_solution`.
     """
-    algorithm.Initialize()
-    actions: list[Action] = []
+    actions = [] if actions is None else actions
+    reseed_one = algorithm.reseed if isinstance(algorithm, Entry) else reseed
     told: tuple[float, float, float, bool, int] = (0, 0, 0, False, 0)
-    while not session.done:
-        action = algorithm.run(*told, session.players(), not actions)
-        try:
-            video, rung, sleep_ms = action
-            step = session.step(video, rung, sleep_ms)
-        except (TypeError, ValueError) as error:
-            error.add_note(f"decision {len(actions)} of {type(algorithm).__name__} was {action!r}")
-            raise
-        actions.append(action)
-        told = (step.delay_ms, step.rebuffer_ms, float(step.chunk_bytes), step.end_of_video, step.playing_video)
+    entered = 0
+    with official_generators():
+        algorithm.Initialize()
+        while not session.done:
+            for draw in session.draws(entered):
+                reseed_one(*draw)
+                entered += 1
+            action = algorithm.run(*told, session.players(), not actions)
+            try:
+                taken = official_action(action, session, first=not actions)
+                step = take(session, taken)
+            except (AssertionError, OverflowError, TypeError, ValueError) as error:
+                error.add_note(f"decision {len(actions)} of {type(algorithm).__name__} was {action!r}")
+                raise
+            actions.append(taken)
+            told = official_told(step)
     return actions
+
+
+def official_told(step: MMGCStep) -> tuple[float, float, float, bool, int]:
+    """What the official runner tells of a step, in its types: NumPy's only for a stall."""
+    rebuffer_ms = np.float64(step.rebuffer_ms) if step.rebuffer_ms else 0
+    size_bytes = float(step.chunk_bytes) if step.chunk_bytes else 0
+    return step.delay_ms, rebuffer_ms, size_bytes, step.end_of_video, step.playing_video
+
+
+def official_action(action: Any, session: MMGCSession, first: bool) -> Action:
+    """An algorithm's action in plain numbers.
+
+    Raises:
+        AssertionError: A sleep that the official runner refuses.
+        TypeError: Not three numbers.
+        ValueError: Not three.
+    """
+    video, rung, sleep_ms = as_numbers(action)
+    if not sleep_ms > 0:
+        # Quirk: the runner judges a download only where the sleep is 0, and downloads where it is not above it.
+        return video, rung, 0.0 if sleep_ms == 0 else -1.0  # type: ignore[return-value]  # others see
+    last = session.playing_video + len(session.players()) - 1
+    if not session.playing_video <= video <= last:
+        raise AssertionError(
+            f"a sleep for video {video!r}, which is outside the window: legal are {session.playing_video} to {last}"
+        )
+    if first and not 0 <= rung < RUNGS:
+        raise AssertionError(f"a sleep with rung {rung!r} as the first action: legal are 0 to {RUNGS - 1}")
+    return session.playing_video, 0, float(sleep_ms)
+
+
+def take(session: MMGCSession, action: Sequence[Any]) -> MMGCStep:
+    """Take an action as `official_action` returns it; raises as `MMGCSession.step`."""
+    video, rung, sleep_ms = action
+    return session.step(video, rung, max(sleep_ms, 0.0), judged=sleep_ms >= 0)

@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppgym.core.state import F8, I8
+from ppgym.core.state import I8
+from ppgym.entries.player import MMGCPlayer
 from ppgym.mmgc import kernel
-from ppgym.mmgc.dataset import MMGCDataset, Seeds
+from ppgym.mmgc.dataset import MMGCDataset, Seeds, check_seeds
 from ppgym.mmgc.kernel import (
     ABORT_QOE,
     BANDWIDTH_WEIGHT,
     CHUNK_MS,
-    I1,
     NO_RUNG,
     OVER,
     RATES_KBPS,
@@ -69,127 +69,6 @@ class MMGCResult(NamedTuple):
     download_watch_ratio: float
 
 
-class PublicState(NamedTuple):
-    """Read-only arrays of a session that policies may know of; their names are those of `STATE_DTYPE`."""
-
-    position_ms: F8  # float64 [V]
-    buffer_ms: F8  # float64 [V]
-    preload_bytes: I8  # int64 [V]
-    chunks: I8  # int64 [V]
-    recorded: I8  # int64 [V]
-    rungs: I1  # int8 [V, C]
-
-
-class MMGCPlayer:
-    """One video of the window as the official `Player` shows it to a policy, read-only.
-
-    Method names, units and return types are the official ones. Lists are copies.
-    """
-
-    __slots__ = ("_public", "_retention", "_sizes", "_video")
-
-    def __init__(self, dataset: MMGCDataset, video: int, public: PublicState) -> None:
-        """Look at one video of a session.
-
-        Args:
-            dataset: The session's dataset.
-            video: Index of the video.
-            public: What the session shows, read-only.
-        """
-        self._video = video
-        self._sizes = dataset.sizes_bytes[video]
-        self._retention = dataset.retention[video]
-        self._public = public
-
-    def get_video_len(self) -> float:
-        """Length of the video in milliseconds."""
-        return len(self._sizes[0]) * CHUNK_MS
-
-    def get_chunk_sum(self) -> int:
-        """Number of its chunks."""
-        return len(self._sizes[0])
-
-    def get_chunk_counter(self) -> int:
-        """Number of its chunks downloaded so far, which is the index of the next one."""
-        return self._public.chunks.item(self._video)
-
-    def get_remain_video_num(self) -> int:
-        """Number of its chunks not downloaded yet."""
-        return len(self._sizes[0]) - self._public.chunks.item(self._video)
-
-    def get_video_size(self, quality: int) -> float:
-        """Bytes of its next chunk at a rung.
-
-        Raises:
-            IndexError: All chunks are downloaded, or there is no such rung.
-        """
-        sizes = self.get_undownloaded_video_size(1)
-        if not 0 <= quality < RUNGS:
-            raise IndexError(f"rung {quality} does not exist; legal are 0 to {RUNGS - 1}")
-        return sizes[quality][0]
-
-    def get_video_quality(self, chunk_id: int) -> int:
-        """Rung of a downloaded chunk, -1 for one that is not. Negative indices count from the last download."""
-        downloaded = self.get_downloaded_bitrate()
-        return downloaded[chunk_id] if chunk_id < len(downloaded) else -1
-
-    def get_downloaded_bitrate(self) -> list[int]:
-        """Rungs of the chunks downloaded so far."""
-        rungs: list[int] = self._public.rungs[self._video, : self._public.recorded.item(self._video)].tolist()
-        return rungs
-
-    def get_preload_size(self) -> int:
-        """Bytes downloaded of this video so far, those already played included."""
-        return self._public.preload_bytes.item(self._video)
-
-    def get_undownloaded_video_size(self, P: int) -> list[list[float]]:  # noqa: N803, official name
-        """Bytes of the next P chunks to download.
-
-        Args:
-            P: Number of chunks.
-
-        Returns:
-            One list of P sizes per rung.
-
-        Raises:
-            IndexError: Fewer than P chunks are left.
-        """
-        return self._slice(self._public.chunks.item(self._video), P)
-
-    def get_future_video_size(self, P: int) -> list[list[float]]:  # noqa: N803, official name
-        """Bytes of the next P chunks to begin playing, downloaded or not.
-
-        Args:
-            P: Number of chunks.
-
-        Returns:
-            One list of P sizes per rung.
-
-        Raises:
-            IndexError: Fewer than P chunks are left.
-        """
-        return self._slice(math.ceil(self.get_play_chunk()), P)
-
-    def get_play_chunk(self) -> float:
-        """Chunks played so far, as a fraction: 1.5 is the middle of the second chunk."""
-        return self._public.position_ms.item(self._video) / CHUNK_MS
-
-    def get_buffer_size(self) -> float:
-        """Milliseconds buffered."""
-        return self._public.buffer_ms.item(self._video)
-
-    def get_user_model(self) -> tuple[list[float], list[str]]:
-        """The retention curve: times in milliseconds, and the share of viewers still watching, as text."""
-        return list(self._retention.times_ms), list(self._retention.shares)
-
-    def _slice(self, first: int, count: int) -> list[list[float]]:
-        if first + count > len(self._sizes[0]):
-            raise IndexError(
-                f"chunks {first} to {first + count - 1} were asked for; the last one is {len(self._sizes[0]) - 1}"
-            )
-        return [sizes[first : first + count] for sizes in self._sizes]
-
-
 class MMGCSession:
     """One viewer, one trace, seven videos.
 
@@ -225,7 +104,8 @@ class MMGCSession:
         self.playing_video = 0
         self.done = False
         self._dataset = dataset
-        self._watch_ms = dataset.draw_watch_ms(seeds)
+        self._seeds = check_seeds(seeds)
+        self._watch_ms = dataset.draw_watch_ms(self._seeds)
         self._carried_rungs = carried_rungs
         self._state = np.zeros(1, STATE_DTYPE)
         self._rungs = np.zeros((VIDEOS, dataset.chunk_bytes.shape[2]), dtype=np.int8)
@@ -245,7 +125,7 @@ class MMGCSession:
         self._state["trace_time_s"] = trace.stamps_s[0]
         self._state["last_rung"] = NO_RUNG if carried_rungs is None else carried_rungs
 
-    def step(self, video: int, rung: int, sleep_ms: float) -> MMGCStep:
+    def step(self, video: int, rung: int, sleep_ms: float, *, judged: bool = True) -> MMGCStep:
         """Download the next chunk of a video, or sleep.
 
         Args:
@@ -253,6 +133,7 @@ class MMGCSession:
             rung: 0, 1 or 2 for 750, 1200 or 1850 kbit/s.
             sleep_ms: Milliseconds to sleep instead, cut to whole ones; 0 downloads. For a sleep, video and rung mean
                 nothing and are not looked at.
+            judged: Whether a download earns its quality and costs its switch.
 
         Returns:
             What the step brought.
@@ -274,12 +155,16 @@ class MMGCSession:
             raise self._illegal(video, rung, sleep_ms) from None
         if sleep_ms < 0:
             raise self._illegal(video, rung, sleep_ms)
-        status, fields = kernel.step(*self._arrays, *action, whole_ms, sleep_ms > 0)
+        status, fields = kernel.step(*self._arrays, *action, whole_ms, sleep_ms > 0, judged)
         if status == REFUSED:
             raise self._illegal(video, rung, sleep_ms)
         step = MMGCStep._make(fields)
-        self.playing_video = step.playing_video
+        before, self.playing_video = self.playing_video, step.playing_video
         self.done = status == OVER
+        if self._players:
+            self._show(before)
+            if sleep_ms > 0 and self._window:
+                self._window[0].get_remain_video_num()  # Quirk: the official runner asks so after a sleep
         if self._carried_rungs is not None:
             self._carried_rungs[:] = self._state["last_rung"][0]
         return step
@@ -288,16 +173,39 @@ class MMGCSession:
         """The videos of the window, the playing one first.
 
         Returns:
-            At most five live, read-only views. The same list at every call, kept up to date as the official one is.
+            At most five, read-only and live. The same list at every call, kept up to date as the official one is.
         """
         if not self._players:
-            # broadcast_to gives views that cannot be written to.
-            state: kernel.State = np.broadcast_to(self._state, self._state.shape)
-            rungs = np.broadcast_to(self._rungs, self._rungs.shape)
-            public = PublicState._make([*(state[name][0] for name in PublicState._fields[:-1]), rungs])
-            self._players = [MMGCPlayer(self._dataset, video, public) for video in range(VIDEOS)]
+            for sizes, curve in zip(self._dataset.chunk_sizes(), self._dataset.retention, strict=True):
+                self._players.append(MMGCPlayer(sizes, curve.times_ms, curve.shares))
+            self._show(0)
         self._window[:] = self._players[self.playing_video : self.playing_video + WINDOW]
         return self._window
+
+    def draws(self, first: int) -> list[tuple[int, int, bool]]:
+        """How the viewer of videos that have entered the window was drawn, for `player.reseed`.
+
+        Args:
+            first: The first of these videos.
+
+        Returns:
+            Two seeds, and whether the second one was used, of each video up to the window's last.
+        """
+        last = min(self.playing_video + WINDOW, VIDEOS)
+        ends = [curve.times_ms[-2] for curve in self._dataset.retention]
+        return [(*self._seeds[video], bool(self._watch_ms[video] != ends[video])) for video in range(first, last)]
+
+    def _show(self, first: int) -> None:
+        """Bring the players from a video to the window's last up to date."""
+        state = self._state[0]
+        chunks, loaded, asked = state.chunks.tolist(), state.preload_bytes.tolist(), state.asked.tolist()
+        position_ms, buffer_ms, recorded = state.position_ms.tolist(), state.buffer_ms.tolist(), state.recorded.tolist()
+        for video in range(first, min(self.playing_video + WINDOW, VIDEOS)):
+            rungs = self._rungs[video, : recorded[video]].tolist()
+            self._players[video].show(
+                chunks[video], rungs, position_ms[video], buffer_ms[video], loaded[video], asked[video]
+            )
+        self._window[:] = self._players[self.playing_video : self.playing_video + WINDOW]
 
     def result(self) -> MMGCResult:
         """The official five figures, of the session so far where it is not over."""

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ppgym.client import Client
+from ppgym.entries.player import Action, MMGCPlayer
 from ppgym.mmgc.follower import Follower
-from ppgym.mmgc.policies import Action, Algorithm
-from ppgym.mmgc.session import MMGCPlayer
+from ppgym.mmgc.policies import Algorithm
 
 
 class Agent(Protocol):

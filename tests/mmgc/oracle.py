@@ -45,8 +45,7 @@ class OraclePlayer:
         self.counter = 0
         self.bytes = 0
         self.position = 0.0
-        self.buffer = 0.0
-        self.last_rung: int | None = None
+        self.buffer = 0  # whole until something arrives or plays, as the official one
 
     def draw(self, a: int, b: int) -> float:
         churn = [1.0 - float(share) for share in self.shares]
@@ -60,7 +59,9 @@ class OraclePlayer:
 class Oracle:
     """One session; `step` gives what `MMGCSession.step` should, as a plain tuple."""
 
-    def __init__(self, root: Path, trace_class: str, index: int, seeds: Sequence[Sequence[int]]):
+    def __init__(
+        self, root: Path, trace_class: str, index: int, seeds: Sequence[Sequence[int]], last_rungs: list | None = None
+    ):
         names = sorted(folder.name for folder in (root / "short_video_size").iterdir())
         self.players = [OraclePlayer(root, name, pair) for name, pair in zip(names, seeds, strict=True)]
         text = (root / "network_traces" / trace_class / str(index)).read_text()
@@ -68,6 +69,7 @@ class Oracle:
         self.row, self.clock = 1, self.trace[0][0]
         self.playing = 0
         self.qoe = self.bytes = self.wasted = self.downloads = 0
+        self.last_rungs = [None] * 7 if last_rungs is None else last_rungs  # of the last chunks that are reached
         self.score: float | None = None
 
     def window(self) -> list[int]:
@@ -95,8 +97,8 @@ class Oracle:
             wanted = min(span, player.watch - player.position)
             played = min(wanted, player.buffer)
             left = played == player.watch - player.position
-            player.position += played
-            player.buffer -= played
+            player.position += np.float64(played)
+            player.buffer = np.float64(player.buffer - played)
             span -= played
             if played < wanted:
                 return span, wasted
@@ -113,14 +115,14 @@ class Oracle:
             return 0, 0
         switch = 0
         if player.counter == final:
-            player.last_rung = rung
+            self.last_rungs[video] = rung
             if video + 1 in self.window() and self.players[video + 1].counter:
                 switch += RATES[self.players[video + 1].got[0]]
         before: int | None = None
         if player.counter:
             before = player.got[-1]
         elif video:
-            before = self.players[video - 1].last_rung
+            before = self.last_rungs[video - 1]
         if before is not None:
             switch += abs(RATES[rung] - RATES[before])
         return RATES[rung], switch
@@ -133,14 +135,15 @@ class Oracle:
             end = self.playing == 7 or self.players[self.playing].counter == len(self.players[self.playing].sizes[0])
         else:
             player = self.players[video]
-            quality, switch = self.judge(video, rung)
+            if sleep == 0:
+                quality, switch = self.judge(video, rung)
             size = player.sizes[rung][player.counter]
             delay = self.transfer(size)
             player.got.append(rung)
             player.bytes += size
             stall, wasted = self.play(delay)
             if video in self.window():
-                player.buffer += 1000
+                player.buffer += 1000.0
                 player.counter += 1
                 end = player.counter == len(player.sizes[0])
             else:
@@ -159,6 +162,71 @@ class Oracle:
 
     def ratio(self) -> float:
         return 1000 * self.downloads / sum(player.watch for player in self.players[: min(self.playing + 5, 7)])
+
+
+class OfficialPlayer:
+    """A second writing of what the official `Player` shows, with its names, types and habits."""
+
+    def __init__(self, player: OraclePlayer):
+        self._player = player
+        self._counted = 0
+        self.video_size = {rung: [float(size) for size in sizes] for rung, sizes in enumerate(player.sizes)}
+        self.chunk_num = self.video_chunk_remain = len(player.sizes[0])
+        self.video_len = 1000.0 * self.chunk_num
+        self.video_play_counter = 0
+        self.user_time, self.user_retent_rate = player.times, player.shares
+        self.download_chunk_bitrate = player.got
+
+    video_chunk_counter = property(lambda self: self._player.counter)
+    play_timeline = property(lambda self: self._player.position)
+    buffer_size = property(lambda self: self._player.buffer)
+
+    @property
+    def preload_size(self):
+        return float(self._player.bytes + self._counted) if self._player.bytes + self._counted else 0
+
+    def get_user_model(self):
+        return self.user_time, self.user_retent_rate
+
+    def get_video_len(self):
+        return self.video_len
+
+    def get_video_size(self, quality):
+        size = self.video_size[quality][self.video_chunk_counter]
+        self._counted += size
+        return size
+
+    def get_video_quality(self, chunk_id):
+        return -1 if chunk_id >= len(self.download_chunk_bitrate) else self.download_chunk_bitrate[chunk_id]
+
+    def get_preload_size(self):
+        return self.preload_size
+
+    def get_undownloaded_video_size(self, P):  # noqa: N803
+        return [[self.video_size[rung][self.video_chunk_counter + k] for k in range(P)] for rung in range(3)]
+
+    def get_future_video_size(self, P):  # noqa: N803
+        first = math.ceil(self.get_play_chunk())
+        return [[self.video_size[rung][first + k] for k in range(P)] for rung in range(3)]
+
+    def get_play_chunk(self):
+        return self.play_timeline / 1000.0
+
+    def get_remain_video_num(self):
+        self.video_chunk_remain = self.chunk_num - self.video_chunk_counter
+        return self.video_chunk_remain
+
+    def get_chunk_sum(self):
+        return self.chunk_num
+
+    def get_chunk_counter(self):
+        return self.video_chunk_counter
+
+    def get_buffer_size(self):
+        return self.buffer_size
+
+    def get_downloaded_bitrate(self):
+        return self.download_chunk_bitrate
 
 
 class NaiveFixedPreload:
@@ -181,7 +249,7 @@ class NaiveFixedPreload:
         if target is None:
             return play_video_id, 0, 500.0
         level = Players[target].get_buffer_size()
-        return play_video_id + target, (level > 1000) + (level > 2000), 0.0
+        return play_video_id + target, 2 if level > 2000 else int(level > 1000), 0.0
 
 
 class NaiveNoSave:

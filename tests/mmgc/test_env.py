@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import json
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 from agents import agent_params, make_agent
+from agents.learned.training_range import check_range, range_of
+from ppgym.benchmark.challenge import run_mmgc, validate_records
 from ppgym.client import Client
 from ppgym.core.state import BEGUN, DECODED, NO_ENTRY
 from ppgym.core.step import INFO_COLUMNS
@@ -26,12 +29,12 @@ from ppgym.mmgc import (
     as_solution,
     load_solution,
     play,
-    run_mmgc,
     run_solution,
-    validate_records,
     viewer_seeds,
 )
+from ppgym.mmgc.follower import SCENARIO
 from ppgym.planning_view import PlanningView
+from ppgym.world.scenario import Scenario
 from tests.mmgc.oracle import write_dataset
 from tests.mmgc.small import needs_golden
 
@@ -485,6 +488,15 @@ def test_evaluation_by_name_and_its_records(dataset: MMGCDataset, tmp_path: Path
     file.write_text('{"scenario": "low/rtx-4090/typical"}')
     with pytest.raises(ValueError, match="line 1: expected a record with a key 'seed'"):
         validate_records(tmp_path, dataset)
+
+
+def test_learned_agents_say_that_they_are_strangers() -> None:
+    for network in (SCENARIO, Scenario.parse("low/snapdragon-8-elite/typical")):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            check_range(network, range_of([SCENARIO, network]), Path("student.safetensors"))
+        said = [str(one.message) for one in caught if "2022 challenge" in str(one.message)]
+        assert len(said) == (network is SCENARIO)
 
 
 def test_evaluation_refuses(dataset: MMGCDataset, tmp_path: Path) -> None:

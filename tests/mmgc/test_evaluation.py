@@ -6,14 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from ppgym.mmgc import (
-    OFFICIAL_POLICIES,
-    FixedPreload,
-    MMGCSession,
-    evaluate,
-    print_table,
-    viewer_seeds,
-)
+from ppgym.benchmark.challenge import evaluate, print_table
+from ppgym.mmgc import OFFICIAL_POLICIES, FixedPreload, MMGCSession, viewer_seeds
 
 
 def test_evaluate(varied, tmp_path, capsys):

@@ -2,16 +2,7 @@
 
 import pytest
 
-from ppgym.mmgc import (
-    OFFICIAL_POLICIES,
-    FixedPreload,
-    MMGCDataset,
-    MMGCPlayer,
-    MMGCSession,
-    NoSave,
-    play,
-    viewer_seeds,
-)
+from ppgym.mmgc import OFFICIAL_POLICIES, FixedPreload, MMGCDataset, MMGCPlayer, MMGCSession, NoSave, play, viewer_seeds
 from tests.mmgc.oracle import NaiveFixedPreload, NaiveNoSave, write_dataset
 from tests.mmgc.small import FAST, RUNG_BYTES, SEEDS, STAYS, needs_golden, small_dataset
 

@@ -20,10 +20,11 @@ from agents.rules.pdas import (
     reached,
     search_bitrates,
 )
+from ppgym.benchmark.challenge import evaluate
 from ppgym.core.actions import WAIT
 from ppgym.core.state import LOOKAHEAD, NO_ENTRY, SLOTS, Params
 from ppgym.env import PromptPreamEnv
-from ppgym.mmgc import OFFICIAL_POLICIES, MMGCDataset, as_solution, evaluate
+from ppgym.mmgc import OFFICIAL_POLICIES, MMGCDataset, as_solution
 
 VDEC = 1  # option h264-750k@vdec
 PUBLISHED = {"high": 32.5, "medium": 10.6, "low": -4.7, "mixed": -3.5}
