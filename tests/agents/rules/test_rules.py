@@ -225,7 +225,7 @@ def test_rules_count_the_seconds_in_which_a_decoder_is_loaded(name: str) -> None
 
 def test_one_job_loads_the_decoder_for_those_behind_it() -> None:
     """Three chunks on their way to one decoder that takes 5 s to load."""
-    env = PromptPreamEnv("low/snapdragon-8-elite/typical/promptmobile", parallel_downloads=3)
+    env = PromptPreamEnv("low/snapdragon-8-elite/typical/promptmobile", parallel_downloads=4)
     env.reset(seed=0)
     npu = next(i for i, option in enumerate(env.options) if option.name == "promptmobile-280k@npu")
     for _ in range(3):
