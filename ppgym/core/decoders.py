@@ -158,7 +158,7 @@ def enqueue(sim: Sim, state: StateRecord, video: int, chunk: int, option: int) -
 
 @kernel
 def start_jobs(sim: Sim, state: StateRecord, log: EventLog | None) -> None:
-    """Start a job on every free unit that has a queue, in unit index order.
+    """Start a job on every free unit that has a queue, in unit index order. Called after jobs have ended, too.
 
     Args:
         sim: What is constant, and the hidden draw.
@@ -199,6 +199,26 @@ def start_jobs(sim: Sim, state: StateRecord, log: EventLog | None) -> None:
         state.chunk_status[row, column] = DECODING
         if log is not None:
             write_event(log, state.time_s, EVENT_JOB_START, video, chunk, option, 0.0)
+    state.power_w = running_w(sim.params, state)
+
+
+@kernel
+def running_w(params: Params, state: StateRecord) -> float:
+    """Watts of the device and its running jobs.
+
+    Args:
+        params: The scenario's constants.
+        state: Record of `STATE_DTYPE`.
+
+    Returns:
+        Watts, without the radio.
+    """
+    power_w = params.idle_w
+    for unit in range(UNITS):
+        video = state.job_video[unit]
+        if video != NO_ENTRY:
+            power_w += params.option_w[state.chunk_option[video % SLOTS, state.job_chunk[unit] % RING]]
+    return power_w
 
 
 @kernel

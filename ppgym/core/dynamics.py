@@ -14,7 +14,7 @@ from ppgym.core.decoders import free_unit, mark_busy, settle_decodes, start_jobs
 from ppgym.core.events import EVENT_STALL, EventLog, write_event
 from ppgym.core.jit import kernel, noinline
 from ppgym.core.playback import begin_stall, leave_video, settle_playback
-from ppgym.core.state import ABSENT, NEVER_S, NO_ENTRY, RING, SIMULTANEOUS_S, SLOTS, UNITS, Params, Sim, StateRecord
+from ppgym.core.state import ABSENT, NEVER_S, NO_ENTRY, SIMULTANEOUS_S, UNITS, Params, Sim, StateRecord
 from ppgym.core.transfers import (
     is_flowing,
     request,
@@ -87,6 +87,7 @@ def reset_state(sim: Sim, state: StateRecord, log: EventLog | None = None) -> No
     state.downloaded_bytes = 0.0
     state.wasted_bytes = 0.0
     state.energy_j = 0.0
+    state.power_w = sim.params.idle_w
     state.begun_quality = 0.0
     state.longest_stall_s = 0.0
     state.reserved_bytes = 0.0
@@ -210,12 +211,10 @@ def pass_time(params: Params, state: StateRecord, time_s: float) -> None:
         state.longest_stall_s = max(state.longest_stall_s, time_s - state.playback_since_s)
     if params.throttle > 1.0:
         mark_busy(state, time_s)
-    power_w = params.idle_w
     for unit in range(UNITS):
-        video = state.job_video[unit]
-        if video != NO_ENTRY:
+        if state.job_video[unit] != NO_ENTRY:
             state.busy_s[unit] += elapsed_s
-            power_w += params.option_w[state.chunk_option[video % SLOTS, state.job_chunk[unit] % RING]]
+    power_w = state.power_w
     if state.transfers > 0:
         power_w += params.radio_base_w
     elif state.radio_tail_end_s > state.time_s:

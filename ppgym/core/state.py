@@ -61,6 +61,7 @@ _STATE_FIELDS = np.dtype(
         ("wasted_bytes", "f8"),
         ("busy_s", "f8", (UNITS,)),
         ("energy_j", "f8"),
+        ("power_w", "f8"),  # of the device and its running jobs
         # playback; the playhead is the chunk playing or, in a stall, the one waited for
         ("playback_since_s", "f8"),  # start of the chunk that plays or of the stall
         ("playback_end_s", "f8"),  # hidden: the chunk's or the patience's end
