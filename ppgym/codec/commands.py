@@ -238,11 +238,11 @@ def _yaml(fields: dict[str, object]) -> list[str]:
 def _show(table: Ladder, judge: str) -> None:
     """Print a measured ladder."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    shown = Table(
-        "representation", "kbit/s", "size", "fps", judge, "as H.264 at kbit/s", "spread over clips", "clamped"
-    )
+    shown = Table(Column("representation", no_wrap=True), "kbit/s", "size", "fps", judge)
+    for title in ("as H.264 at kbit/s", "spread over clips", "clamped"):
+        shown.add_column(title)
     for one in table.representations:
         assert one.measured is not None
         found = one.measured

@@ -40,7 +40,7 @@ class Encoder(NamedTuple):
         options: All the effort that it has, tuned for SSIM, by which it is judged; the encoder's own parameters close
             each group, whose length in frames is {gop}, and keep to one thread.
         filter: FFmpeg's bitstream filter that drops messages.
-        min_side_px: Smallest height and width. libx265 4.1 writes beyond its memory on pictures of 34 to 48 pixels; one
+        min_side_px: Smallest height and width. libx265 4.2 writes beyond its memory on pictures of 34 to 48 pixels; one
             coding tree unit of 64 is safe.
     """
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ppgym.codec.generator import Generator
 
 PIXEL_CODECS: Final = ("h264", "hevc", "av1")
-RATE_FACTORS: Final = {"h264": range(51, 18, -3), "hevc": range(51, 18, -3), "av1": range(63, 24, -3)}
+RATE_FACTORS: Final = {"h264": range(51, 18, -3), "hevc": range(51, 20, -6), "av1": range(63, 26, -6)}
 BUDGET_BPS: Final = 12_000  # the rate at which prompts have to beat pixels
 BIT_PRICE: Final = 0.003  # as for `invert_prompt`, where bytes are scarce
 LEARNING_RATES: Final = {"features": 0.03, "neutral": 0.1}  # a start that is farther away needs larger steps

@@ -27,6 +27,8 @@ MAX_FPS: Final = 120.0
 MAX_SIDE_PX: Final = 8192
 HD_HEIGHT_PX: Final = 720  # pictures without a tag are BT.709 from here on, BT.601 below
 MAX_GAP_S: Final = 60.0  # between two frames
+SAME_RATE: Final = 0.02  # two rates that differ by less are one
+SHORT_GAPS: Final = 10  # percentile of the gaps between frames
 HDR: Final = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
 UNSPECIFIED_COLORSPACE: Final = 2
 
@@ -86,8 +88,7 @@ class Clip:
         else:
             with _opened(self.path) as container:
                 stream = video_stream(container, str(self.path))
-                rates = [float(rate) for rate in (stream.guessed_rate, stream.average_rate) if rate]
-                self.fps = next((rate for rate in rates if 1 <= rate <= MAX_FPS), FOLDER_FPS)
+                self.fps = _frame_rate(container, stream)
 
     def seconds(self) -> Iterator[U1]:
         """Its seconds, the last of which may be shorter.
@@ -167,6 +168,19 @@ class Clip:
             )
             cut = np.asarray(scaled.to_ndarray(), np.uint8)
         return np.ascontiguousarray(np.rot90(cut, turns))
+
+
+def _frame_rate(container: Any, stream: Any) -> float:
+    """Frames per second: what the file says, or where frames come at uneven times, what its short gaps say."""
+    guessed, base = float(stream.guessed_rate or 0), float(stream.base_rate or 0)
+    if guessed and abs(guessed - base) < SAME_RATE * base:
+        return min(max(guessed, 1.0), MAX_FPS)
+    stamps = np.unique([packet.pts for packet in container.demux(stream) if packet.pts is not None])
+    if len(stamps) < 2:
+        return min(max(guessed or FOLDER_FPS, 1.0), MAX_FPS)
+    rate = 1 / (float(np.percentile(np.diff(stamps), SHORT_GAPS)) * float(stream.time_base))
+    rate = round(rate) if abs(rate - round(rate)) < SAME_RATE * rate else rate  # time stamps are whole milliseconds
+    return min(max(float(rate), 1.0), MAX_FPS)
 
 
 def at_constant_rate(frames: Iterable[tuple[float | None, float, U1]], fps: float, where: str) -> Iterator[U1]:

@@ -118,13 +118,9 @@ def test_cvvdp_is_asked_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
         def __init__(self, display_name: str, **options: object) -> None:
             assert display_name == "standard_phone"
 
-        def predict(
-            self, test: np.ndarray, truth: np.ndarray, dim_order: str, frames_per_second: float
-        ) -> tuple[float]:
-            assert dim_order == "FHWC"
-            return (
-                10 - abs(float(test.mean()) - float(truth.mean())) + (test.mean() > truth.mean()) + frames_per_second,
-            )
+        def predict(self, test: np.ndarray, truth: np.ndarray, **options: object) -> tuple[float, None]:
+            assert options == {"dim_order": "FHWC", "frames_per_second": 25.0}
+            return 5 + (float(test.mean()) - float(truth.mean())) / 2, None
 
     metrics._cvvdp_metric.cache_clear()
     monkeypatch.setitem(sys.modules, "pycvvdp", SimpleNamespace(cvvdp=Metric))
