@@ -61,7 +61,7 @@ def encode(
     search: OmitArgPrefixes[Search] = DEFAULT_SEARCH,
     metrics: tuple[str, ...] = DEFAULT_METRICS,
 ) -> None:
-    """Find the prompts of a clip, a chunk for each second, and write them as a .ppv file.
+    """Find the prompts of a clip, a chunk for each second, and write them as a .ppv file, with its AAC or Opus sound.
 
     A command that was stopped or killed goes on where it was: results are kept in OUTPUT.parts.
 
@@ -78,6 +78,7 @@ def encode(
     from ppgym.codec.encoding import describe_job, every_second, find_prompts, found_prompt, places
     from ppgym.codec.parts import Parts
     from ppgym.codec.ppv import write_ppv
+    from ppgym.codec.sound import read_sound
     from ppgym.codec.video import Clip, Size
 
     check_metrics(metrics)
@@ -87,7 +88,7 @@ def encode(
     parts = Parts(output, job)
     find_prompts(clips, generator, (rank,), search, parts, job)
     chunks = [found_prompt(parts, place, rank).chunk for place in places(job)]
-    write_ppv(output, chunks)
+    write_ppv(output, chunks, read_sound(clip))
     scores = [
         measure(generator.decode(chunk, batch_size=search.batch_size), frames, one.fps, metrics)
         for (_, one, frames), chunk in zip(every_second(clips), chunks, strict=True)
@@ -119,7 +120,7 @@ def decode(
     file = PpvFile(prompts)
     first = file[0]
     generator = model.load()
-    count = write_mp4(output, (generator.decode(chunk, batch_size=batch_size) for chunk in file), first.fps)
+    count = write_mp4(output, (generator.decode(chunk, batch_size=batch_size) for chunk in file), first.fps, file.sound)
     print(f"{output}: {count} frames of {first.height_px} x {first.width_px}")
 
 
@@ -223,7 +224,8 @@ def ladder(
     content = Ladder.from_json(table, str(output)).to_json()
     write_json(output, content)
     _show(Ladder.load(content), metrics[0])
-    fields = scenario_for(output.name, *generator.resolution, opened[0].fps)
+    sound_bps = [clip["sound_bps"] for clip in job["clips"] if clip["sound_bps"]]
+    fields = scenario_for(output.name, *generator.resolution, opened[0].fps, np.mean(sound_bps) if sound_bps else None)
     scenario = output.with_suffix(".yml")
     lines = [f"# A world for {output.name}: link and sound scaled to the size of its pictures", *_yaml(fields)]
     write_text(scenario, "\n".join(lines) + "\n")

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ppgym.codec.bitstream import PromptChunk
+from ppgym.codec.metrics import bitrate_bps
 from ppgym.codec.parts import Parts
 from ppgym.codec.search import Search
+from ppgym.codec.sound import read_sound
 from ppgym.codec.video import Clip
 from ppgym.core.state import U1
 from ppgym.progress import Progress
@@ -56,8 +58,15 @@ def describe_job(clips: Sequence[Clip], generator: "Generator", search: Search, 
         for frames in clip.seconds():
             digest.update(frames.data)
             counts.append(len(frames))
+        sound = read_sound(clip.path) or b""
         described.append(
-            {"name": clip.path.name, "fps": clip.fps, "frame_counts": counts, "sha256": digest.hexdigest()}
+            {
+                "name": clip.path.name,
+                "fps": clip.fps,
+                "frame_counts": counts,
+                "sha256": digest.hexdigest(),
+                "sound_bps": round(bitrate_bps(len(sound), sum(counts), clip.fps)),
+            }
         )
     job = {
         "clips": described,

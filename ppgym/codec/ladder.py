@@ -186,7 +186,9 @@ def measure_ladder(
     }
 
 
-def scenario_for(ladder_file: str, height_px: int, width_px: int, fps: float) -> dict[str, Any]:
+def scenario_for(
+    ladder_file: str, height_px: int, width_px: int, fps: float, sound_bps: float | None = None
+) -> dict[str, Any]:
     """The fields of a scenario whose link and sound go with a measured ladder as the default ones with the published.
 
     Args:
@@ -194,12 +196,16 @@ def scenario_for(ladder_file: str, height_px: int, width_px: int, fps: float) ->
         height_px: Of the frames.
         width_px: Of the frames.
         fps: Frames per second.
+        sound_bps: Bits per second of the clips' sound; the default scenario's where they have none.
+
+    Returns:
+        Fields of `ppgym.world.scenario.Scenario`; the others keep their defaults.
     """
     scale = rate_scale(height_px, width_px, fps)
     return {
         "ladder": ladder_file,
         "bandwidth_scale": float(f"{scale:.4g}"),
-        "audio_bps": round(AUDIO_BPS * scale),
+        "audio_bps": round((AUDIO_BPS if sound_bps is None else sound_bps) * scale),
     }
 
 

@@ -19,6 +19,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 
 from ppgym.codec.checks import check_frames
 from ppgym.codec.pixel import split_seconds, video_stream
+from ppgym.codec.sound import SoundTrack
 from ppgym.core.state import U1
 from ppgym.files import write_bytes
 
@@ -227,19 +228,20 @@ def _opened(path: Path) -> Iterator[Any]:
         raise ValueError(f"{path}: expected a video that FFmpeg reads: {error}") from error
 
 
-def write_mp4(path: str | Path, frames: U1 | Iterable[U1], fps: float) -> int:
+def write_mp4(path: str | Path, frames: U1 | Iterable[U1], fps: float, sound: bytes | None = None) -> int:
     """Write a clip as H.264 of high quality in an MP4 file, whole or not at all, tagged as BT.709.
 
     Args:
         path: Of the file.
         frames: uint8 [T, H, W, 3], even H and W; or parts of such a clip, one after the other.
         fps: Frames per second.
+        sound: Of `ppgym.codec.sound.read_sound`, to go with it.
 
     Returns:
         Frames written.
 
     Raises:
-        ValueError: Not such frames.
+        ValueError: Not such frames, or no such sound.
     """
     memory, count = io.BytesIO(), 0
     parts = split_seconds(frames, fps) if isinstance(frames, np.ndarray) else frames
@@ -250,6 +252,7 @@ def write_mp4(path: str | Path, frames: U1 | Iterable[U1], fps: float) -> int:
         context = stream.codec_context
         context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        track = SoundTrack(sound, container) if sound is not None else None
         for part in parts:
             height, width = check_frames(str(path), part, even=True).shape[1:3]
             if not count:
@@ -261,5 +264,7 @@ def write_mp4(path: str | Path, frames: U1 | Iterable[U1], fps: float) -> int:
                 container.mux(stream.encode(frame))
                 count += 1
         container.mux(stream.encode(None))
+        if track is not None:
+            track.write()
     write_bytes(Path(path), memory.getvalue())
     return count

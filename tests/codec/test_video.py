@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.codec.fakes import moving_clip
+from tests.codec.fakes import make_chunk, moving_clip
 
 pytest.importorskip("av")
 
@@ -20,6 +20,8 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from PIL import Image
 
 from ppgym.codec.metrics import psnr_db
+from ppgym.codec.ppv import PpvFile, write_ppv
+from ppgym.codec.sound import read_sound
 from ppgym.codec.video import Clip, Size, at_constant_rate, read_clip, write_mp4
 
 FPS = 8.0
@@ -195,3 +197,62 @@ def test_a_long_clip_of_a_phone_takes_little_memory(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 40e6
     finally:
         tracemalloc.stop()
+
+
+def with_sound(folder: Path, codec: str = "aac") -> Path:
+    """A second of pictures with a tone, one with the other by the tool of imageio-ffmpeg."""
+    exe = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    pictures = ["-f", "lavfi", "-i", "testsrc2=size=96x64:rate=8:duration=1"]
+    tone = ["-f", "lavfi", "-i", "sine=frequency=440:duration=1:sample_rate=48000", "-c:a", codec]
+    path = folder / f"{codec}.mkv"
+    subprocess.run([exe, "-v", "error", *pictures, *tone, "-c:v", "libx264", path], check=True)
+    return path
+
+
+def packets(path: Path) -> tuple[float, list[bytes]]:
+    """Start in s and coded bytes of the sound."""
+    with av.open(str(path)) as container:
+        found = [packet for packet in container.demux(audio=0) if packet.size]
+        return float(found[0].pts * found[0].time_base), [bytes(packet) for packet in found]
+
+
+@pytest.mark.parametrize("codec", ["aac", "libopus"])
+def test_sound_comes_through_the_file_as_it_was(tmp_path: Path, codec: str, clip: np.ndarray) -> None:
+    source = with_sound(tmp_path, codec)
+    sound = read_sound(source)
+    assert sound is not None
+    write_ppv(tmp_path / "clip.ppv", [make_chunk(rank=1), make_chunk(rank=2)], sound)
+    file = PpvFile(tmp_path / "clip.ppv")
+    assert file.sound == sound and [chunk.rank for chunk in file] == [1, 2]
+    write_mp4(tmp_path / "out.mp4", clip[:8], FPS, file.sound)
+    assert read_clip(tmp_path / "out.mp4")[0].shape == (8, 64, 96, 3)
+    (start_s, before), (later_s, after) = packets(source), packets(tmp_path / "out.mp4")
+    assert before == after and len(before) > 40
+    assert abs(later_s - start_s) < 0.03  # what an encoder puts before the first sample
+
+
+def test_sound_of_other_kinds_is_left_out_and_no_sound_is_refused(tmp_path: Path, clip: np.ndarray) -> None:
+    assert read_sound(with_sound(tmp_path, "flac")) is None
+    write_mp4(tmp_path / "silent.mp4", clip[:2], FPS)
+    assert read_sound(tmp_path / "silent.mp4") is None and read_sound(tmp_path) is None
+    for sound in (b"", b"no sound at all"):
+        with pytest.raises(ValueError, match="sound: expected a Matroska file"):
+            write_mp4(tmp_path / "out.mp4", clip[:2], FPS, sound)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_damaged_sound_is_refused_by_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "clip.ppv"
+    write_ppv(path, [make_chunk()], b"sound")
+    data = path.read_bytes()
+    assert (data[3], PpvFile(path).sound) == (2, b"sound")
+    for end in range(len(data)):
+        path.write_bytes(data[:end])
+        with pytest.raises(ValueError, match=r"clip\.ppv"):
+            PpvFile(path)
+    path.write_bytes(data[:-6] + b"x" + data[-5:])
+    with pytest.raises(ValueError, match=r"clip\.ppv: damaged: the CRC-32 of its sound"):
+        PpvFile(path)
+    write_ppv(path, [make_chunk()], b"")
+    with pytest.raises(ValueError, match=r"expected 1 to \d+ bytes of sound, got 0"):
+        PpvFile(path)
