@@ -55,7 +55,7 @@ def install_hint(error: ModuleNotFoundError, preferred: str = "") -> str | None:
     return f"needs {module}: pip install '.[{extra}]' in the clone of ppgym"
 
 
-MODULE_NAMES = {"pillow": "pil", "pyyaml": "yaml"}  # where a package's name differs
+MODULE_NAMES = {"cvvdp": "pycvvdp", "pillow": "pil", "pyyaml": "yaml"}  # where a package's name differs
 
 
 def extras_of(module: str, requirements: Sequence[str]) -> list[str]:

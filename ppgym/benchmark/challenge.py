@@ -1,5 +1,6 @@
 """The challenge's table with intervals, the records that replay it, and what the official runner prints."""
 
+import functools
 import itertools
 import json
 import os
@@ -143,27 +144,24 @@ def run_mmgc(
         official: Print what the official `run.py` prints of each class, for its own viewer, in place of the table.
 
     Returns:
-        The rows of `evaluate`; the solution goes by its path. None for `official`.
+        The rows of `evaluate`; the solution goes by its path. No rows for `official`.
 
     Raises:
         FileNotFoundError: A folder or file is missing.
-        ValueError: A bad file, an unknown agent or class, fewer than one viewer, or an output for `official`.
-        ImportError: The solution cannot be imported.
+        ValueError: A bad file, an unknown agent or class, fewer than one viewer, an output for `official`, or a
+            solution that cannot be imported.
     """
     if official and output is not None:
         raise ValueError("--official: prints what run.py prints, and has no --output")
     makers: dict[str, Callable[[], AlgorithmFactory]] = {}
     params: dict[str, dict[str, Any]] = {}
     for name in agents:
-        if name in OFFICIAL_POLICIES:
-            makers[name] = lambda name=name: OFFICIAL_POLICIES[name]  # type: ignore[misc]
-        else:
+        makers[name] = functools.partial(_factory_of, name, make_agent, seed)
+        if name not in OFFICIAL_POLICIES:
             make_agent(name, Follower().client, seed=seed)  # so that a wrong name costs no work
-            makers[name] = lambda name=name: _algorithm_of(name, make_agent, seed)  # type: ignore[misc]
             params[name] = {} if read_params is None else read_params(name, Follower().client)
     if solution is not None:
-        path = solution
-        makers[os.fspath(path)] = lambda: load_solution(path, root=root, trust=trust, official=official)
+        makers[os.fspath(solution)] = functools.partial(_load, solution, root, trust, official)
     if not makers:
         raise ValueError("agents: expected at least one, or a solution")
     dataset = MMGCDataset.load(data)
@@ -228,9 +226,20 @@ def print_official(dataset: MMGCDataset, factory: AlgorithmFactory, trace_class:
     return mean
 
 
-def _algorithm_of(name: str, make_agent: Callable[..., Agent], seed: int) -> AlgorithmFactory:
+def _factory_of(name: str, make_agent: Callable[..., Agent], seed: int) -> AlgorithmFactory:
+    if name in OFFICIAL_POLICIES:
+        return OFFICIAL_POLICIES[name]
     seeds = itertools.count(seed)
     return as_solution(lambda client: make_agent(name, client, seed=next(seeds)))
+
+
+def _load(
+    path: str | os.PathLike[str], root: str | os.PathLike[str] | None, trust: bool, official: bool
+) -> AlgorithmFactory:
+    try:
+        return load_solution(path, root=root, trust=trust, official=official)
+    except ImportError as error:
+        raise ValueError(str(error)) from error
 
 
 def validate_records(folder: str | os.PathLike[str], data: str | os.PathLike[str] | MMGCDataset) -> list[str]:

@@ -1,44 +1,28 @@
-"""The bitstream of prompts: one chunk of keyframes as bytes, and a file of chunks (`.ppv`) with random access.
+"""The bitstream of prompts: one chunk of keyframes as bytes. The page *Container* of the documentation has the format.
 
 Numbers are little-endian, or varints (7 bits a byte, low bits first, the top bit set on all but the last). Values are
-coded by `entropy.py`.
-
-A chunk, whose header is lean because a second at 12 kbit/s has 1,500 bytes in all:
-
-| field | bytes |
-|---|---|
-| magic `PC`, version | 3 |
-| first 16 digits of the generator's identity | 8 |
-| height, width, frames per second as a fraction, frames, bits, tokens, rank, width of a token | 8 to 17, varints |
-| number of keyframes, then the gaps between them | 1 for each, varints |
-| `u_scale`, `u_zero`, `v_scale`, `v_zero`, each in the smallest form that is exact | 1, and 1 to 4 a keyframe |
-| U and V, entropy coded | the rest |
-| CRC-32 of all before | 4 |
-
-A file: magic `PPV`, version, number of chunks (4 bytes), bytes of each chunk (4 bytes each), CRC-32 of all that, then
-the chunks. So any chunk is read without its neighbours.
+coded by `entropy.py`. The header is lean because a second at 12 kbit/s has 1,500 bytes in all.
 """
 
 import io
 import itertools
-import struct
+import math
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
-from typing import overload
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ppgym.codec import entropy
 from ppgym.codec.checks import check_whole
 from ppgym.core.state import F4, U1
-from ppgym.files import write_bytes
 
 CHUNK_MAGIC = b"PC"
-FILE_MAGIC = b"PPV"
 VERSION = 1
+EXTENDED_VERSION = 2  # of chunks that say more of themselves than version 1 can
 CRC_BYTES = 4
 
 IDENTITY_DIGITS = 16  # 64 bits tell generators apart; the other 24 bytes of a SHA-256 would be paid for in every chunk
@@ -47,17 +31,23 @@ IDENTITY_DIGITS = 16  # 64 bits tell generators apart; the other 24 bytes of a S
 MAX_SIDE_PX = 8192
 MIN_BITS, MAX_BITS = 4, 8
 MAX_FPS_DENOMINATOR = 1001
-MAX_FRAMES = 1 << 16
+MAX_FRAMES = 1 << 12
+MAX_GAP = 1 << 8  # frames from one keyframe to the next, so that few bytes do not ask for many pictures
+MAX_CHUNK_PIXELS = 1 << 30  # of all frames: 10 s of 1080 x 1920 at 50 frames a second
 MAX_DIMENSION = 1 << 14  # tokens, rank and width of a token
 MAX_VALUES = 1 << 22
-MAX_CHUNKS = 1 << 20
-
-FILE_START = struct.Struct("<3sBI")  # magic, version, number of chunks
+MAX_SEED = (1 << 32) - 1
 
 PARAMETERS = ("u_scale", "u_zero", "v_scale", "v_zero")
 # How one of them is written: its form, plus SHARED where one number serves all keyframes
 FORMS = ("<f4", "<f2", "u1")
 SHARED = 4
+
+# What an extended header says; a seed and an anchor follow where they are there
+SEPARATE, ROOTED, CHAINED, ANCHORED = 1, 2, 4, 8
+NUMPY_NOISE = 1  # kind of noise: numpy.random.RandomState(seed).randn, as Promptus draws it
+
+UNKNOWN_GENERATOR = "0" * IDENTITY_DIGITS  # of prompts whose weights nobody has named
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -83,6 +73,11 @@ class PromptChunk:
         u_zero: float32 [K]; a whole number from 0 to 255 costs 1 byte in place of 4.
         v_scale: As `u_scale`.
         v_zero: As `u_zero`.
+        separate: Whether U and V are interpolated each for itself and then multiplied, as Promptus does; else U V is.
+        rooted: Whether the embeddings are U V / sqrt(rank), as Promptus has them; else U V.
+        noise_seed: Of NumPy's noise, where latents are chained: a frame is drawn from 0.05 x the clean latent of the
+            keyframe before it + 0.95 x noise. None where every frame is drawn from the generator's own start.
+        anchor: float16 [C, h, w], the latent before the first frame of a chain; None where it is missing, or no chain.
 
     Raises:
         ValueError: A field breaks a rule above; names it, the value and what was expected.
@@ -101,6 +96,10 @@ class PromptChunk:
     u_zero: F4
     v_scale: F4
     v_zero: F4
+    separate: bool = False
+    rooted: bool = False
+    noise_seed: int | None = None
+    anchor: npt.NDArray[np.float16] | None = None
 
     def __post_init__(self) -> None:
         """Check the fields; copy and freeze the arrays."""
@@ -114,6 +113,7 @@ class PromptChunk:
         check_whole("prompt chunk: height_px", self.height_px, 1, MAX_SIDE_PX)
         check_whole("prompt chunk: width_px", self.width_px, 1, MAX_SIDE_PX)
         check_whole("prompt chunk: frame_count", self.frame_count, 1, MAX_FRAMES)
+        _check_pixels(self.height_px, self.width_px, self.frame_count)
         check_whole("prompt chunk: bits", self.bits, MIN_BITS, MAX_BITS)
         if not isinstance(self.fps, int | float) or not 0.01 <= self.fps <= 1000:
             raise ValueError(f"prompt chunk: fps: expected a number from 0.01 to 1000, got {self.fps!r}")
@@ -127,6 +127,8 @@ class PromptChunk:
             raise ValueError(
                 f"prompt chunk: keyframes: expected ascending frames from 0 to {last}, the closing one, got {keyframes}"
             )
+        if max(np.diff(keyframes), default=1) > MAX_GAP:
+            raise ValueError(f"prompt chunk: keyframes: expected at most {MAX_GAP} frames between two, got {keyframes}")
         count = len(keyframes)
         for name in ("u", "v"):
             self._freeze(name, np.uint8, 3)
@@ -145,6 +147,15 @@ class PromptChunk:
             array = getattr(self, name)
             if array.shape != (count,) or not np.isfinite(array).all():
                 raise ValueError(f"prompt chunk: {name}: expected {count} finite numbers, got {array.tolist()}")
+        if self.noise_seed is not None:
+            check_whole("prompt chunk: noise_seed", self.noise_seed, 0, MAX_SEED)
+        if self.anchor is not None:
+            if self.noise_seed is None:
+                raise ValueError("prompt chunk: anchor: expected a noise_seed with it, got None")
+            self._freeze("anchor", np.float16, 3)
+            _check_anchor(self.anchor.shape)
+            if not np.isfinite(self.anchor).all():
+                raise ValueError("prompt chunk: anchor: expected finite numbers")
 
     def _freeze(self, name: str, dtype: type[np.generic], ndim: int) -> None:
         array = np.asarray(getattr(self, name))
@@ -186,26 +197,60 @@ class PromptChunk:
         Returns:
             float32 [K, tokens, width], U V of each keyframe.
         """
+        return self._product(*self.factors())
+
+    def factors(self) -> tuple[F4, F4]:
+        """U [K, tokens, rank] and V [K, rank, width] of the keyframes, float32."""
         u = self.u_scale[:, None, None] * (self.u - self.u_zero[:, None, None])
         v = self.v_scale[:, None, None] * (self.v - self.v_zero[:, None, None])
+        return u, v
+
+    def frame_embeddings(self) -> F4:
+        """The token embeddings of all frames, interpolated linearly between the keyframes.
+
+        Returns:
+            float32 [T, tokens, width].
+        """
+        weights = interpolation(self.keyframes, self.frame_count)
+        if self.separate:
+            return self._product(*(np.einsum("tk,kab->tab", weights, factor) for factor in self.factors()))
+        embeddings: F4 = np.einsum("tk,knw->tnw", weights, self.embeddings())
+        return embeddings
+
+    def _product(self, u: F4, v: F4) -> F4:
         product: F4 = np.matmul(u, v)
+        if self.rooted:
+            product /= np.float32(np.sqrt(self.rank))
         return product
 
+    @property
+    def extended(self) -> int:
+        """What the header of version 2 says, as a sum of flags; 0 where version 1 is enough."""
+        chained, anchored = self.noise_seed is not None, self.anchor is not None
+        return SEPARATE * self.separate + ROOTED * self.rooted + CHAINED * chained + ANCHORED * anchored
+
     def to_bytes(self) -> bytes:
-        """The chunk in the format of this file's head."""
+        """The chunk in its format: version 1, or 2 where that cannot say it."""
         fps = Fraction(self.fps).limit_denominator(MAX_FPS_DENOMINATOR)
         header = (
             *(self.height_px, self.width_px, fps.numerator, fps.denominator, self.frame_count),
             *(self.bits, self.tokens, self.rank, self.width),
             *(len(self.keyframes), *np.diff(self.keyframes).tolist()),
         )
-        data = bytearray(CHUNK_MAGIC + bytes([VERSION]) + bytes.fromhex(self.generator))
+        version = EXTENDED_VERSION if self.extended else VERSION
+        data = bytearray(CHUNK_MAGIC + bytes([version]) + bytes.fromhex(self.generator))
         data += b"".join(map(_varint, header))
+        if self.extended:
+            data += _varint(self.extended)
+        if self.noise_seed is not None:
+            data += _varint(NUMPY_NOISE) + _varint(self.noise_seed)
+        if self.anchor is not None:
+            data += b"".join(map(_varint, self.anchor.shape)) + self.anchor.astype("<f2").tobytes()
         data += b"".join(_pack_parameter(getattr(self, name)) for name in PARAMETERS)
         u = entropy.Quantised(self.u, self.u_scale, self.u_zero)
         v = entropy.Quantised(self.v, self.v_scale, self.v_zero)
         data += entropy.encode([u, v], self.bits)
-        return bytes(data) + _crc(data)
+        return bytes(data) + crc(data)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "PromptChunk":
@@ -220,9 +265,9 @@ class PromptChunk:
         Raises:
             ValueError: Damaged, truncated, followed by other bytes, of another version or no chunk at all.
         """
-        _check_magic("prompt chunk", data, CHUNK_MAGIC)
+        version = check_magic("prompt chunk", data, CHUNK_MAGIC, (VERSION, EXTENDED_VERSION))
         body = data[:-CRC_BYTES]
-        if len(data) < len(CHUNK_MAGIC) + 1 + CRC_BYTES or _crc(body) != data[-CRC_BYTES:]:
+        if len(data) < len(CHUNK_MAGIC) + 1 + CRC_BYTES or crc(body) != data[-CRC_BYTES:]:
             raise ValueError("prompt chunk: damaged or truncated: its CRC-32 does not match")
         file = io.BytesIO(body[len(CHUNK_MAGIC) + 1 :])
         generator = _take(file, IDENTITY_DIGITS // 2).hex()
@@ -234,9 +279,11 @@ class PromptChunk:
                 f"{frame_count} at {fps_numerator}/{fps_denominator} and {count}"
             )
         check_whole("prompt chunk: bits", bits, MIN_BITS, MAX_BITS)
+        _check_pixels(height_px, width_px, frame_count)
         _check_size(count, tokens, rank, width)
         gaps = [_read_varint(file) for _ in range(count - 1)]
-        parameters = {name: _unpack_parameter(file, count) for name in PARAMETERS}
+        extension = _read_extension(file) if version == EXTENDED_VERSION else {}
+        parameters: dict[str, Any] = {name: _unpack_parameter(file, count) for name in PARAMETERS}
         u_scale, u_zero, v_scale, v_zero = parameters.values()
         try:
             u, v = entropy.decode(
@@ -255,6 +302,7 @@ class PromptChunk:
             u=u,
             v=v,
             **parameters,
+            **extension,
         )
 
 
@@ -268,95 +316,43 @@ def check_generator(chunk: PromptChunk, identity: str) -> None:
     Raises:
         ValueError: They differ; names both.
     """
+    if chunk.generator == UNKNOWN_GENERATOR:
+        raise ValueError("this prompt does not say which generator it is for; import it again with --generator")
     if chunk.generator != identity[:IDENTITY_DIGITS].lower():
         raise ValueError(
             f"this prompt is for the generator {chunk.generator} and means nothing to {identity[:IDENTITY_DIGITS]}"
         )
 
 
-class PpvFile(Sequence[PromptChunk]):
-    """A file of chunks: opening it reads the index alone, indexing it one chunk.
-
-    Attributes:
-        path: Of the file.
-
-    Raises:
-        FileNotFoundError: No such file.
-        ValueError: Damaged, truncated, followed by other bytes, of another version or no such file; names the file
-            and, when it is read, the chunk.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        """Read the index.
-
-        Args:
-            path: Of the file.
-        """
-        self.path = Path(path)
-        if not self.path.is_file():
-            raise FileNotFoundError(f"{self.path}: no such file")
-        size = self.path.stat().st_size
-        with self.path.open("rb") as file:
-            start = file.read(FILE_START.size)
-            _check_magic(str(self.path), start, FILE_MAGIC)
-            count = FILE_START.unpack(start)[2] if len(start) == FILE_START.size else 0
-            first = FILE_START.size + 4 * count + CRC_BYTES
-            if not 1 <= count <= MAX_CHUNKS or first > size:
-                raise ValueError(
-                    f"{self.path}: expected an index of 1 to {MAX_CHUNKS} chunks, got {count} in {size} bytes"
-                )
-            index = file.read(4 * count)
-            if file.read(CRC_BYTES) != _crc(start + index):
-                raise ValueError(f"{self.path}: damaged: the CRC-32 of its index does not match")
-        self._offsets = np.cumsum([first, *np.frombuffer(index, dtype="<u4").tolist()]).tolist()
-        if self._offsets[-1] != size:
-            raise ValueError(f"{self.path}: expected {self._offsets[-1]} bytes by its index, got {size}")
-
-    def __len__(self) -> int:
-        """Chunks."""
-        return len(self._offsets) - 1
-
-    @overload
-    def __getitem__(self, index: int) -> PromptChunk: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[PromptChunk]: ...
-
-    def __getitem__(self, index: int | slice) -> PromptChunk | list[PromptChunk]:
-        """Read a chunk, or a list of them."""
-        if isinstance(index, slice):
-            return [self[k] for k in range(*index.indices(len(self)))]
-        k = range(len(self))[index]
-        with self.path.open("rb") as file:
-            file.seek(self._offsets[k])
-            data = file.read(self._offsets[k + 1] - self._offsets[k])
-        try:
-            return PromptChunk.from_bytes(data)
-        except ValueError as error:
-            raise ValueError(f"{self.path}, chunk {k}: {error}") from error
-
-
-def write_ppv(path: str | Path, chunks: Iterable[PromptChunk]) -> None:
-    """Write a file of chunks as a whole: a reader sees the old file or the new one, never a part.
+def interpolation(keyframes: tuple[int, ...], frame_count: int) -> F4:
+    """How much of each keyframe is in each frame.
 
     Args:
-        path: Of the file.
-        chunks: At least one, for one generator, of one resolution and frame rate.
+        keyframes: K ascending frame indices, the first 0, the last frame_count - 1.
+        frame_count: T.
 
-    Raises:
-        ValueError: No chunks, or chunks that differ in one of these.
+    Returns:
+        float32 [T, K]; rows sum to 1, at most two neighbours are not 0.
     """
-    path = Path(path)
-    chunks = list(chunks)
-    if not 1 <= len(chunks) <= MAX_CHUNKS:
-        raise ValueError(f"{path}: expected 1 to {MAX_CHUNKS} chunks, got {len(chunks)}")
-    for name in ("generator", "height_px", "width_px", "fps"):
-        found = {getattr(chunk, name) for chunk in chunks}
-        if len(found) > 1:
-            raise ValueError(f"{path}: expected chunks of one {name}, got {sorted(found)}")
-    coded = [chunk.to_bytes() for chunk in chunks]
-    head = FILE_START.pack(FILE_MAGIC, VERSION, len(coded)) + b"".join(struct.pack("<I", len(data)) for data in coded)
-    write_bytes(path, b"".join([head, _crc(head), *coded]))
+    frames = np.arange(frame_count)
+    return np.stack([np.interp(frames, keyframes, unit) for unit in np.eye(len(keyframes))], axis=1).astype(np.float32)
+
+
+def _read_extension(file: io.BytesIO) -> dict[str, Any]:
+    flags = _read_varint(file)
+    if not 1 <= flags <= SEPARATE | ROOTED | CHAINED | ANCHORED or (flags & ANCHORED and not flags & CHAINED):
+        raise ValueError(f"prompt chunk: damaged: unknown flags {flags} of an extended header")
+    found: dict[str, Any] = {"separate": bool(flags & SEPARATE), "rooted": bool(flags & ROOTED)}
+    if flags & CHAINED:
+        kind = _read_varint(file)
+        if kind != NUMPY_NOISE:
+            raise ValueError(f"prompt chunk: expected noise of kind {NUMPY_NOISE}, got {kind}")
+        found["noise_seed"] = _read_varint(file)
+    if flags & ANCHORED:
+        shape = tuple(_read_varint(file) for _ in range(3))
+        _check_anchor(shape)
+        found["anchor"] = np.frombuffer(_take(file, 2 * math.prod(shape)), "<f2").reshape(shape).astype(np.float16)
+    return found
 
 
 def _take(file: io.BytesIO, count: int) -> bytes:
@@ -405,22 +401,50 @@ def _unpack_parameter(file: io.BytesIO, count: int) -> F4:
     return np.repeat(numbers, count // stored)
 
 
-def _crc(data: bytes | bytearray) -> bytes:
+def crc(data: bytes | bytearray) -> bytes:
+    """The CRC-32 that ends chunks and indices, as bytes."""
     return zlib.crc32(data).to_bytes(CRC_BYTES, "little")
 
 
-def _check_magic(where: str, data: bytes, magic: bytes) -> None:
+def check_magic(where: str, data: bytes, magic: bytes, versions: Sequence[int]) -> int:
+    """Refuse what does not begin as it should.
+
+    Args:
+        where: Name for the message.
+        data: At least the beginning.
+        magic: Its first bytes; the version follows.
+        versions: Of the format, that are known.
+
+    Returns:
+        The version.
+
+    Raises:
+        ValueError: Other bytes, or another version.
+    """
     if data[: len(magic)] != magic:
         raise ValueError(f"{where}: expected it to begin with {magic!r}, got {bytes(data[: len(magic)])!r}")
-    version = data[len(magic) : len(magic) + 1]
-    if version != bytes([VERSION]):
-        raise ValueError(f"{where}: expected version {VERSION} of the format, got {version[0] if version else 'none'}")
+    version = data[len(magic)] if len(data) > len(magic) else None
+    if version is None or version not in versions:
+        known = " or ".join(map(str, versions))
+        raise ValueError(f"{where}: expected version {known} of the format, got {version}")
+    return version
 
 
 def _equal(a: object, b: object) -> bool:
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return a.shape == b.shape and a.tobytes() == b.tobytes()
     return a == b
+
+
+def _check_pixels(height_px: int, width_px: int, frame_count: int) -> None:
+    pixels = height_px * width_px * frame_count
+    if pixels > MAX_CHUNK_PIXELS:
+        raise ValueError(f"prompt chunk: expected at most {MAX_CHUNK_PIXELS} pixels in all its frames, got {pixels}")
+
+
+def _check_anchor(shape: tuple[int, ...]) -> None:
+    if not 1 <= math.prod(shape) <= MAX_VALUES:
+        raise ValueError(f"prompt chunk: anchor: expected 1 to {MAX_VALUES} numbers, got the shape {shape}")
 
 
 def _check_size(keyframes: int, tokens: int, rank: int, width: int) -> None:

@@ -15,6 +15,7 @@ from a fixed seed, or stored with the model (`tiny.py`). So the prompt alone dec
 """
 
 import hashlib
+import itertools
 import os
 import warnings
 from collections.abc import Iterator
@@ -40,6 +41,9 @@ DTYPES: Final = {"float32": torch.float32, "float16": torch.float16, "bfloat16":
 NOISE_SEED: Final = 0
 CLIP_TOKENS: Final = 77  # of a prompt of Stable Diffusion
 BATCH: Final = 10  # as Promptus decodes
+CHAIN_SHARE: Final = 0.05  # of the latent before, in what a frame of a chain is drawn from; the rest is noise
+DECODER_PARTS: Final = ("decoder.", "post_quant_conv.")  # of an autoencoder's weights
+WEIGHTS: Final = "diffusion_pytorch_model"
 
 # https://huggingface.co/stabilityai/sd-turbo: the UNet of Stable Diffusion 2.1 and its schedule of noise
 SD_TURBO_UNET: Final = {
@@ -76,7 +80,8 @@ class Generator:
         dtype: Of the weights and the sums: a key of `DTYPES`.
 
     Attributes:
-        identity: Hexadecimal SHA-256 over the weights, whatever precision they run in.
+        identity: Hexadecimal SHA-256 over what decoding needs, whatever precision it runs in: the weights of the UNet
+            and of the autoencoder's decoder, the start, and the numbers of the schedule.
         pixels_per_latent: Side in pixels of what one place of the latent becomes.
         resolution: Height and width of a picture in pixels.
         tokens: Of a prompt.
@@ -116,8 +121,10 @@ class Generator:
         seeded = torch.randn(unet.config.in_channels, side, side, generator=torch.Generator().manual_seed(NOISE_SEED))
         latent = start.latent.detach() if start else seeded
         neutral = start.neutral.detach() if start else torch.zeros(self.tokens, self.width)
-        parts = {"unet": unet.state_dict(), "vae": vae.state_dict(), "start": {"latent": latent, "neutral": neutral}}
-        self.identity = _identity(parts)
+        decoder = {name: tensor for name, tensor in vae.state_dict().items() if name.startswith(DECODER_PARTS)}
+        numbers = torch.tensor([self.signal, float(vae.config.scaling_factor)])
+        begin = {"latent": latent, "neutral": neutral, self.prediction: numbers}
+        self.identity = _identity({"unet": unet.state_dict(), "vae": decoder, "start": begin})
 
         self.device, self.dtype = torch.device(device), DTYPES[dtype]
         place: dict[str, Any] = {"device": self.device, "dtype": self.dtype}
@@ -141,16 +148,35 @@ class Generator:
         Returns:
             [B, 3, H, W], about 0..1, not clipped.
         """
-        z = self.latent.expand(len(embeddings), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        return self.picture(self.clean(embeddings, self.latent))
+
+    def clean(self, embeddings: Tensor, start: Tensor) -> Tensor:
+        """Predict the clean latents of prompts in one step.
+
+        Args:
+            embeddings: [B, tokens, width], on the generator's device, in its dtype.
+            start: [C, h, w], what every picture is drawn from.
+
+        Returns:
+            [B, C, h, w].
+        """
+        z = start.expand(len(embeddings), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         prediction = self.unet(z, self.timestep, self.neutral + embeddings, return_dict=False)[0]
         if self.prediction == "epsilon":
-            clean = (z - self.noise * prediction) / self.signal
-        elif self.prediction == "v_prediction":
-            clean = self.signal * z - self.noise * prediction
-        else:
-            clean = prediction
-        picture = self.vae.decode(clean / self.vae.config.scaling_factor, return_dict=False)[0]
+            return torch.as_tensor((z - self.noise * prediction) / self.signal)
+        if self.prediction == "v_prediction":
+            return torch.as_tensor(self.signal * z - self.noise * prediction)
+        return torch.as_tensor(prediction)
+
+    def picture(self, latents: Tensor) -> Tensor:
+        """Draw clean latents [B, C, h, w] as pictures [B, 3, H, W], about 0..1, not clipped."""
+        picture = self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0]
         return torch.as_tensor(picture / 2 + 0.5)
+
+    def save_memory(self) -> None:
+        """Compute what gradients need a second time, instead of keeping it (gradient checkpointing)."""
+        for part in (self.unet, self.vae):
+            part.enable_gradient_checkpointing()
 
     def guess(self, frames: Frames) -> Tensor:
         """Guess the prompts of pictures from their features; only where `guesses`.
@@ -190,13 +216,11 @@ class Generator:
         frames = np.empty((len(prompts), *self.resolution, 3), np.uint8)
         with torch.inference_mode():
             for first in range(0, len(prompts), batch_size):
-                pictures = self.draw(prompts[first : first + batch_size])
-                levels = pictures.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
-                frames[first : first + batch_size] = levels.permute(0, 2, 3, 1).cpu().numpy()
+                frames[first : first + batch_size] = _levels(self.draw(prompts[first : first + batch_size]))
         return frames
 
     def decode(self, chunk: PromptChunk, *, batch_size: int = BATCH) -> Frames:
-        """Decode a chunk: interpolate its embeddings linearly between the keyframes and draw every frame.
+        """Decode a chunk: interpolate linearly between its keyframes and draw every frame.
 
         Args:
             chunk: Prompt, made for this generator.
@@ -206,7 +230,8 @@ class Generator:
             uint8 [T, H, W, 3]; the same bits whenever it is run on one machine.
 
         Raises:
-            ValueError: The chunk was made for another generator (both identities are named) or resolution.
+            ValueError: The chunk was made for another generator (both identities are named) or resolution, or it is a
+                chain whose start latent is missing or of another shape.
         """
         check_generator(chunk, self.identity)
         if (chunk.height_px, chunk.width_px) != self.resolution:
@@ -214,22 +239,37 @@ class Generator:
                 f"generator {self.name!r}: draws {self.resolution[0]} x {self.resolution[1]} px, "
                 f"the prompt is of {chunk.height_px} x {chunk.width_px}"
             )
-        weights = interpolation(chunk.keyframes, chunk.frame_count)
-        return self.generate(np.einsum("tk,knw->tnw", weights, chunk.embeddings()), batch_size=batch_size)
+        if chunk.noise_seed is not None:
+            return self._decode_chain(chunk, chunk.noise_seed, batch_size)
+        return self.generate(chunk.frame_embeddings(), batch_size=batch_size)
+
+    def _decode_chain(self, chunk: PromptChunk, noise_seed: int, batch_size: int) -> Frames:
+        """As Promptus: frames up to a keyframe are drawn from the clean latent of the keyframe before, and noise."""
+        if chunk.anchor is None or chunk.anchor.shape != tuple(self.latent.shape):
+            found = "none" if chunk.anchor is None else list(chunk.anchor.shape)
+            raise ValueError(
+                f"generator {self.name!r}: this prompt is a chain; expected its start latent (Promptus's init.pth) of "
+                f"shape {list(self.latent.shape)}, got {found}"
+            )
+        place: dict[str, Any] = {"device": self.device, "dtype": self.dtype}
+        noise = torch.from_numpy(np.random.RandomState(noise_seed).randn(*chunk.anchor.shape)).to(**place)
+        before = torch.from_numpy(chunk.anchor.copy()).to(**place)
+        prompts = torch.from_numpy(chunk.frame_embeddings()).to(**place)
+        frames = []
+        with torch.inference_mode():
+            for first, last in itertools.pairwise((-1, *chunk.keyframes)):
+                start = CHAIN_SHARE * before + (1 - CHAIN_SHARE) * noise
+                for batch in torch.split(prompts[first + 1 : last + 1], batch_size):
+                    latents = self.clean(batch, start)
+                    frames.append(_levels(self.picture(latents)))
+                before = latents[-1]
+        return np.concatenate(frames)
 
 
-def interpolation(keyframes: tuple[int, ...], frame_count: int) -> F4:
-    """How much of each keyframe's embeddings is in each frame's.
-
-    Args:
-        keyframes: K ascending frame indices, the first 0, the last frame_count - 1.
-        frame_count: T.
-
-    Returns:
-        float32 [T, K]; rows sum to 1, at most two neighbours are not 0.
-    """
-    frames = np.arange(frame_count)
-    return np.stack([np.interp(frames, keyframes, unit) for unit in np.eye(len(keyframes))], axis=1).astype(np.float32)
+def _levels(pictures: Tensor) -> Frames:
+    """Pictures [B, 3, H, W] in 0..1, which are written over, as uint8 [B, H, W, 3]."""
+    levels = pictures.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+    return np.asarray(levels.permute(0, 2, 3, 1).cpu().numpy())
 
 
 def load_generator(
@@ -237,6 +277,7 @@ def load_generator(
     *,
     device: str = "cpu",
     dtype: str = "float32",
+    vae: str | Path | None = None,
     local_files_only: bool = False,
 ) -> Generator:
     """Load a generator.
@@ -247,6 +288,8 @@ def load_generator(
             on the Hugging Face hub, "owner/model", which is downloaded where it is not cached.
         device: Torch device, such as "cpu" or "cuda".
         dtype: "float32", "float16" or "bfloat16".
+        vae: Directory of another autoencoder, such as TAESD, or of a model that has one in `vae`; the model's own where
+            None.
         local_files_only: Never download.
 
     Returns:
@@ -271,15 +314,12 @@ def load_generator(
         )
     source = os.fspath(path) if path.is_dir() else str(name)
     files: dict[str, Any] = {"local_files_only": local_files_only or path.is_dir()}
-    weights = {**files, "use_safetensors": True, "low_cpu_mem_usage": False, "torch_dtype": torch.float32}
     try:
         with _quiet():
-            kind = AutoencoderTiny.load_config(source, subfolder="vae", **files).get("_class_name")
-            if kind not in ("AutoencoderTiny", "AutoencoderKL"):
-                raise ValueError(f"generator {source!r}: vae: expected AutoencoderTiny or AutoencoderKL, got {kind!r}")
-            autoencoder = AutoencoderTiny if kind == "AutoencoderTiny" else AutoencoderKL
-            vae = autoencoder.from_pretrained(source, subfolder="vae", **weights)
-            unet = UNet2DConditionModel.from_pretrained(source, subfolder="unet", **weights)
+            autoencoder = (
+                _load_vae(source, files) if vae is None else _load_vae(os.fspath(vae), {"local_files_only": True})
+            )
+            unet = UNet2DConditionModel.from_pretrained(source, **_weights(source, "unet", files))
             plain = path.is_dir() and not (path / "scheduler").is_dir()
             noise = SD_TURBO_NOISE if plain else DDIMScheduler.load_config(source, subfolder="scheduler", **files)
             start = PromptStart.load(path / "prompt") if (path / "prompt").is_dir() else None
@@ -289,7 +329,25 @@ def load_generator(
             where = "the directory does not hold it"
         reason = " ".join(str(error).split())[:200]
         raise OSError(f"generator {source!r}: {where}: {reason}") from error
-    return Generator(str(name), unet, vae, noise, start, **run)
+    return Generator(str(name), unet, autoencoder, noise, start, **run)
+
+
+def _load_vae(source: str, files: dict[str, Any]) -> AutoencoderTiny | AutoencoderKL:
+    """The autoencoder in the folder `vae` of a model, or in the directory itself where it has no such folder."""
+    part = "" if Path(source).is_dir() and not (Path(source) / "vae").is_dir() else "vae"
+    kind = AutoencoderTiny.load_config(source, subfolder=part, **files).get("_class_name")
+    if kind not in ("AutoencoderTiny", "AutoencoderKL"):
+        raise ValueError(f"generator {source!r}: vae: expected AutoencoderTiny or AutoencoderKL, got {kind!r}")
+    autoencoder = AutoencoderTiny if kind == "AutoencoderTiny" else AutoencoderKL
+    return autoencoder.from_pretrained(source, **_weights(source, part, files))
+
+
+def _weights(source: str, part: str, files: dict[str, Any]) -> dict[str, Any]:
+    """How the weights of a part are loaded: those of half precision where a directory has no others; never pickles."""
+    folder = Path(source) / part
+    halved = (folder / f"{WEIGHTS}.fp16.safetensors").is_file() and not (folder / f"{WEIGHTS}.safetensors").is_file()
+    own = {"subfolder": part, "variant": "fp16" if halved else None}
+    return {**files, **own, "use_safetensors": True, "low_cpu_mem_usage": False, "torch_dtype": torch.float32}
 
 
 def _sd_turbo_random(run: dict[str, Any]) -> Generator:

@@ -1,4 +1,4 @@
-"""Pixels: clips in and out, and H.264, HEVC and AV1 through FFmpeg (PyAV).
+"""Pixels: H.264, HEVC and AV1 through FFmpeg (PyAV).
 
 Streams are elementary streams without a container and without the encoders' messages (SEI), so that their bytes are
 those of the pictures. Each second is a closed group of pictures that decodes alone. One thread: equal input gives
@@ -9,7 +9,6 @@ import io
 import os
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import av
@@ -19,7 +18,7 @@ import numpy as np
 
 from ppgym.codec.checks import check_frames, check_whole
 from ppgym.core.state import U1
-from ppgym.files import suggest, write_bytes
+from ppgym.files import suggest
 
 os.environ.setdefault("SVT_LOG", "1")  # errors only; its banner goes past FFmpeg's log otherwise
 
@@ -41,12 +40,15 @@ class Encoder(NamedTuple):
         options: All the effort that it has, tuned for SSIM, by which it is judged; the encoder's own parameters close
             each group, whose length in frames is {gop}, and keep to one thread.
         filter: FFmpeg's bitstream filter that drops messages.
+        min_side_px: Smallest height and width. libx265 4.2 writes beyond its memory on pictures of 34 to 48 pixels; one
+            coding tree unit of 64 is safe.
     """
 
     name: str
     max_crf: int
     options: dict[str, str]
     filter: str
+    min_side_px: int
 
 
 BEST = {"preset": "veryslow", "tune": "ssim"}
@@ -57,18 +59,21 @@ ENCODERS = {
         max_crf=51,
         options=BEST | {"x264-params": f"{CLOSED_GROUPS}:threads=1{X264_ROUTINES}"},
         filter="filter_units=remove_types=6",
+        min_side_px=16,
     ),
     "hevc": Encoder(
         name="libx265",
         max_crf=51,
         options=BEST | {"x265-params": f"{CLOSED_GROUPS}:pools=none:frame-threads=1:info=0:log-level=none"},
         filter="filter_units=remove_types=39-40",
+        min_side_px=64,
     ),
     "av1": Encoder(
         name="libsvtav1",
         max_crf=63,
         options={"preset": "2", "svtav1-params": "keyint={gop}:scd=0:irefresh-type=2:lp=1"},
         filter="filter_units=remove_types=5",
+        min_side_px=64,
     ),
 }
 
@@ -124,36 +129,6 @@ def encode_at_crf(frames: U1, codec: str, crf: int, fps: float) -> bytes:
     return b"".join(_encode(frames, codec, fps, crf=str(crf)))
 
 
-def encode_within(frames: U1, codec: str, max_bytes: int, fps: float) -> tuple[bytes, bool]:
-    """Encode a clip at the best constant quality that fits.
-
-    Args:
-        frames: As for `encode_chunks`.
-        codec: As for `encode_chunks`.
-        max_bytes: Room.
-        fps: Frames per second.
-
-    Returns:
-        The elementary stream, and whether it fits: where it does not, the codec cannot go so low, and the stream is
-        that of its coarsest quality.
-
-    Raises:
-        ValueError: As for `encode_chunks`.
-    """
-    low, high = 1, _encoder(codec).max_crf
-    best = encode_at_crf(frames, codec, high, fps)
-    if len(best) > max_bytes:
-        return best, False
-    while low < high:
-        middle = (low + high) // 2
-        data = encode_at_crf(frames, codec, middle, fps)
-        if len(data) <= max_bytes:
-            best, high = data, middle
-        else:
-            low = middle + 1
-    return best, True
-
-
 def _encoder(codec: str) -> Encoder:
     if codec not in ENCODERS:
         raise ValueError(f"unknown codec {codec!r}; {suggest(codec, ENCODERS)}")
@@ -170,6 +145,8 @@ def _encode(frames: U1, codec: str, fps: float, **rate_control: str) -> Iterator
     if not 1 <= fps <= 240:
         raise ValueError(f"fps: expected a number from 1 to 240, got {fps!r}")
     encoder = _encoder(codec)
+    if min(height, width) < encoder.min_side_px:
+        raise ValueError(f"{codec}: expected sides of at least {encoder.min_side_px} pixels, got {height} x {width}")
     rate = Fraction(fps).limit_denominator(1001)
     context: Any = av.CodecContext.create(encoder.name, "w")
     context.width, context.height, context.pix_fmt = width, height, "yuv420p"
@@ -203,7 +180,31 @@ def decode_pixels(data: bytes) -> U1:
     Raises:
         ValueError: No video stream in it, or damaged.
     """
-    return _decode(io.BytesIO(data), f"{len(data)} bytes", _stream_format(data))[0]
+    where = f"{len(data)} bytes"
+    try:
+        with av.open(io.BytesIO(data), "r", format=_stream_format(data)) as container:
+            stream = video_stream(container, where)
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+    except (av.error.FFmpegError, OSError) as error:
+        raise ValueError(f"{where}: expected a video that FFmpeg reads: {error}") from error
+    if not frames:
+        raise ValueError(f"{where}: expected at least one frame, got none")
+    if len({frame.shape for frame in frames}) > 1:
+        raise ValueError(f"{where}: expected frames of one size, got {sorted({frame.shape for frame in frames})}")
+    return np.stack(frames)
+
+
+def video_stream(container: Any, where: str) -> Any:
+    """The video stream of an open file, decoded by one thread.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if not container.streams.video:
+        raise ValueError(f"{where}: expected a video stream, got {len(container.streams)} streams of other kinds")
+    stream = container.streams.video[0]
+    stream.codec_context.thread_count = 1
+    return stream
 
 
 def _stream_format(data: bytes) -> str | None:
@@ -214,84 +215,8 @@ def _stream_format(data: bytes) -> str | None:
     return "hevc" if data[4] >> 1 & 63 in (32, 33, 34) else "h264"
 
 
-def _decode(file: Any, where: str, stream_format: str | None = None) -> tuple[U1, float]:
-    try:
-        with av.open(file, format=stream_format) as container:
-            if not container.streams.video:
-                raise ValueError(
-                    f"{where}: expected a video stream, got {len(container.streams)} streams of other kinds"
-                )
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1
-            fps = float(stream.average_rate or stream.guessed_rate or 0)
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
-    except (av.error.FFmpegError, OSError) as error:
-        raise ValueError(f"{where}: expected a video that FFmpeg reads: {error}") from error
-    if not frames:
-        raise ValueError(f"{where}: expected at least one frame, got none")
-    if len({frame.shape for frame in frames}) > 1:
-        raise ValueError(f"{where}: expected frames of one size, got {sorted({frame.shape for frame in frames})}")
-    return np.stack(frames), fps
-
-
-def read_clip(path: str | Path, fps: float = 30.0) -> tuple[U1, float]:
-    """Read a video file, or a folder of PNG frames in the order of their names.
-
-    Args:
-        path: File or folder.
-        fps: Frames per second of a folder, and of a file that does not say.
-
-    Returns:
-        uint8 [T, H, W, 3] and frames per second.
-
-    Raises:
-        FileNotFoundError: No such file or folder.
-        ValueError: No frames in it, frames of several sizes, or no video stream; names the path.
-    """
-    path = Path(path)
-    if path.is_dir():
-        pictures = sorted(path.glob("*.png"))
-        if not pictures:
-            raise ValueError(f"{path}: expected PNG frames in this folder, got none")
-        frames = []
-        for picture in pictures:
-            frames.append(_decode(str(picture), str(picture))[0][0])
-            if frames[-1].shape != frames[0].shape:
-                raise ValueError(
-                    f"{picture}: expected {frames[0].shape[:2]} pixels as before it, got {frames[-1].shape[:2]}"
-                )
-        return np.stack(frames), fps
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file or folder")
-    found, rate = _decode(str(path), str(path))
-    return found, rate or fps
-
-
-def write_mp4(path: str | Path, frames: U1, fps: float) -> None:
-    """Write a clip as H.264 of high quality in an MP4 file, whole or not at all.
-
-    Args:
-        path: Of the file.
-        frames: uint8 [T, H, W, 3], even H and W.
-        fps: Frames per second.
-
-    Raises:
-        ValueError: Not such frames.
-    """
-    height, width = check_frames(str(path), frames, even=True).shape[1:3]
-    memory = io.BytesIO()
-    with av.open(memory, "w", format="mp4") as container:
-        rate = Fraction(fps).limit_denominator(1001)
-        stream: Any = container.add_stream("libx264", rate=rate, options={"crf": "12", "threads": "1"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for picture in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-    write_bytes(Path(path), memory.getvalue())
-
-
-def fit_frames(frames: U1, height_px: int, width_px: int) -> U1:
-    """Cut a clip about its centre to an aspect ratio and scale it to a size.
+def scale_frames(frames: U1, height_px: int, width_px: int) -> U1:
+    """Scale a clip, whatever that does to its aspect ratio.
 
     Args:
         frames: uint8 [T, H, W, 3].
@@ -300,22 +225,14 @@ def fit_frames(frames: U1, height_px: int, width_px: int) -> U1:
 
     Returns:
         uint8 [T, height_px, width_px, 3]: means over areas where it shrinks, bicubic where it grows (FFmpeg's scaler).
-
-    Raises:
-        ValueError: Not such frames.
     """
-    height, width = check_frames("clip", frames).shape[1:3]
-    cut_height = min(height, max(round(width * height_px / width_px), 1))
-    cut_width = min(width, max(round(height * width_px / height_px), 1))
-    top, left = (height - cut_height) // 2, (width - cut_width) // 2
-    cut = frames[:, top : top + cut_height, left : left + cut_width]
-    if cut.shape[1:3] == (height_px, width_px):
-        return cut.copy()
-    interpolation = "AREA" if cut_height > height_px else "BICUBIC"
+    if frames.shape[1:3] == (height_px, width_px):
+        return frames.copy()
+    interpolation = "AREA" if frames.shape[1] > height_px else "BICUBIC"
     scaled = [
         av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
         .reformat(width=width_px, height=height_px, interpolation=interpolation)
         .to_ndarray(format="rgb24")
-        for picture in cut
+        for picture in frames
     ]
     return np.stack(scaled)

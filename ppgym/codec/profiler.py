@@ -86,6 +86,8 @@ def profile(
     A scenario with the device "auto" uses the profile that was measured last. If the same was measured before, the
     answer comes from the user's cache.
 
+    Example: python -m ppgym.codec profile --units gpu --compile
+
     Args:
         units: Compute units, cpu and gpu; those that this machine has by default.
         model: Generator: sd-turbo-random (SD-Turbo's architecture, for timing), tiny, a diffusers folder or hub id.

@@ -1,30 +1,31 @@
 """Gradient inversion: finds the prompt from which a one-step generator draws a given second of video.
 
 After Promptus (J. Wu et al., https://arxiv.org/abs/2405.20032), with these differences. A chunk ends with a keyframe of
-its own and chains no latents, so it decodes alone. The embeddings U V are interpolated between keyframes. The loop fits
-4 to 8 bits instead of 8. If the generator can guess a prompt from a picture, gradient descent starts there.
+its own and chains no latents, so it decodes alone. The loop fits 4 to 8 bits instead of 8. If the generator can guess a
+prompt from a picture, gradient descent starts there. `objectives.py` says what is minimised, Promptus's way or ours.
 """
 
+import functools
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from ppgym.codec.bitstream import MAX_BITS, MIN_BITS, PromptChunk
+from ppgym.codec.bitstream import MAX_BITS, MIN_BITS, PromptChunk, interpolation
 from ppgym.codec.checks import check_frames, check_whole
 from ppgym.codec.clips import Frames
-from ppgym.codec.generator import Generator, interpolation
-from ppgym.codec.metrics import LUMA
-from ppgym.progress import track
+from ppgym.codec.descent import Descent
+from ppgym.codec.generator import Generator
+from ppgym.codec.objectives import OBJECTIVES, PROMPTUS_MAGNITUDE, distortion, promptus_distortion
+from ppgym.files import suggest
 
-STARTS: Final = ("features", "neutral")
-PATIENCE_STEPS: Final = 12  # without progress until the learning rate is halved
-FLOOR: Final = 1 / 32  # of the first learning rate; a plateau there ends gradient descent
-SSIM_WEIGHT: Final = 0.05  # of 1 - SSIM beside the mean squared error
+STARTS: Final = ("features", "neutral", "uniform")
+CHECKPOINT_EVERY_S: Final = 60.0
 RANDOM_ROWS_STD: Final = 0.3  # of V where nothing says what it should be
 
 
@@ -65,9 +66,10 @@ def invert_prompt(
     shared_v: bool = False,
     bit_price: float = 0.001,
     batch_size: int = 4,
-    learning_rate: float = 0.03,
+    learning_rate: float | None = None,
+    objective: str = "ppgym",
     seed: int = 0,
-    progress: bool = False,
+    checkpoint: Path | None = None,
     callback: Callable[[int, float], None] | None = None,
 ) -> PromptChunk:
     """Find the prompt of a chunk by gradient descent through the generator.
@@ -80,14 +82,15 @@ def invert_prompt(
         bits: 4 to 8 for a value of U or V.
         steps: Gradient steps at most; 0 gives the start, quantised.
         fps: Frames per second.
-        start: "features" (the generator's guess from the frames), "neutral" (the neutral prompt), or None: the guess
-            where the generator offers one.
+        start: "features" (the generator's guess from the frames), "neutral" (the neutral prompt), "uniform" (U and V
+            uniform), or None: the objective's start, which for ppgym is the guess where the generator offers one.
         shared_v: Whether all keyframes have one and the same V, which the bitstream then writes next to free.
-        bit_price: Loss for each bit that a value of U and V is expected to take, on average.
+        bit_price: Loss for each bit that a value of U and V is expected to take, on average; of objective ppgym alone.
         batch_size: Frames in one step.
-        learning_rate: Adam's, at first.
-        seed: Of the order of the frames.
-        progress: Whether to show the progress.
+        learning_rate: Adam's, at first; the objective's own where None.
+        objective: Key of `ppgym.codec.objectives.OBJECTIVES`.
+        seed: Of the order of the frames, and of a random start.
+        checkpoint: File to which the descent is written once a minute, and from which it goes on where it exists.
         callback: Called after each step with its number, from 1, and its loss.
 
     Returns:
@@ -95,7 +98,7 @@ def invert_prompt(
 
     Raises:
         ValueError: An argument is out of range, or the frames are of another shape or dtype; names the value and what
-            was expected.
+            was expected. Or the memory does not hold a batch, even with gradient checkpointing.
     """
     check_frames("invert_prompt: frames", frames)
     if frames.shape[1:3] != generator.resolution:
@@ -108,14 +111,17 @@ def invert_prompt(
     check_whole("invert_prompt: bits", bits, MIN_BITS, MAX_BITS)
     check_whole("invert_prompt: steps", steps, 0)
     check_whole("invert_prompt: batch_size", batch_size, 1)
-    if not learning_rate > 0:
+    if objective not in OBJECTIVES:
+        raise ValueError(f"invert_prompt: objective: unknown {objective!r}; {suggest(objective, OBJECTIVES)}")
+    plan = OBJECTIVES[objective]
+    rate = plan.learning_rate if learning_rate is None else learning_rate
+    if not rate > 0:
         raise ValueError(f"invert_prompt: learning_rate: expected a number above 0, got {learning_rate!r}")
     if start is not None and start not in STARTS:
         raise ValueError(f"invert_prompt: start: expected one of {', '.join(STARTS)}, got {start!r}")
     if start == "features" and not generator.guesses:
         raise ValueError(f"invert_prompt: start: generator {generator.name!r} guesses no prompts; expected 'neutral'")
     frame_count = len(frames)
-    order = np.random.default_rng(seed)
 
     # 1. Keyframes at every interval, and one that closes the chunk
     keyframes = (*range(0, frame_count - 1, keyframe_interval), frame_count - 1)
@@ -123,50 +129,57 @@ def invert_prompt(
     blend = torch.from_numpy(weights).to(generator.device)  # [T, K]
 
     # 2. Start: U and V of each keyframe
-    if (start or ("features" if generator.guesses else "neutral")) == "features":
-        u, v = feature_start(frames, generator, weights, rank)
-    else:
-        u = torch.zeros(len(keyframes), generator.tokens, rank)
-        rows = torch.randn(rank, generator.width, generator=torch.Generator().manual_seed(seed))
-        v = (RANDOM_ROWS_STD * rows).expand(len(keyframes), -1, -1)
+    start = start or ("uniform" if plan.uniform else "features" if generator.guesses else "neutral")
+    u, v = _start(start, frames, generator, weights, rank, seed)
     v = v[:1] if shared_v else v
-    u, v = (x.to(generator.device, torch.float32).clone().requires_grad_() for x in (u, v))
+    u, v = (x.to(generator.device, torch.float32) for x in (u, v))
+    half = generator.dtype == torch.float16
+    descent = Descent(u, v, frame_count, learning_rate=rate, floor=plan.floor, half=half, seed=seed)
+    if checkpoint is not None and checkpoint.is_file():
+        descent.restore(checkpoint)
+    u, v = descent.u, descent.v
 
-    # 3. Adam, its rate halved on each plateau of the loss
-    optimizer = torch.optim.Adam([u, v], lr=learning_rate)
-    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=PATIENCE_STEPS, eps=0.0)
+    # 3. The loss of some frames
+    error = promptus_distortion(generator.device) if objective == "promptus" else distortion
     truth = torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-    queue: list[int] = []
-    smooth = 0.0
-    for step in track(range(1, steps + 1), "Inverting") if progress else range(1, steps + 1):
-        # 4. Some of the frames, each as often as any other
-        while len(queue) < min(batch_size, frame_count):
-            queue += order.permutation(frame_count).tolist()
-        chosen, queue = queue[:batch_size], queue[batch_size:]
 
-        # 5. Quantise U and V as the bitstream will, letting the gradient through
+    def loss(chosen: list[int]) -> Tensor:
+        # 4. Quantise U and V as the bitstream will, letting the gradient through
         coarse_u, coarse_v = (Quantiser.over(x, bits).straight_through(x) for x in (u, v))
 
-        # 6. Embeddings of the keyframes, and between them
-        embeddings = torch.einsum("tk,knw->tnw", blend[chosen], torch.matmul(coarse_u, coarse_v))
+        # 5. Embeddings of the keyframes, and between them
+        if plan.separate:
+            coarse_u, coarse_v = (
+                torch.einsum("tk,kab->tab", blend[chosen], x.expand(len(keyframes), -1, -1))
+                for x in (coarse_u, coarse_v)
+            )
+            embeddings = torch.matmul(coarse_u, coarse_v)
+        else:
+            embeddings = torch.einsum("tk,knw->tnw", blend[chosen], torch.matmul(coarse_u, coarse_v))
+        embeddings = embeddings / rank**0.5 if plan.rooted else embeddings
 
-        # 7. Draw, and compare with the clip; bits cost, too
+        # 6. Draw, and compare with the clip; bits, or large embeddings, cost too
         drawn = generator.draw(embeddings.to(generator.dtype)).float()
-        loss = distortion(drawn, truth[chosen].to(generator.device).float() / 255)
-        loss = loss + bit_price * (expected_bits(u, bits) + expected_bits(v, bits)) / (u.numel() + v.numel())
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        wanted = truth[chosen].to(generator.device).float() / 255
+        with torch.no_grad():
+            descent.frame_errors[chosen] = (drawn - wanted).square().mean((1, 2, 3)).cpu().numpy()
+        if objective == "promptus":
+            return error(drawn, wanted) + PROMPTUS_MAGNITUDE * embeddings.abs().mean()
+        price = bit_price * (expected_bits(u, bits) + expected_bits(v, bits)) / (u.numel() + v.numel())
+        return error(drawn, wanted) + price
 
-        # 8. Halve the learning rate on a plateau; end on the last one
-        smooth += (loss.item() - smooth) / min(step, 10)
-        plateau.step(smooth)
+    # 7. Adam, its rate halved on each plateau; it ends on the last one
+    saved_s = time.monotonic()
+    while descent.step_count < steps and not descent.done:
+        chosen = descent.choose(batch_size, plan.repeat_worst)
+        value = _step(descent, functools.partial(loss, chosen), generator)
         if callback is not None:
-            callback(step, loss.item())
-        if plateau.get_last_lr()[0] < FLOOR * learning_rate:
-            break
+            callback(descent.step_count, value)
+        if checkpoint is not None and time.monotonic() >= saved_s + CHECKPOINT_EVERY_S:
+            descent.save(checkpoint)
+            saved_s = time.monotonic()
 
-    # 9. Quantise for good
+    # 8. Quantise for good
     factors: dict[str, Any] = {}
     for name, values in (("u", u.detach()), ("v", v.detach().expand(len(keyframes), -1, -1))):
         grid = Quantiser.over(values, bits)
@@ -181,37 +194,46 @@ def invert_prompt(
         frame_count=frame_count,
         keyframes=keyframes,
         bits=bits,
+        separate=plan.separate,
+        rooted=plan.rooted,
         **factors,
     )
+
+
+def _start(
+    start: str, frames: Frames, generator: Generator, weights: npt.NDArray[np.float32], rank: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """U [K, tokens, rank] and V [K, rank, width] of a start of `STARTS`."""
+    if start == "features":
+        return feature_start(frames, generator, weights, rank)
+    random = torch.Generator().manual_seed(seed)
+    keyframes = weights.shape[1]
+    if start == "uniform":
+        u, v = (
+            torch.rand(keyframes, *shape, generator=random)
+            for shape in ((generator.tokens, rank), (rank, generator.width))
+        )
+        return u, v
+    rows = torch.randn(rank, generator.width, generator=random)
+    return torch.zeros(keyframes, generator.tokens, rank), (RANDOM_ROWS_STD * rows).expand(keyframes, -1, -1)
+
+
+def _step(descent: Descent, loss: Callable[[], Tensor], generator: Generator) -> float:
+    """A step; where it takes too much memory, what gradients need is computed twice from then on."""
+    try:
+        return descent.step(loss)
+    except torch.OutOfMemoryError:
+        generator.save_memory()
+    try:
+        return descent.step(loss)
+    except torch.OutOfMemoryError as error:
+        raise ValueError(f"generator {generator.name!r}: no memory for a batch; expected a smaller one") from error
 
 
 def expected_bits(factors: Tensor, bits: int) -> Tensor:
     """About what U or V [K, ...] takes in the bitstream: less where a keyframe is more like the one before."""
     changes = torch.cat([factors[:1], factors[1:] - factors[:-1]])
     return torch.log2(1 + changes.abs() / Quantiser.over(factors.detach(), bits).scale).sum()
-
-
-def distortion(drawn: Tensor, truth: Tensor) -> Tensor:
-    """Mean squared error, and a part of 1 - SSIM (on windows of 8 x 8 that overlap by half).
-
-    Args:
-        drawn: [B, 3, H, W], about 0..1.
-        truth: The same shape, 0..1.
-
-    Returns:
-        Scalar.
-    """
-    return functional.mse_loss(drawn, truth) + SSIM_WEIGHT * (1 - structural_similarity(drawn, truth))
-
-
-def structural_similarity(a: Tensor, b: Tensor) -> Tensor:
-    """Mean SSIM of the luma of pictures [B, 3, H, W] in 0..1, over windows of 8 x 8 that overlap by half."""
-    shares = torch.tensor(LUMA, dtype=a.dtype, device=a.device)
-    a, b = (torch.einsum("bchw,c->bhw", x, shares)[:, None] for x in (a, b))
-    mean_a, mean_b, aa, bb, ab = (functional.avg_pool2d(x, 8, 4) for x in (a, b, a * a, b * b, a * b))
-    variance_a, variance_b, covariance = aa - mean_a**2, bb - mean_b**2, ab - mean_a * mean_b
-    luminance = (2 * mean_a * mean_b + 1e-4) / (mean_a**2 + mean_b**2 + 1e-4)
-    return (luminance * (2 * covariance + 9e-4) / (variance_a + variance_b + 9e-4)).mean()
 
 
 def feature_start(
@@ -225,7 +247,7 @@ def feature_start(
     Args:
         frames: uint8 [T, H, W, 3].
         generator: One that offers guesses.
-        weights: [T, K], as `generator.interpolation` gives them.
+        weights: [T, K], as `bitstream.interpolation` gives them.
         rank: Of U V.
 
     Returns:

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
-from ppgym.codec.bitstream import PromptChunk
-from ppgym.codec.clips import Frames, draw_frames
-from ppgym.codec.metrics import quality
+from ppgym.codec.bitstream import PromptChunk, interpolation
+from ppgym.codec.clips import FPS, Frames, draw_frames
+from ppgym.codec.metrics import describe, measure
 
 if TYPE_CHECKING:
     from ppgym.codec.generator import Generator
 
 CLIP: Final = ("pans", 0)  # family and seed of the held-out second
+METRICS: Final = ("psnr", "ssim")
 Result = TypeVar("Result")
 
 
@@ -33,7 +34,7 @@ def bare_loop(generator: "Generator", chunk: PromptChunk) -> Frames:
     """
     import torch
 
-    from ppgym.codec.generator import BATCH, interpolation
+    from ppgym.codec.generator import BATCH
 
     weights = torch.from_numpy(interpolation(chunk.keyframes, chunk.frame_count))
     prompts = generator.neutral + torch.einsum("tk,knw->tnw", weights, torch.from_numpy(chunk.embeddings()))
@@ -49,6 +50,8 @@ def bare_loop(generator: "Generator", chunk: PromptChunk) -> Frames:
 
 def speed(generator: str = "tiny", *, steps: int = 150, runs: int = 15) -> None:
     """Time the inversion of one held-out second, and its decoding beside diffusers' bare loop, turn by turn.
+
+    Example: python -m ppgym.codec speed --steps 150
 
     Args:
         generator: Name, diffusers folder or hub id of a model that predicts the clean latent.
@@ -68,7 +71,7 @@ def speed(generator: str = "tiny", *, steps: int = 150, runs: int = 15) -> None:
     decoded = model.decode(chunk)
     print(
         f"inversion of {len(frames)} frames, at most {steps} steps: {wall_s:.1f} s, {cpu_s:.1f} CPU seconds; "
-        f"{quality(decoded, frames)}"
+        f"{describe(measure(decoded, frames, FPS, METRICS))}"
     )
 
     taken = []  # [turns, loop, wall or CPU seconds]

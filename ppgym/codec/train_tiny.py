@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ppgym.codec.clips import FPS, draw_frames
-from ppgym.codec.prompt import structural_similarity
+from ppgym.codec.objectives import structural_similarity
 from ppgym.codec.tiny import TinyModel
 from ppgym.files import replacing
 from ppgym.progress import Progress

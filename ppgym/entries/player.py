@@ -351,9 +351,10 @@ def read_frame(pipe: int, limit_s: float | None = None) -> Any:
 
 
 def _read(pipe: int, count: int, deadline_s: float | None) -> bytes:
-    parts = []
+    poll, parts = select.poll(), []
+    poll.register(pipe, select.POLLIN)
     while count:
-        if deadline_s is not None and not select.select([pipe], [], [], max(0.0, deadline_s - time.monotonic()))[0]:
+        if deadline_s is not None and not poll.poll(max(0.0, 1000.0 * (deadline_s - time.monotonic()))):
             raise TimeoutError
         part = os.read(pipe, count)
         if not part:
@@ -371,15 +372,15 @@ class _Last:
         return importlib.machinery.PathFinder.find_spec(name, [str(CLONE)]) if name in ("ppgym", "agents") else None
 
 
+def _is_clone(folder: str) -> bool:
+    return all(Path(folder, name).is_dir() for name in ("ppgym", "agents"))
+
+
 def _settle(root: Path, folder: Path) -> None:
     """Make a checkout's root the current folder and importable, and ppgym's not, as under the official runner."""
     os.chdir(root)
     sys.argv[:] = ["run.py"]
-    others = [
-        entry
-        for entry in sys.path
-        if entry and not (Path(entry, "ppgym").is_dir() and not Path(entry, "numpy").is_dir())
-    ]
+    others = [entry for entry in sys.path if entry and not _is_clone(entry)]
     sys.path[:] = [str(root), *others, "./simulator/", str(folder)]
     sys.meta_path.append(_Last)
     if importlib.util.find_spec("simulator") is None:  # a submission without its checkout
@@ -391,6 +392,9 @@ def _settle(root: Path, folder: Path) -> None:
     for name, meaning in OLD_NUMPY.items():
         if name not in vars(np):
             setattr(np, name, meaning)
+    if importlib.util.find_spec("numpy.lib.utils") is None:  # the official controller imports a helper from it
+        helpers = sys.modules["numpy.lib.utils"] = types.ModuleType("numpy.lib.utils")
+        vars(helpers)["_split_line"] = None
 
 
 def _load(file: Path) -> Any:
@@ -410,7 +414,7 @@ def _serve(pipes: tuple[int, int], algorithm_class: Any) -> None:
         write_frame(pipes[1], {"ready": True})
         window: list[MMGCPlayer] = []
         handed: list[MMGCPlayer] = []  # always the same list, as the official one is
-        while "told" in (question := read_frame(pipes[0])):
+        while "told" in (question := _next(pipes[0])):
             for seeds in question["seeds"]:
                 reseed(*seeds)
             delay, rebuffer, size, end, playing = question["told"]
@@ -423,10 +427,16 @@ def _serve(pipes: tuple[int, int], algorithm_class: Any) -> None:
             told = delay, np.float64(rebuffer) if rebuffer else 0, float(size) if size else 0, end, playing
             handed[:] = window
             write_frame(pipes[1], {"action": as_numbers(algorithm.run(*told, handed, question["first"]))})
-    except (EOFError, BrokenPipeError):
-        os._exit(0)
     except BaseException as error:
         write_frame(pipes[1], {"error": "".join(traceback.format_exception(error))[-MAX_ERROR:]})
+
+
+def _next(pipe: int) -> Any:
+    """The next frame; where the runner has gone, this process goes too."""
+    try:
+        return read_frame(pipe)
+    except EOFError:
+        os._exit(0)
 
 
 def _serve_in_fork(pipes: tuple[int, int], algorithm_class: Any) -> None:
@@ -478,11 +488,8 @@ def main(solution: str, root: str, official: str) -> NoReturn:
     methods = [name for name in dir(algorithm_class) if callable(getattr(algorithm_class, name))]
     write_frame(pipes[1], {"classes": classes, "methods": methods, "found": algorithm_class is not None})
     while True:
-        try:
-            if "begin" in read_frame(pipes[0]):
-                (_serve if official == "1" else _serve_in_fork)(pipes, algorithm_class)
-        except (EOFError, BrokenPipeError):
-            sys.exit(0)
+        if "begin" in _next(pipes[0]):
+            (_serve if official == "1" else _serve_in_fork)(pipes, algorithm_class)
 
 
 if __name__ == "__main__":

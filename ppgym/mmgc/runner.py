@@ -13,6 +13,8 @@ from ppgym.mmgc.kernel import RUNGS
 from ppgym.mmgc.policies import Algorithm
 from ppgym.mmgc.session import MMGCResult, MMGCSession, MMGCStep
 
+MAX_STANDSTILL = 10_000  # decisions in a row in which no time passes, after which an algorithm counts as hung
+
 
 def run_solution(
     algorithm: Algorithm,
@@ -39,6 +41,7 @@ def run_solution(
     Raises:
         ValueError: No such class or trace, bad seeds, or an illegal action of the algorithm.
         AssertionError: A sleep for a video outside the window.
+        RuntimeError: The algorithm lets no time pass.
         EntryError: An entry has failed.
     """
     session = MMGCSession(dataset, trace_class, trace_index, seeds, carried_rungs=carried_rungs)
@@ -66,7 +69,7 @@ def play(algorithm: Algorithm, session: MMGCSession, actions: list[Action] | Non
     actions = [] if actions is None else actions
     reseed_one = algorithm.reseed if isinstance(algorithm, Entry) else reseed
     told: tuple[float, float, float, bool, int] = (0, 0, 0, False, 0)
-    entered = 0
+    entered = standstill = 0
     with official_generators():
         algorithm.Initialize()
         while not session.done:
@@ -82,6 +85,11 @@ def play(algorithm: Algorithm, session: MMGCSession, actions: list[Action] | Non
                 raise
             actions.append(taken)
             told = official_told(step)
+            standstill = 0 if step.delay_ms else standstill + 1
+            if standstill == MAX_STANDSTILL:
+                raise RuntimeError(
+                    f"sleeps of less than 1 ms, {MAX_STANDSTILL} times in a row: the session stands still"
+                )
     return actions
 
 

@@ -32,27 +32,36 @@ PROMPTS_PER_CHUNK = 4
 
 @checked
 class Measured:
-    """What was measured of a representation on a clip.
+    """What was measured of a representation on some clips.
 
     Attributes:
-        chunk_bytes: Of each chunk of the clip.
-        psnr_db: Of the decoded clip.
-        ssim: Of the decoded clip.
-        lpips: Of the decoded clip; None where it was not measured.
+        chunk_bytes: Of each chunk, clip after clip.
+        chunk_quality: Of each chunk, in the ladder's unit.
+        clip_quality: Mean of each clip; how far they differ says how far the ladder's `quality` can be trusted.
+        scores: Mean over the chunks by metric, such as `{"vmaf": 71.2, "ssim": 0.91}`.
         encode_s: Median seconds to encode a chunk.
         decode_s: Median seconds to decode a chunk.
-        h264_equivalent_bps: The bitrate at which H.264 reaches the same SSIM.
-        flag: How the equivalent was found.
+        clamped_chunks: Chunks whose quality lies outside what was measured of H.264, and is that of its end.
     """
 
-    chunk_bytes: tuple[Positive, ...]
-    psnr_db: float
-    ssim: float
-    lpips: float | None
+    chunk_bytes: Annotated[tuple[Positive, ...], Len(1)]
+    chunk_quality: Annotated[tuple[NotNegative, ...], Len(1)]
+    clip_quality: Annotated[tuple[NotNegative, ...], Len(1)]
+    scores: dict[str, float]
     encode_s: NotNegative
     decode_s: NotNegative
-    h264_equivalent_bps: NotNegative
-    flag: Text
+    clamped_chunks: Annotated[int, Ge(0)]
+
+    def __hash__(self) -> int:
+        """By the chunks: `scores` cannot be hashed."""
+        return hash((self.chunk_bytes, self.chunk_quality))
+
+    def __post_init__(self) -> None:
+        """Check the lengths."""
+        if len(self.chunk_bytes) != len(self.chunk_quality):
+            raise ValueError(
+                f"chunk_quality: expected one for each of {len(self.chunk_bytes)} chunks, got {len(self.chunk_quality)}"
+            )
 
 
 @checked

@@ -1,5 +1,7 @@
 """Prompts and a generator that need no model, for tests of what surrounds it."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -46,21 +48,24 @@ def moving_clip(frames: int, height: int = 64, width: int = 96) -> npt.NDArray[n
 class FakeGenerator:
     """Draws `moving_clip`, brighter or darker by the first value of the prompt: rank 16 draws it as it is."""
 
+    name = "fake"
     identity = IDENTITY
+    device, dtype = "cpu", "float32"
     resolution = (64, 96)
     tokens = 2
     width = 5
 
-    def decode(self, chunk: PromptChunk) -> npt.NDArray[np.uint8]:
+    def decode(self, chunk: PromptChunk, batch_size: int = 10) -> npt.NDArray[np.uint8]:
         check_generator(chunk, self.identity)
         error = 2 * (16 - chunk.rank)
         return np.clip(moving_clip(chunk.frame_count).astype(int) + error, 0, 255).astype(np.uint8)
 
 
 def fake_inversion(
-    frames: npt.NDArray[np.uint8], generator: FakeGenerator, *, rank: int, **settings: float
+    frames: npt.NDArray[np.uint8], generator: FakeGenerator, *, rank: int, **settings: Any
 ) -> PromptChunk:
-    """A prompt of the right form for the frames."""
+    """A prompt of the right form for the frames, in one step."""
+    settings["callback"](1, 0.0)
     height_px, width_px = frames.shape[1:3]
     last = len(frames) - 1
     keyframes = tuple(sorted({*range(0, last, int(settings["keyframe_interval"])), last}))

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -12,19 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppgym.codec import entropy
-from ppgym.codec.bitstream import PARAMETERS, PpvFile, PromptChunk, check_generator, write_ppv
+from ppgym.codec.bitstream import PARAMETERS, PromptChunk, check_generator
+from ppgym.codec.ppv import PpvFile, write_ppv
 from tests.codec.fakes import IDENTITY, make_chunk
 
-GOLDEN = (
-    "5043010123456789abcdef40601e011e06030208040a0a09050038062000cdcccc3d8988083eabaa2a3ecdcc4c3e02202122"
-    "23fffea5b55f3d644d414db9e61f07c680c7e20de7e250d30091593268f7724f649825437a5b70ae8cf56f845b994c7e8f95"
-    "55983dbf46bd6e3400dc195b601c4afa0013249f5f69e2b6c6"
-)
+# The page of the container is the specification: its test vectors, of version 1 and 2
+PAGE = (Path(__file__).parents[2] / "docs" / "container.md").read_text(encoding="utf-8")
+GOLDEN, GOLDEN_2 = ("".join(block.split()) for block in re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL))
 
 
 @st.composite
 def chunks(draw: st.DrawFn) -> PromptChunk:
-    gaps = draw(st.lists(st.integers(1, 300), max_size=3))
+    gaps = draw(st.lists(st.integers(1, 256), max_size=3))
     keyframes = tuple(itertools.accumulate([0, *gaps]))
     count, bits = len(keyframes), draw(st.integers(4, 8))
     tokens, rank, width = (draw(st.integers(1, 6)) for _ in range(3))
@@ -35,8 +35,8 @@ def chunks(draw: st.DrawFn) -> PromptChunk:
     )
     return PromptChunk(
         generator=f"{draw(st.integers(0, 2**64 - 1)):016x}",
-        height_px=draw(st.integers(1, 8192)),
-        width_px=draw(st.integers(1, 8192)),
+        height_px=draw(st.integers(1, 1024)),
+        width_px=draw(st.integers(1, 1024)),
         fps=draw(st.sampled_from([1, 12.5, 24, 29.97, 30000 / 1001, 30, 59.94, 240.0])),
         frame_count=keyframes[-1] + 1,
         keyframes=keyframes,
@@ -59,6 +59,55 @@ def test_the_bytes_of_version_1_never_change() -> None:
     chunk = make_chunk(keyframes=(0, 10, 20, 29), tokens=3, rank=2, width=8, bits=6)
     assert chunk.to_bytes().hex() == GOLDEN
     assert PromptChunk.from_bytes(bytes.fromhex(GOLDEN)) == chunk
+
+
+@pytest.mark.kernel
+def test_the_bytes_of_version_2_never_change() -> None:
+    anchor = np.arange(4, dtype=np.float16).reshape(1, 2, 2)
+    chain = {"separate": True, "rooted": True, "noise_seed": 88, "anchor": anchor}
+    chunk = make_chunk(keyframes=(0, 4), tokens=2, rank=1, width=3, bits=8, **chain)
+    assert chunk.to_bytes().hex() == GOLDEN_2
+    assert PromptChunk.from_bytes(bytes.fromhex(GOLDEN_2)) == chunk
+
+
+@given(st.booleans(), st.booleans(), st.one_of(st.none(), st.integers(0, 2**32 - 1)), st.booleans())
+def test_what_is_extended_comes_back_equal(separate: bool, rooted: bool, seed: int | None, anchored: bool) -> None:
+    anchor = np.linspace(-3, 3, 12).astype(np.float16).reshape(3, 2, 2) if anchored and seed is not None else None
+    chunk = make_chunk(separate=separate, rooted=rooted, noise_seed=seed, anchor=anchor)
+    data = chunk.to_bytes()
+    assert data[2] == (2 if separate or rooted or seed is not None else 1)
+    assert PromptChunk.from_bytes(data) == chunk
+
+
+def test_embeddings_between_keyframes_by_hand() -> None:
+    ones, zeros = np.ones(2, np.float32), np.zeros(2, np.float32)
+    u, v = np.array([[[1, 1, 1, 1]], [[3, 3, 3, 3]]], np.uint8), np.array([[[2]] * 4, [[4]] * 4], np.uint8)
+    numbers = {"u_scale": ones, "u_zero": zeros, "v_scale": ones, "v_zero": zeros}
+    fields = {"keyframes": (0, 2), "frame_count": 3, "u": u, "v": v, **numbers}
+    # U V of the keyframes: 4 x 1 x 2 = 8 and 4 x 3 x 4 = 48
+    assert make_chunk(**fields).frame_embeddings().ravel().tolist() == [8, 28, 48]
+    # between them U is 2 and V is 3: 4 x 2 x 3
+    assert make_chunk(**fields, separate=True).frame_embeddings().ravel().tolist() == [8, 24, 48]
+    # over the root of rank 4
+    assert make_chunk(**fields, separate=True, rooted=True).frame_embeddings().ravel().tolist() == [4, 12, 24]
+
+
+@pytest.mark.parametrize(
+    ("tail", "message"),
+    [
+        (bytes([0]), "unknown flags 0 of an extended header"),
+        (bytes([16]), "unknown flags 16"),
+        (bytes([8]), "unknown flags 8"),  # an anchor without a chain
+        (bytes([4, 2, 1]), "expected noise of kind 1, got 2"),
+        (bytes([12, 1, 88, 0, 2, 2]), r"anchor: expected 1 to \d+ numbers, got the shape \(0, 2, 2\)"),
+        (bytes([12, 1, 88, 255, 127, 255, 127, 255, 127]), "anchor: expected 1 to"),
+        (bytes([12, 1, 88, 4, 64, 64]), "truncated: it ends within its header"),
+    ],
+)
+def test_a_damaged_extension_is_refused(tail: bytes, message: str) -> None:
+    data = make_chunk().to_bytes()
+    with pytest.raises(ValueError, match=message):
+        PromptChunk.from_bytes(_sealed(b"PC\x02" + data[3:22] + tail))
 
 
 def test_the_header_by_hand() -> None:
@@ -109,6 +158,13 @@ def test_equality_sees_every_field() -> None:
         ({"keyframes": (3, 0)}, "keyframes: expected ascending"),
         ({"keyframes": (0, 3, 3)}, "keyframes: expected ascending"),
         ({"bits": 3}, "bits: expected a whole number from 4 to 8, got 3"),
+        ({"frame_count": 4097}, "frame_count: expected a whole number from 1 to 4096, got 4097"),
+        ({"keyframes": (0, 257), "frame_count": 258}, "keyframes: expected at most 256 frames between two"),
+        ({"height_px": 8192, "width_px": 8192, "frame_count": 17}, "expected at most 1073741824 pixels in all its"),
+        ({"noise_seed": -1}, "noise_seed: expected a whole number from 0"),
+        ({"anchor": np.zeros((1, 2, 2), np.float16)}, "anchor: expected a noise_seed with it, got None"),
+        ({"noise_seed": 1, "anchor": np.zeros((2, 2), np.float16)}, "anchor: expected float16 of 3 dimensions"),
+        ({"noise_seed": 1, "anchor": np.full((1, 1, 1), np.inf, np.float16)}, "anchor: expected finite numbers"),
         ({"u": np.full((2, 2, 2), 64, np.uint8)}, r"u: expected values below 2 \*\* 6, got 64"),
         ({"u": np.zeros((2, 2, 3), np.uint8)}, r"expected u of shape \[2, tokens, rank\] and v of \[2, rank, width\]"),
         ({"u": np.zeros((2, 2, 2), np.int64)}, "u: expected uint8 of 3 dimensions, got int64 of 3"),
@@ -237,8 +293,8 @@ def test_every_truncation_and_any_trailing_byte_is_refused() -> None:
 
 def test_another_version_is_refused_by_number() -> None:
     data = bytearray(make_chunk().to_bytes())
-    data[2] = 2
-    with pytest.raises(ValueError, match="expected version 1 of the format, got 2"):
+    data[2] = 3
+    with pytest.raises(ValueError, match="expected version 1 or 2 of the format, got 3"):
         PromptChunk.from_bytes(bytes(data))
 
 

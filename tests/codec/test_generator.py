@@ -11,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from ppgym.codec.bitstream import PromptChunk
+from ppgym.codec.bitstream import PromptChunk, interpolation
 from ppgym.codec.generator import (
     BUNDLE,
     SD_TURBO_NOISE,
     SD_TURBO_UNET,
     Generator,
-    interpolation,
     load_generator,
 )
 from ppgym.codec.prompt import invert_prompt

@@ -1,11 +1,18 @@
 """PSNR and SSIM by hand, and SSIM against its definition, window by window."""
 
 import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from ppgym.codec.metrics import lpips, psnr_db, ssim
+from ppgym.codec import metrics
+from ppgym.codec.metrics import check_metrics, cvvdp, describe, lpips, mean_scores, measure, psnr_db, ssim, vmaf
+from tests.codec.fakes import moving_clip
 
 
 def _clip(*shape: int, seed: int = 0) -> np.ndarray:
@@ -67,9 +74,10 @@ def test_ssim_sees_luma_alone() -> None:
     ],
 )
 def test_what_is_no_clip_is_refused(frames: np.ndarray, message: str) -> None:
-    for metric in (psnr_db, ssim, lpips):
+    reference = np.zeros((1, 16, 16, 3), np.uint8)
+    for metric in (psnr_db, ssim, lpips, lambda a, b: cvvdp(a, b, 30.0)):
         with pytest.raises(ValueError, match=message):
-            metric(frames, np.zeros((1, 16, 16, 3), np.uint8))
+            metric(frames, reference)
 
 
 def test_ssim_refuses_frames_smaller_than_its_window() -> None:
@@ -79,4 +87,76 @@ def test_ssim_refuses_frames_smaller_than_its_window() -> None:
 
 def test_lpips_downloads_nothing(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    assert lpips(_clip(1, 16, 16), _clip(1, 16, 16)) is None
+    with pytest.raises(FileNotFoundError, match=r"alexnet-owt-7be5be79\.pth: no such file; LPIPS needs"):
+        lpips(_clip(1, 16, 16), _clip(1, 16, 16))
+
+
+def test_vmaf_is_what_its_program_says_of_two_files(tmp_path: Path) -> None:
+    """The same program on two raw files, as its manual has it."""
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    truth = moving_clip(12, 64, 96)
+    drawn = np.clip(truth.astype(int) + np.random.default_rng(0).normal(0, 40, truth.shape), 0, 255).astype(np.uint8)
+    for name, frames in (("drawn", drawn), ("truth", truth)):
+        (tmp_path / name).write_bytes(frames.tobytes())
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "96x64", "-r", "30", "-i"]
+    graph = "[0:v]format=yuv420p[a];[1:v]format=yuv420p[b];[a][b]libvmaf"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), *raw, tmp_path / "drawn", *raw, tmp_path / "truth", "-lavfi", graph]
+    result = subprocess.run([*command, "-f", "null", "-"], capture_output=True, text=True, check=True)
+    (expected,) = re.findall(r"VMAF score: ([\d.]+)", result.stderr)
+    assert vmaf(drawn, truth) == pytest.approx(float(expected), abs=1e-3)
+    assert 5 < vmaf(drawn, truth) < 95 < vmaf(truth, truth)
+    with pytest.raises(ValueError, match="even height and width"):
+        vmaf(drawn[:, 1:], truth[:, 1:])
+    with pytest.raises(ValueError, match="VMAF of 8x16 pixels: ffmpeg:"):
+        vmaf(drawn[:, :8, :8], truth[:, :8, :8])
+
+
+def test_cvvdp_is_asked_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a stand-in for the package, which not all machines of the tests can load."""
+
+    class Metric:
+        def __init__(self, display_name: str, **options: object) -> None:
+            assert display_name == "standard_phone"
+
+        def predict(self, test: np.ndarray, truth: np.ndarray, **options: object) -> tuple[float, None]:
+            assert options == {"dim_order": "FHWC", "frames_per_second": 25.0}
+            return 5 + (float(test.mean()) - float(truth.mean())) / 2, None
+
+    metrics._cvvdp_metric.cache_clear()
+    monkeypatch.setitem(sys.modules, "pycvvdp", SimpleNamespace(cvvdp=Metric))
+    dark, light = (np.full((2, 16, 16, 3), level, np.uint8) for level in (100, 104))
+    assert (cvvdp(light, dark, 25.0), cvvdp(dark, light, 25.0)) == (7, 3)
+    metrics._cvvdp_metric.cache_clear()
+
+
+def test_cvvdp_sees_noise() -> None:
+    try:
+        import pycvvdp  # noqa: F401
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"cvvdp does not load on this machine: {str(error)[:80]}")
+    truth = moving_clip(6, 64, 64)
+    noisy = np.clip(truth + np.random.default_rng(0).normal(0, 30, truth.shape), 0, 255).astype(np.uint8)
+    assert cvvdp(truth, truth, 30.0) == pytest.approx(10)
+    assert 2 < cvvdp(noisy, truth, 30.0) < 9
+
+
+def test_scores_by_name() -> None:
+    a, b = _clip(2, 16, 16), _clip(2, 16, 16, seed=1)
+    scores = measure(a, b, 30.0, ("psnr", "ssim"))
+    assert scores == {"psnr": psnr_db(a, b), "ssim": ssim(a, b)}
+    assert describe({"psnr": 31.204, "ssim": 0.91234, "vmaf": 71.26}) == "PSNR 31.20 dB, SSIM 0.9123, VMAF 71.3"
+    assert mean_scores([{"psnr": 30.0}, {"psnr": 33.0}]) == {"psnr": 31.5}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((), "metrics: expected each at most once and at least one, got none"),
+        (("ssim", "ssim"), "metrics: expected each at most once"),
+        (("vmav",), "metrics: unknown 'vmav'; did you mean 'vmaf'"),
+        (("lpips",), "expected a first one of which higher is better, for it judges; got 'lpips'"),
+    ],
+)
+def test_metrics_that_cannot_be_measured_are_refused(names: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_metrics(names)

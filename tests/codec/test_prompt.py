@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from ppgym.codec.bitstream import PromptChunk
+from ppgym.codec.bitstream import PromptChunk, interpolation
 from ppgym.codec.clips import Frames, draw_frames
-from ppgym.codec.generator import Generator, interpolation, load_generator
+from ppgym.codec.generator import Generator, load_generator
 from ppgym.codec.metrics import psnr_db
-from ppgym.codec.prompt import Quantiser, distortion, feature_start, invert_prompt, structural_similarity
+from ppgym.codec.objectives import distortion, structural_similarity
+from ppgym.codec.prompt import Quantiser, feature_start, invert_prompt
 
 RANK = 2
 
@@ -179,7 +180,7 @@ def test_the_descent_tells_each_step_and_ends_early_on_a_plateau(generator: Gene
         ({"steps": -1}, "steps: expected a whole number at least 0, got -1"),
         ({"batch_size": 0}, "batch_size: expected a whole number at least 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate: expected a number above 0, got 0.0"),
-        ({"start": "caption"}, "start: expected one of features, neutral, got 'caption'"),
+        ({"start": "caption"}, "start: expected one of features, neutral, uniform, got 'caption'"),
         ({"frames": np.zeros((2, 64, 64, 3), np.uint8)}, "frames: expected 128 x 128 px.*got 64 x 64"),
         ({"frames": np.zeros((2, 128, 128, 3))}, "expected frames uint8.*float64"),
         ({"frames": np.zeros((0, 128, 128, 3), np.uint8)}, r"expected frames uint8.*\[0, 128, 128, 3\]"),

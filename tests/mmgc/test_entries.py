@@ -80,6 +80,7 @@ def entry(folder: Path, run: str, before: str = "") -> Path:
     [
         ("if self.count == 4:\n    1 / 0", "ZeroDivisionError"),
         ("if self.count == 4:\n    raise SystemExit(0)", "SystemExit"),
+        ("if self.count == 4:\n    raise EOFError('of its own file')", "of its own file"),
         ("if self.count == 4:\n    import os\n    os._exit(3)", "ended with status 3"),
         ("if self.count == 4:\n    import os\n    os.kill(os.getpid(), 9)", "ended with status -9"),
         ("if self.count == 4:\n    while True: pass", "no answer within 1 s"),
@@ -118,6 +119,12 @@ def test_a_hung_entry_says_where_it_hangs(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(process, "DECISION_S", 0.5)
     file = entry(tmp_path, "if self.count == 2:\n    stuck()", "def stuck():\n    while True: pass\n")
     with pytest.raises(EntryError, match=r"no answer within 0\.5 s(.|\n)*in stuck"):
+        run_solution(load_solution(file)(), dataset, "low", 0, official_seeds())
+
+
+def test_an_algorithm_that_lets_no_time_pass(dataset, tmp_path):
+    file = entry(tmp_path, "if self.count > 2:\n    return play_video_id, 0, 0.5")
+    with pytest.raises(RuntimeError, match="the session stands still"):
         run_solution(load_solution(file)(), dataset, "low", 0, official_seeds())
 
 
