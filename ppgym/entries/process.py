@@ -18,6 +18,7 @@ from ppgym.files import suggest
 
 START_S = 180.0  # to import an entry, and to make its class
 DECISION_S = 20.0  # after which an entry counts as hung
+TORCH_TRUSTS = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"  # torch's variable, for calls without `weights_only`
 ERROR_BYTES = 2000  # of what an entry wrote to standard error, in a message
 
 
@@ -36,7 +37,8 @@ class Entry:
         self.file, self._root, self._official = file, root, official
         # One thread, for a fork loses the others; one order of sets, so that runs repeat.
         settings = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        self._environment = os.environ | settings | ({"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"} if trust else {})
+        settings[TORCH_TRUSTS] = "1" if trust else "0"
+        self._environment = os.environ | settings
         self._process: subprocess.Popen[bytes] | None = None
         self._new_seeds: list[tuple[int, int, bool]] = []
         try:

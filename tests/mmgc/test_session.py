@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ppgym.mmgc import FixedPreload, MMGCPlayer, MMGCSession, play, viewer_seeds
+from ppgym.entries import player as player_rules
+from ppgym.mmgc import FixedPreload, MMGCPlayer, MMGCSession, kernel, play, viewer_seeds
 from ppgym.mmgc.kernel import NO_RUNG, VIDEOS
 from tests.mmgc.oracle import Oracle
 from tests.mmgc.small import FAST, LATE_START, RUNG_BYTES, SECOND, SEEDS, STAYS, SWIPES, needs_golden, small_dataset
@@ -335,3 +336,9 @@ def test_unknown_class_or_trace(dataset):
     for index in (-1, 1):
         with pytest.raises(ValueError, match=f"has the traces 0 to 0, got {index}"):
             MMGCSession(dataset, "low", index, SEEDS)
+
+
+def test_an_entrys_process_and_the_kernel_have_the_same_rules():
+    """That file imports nothing of ppgym, so it has the constants of its own."""
+    for name in ("CHUNK_MS", "RATES_KBPS", "RUNGS", "VIDEOS"):
+        assert getattr(player_rules, name) == getattr(kernel, name)

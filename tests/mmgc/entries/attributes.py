@@ -42,6 +42,6 @@ class Algorithm:
         if number % 5 == 0:
             Players[-1].get_remain_video_num()
         if not open_videos or number % 11 == 0:
-            return play_video_id + number % len(Players), 0, 250.5
+            return play_video_id + number % len(Players), 0, 250.5 if number % 2 else 0.4
         seq = open_videos[0] if number % 3 else open_videos[number % len(open_videos)]
         return play_video_id + seq, number % BITRATE_LEVELS, -1 if number % 29 == 0 else 0.0
