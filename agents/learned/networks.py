@@ -5,7 +5,6 @@ the same weights serve a ladder of any length. Their observations are padded (`a
 `agents.training.run` trains them, the agents in `agents.learned.policies` decide with them.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +20,7 @@ REPRESENTATION_FIELDS = 3  # fields with one value a candidate and representatio
 OPTION_FIELDS = 4  # fields with one value an option; the first one is 1 where illegal, the last one the codec's kind
 UNIT_FIELDS = 4  # fields with one value a unit
 POOLED = 8  # length of what a candidate's representations are pooled to
+GAIN, CENTRE = 4.0, 0.4  # values of an observation lie within [0, 1], most of them below 1/2; layers see them larger
 ILLEGAL = -1e8  # in place of an illegal action's logit or value; sb3-contrib's number
 
 
@@ -75,26 +75,30 @@ class Encoder(nn.Module):
             The codes.
         """
         layout, count = self.layout, self.representations
+        decodable = observation[:, layout.candidate_bytes : layout.unit_present]
+        decodable = (decodable.view(-1, REPRESENTATION_FIELDS, SLOTS, LOOKAHEAD, count)[:, -1] < 1.0).float()
+        legal = (observation[:, layout.option_decode : layout.option_load] < 1.0).float()
+        is_generative = observation[:, layout.option_generative : layout.throughput]
+        observation = GAIN * (observation - CENTRE)
         own = observation[:, : layout.survival].view(-1, SLOT_FIELDS, SLOTS).transpose(1, 2)
         plain = observation[:, layout.survival : layout.candidate_bytes].view(-1, CANDIDATE_FIELDS, SLOTS, LOOKAHEAD)
         ladder = observation[:, layout.candidate_bytes : layout.unit_present]
         ladder = ladder.view(-1, REPRESENTATION_FIELDS, SLOTS, LOOKAHEAD, count).permute(0, 2, 3, 4, 1)
-        decodable = (ladder[..., -1:] < 1.0).float()
-        pooled = (torch.relu(self.pool(ladder)) * decodable).amax(3)
+        pooled = (torch.relu(self.pool(ladder)) * decodable[..., None]).amax(3)
         candidates = torch.cat([plain.permute(0, 2, 3, 1), pooled], dim=-1)
         slots = torch.relu(self.slot(torch.cat([own, candidates.flatten(2)], dim=-1)))
-        options = self.encode_options(observation)
-        legal = (observation[:, layout.option_decode : layout.option_load] < 1.0).float()
+        options = self.encode_options(observation, is_generative)
         best = (options * legal[..., None]).amax(1)
         units = observation[:, layout.unit_present : layout.option_decode]
         rest = torch.cat([units, observation[:, layout.throughput :], slots.flatten(1), best], dim=-1)
         return Encoding(candidates, ladder, slots, options, self.context(rest))
 
-    def encode_options(self, observation: Tensor) -> Tensor:
+    def encode_options(self, observation: Tensor, is_generative: Tensor) -> Tensor:
         """Codes of the options, from their own values and those of their units.
 
         Args:
-            observation: [B, size].
+            observation: [B, size], centred.
+            is_generative: [B, R * PLACES].
 
         Returns:
             [B, R * PLACES, option_width].
@@ -107,8 +111,8 @@ class Encoder(nn.Module):
         units = torch.cat([units, self.names.expand(len(observation), UNITS, UNITS)], dim=-1)
         # The third place of a pixel codec is none: it shows the second one's unit, and is never legal
         pixel, generative = units[:, [*PIXEL_UNITS, PIXEL_UNITS[-1]]], units[:, list(GENERATIVE_UNITS)]
-        is_generative = own[:, -1, :, :1, None]  # [B, R, 1, 1]: place 0 is the CPU, which every codec has
-        of_unit = pixel[:, None] + is_generative * (generative - pixel)[:, None]
+        kind = is_generative.view(-1, self.representations, PLACES)[:, :, :1, None]  # by place 0, which every codec has
+        of_unit = pixel[:, None] + kind * (generative - pixel)[:, None]
         return torch.relu(self.option(torch.cat([own.permute(0, 2, 3, 1), of_unit], dim=-1))).flatten(1, 2)
 
 
@@ -132,11 +136,11 @@ class ActionScorer(nn.Module):
         self.place = nn.Parameter(torch.zeros(SLOTS, LOOKAHEAD, candidate_width))
         self.mix = nn.Linear(candidate_width, candidate_width)
         self.from_representation = nn.Linear(REPRESENTATION_FIELDS, candidate_width, bias=False)
+        self.from_option = nn.Linear(candidate_width, candidate_width)  # signed: a score may fall, too
         # Begins with the order of playing: far chunks, tried at random, are mostly waste
         near_first = -torch.arange(SLOTS)[:, None] - torch.arange(LOOKAHEAD)[None, :]
         self.preference = nn.Parameter(near_first.flatten().float())
         self.wait = nn.Linear(context_width, 1)
-        self.scale = 1.0 / math.sqrt(candidate_width)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Score.
@@ -162,8 +166,9 @@ class ActionScorer(nn.Module):
         codes = torch.relu(self.from_candidate(encoding.candidates) + around[:, :, None] + self.place)
         codes = self.mix(codes)[:, :, :, None] + self.from_representation(encoding.ladder)  # [B, S, L, R, D]
         codes = torch.relu(codes).flatten(1, 2).transpose(1, 2)  # [B, R, S * L, D]
-        options = encoding.options.view(len(codes), -1, PLACES, codes.shape[-1]).transpose(2, 3)  # [B, R, D, PLACES]
-        downloads = torch.matmul(codes, options).transpose(1, 2) * self.scale  # [B, S * L, R, PLACES]
+        options = self.from_option(encoding.options).view(len(codes), -1, PLACES, codes.shape[-1])
+        options = options.transpose(2, 3)  # [B, R, D, PLACES]
+        downloads = torch.matmul(codes, options).transpose(1, 2)  # [B, S * L, R, PLACES]
         downloads = downloads + self.preference[:, None, None]
         return torch.cat([self.wait(encoding.context), downloads.flatten(1)], dim=-1)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sb3_contrib.common.maskable.distributions import MaskableCategorical
 
-from agents.learned.networks import ActionScorer, ActionValues, draw, masked_log_softmax
+from agents.learned.networks import CENTRE, GAIN, ActionScorer, ActionValues, draw, masked_log_softmax
 from agents.learned.padding import PLACES, Padding
 from ppgym.core.observation import observation_fields
 from ppgym.core.state import LOOKAHEAD, SLOTS
@@ -43,7 +43,7 @@ def test_scores_are_products_of_codes() -> None:
     assert scores.shape == (2, 1 + SLOTS * LOOKAHEAD * R * PLACES)
     torch.testing.assert_close(scores[:, 0], scorer.wait(contexts)[:, 0])
     for observation, score, context in zip(observations, scores, contexts, strict=True):
-        seen, expected = fields_of(scorer, observation), []
+        seen, expected = fields_of(scorer, GAIN * (observation - CENTRE)), []
         ladder = torch.stack([seen[f"candidate_{name}"] for name in ("bytes", "quality", "decode")], dim=-1)
         pooled = torch.relu(scorer.encoder.pool(ladder)).amax(2)
         plain = torch.cat([seen["survival"][..., None], seen["candidate_ahead"][..., None], pooled], dim=-1)
@@ -62,7 +62,9 @@ def test_scores_are_products_of_codes() -> None:
                     features += [torch.tensor(float(unit == other)) for other in range(4)]
                     of_option = torch.relu(scorer.encoder.option(torch.stack(features)))
                     request = torch.relu(scorer.mix(code) + scorer.from_representation(ladder[slot, look, r]))
-                    expected.append(request @ of_option * scorer.scale + scorer.preference[slot * LOOKAHEAD + look])
+                    expected.append(
+                        request @ scorer.from_option(of_option) + scorer.preference[slot * LOOKAHEAD + look]
+                    )
         torch.testing.assert_close(score[1:], torch.stack(expected))
 
 
