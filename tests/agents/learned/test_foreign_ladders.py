@@ -2,7 +2,7 @@
 
 The whole comparison is a command:
 
-    python evaluate.py run --scenarios tests/agents/learned/foreign/twelve.yml --sessions 256 --agents ppo dqn student ...
+    python evaluate.py run --scenarios tests/agents/learned/foreign/twelve.yml --agents ppo dqn student on_demand
 """
 
 from pathlib import Path
