@@ -110,9 +110,10 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
 
     ## Observation Space
 
-    `Box(-1, 1, (N,), float32)`. Every value is in [0, 1], cut where it would exceed it. Bytes, rates and qualities are
-    relative to the scenario's own ladder and link. Nothing hidden is in it: of a running transfer or job it holds what
-    was expected at its start. For the default ladder:
+    `Box(-1, 1, (N,), float32)`. Every value is in [0, 1]. Bytes, rates, qualities and prices are relative to the
+    scenario's own ladder: q is its top quality, B its reference rate. "Half h" shows a value x from 0 on as x / (x + h),
+    which never saturates. Nothing hidden is in it: of a running transfer or job it holds what was expected at its
+    start. For the default ladder:
 
     {observation}
 
