@@ -111,9 +111,9 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
     ## Observation Space
 
     `Box(-1, 1, (N,), float32)`. Every value is in [0, 1]. Bytes, rates, qualities and prices are relative to the
-    scenario's own ladder: q is its top quality, B its reference rate. "Half h" shows a value x from 0 on as x / (x + h),
-    which never saturates. Nothing hidden is in it: of a running transfer or job it holds what was expected at its
-    start. For the default ladder:
+    scenario's own ladder: q is its top quality, B its reference rate. "Half h" shows a value x from 0 on as
+    x / (x + h), which never saturates. Nothing hidden is in it: of a running transfer or job it holds what was expected
+    at its start. For the default ladder:
 
     {observation}
 

@@ -36,8 +36,6 @@ from ppgym.core.state import (
 )
 from ppgym.planning.rollout import (
     RECENT,
-    TUNED_QUALITY,
-    RolloutPolicy,
     SlotEstimates,
     Viewer,
     describe_viewer,
@@ -45,10 +43,9 @@ from ppgym.planning.rollout import (
     expected_stall_s,
     leaving_rate,
     new_estimates,
-    parameters_at,
-    qoe_scale,
     value_actions,
 )
+from ppgym.planning.rollout_parameters import TUNED_QUALITY, RolloutPolicy, parameters_at, qoe_scale
 from ppgym.planning_view import PlanningView, writeable_fields
 
 SITUATION = HISTORY + 20 + 2 * UNITS  # features of the situation as a whole

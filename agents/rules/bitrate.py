@@ -7,7 +7,7 @@ from agents.rules.pdas import Start, Window, search_bitrates
 from ppgym.core.jit import njit
 from ppgym.core.link import mean_throughput
 from ppgym.core.state import F8, NO_ENTRY
-from ppgym.planning.rollout import TUNED_QUALITY
+from ppgym.planning.rollout_parameters import TUNED_QUALITY
 
 MPC_CHUNKS = 5  # look-ahead of RobustMPC, and throughputs of its estimate; published (Yin et al., SIGCOMM'15)
 

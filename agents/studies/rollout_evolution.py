@@ -3,7 +3,7 @@
     python -m agents.studies.rollout_evolution --generations 80
 
 Every ten generations it prints the QoE on the validation split and the parameters. They are then copied by hand
-to `ppgym.planning.rollout.EVOLVED` if the planner, too, has a higher QoE with them. The policy decides in about a
+to `ppgym.planning.rollout_parameters.EVOLVED` if the planner, too, has a higher QoE with them. The policy decides in about a
 microsecond: a generation plays more than ten thousand episodes. Scenarios with fast networks only do not test the
 parameters for slow networks, and vice versa: keep the old values of parameters that were not tested.
 """
@@ -21,16 +21,8 @@ from ppgym.core.episodes import Sims, drawn_watch_s, take_sim
 from ppgym.core.jit import kernel
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
 from ppgym.core.state import F8, new_states
-from ppgym.planning.rollout import (
-    NetworkParameters,
-    RolloutParameters,
-    RolloutPolicy,
-    SlotEstimates,
-    Viewer,
-    choose_action,
-    describe_viewer,
-    new_estimates,
-)
+from ppgym.planning.rollout import SlotEstimates, Viewer, choose_action, describe_viewer, new_estimates
+from ppgym.planning.rollout_parameters import NetworkParameters, RolloutParameters, RolloutPolicy
 from ppgym.world.scenario import Scenario, make_rng, make_world
 
 SCENARIOS = (

@@ -19,7 +19,7 @@ from agents.training.vec_env import SB3VecEnv, begin_episodes, make_vec_env
 from agents.training.worlds import share_out, world_groups
 from ppgym.core.qoe import REWARD_TERMS
 from ppgym.env import PromptPreamEnv
-from ppgym.planning.rollout import qoe_scale
+from ppgym.planning.rollout_parameters import qoe_scale
 from ppgym.progress import Progress
 
 VALIDATION_WORLDS = 16  # of each group

@@ -18,7 +18,7 @@ from agents.learned.policies import CandidateQPolicy
 from agents.learned.student import StudentAgent, StudentVectorEnv, act, load_student
 from agents.training.vec_env import SB3VecEnv
 from ppgym.env import PromptPreamEnv
-from ppgym.planning.rollout import qoe_scale
+from ppgym.planning.rollout_parameters import qoe_scale
 from ppgym.progress import Progress, track
 
 Actor = Callable[[npt.NDArray[np.float32], npt.NDArray[np.bool_]], npt.NDArray[np.int64]]

@@ -19,7 +19,7 @@ from agents.training.distillation import by_options, fit, make_dataset
 from agents.training.planner_labels import EXPERT, label_episodes, read_episodes
 from agents.training.worlds import share_out, world_groups
 from ppgym.benchmark.episodes import Job
-from ppgym.planning.rollout import qoe_scale
+from ppgym.planning.rollout_parameters import qoe_scale
 from ppgym.progress import track
 
 VALIDATION_WORLDS = 16  # of each group

@@ -15,7 +15,7 @@ from agents.learned.masks import Flags, without_idling
 from agents.learned.padding import Padding
 from agents.learned.policies import padded_spaces
 from ppgym.core.qoe import REWARD_TERMS
-from ppgym.planning.rollout import qoe_scale
+from ppgym.planning.rollout_parameters import qoe_scale
 from ppgym.vector_env import PromptPreamVectorEnv
 from ppgym.world.scenario import Scenario
 

@@ -88,7 +88,7 @@ def observation_fields(representations: int, options: int) -> tuple[Field, ...]:
         Field("slot_decoded", (slots,), "seconds decoded and not begun, half 5 s"),
         Field("slot_queued", (slots,), "seconds received and not decoded yet, half 5 s"),
         Field("slot_in_flight", (slots,), "seconds requested and not received yet, half 5 s"),
-        Field("survival", (slots, looks), "P(viewer reaches the candidate, given the position), the video being reached"),
+        Field("survival", (slots, looks), "P(viewer reaches the candidate), given position and video"),
         Field("candidate_ahead", (slots, looks), "content seconds from the position to the candidate, half 5 s"),
         Field("candidate_bytes", candidates, "bytes, half those of `chunk_s` seconds at rate B"),
         Field("candidate_quality", candidates, "quality, half q"),

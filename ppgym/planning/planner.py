@@ -17,15 +17,13 @@ from ppgym.core.jit import njit
 from ppgym.core.state import F8, HISTORY, I4
 from ppgym.planning.belief import Futures, LinkModel, mean_future, sample_futures
 from ppgym.planning.pruning import DEFAULT_RULES, Rule, prune
-from ppgym.planning.rollout import (
+from ppgym.planning.rollout import RECENT, describe_viewer, estimate_bps
+from ppgym.planning.rollout_parameters import (
     FAST_NETWORK_BPS,
-    RECENT,
     SLOW_NETWORK_BPS,
     RolloutPolicy,
     bps_scale,
     check_policy,
-    describe_viewer,
-    estimate_bps,
     log_share,
     qoe_scale,
 )
@@ -42,7 +40,7 @@ MAX_PRIOR_LOSS = 20.0  # QoE, as tuned; prior advantages are not lower than minu
 class PlannerParameters(NamedTuple):
     """Parameters of the planner besides its budget; tuned on the train and validation splits.
 
-    What is in QoE is so on the ladder on which it was tuned; see `ppgym.planning.rollout.qoe_scale`.
+    What is in QoE is so on the ladder on which it was tuned; see `ppgym.planning.rollout_parameters.qoe_scale`.
     """
 
     futures: int = 64  # sampled; further simulations reuse them in turn

@@ -29,7 +29,8 @@ from ppgym.core.state import (
     new_states,
 )
 from ppgym.planning.belief import Futures
-from ppgym.planning.rollout import RolloutPolicy, SlotEstimates, Viewer, choose_action, new_estimates, value_actions
+from ppgym.planning.rollout import SlotEstimates, Viewer, choose_action, new_estimates, value_actions
+from ppgym.planning.rollout_parameters import RolloutPolicy
 from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree
 
 

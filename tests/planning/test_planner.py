@@ -15,7 +15,7 @@ from ppgym.env import PromptPreamEnv
 from ppgym.planning import planner
 from ppgym.planning.explain import name_action
 from ppgym.planning.planner import Planner, PlannerParameters, advantage_sd, posterior_advantage
-from ppgym.planning.rollout import FAST_NETWORK_BPS, SLOW_NETWORK_BPS, NetworkParameters, RolloutPolicy
+from ppgym.planning.rollout_parameters import FAST_NETWORK_BPS, SLOW_NETWORK_BPS, NetworkParameters, RolloutPolicy
 from ppgym.planning.search import SearchParameters
 from ppgym.planning.tree import ROOT, new_tree
 from tests.core.kernel import KernelSimulator

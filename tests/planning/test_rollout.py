@@ -15,19 +15,21 @@ from ppgym.core.state import ABSENT, LOOKAHEAD, NO_ENTRY, RING, SLOTS
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.rollout import (
     DEFAULT_BPS,
-    FAST_BPS,
-    FAST_NETWORK_BPS,
     LEAVING_SPAN_S,
-    SLOW_BPS,
-    SLOW_NETWORK_BPS,
-    NetworkParameters,
-    RolloutParameters,
-    RolloutPolicy,
     choose_action,
     describe_viewer,
     estimate_bps,
     new_estimates,
     value_actions,
+)
+from ppgym.planning.rollout_parameters import (
+    FAST_BPS,
+    FAST_NETWORK_BPS,
+    SLOW_BPS,
+    SLOW_NETWORK_BPS,
+    NetworkParameters,
+    RolloutParameters,
+    RolloutPolicy,
 )
 from ppgym.planning_view import writeable_fields
 from tests.planning.futures import second_edition

@@ -15,7 +15,8 @@ from ppgym.core.state import DECODED, DECODING, LOOKAHEAD, QUEUED, RING, SLOTS, 
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.belief import Futures, sample_futures
 from ppgym.planning.planner import Plan, Planner, PlannerParameters
-from ppgym.planning.rollout import NetworkParameters, RolloutPolicy, describe_viewer, new_estimates, value_actions
+from ppgym.planning.rollout import describe_viewer, new_estimates, value_actions
+from ppgym.planning.rollout_parameters import NetworkParameters, RolloutPolicy
 from ppgym.planning.search import SearchParameters, SearchTask, new_scratch, root_values, search_edges
 from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree, new_tree, reset_tree
 from ppgym.planning_view import PlanningView

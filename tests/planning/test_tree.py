@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from ppgym.planning.belief import sample_futures
-from ppgym.planning.rollout import NetworkParameters, RolloutParameters, RolloutPolicy, describe_viewer
+from ppgym.planning.rollout import describe_viewer
+from ppgym.planning.rollout_parameters import NetworkParameters, RolloutParameters, RolloutPolicy
 from ppgym.planning.search import SearchParameters, SearchTask, new_scratch, root_values, search_edges
 from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree, new_tree, reset_tree
 from tests.core.kernel import KernelSimulator

@@ -6,7 +6,8 @@ import pytest
 from agents.studies.rollout_evolution import RANGES, Evaluation, to_genes, to_policy
 from ppgym.core.episodes import view_sim
 from ppgym.env import PromptPreamEnv
-from ppgym.planning.rollout import RolloutParameters, RolloutPolicy, describe_viewer, new_estimates, value_actions
+from ppgym.planning.rollout import describe_viewer, new_estimates, value_actions
+from ppgym.planning.rollout_parameters import RolloutParameters, RolloutPolicy
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
 
