@@ -33,7 +33,7 @@ LEAST_SURVIVAL = 1e-9  # keeps quotients finite
 
 
 class GreedyParameters(NamedTuple):
-    """Of `Greedy`. QoE is that of the ladder on which they were tuned; see `ppgym.planning.rollout_parameters.qoe_scale`."""
+    """Of `Greedy`. QoE is that of the ladder on which they were tuned: see `qoe_scale`."""
 
     defer_s: float = 3.0  # until a chunk's next turn, if it is not requested now
     link_price: float = 0.3  # QoE that a second of the link is worth for other requests

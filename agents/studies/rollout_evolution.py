@@ -3,9 +3,9 @@
     python -m agents.studies.rollout_evolution --generations 80
 
 Every ten generations it prints the QoE on the validation split and the parameters. They are then copied by hand
-to `ppgym.planning.rollout_parameters.EVOLVED` if the planner, too, has a higher QoE with them. The policy decides in about a
-microsecond: a generation plays more than ten thousand episodes. Scenarios with fast networks only do not test the
-parameters for slow networks, and vice versa: keep the old values of parameters that were not tested.
+to `ppgym.planning.rollout_parameters.EVOLVED` if the planner, too, has a higher QoE with them. The policy decides in
+about a microsecond: a generation plays more than ten thousand episodes. Scenarios with fast networks only do not test
+the parameters for slow networks, and vice versa: keep the old values of parameters that were not tested.
 """
 
 from collections.abc import Sequence
