@@ -18,6 +18,7 @@ from ppgym.planning.planner import Planner, PlannerParameters, advantage_sd, pos
 from ppgym.planning.rollout_parameters import FAST_NETWORK_BPS, SLOW_NETWORK_BPS, NetworkParameters, RolloutPolicy
 from ppgym.planning.search import SearchParameters
 from ppgym.planning.tree import ROOT, new_tree
+from ppgym.world.ladders import Ladder
 from tests.core.kernel import KernelSimulator
 from tests.planning.futures import PATIENT, VDEC, futures_of, second_edition, view_of, world_of
 from tests.test_env import other_future, random_legal
@@ -398,3 +399,23 @@ def test_root_statistics_of_a_plan_are_those_of_its_tree() -> None:
     for env in situations(3):
         plan = Planner(simulations=40, parameters=SMALL).plan(env.planning_view())
         assert np.array_equal(plan.visits, plan.tree.children_visits[ROOT, : len(plan.root_actions)])
+
+
+def test_a_ladder_in_another_unit_of_quality_is_planned_for_alike() -> None:
+    """Eight times the quality, and weights that follow it: all that is in QoE is eight times as much."""
+    plain = Ladder.load("published")
+    scaled = tuple(replace(one, quality=8.0 * one.quality) for one in plain.representations)
+    envs = [
+        PromptPreamEnv(ladder=ladder.to_json(), patience="none")
+        for ladder in (plain, replace(plain, representations=scaled))
+    ]
+    for env in envs:
+        env.reset(seed=3)
+    planners = [Planner(simulations=96, seed=1) for _ in envs]
+    for _ in range(25):
+        here, there = (planner.plan(env.planning_view()) for planner, env in zip(planners, envs, strict=True))
+        assert here.action == there.action
+        np.testing.assert_allclose(there.prior, 8.0 * here.prior, rtol=1e-9)
+        assert there.advantage_sd == pytest.approx(8.0 * here.advantage_sd)
+        for env in envs:
+            env.step(here.action)

@@ -32,6 +32,7 @@ from ppgym.planning.rollout_parameters import (
     RolloutPolicy,
 )
 from ppgym.planning_view import writeable_fields
+from ppgym.world.ladders import Ladder
 from tests.planning.futures import second_edition
 from tests.test_env import other_future, random_legal
 
@@ -40,6 +41,7 @@ WORLDS: list[dict[str, Any]] = [
     {"scenario": "high/rtx-4090/skimmer", "parallel_downloads": 3, "decoded_buffer_bytes": 6e7, "n_videos": 3},
     {"scenario": "medium/pixels-only/sticky", "qoe": "mmgc2022", "patience": "none"},
     second_edition(),
+    {"ladder": Ladder.load("published").to_json() | {"reference_mbps": 4.0}, "qoe": {"quality": 3.0, "energy": 0.1}},
 ]
 POLICY = RolloutPolicy(
     slow_network=NetworkParameters(
@@ -73,18 +75,20 @@ class Oracle:
     def __init__(self, env: PromptPreamEnv, policy: RolloutPolicy, lookahead: int) -> None:
         self.view = view = env.planning_view()
         self.state, self.params, self.catalog = view.state, view.params, view.catalog
+        tuned = 1.85e6 / self.params.reference_bps  # rates were tuned at B = 1.85 Mbit/s
         bps, network_bps = (
             len(seen) / (1.0 / seen).sum() if len(seen) else DEFAULT_BPS
             for seen in (view.throughput_bps[-5:], view.throughput_bps)
         )
-        share = float(np.clip(math.log(bps / SLOW_BPS) / math.log(FAST_BPS / SLOW_BPS), 0.0, 1.0))
-        network = math.log(network_bps / SLOW_NETWORK_BPS) / math.log(FAST_NETWORK_BPS / SLOW_NETWORK_BPS)
+        share = float(np.clip(math.log(tuned * bps / SLOW_BPS) / math.log(FAST_BPS / SLOW_BPS), 0.0, 1.0))
+        network = math.log(tuned * network_bps / SLOW_NETWORK_BPS) / math.log(FAST_NETWORK_BPS / SLOW_NETWORK_BPS)
         network = float(np.clip(network, 0.0, 1.0))
         corners = np.array(policy)  # [network, recent rate, parameter]
         self.parameters = RolloutParameters(
             *(np.array([1.0 - network, network]) @ (np.array([1.0 - share, share]) @ corners)).tolist()
         )
         self.bps = bps * self.parameters.bps_share
+        self.scale = self.params.weight_quality * self.params.top_quality / 1.85  # prices were tuned at q = 1.85
         self.stall_price = describe_viewer(view.params, view.distribution).stall_price
         self.chunk_s = self.params.chunk_s
         self.here_s = self.state.playhead * self.chunk_s
@@ -177,7 +181,7 @@ class Oracle:
             played * parameters.gain_share / fade * (self.content_s(slot) * params.weight_quality * quality - switch)
         )
         value -= (params.weight_waste * parameters.waste_share * (1.0 - played) + params.weight_download) * size_mbit
-        value -= (parameters.link_price + params.weight_energy * params.radio_base_w) * transfer_s
+        value -= (self.scale * parameters.link_price + params.weight_energy * params.radio_base_w) * transfer_s
         value -= params.weight_energy * params.radio_j_per_mbit * size_mbit
         for other in self.chunks:
             if other != slot:
@@ -185,7 +189,7 @@ class Oracle:
                 more_s = self.stall_s(other, then) - self.stall_s(other, now)
                 value -= self.stall_price * parameters.others_share * more_s
         decode_s = self.decode_s(slot, option)
-        value -= (parameters.unit_price + params.weight_energy * params.option_w[option]) * decode_s
+        value -= (self.scale * parameters.unit_price + params.weight_energy * params.option_w[option]) * decode_s
         own_s = self.stall_s(slot, self.ready_s(slot, option))
         return float(value - self.stall_price * parameters.stall_share * own_s)
 
@@ -213,7 +217,7 @@ def test_values_are_those_of_the_oracle(kwargs: dict[str, Any]) -> None:
             chosen, values = values_of(env, lookahead)
             oracle = Oracle(env, POLICY, lookahead)
             starving = not oracle.state.playing and oracle.chunks.get(0) == oracle.state.playhead
-            expected = {WAIT: -1e9 if starving else oracle.parameters.least_value}
+            expected = {WAIT: -1e9 if starving else oracle.scale * oracle.chunk_s * oracle.parameters.least_value}
             for slot in range(SLOTS):
                 for option in range(len(env.options)):
                     action = 1 + (slot * LOOKAHEAD + lookahead) * len(env.options) + option
