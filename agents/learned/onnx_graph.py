@@ -22,13 +22,13 @@ from torch import Tensor, nn
 
 from agents.learned.checkpoints import read_checkpoint
 from agents.learned.masks import may_wait
-from agents.learned.padding import Padding, padded_layout
+from agents.learned.padding import PLACES, Padding, padded_layout
 from agents.learned.policies import DQNAgent, PPOAgent, load_weights, padded_spaces, policy_of
 from agents.learned.student import StudentAgent, StudentNetwork, StudentVectorEnv, act
-from agents.learned.student_features import pad_features, student_features
+from agents.learned.student_features import REQUEST, SHOWN_LOOKAHEADS, feature_layout, student_features
 from ppgym.benchmark.episodes import find_suite
 from ppgym.core.observation import Layout
-from ppgym.core.state import MAX_REPRESENTATIONS
+from ppgym.core.state import F4, MAX_REPRESENTATIONS, SLOTS
 from ppgym.env import PromptPreamEnv
 from ppgym.files import write_bytes
 from ppgym.vector_env import PromptPreamVectorEnv
@@ -160,6 +160,23 @@ class Situation(NamedTuple):
 
     observation: npt.NDArray[np.float32]  # [1, size]
     mask: npt.NDArray[np.bool_]  # [1, actions]
+
+
+def pad_features(features: F4, padding: Padding) -> F4:
+    """Features with a request for each option of a network, as a graph of one shape takes them.
+
+    Args:
+        features: [B, size] in a world.
+        padding: Of that world.
+
+    Returns:
+        [B, padded size]; 0 for a request that the world does not have.
+    """
+    layout = feature_layout(0)
+    requests = features[:, layout.requests :].reshape(len(features), SLOTS * SHOWN_LOOKAHEADS, -1, REQUEST)
+    padded = np.zeros((*requests.shape[:2], PLACES * padding.representations, REQUEST), np.float32)
+    padded[:, :, padding.places] = requests
+    return np.concatenate([features[:, : layout.requests], padded.reshape(len(features), -1)], axis=1)
 
 
 def play_situations(agent: str, policy: Deployed, count: int) -> Iterator[Situation]:

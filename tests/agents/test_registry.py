@@ -35,6 +35,7 @@ def act(agent: Agent, env: PromptPreamEnv, observation: Any, state: Any, first: 
     return int(action), state
 
 
+@pytest.mark.filterwarnings("ignore::agents.learned.training_range.OutsideTraining")
 @pytest.mark.parametrize("kwargs", [*SCENARIOS, PIXELS_AND_PARALLEL])
 @pytest.mark.parametrize("name", AGENTS)
 def test_it_acts_legally_and_comes_to_an_end(name: str, kwargs: dict[str, Any]) -> None:

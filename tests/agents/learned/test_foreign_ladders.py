@@ -18,6 +18,7 @@ RULES = ("on_demand", "fixed_preload")
 SESSIONS = 6
 
 
+@pytest.mark.filterwarnings("ignore::agents.learned.training_range.OutsideTraining")
 @pytest.mark.parametrize("path", FOREIGN, ids=lambda path: path.stem)
 def test_learned_agents_play_a_ladder_that_they_have_never_seen(path: Path, tmp_path: Path) -> None:
     agents = [*LEARNED, *RULES]

@@ -12,6 +12,7 @@ from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 
 from agents import make_agent
 from agents.learned import checkpoints
+from agents.learned.masks import without_idling
 from agents.learned.padding import Padding, padded_layout
 from agents.learned.policies import DQNAgent, PPOAgent, decide, decide_by_value, padded_spaces, policy_of
 from ppgym.env import PromptPreamEnv
@@ -41,7 +42,8 @@ def situation(env: PromptPreamEnv) -> tuple[np.ndarray, np.ndarray]:
     """The padded observation and mask at a session's beginning."""
     observation, info = env.reset(seed=0)
     padding = Padding(env.options, R)
-    return padding.observations(observation[None]), padding.masks(info["action_mask"][None].astype(np.bool_))
+    mask = without_idling(observation[None], info["action_mask"][None].astype(np.bool_), env.world.features.layout)
+    return padding.observations(observation[None]), padding.masks(mask)
 
 
 def write_policy(path: Path, policy: Any, config: dict[str, Any] = CONFIG) -> None:

@@ -29,8 +29,8 @@ def test_the_loss_counts_the_regret_of_the_students_shares() -> None:
     logits = torch.log(torch.tensor([[0.5, 0.2, 0.3]]))
     considered, advantage = torch.tensor([[0, 2, NO_ACTION]]), torch.tensor([[0.0, 2.0, 0.0]])
     losses = [label_loss(logits, considered, advantage, 0.5, share).item() for share in (0.0, 0.1)]
-    # 0.5 loses 2 QoE, and 0.2 goes to what nobody looked at: 1 worse than the worst
-    assert losses[1] - losses[0] == pytest.approx(0.1 * (0.5 * 2.0 + 0.2 * (2.0 + 1.0)) / 0.5)
+    # 0.5 loses 2, and 0.2 goes to what nobody looked at: 0.5 worse than the worst
+    assert losses[1] - losses[0] == pytest.approx(0.1 * (0.5 * 2.0 + 0.2 * (2.0 + 0.5)) / 0.5)
 
 
 def test_an_action_without_features_is_left_out() -> None:

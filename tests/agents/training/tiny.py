@@ -49,7 +49,7 @@ TINY_DQN: dict[str, Any] = {key: TINY[key] for key in COMMON_KEYS} | {
     "n_steps": 3,
     "train_freq": 1,
     "gradient_steps": 1,
-    "target_update_interval": 8,
+    "target_update_interval": 32,
     "exploration_fraction": 0.5,
     "exploration_initial_eps": 0.5,
     "exploration_final_eps": 0.1,
