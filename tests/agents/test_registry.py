@@ -12,7 +12,6 @@ from tests.test_env import SCENARIOS, other_future
 
 PIXELS_AND_PARALLEL: dict[str, Any] = {"scenario": "low/pixels-only/typical", "parallel_downloads": 2}
 CLAIRVOYANT = "clairvoyant"
-LEARNED = ("ppo", "dqn", "student")  # their weights are for ladders of the default one's shape
 CHEAP: dict[str, dict[str, Any]] = {CLAIRVOYANT: {"budget": 2000}, "mcts": {"simulations": 16}}
 
 
