@@ -64,7 +64,7 @@ def play(algorithm: Algorithm, session: MMGCSession, actions: list[Action] | Non
         The actions that it took: a sleep below 0 downloads, and the official runner does not judge it.
 
     Raises:
-        See `run_solution`.
+        ValueError: As of `run_solution`.
     """
     actions = [] if actions is None else actions
     reseed_one = algorithm.reseed if isinstance(algorithm, Entry) else reseed
