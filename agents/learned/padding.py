@@ -42,7 +42,6 @@ class Padding:
 
     Attributes:
         representations: R of the network.
-        layout: Of a padded observation.
         places: [O] option of the network that each option of the world is.
     """
 
@@ -61,7 +60,6 @@ class Padding:
         if own > count:
             raise ValueError(f"expected a ladder of at most {count} representations, as in training; got {own}")
         self.representations = count
-        self.layout = padded_layout(count)
         places = {}  # option of the network -> option of the world
         for index, option in enumerate(options):
             units = GENERATIVE_UNITS if option.is_generative else PIXEL_UNITS

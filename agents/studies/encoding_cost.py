@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from ppgym.benchmark.records import Record
 from ppgym.world.scenario import World
 
-GPU_HOURS_PER_S = 0.7  # of an RTX 4090, for a second of content and a representation: 54,000 passes (arXiv 2405.20032)
+# Of an RTX 4090, for a second of content and a representation. Inferred: 1,500 iterations of 12 passes for each of 3
+# keyframes in Promptus's code (arXiv 2405.20032) are 54,000 passes
+GPU_HOURS_PER_S = 0.7
 BYTES_PER_GB = 1e9
 
 

@@ -166,21 +166,6 @@ def names_of(pattern: str) -> list[str]:
     return ["/".join(names) for names in itertools.product(*choices)]
 
 
-def scenarios_of(config: Mapping[str, Any]) -> list[Scenario]:
-    """The scenarios of a run.
-
-    Args:
-        config: Of the run.
-
-    Returns:
-        One or more; a model is trained on all of them at once.
-
-    Raises:
-        ValueError: An unknown name.
-    """
-    return [Scenario.parse(name, **config["overrides"]) for name in names_of(config["scenario"])]
-
-
 def check_torch_device(name: str) -> None:
     """Check that torch has a device here.
 
@@ -218,7 +203,8 @@ def begin_run(
     """
     if agent not in KEYS:
         raise ValueError(f"unknown agent {agent!r}; {suggest(agent, KEYS)}")
-    scenarios_of({"scenario": scenario, "overrides": overrides})
+    for name in names_of(scenario):
+        Scenario.parse(name, **overrides)
     params = read_hyperparams(hyperparams or HYPERPARAMS / f"{agent}.yml", agent)
     folder = output or Path("runs") / f"{agent}-{time.strftime('%Y%m%d-%H%M%S')}"
     if holds_run(folder):

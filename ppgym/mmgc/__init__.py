@@ -11,14 +11,10 @@ comment names each quirk where it is reproduced. No other part of ppgym follows 
 
 What lives where: `kernel` is the arithmetic, `dataset` reads the files and draws viewers, `session` is one session and
 what a policy may see of it, `policies` has the two official ones, and `runner` runs solutions; other people's live in
-processes of their own (`ppgym.entries`). `ppgym.benchmark.challenge` makes the table and its records; its functions are
-found here too.
+processes of their own (`ppgym.entries`). `ppgym.benchmark.challenge` makes the table and its records.
 Between ppgym and the challenge: `follower` shows a session as ppgym's agents know it, `env` is the Gymnasium
 environment `PromptPreamMMGC-v0`, and `solution` makes an official solution of an agent.
 """
-
-import importlib
-from typing import Any
 
 from ppgym.entries.player import MMGCPlayer
 from ppgym.entries.process import Entry, EntryError, load_solution
@@ -52,11 +48,3 @@ __all__ = [
     "run_solution",
     "viewer_seeds",
 ]
-
-TABLE = ("evaluate", "print_table", "run_mmgc", "validate_records")  # of `ppgym.benchmark.challenge`, a layer above
-
-
-def __getattr__(name: str) -> Any:
-    if name in TABLE:
-        return getattr(importlib.import_module("ppgym.benchmark.challenge"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
