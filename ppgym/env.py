@@ -4,7 +4,10 @@ No physics is here: the kernel moves the state (`ppgym.core`), the scenario says
 (`ppgym.world.scenario`). The class's docstring is the specification that users read.
 """
 
-from dataclasses import dataclass
+import hashlib
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import gymnasium
@@ -12,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from ppgym.action_index import as_index
 from ppgym.client import Client, make_client
 from ppgym.core.actions import action_count
 from ppgym.core.episodes import Episodes, drawn_watch_s
@@ -19,8 +23,10 @@ from ppgym.core.events import EventLog, new_log
 from ppgym.core.observation import describe_observation, observation_fields
 from ppgym.core.state import UNIT_NAMES, new_states
 from ppgym.core.step import INFO_COLUMNS, INVALID_ACTION, RESTART, STEP, VIDEOS_WATCHED, new_results, step_many
+from ppgym.files import suggest
 from ppgym.planning_view import PlanningView, ViewMaker, frozen
 from ppgym.rendering import Timeline, render_ansi, render_rgb
+from ppgym.world.networks import SPLITS
 from ppgym.world.scenario import DEFAULT_SCENARIO, Option, Scenario, World, make_rng, make_world
 
 Observation = npt.NDArray[np.float32]
@@ -32,11 +38,12 @@ EVENTS_A_STEP = 4096  # more than one step can bring forth
 class Snapshot:
     """The exact situation of an environment: what has happened, what is hidden, and the source of randomness.
 
-    `PromptPreamEnv.get_state` makes one and `set_state` takes it; it can be pickled, and shares no memory.
+    `PromptPreamEnv.get_state` makes one and `set_state` takes it; it can be pickled, and shares no memory. What it
+    holds is for the kernel, which trusts it: one that somebody has changed is refused.
     """
 
-    scenario: Scenario
-    split: str
+    world: str  # `World.digest`
+    checksum: str  # of all the rest
     state: bytes
     episode: Episodes
     observation: Observation
@@ -45,6 +52,16 @@ class Snapshot:
     candidates: npt.NDArray[np.int32]
     rng: dict[str, Any]
     running: bool
+    earned: float  # rewards since reset
+
+    def computed_checksum(self) -> str:
+        """SHA-256 of every field but `checksum` itself, types, shapes and bytes of arrays included."""
+        parts = [getattr(self, name) for name in self.__dataclass_fields__ if name not in ("checksum", "episode")]
+        shown = [
+            (part.dtype.str, part.shape, part.tobytes()) if isinstance(part, np.ndarray) else part
+            for part in (*parts, *self.episode)
+        ]
+        return hashlib.sha256(repr(shown).encode()).hexdigest()
 
 
 class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
@@ -178,7 +195,7 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
 
     def __init__(
         self,
-        scenario: str | Scenario | World = DEFAULT_SCENARIO,
+        scenario: str | Mapping[str, Any] | Scenario | World = DEFAULT_SCENARIO,
         split: str = "train",
         render_mode: str | None = None,
         **overrides: Any,
@@ -186,7 +203,7 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
         """Make an environment.
 
         Args:
-            scenario: Name of a scenario, one ready made, or a whole world.
+            scenario: Name of a scenario, its fields as JSON holds them, one ready made, or a whole world.
             split: "train", "validation" or "test"; a world has its own.
             render_mode: None, "ansi" or "rgb_array".
             **overrides: Fields of `ppgym.world.scenario.Scenario`, as JSON would hold them.
@@ -197,12 +214,18 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
         """
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ValueError(f"render_mode: expected None, 'ansi' or 'rgb_array', got {render_mode!r}")
+        if split not in SPLITS:
+            raise ValueError(f"unknown split {reprlib.repr(split)}; {suggest(str(split), SPLITS)}")
+        if not isinstance(scenario, str | Mapping | Scenario | World):
+            raise ValueError(f"scenario: expected a name, fields or a Scenario, got {reprlib.repr(scenario)}")
         if overrides and not isinstance(scenario, str):
             raise ValueError(
                 f"overrides {sorted(overrides)} go with a scenario's name, not with a {type(scenario).__name__}"
             )
         if isinstance(scenario, str):
             scenario = Scenario.parse(scenario, **overrides)
+        elif isinstance(scenario, Mapping):
+            scenario = Scenario.of(scenario)
         self.render_mode = render_mode
         self.world: World = make_world(scenario, split) if isinstance(scenario, Scenario) else scenario
         actions, size = action_count(len(self.world.options)), self.world.features.layout.size
@@ -266,10 +289,12 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
 
         Raises:
             gymnasium.error.ResetNeeded: The episode has not begun, or has ended.
+            TypeError: The action is no integer.
         """
+        index = as_index(action)
         if not self._running:
             raise gymnasium.error.ResetNeeded("the episode has not begun or has ended: call reset() before step()")
-        self._move(STEP, action)
+        self._move(STEP, index)
         results = self._results
         reward = float(results.reward[0])
         terminated, truncated = bool(results.terminated[0]), bool(results.truncated[0])
@@ -323,9 +348,9 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
     def get_state(self) -> Snapshot:
         """The exact situation, source of randomness included. Pictures are not part of it."""
         results = self._results
-        return Snapshot(
-            scenario=self.world.scenario,
-            split=self.world.split,
+        snapshot = Snapshot(
+            world=self.world.digest,
+            checksum="",
             state=self._states.tobytes(),
             episode=Episodes(*[array.copy() for array in self._episodes]),  # type: ignore[arg-type]
             observation=results.observation[0].copy(),
@@ -334,20 +359,29 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
             candidates=results.candidates.copy(),
             rng=dict(self.np_random.bit_generator.state),
             running=self._running,
+            earned=self._return,
         )
+        return replace(snapshot, checksum=snapshot.computed_checksum())
 
     def set_state(self, snapshot: Snapshot) -> None:
-        """Go back, or over, to a situation of the same scenario and split.
+        """Go back, or over, to a situation of the same world. Where it is refused, nothing changes.
 
         Args:
             snapshot: From `get_state`, of this environment or another.
 
         Raises:
-            ValueError: It comes from another scenario or split.
+            TypeError: No snapshot.
+            ValueError: It comes from another world, or is not as `get_state` made it.
         """
-        here, there = (self.world.scenario, self.world.split), (snapshot.scenario, snapshot.split)
-        if here != there:
-            raise ValueError(f"the snapshot is of {there}; this environment is of {here}")
+        if not isinstance(snapshot, Snapshot):
+            raise TypeError(f"set_state: expected a Snapshot, got {type(snapshot).__name__}")
+        if snapshot.world != self.world.digest:
+            raise ValueError(
+                f"the snapshot is of another world than {self.world.scenario.name!r}, split {self.world.split!r}, with "
+                "its files and settings as they are here"
+            )
+        if snapshot.checksum != snapshot.computed_checksum():
+            raise ValueError("the snapshot is not as get_state() made it: its checksum differs")
         self._states[:] = np.frombuffer(snapshot.state, self._states.dtype)
         for array, saved in zip(self._episodes, snapshot.episode, strict=True):
             np.copyto(array, saved)  # type: ignore[arg-type]
@@ -357,7 +391,7 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
         self._results.candidates[:] = snapshot.candidates
         self.np_random.bit_generator.state = snapshot.rng
         self._running = snapshot.running
-        self._return = 0.0
+        self._return = snapshot.earned
         if self._timeline is not None:
             self._timeline = self._new_timeline()
 
@@ -365,7 +399,7 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
         results, playlist = self._results, self._episodes.playlist[0]
         return views.make(self.world, playlist, self._states[0], results.candidates, results.mask[0])
 
-    def _move(self, todo: int, action: int | np.integer[Any]) -> None:
+    def _move(self, todo: int, action: int) -> None:
         self._todo[0] = todo
         self._action[0] = action if 0 <= action < self.action_space.n else -1
         step_many(

@@ -4,7 +4,8 @@ Bitwise equal to `gymnasium.vector.SyncVectorEnv` over `PromptPreamEnv` for the 
 autoreset modes; only faster.
 """
 
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import gymnasium
@@ -14,6 +15,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from ppgym.action_index import as_index
 from ppgym.core.actions import action_count
 from ppgym.core.episodes import drawn_watch_s
 from ppgym.core.state import new_states
@@ -29,6 +31,8 @@ from ppgym.core.step import (
 )
 from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import DEFAULT_SCENARIO, Option, Scenario, World, make_rng, make_world
+
+MAX_ENVS = 1_000_000
 
 Observations = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
@@ -53,26 +57,36 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
     def __init__(
         self,
         num_envs: int = 1,
-        scenario: str | Scenario = DEFAULT_SCENARIO,
+        scenario: str | Mapping[str, Any] | Scenario = DEFAULT_SCENARIO,
         split: str = "train",
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        render_mode: None = None,
         **overrides: Any,
     ) -> None:
         """Make the environments.
 
         Args:
             num_envs: N, at least 1.
-            scenario: Name of a scenario, or one ready made.
+            scenario: Name of a scenario, its fields as JSON holds them, or one ready made.
             split: "train", "validation" or "test".
             autoreset_mode: "NextStep", "SameStep" or "Disabled".
+            render_mode: None; `SyncVectorEnv` draws pictures.
             **overrides: Fields of `ppgym.world.scenario.Scenario`, as JSON would hold them.
 
         Raises:
             ValueError: A bad number, name, field, split or mode.
             FileNotFoundError: A file that the scenario names is missing.
         """
-        if num_envs < 1:
-            raise ValueError(f"num_envs: expected at least 1, got {num_envs}")
+        if type(num_envs) is not int or not 1 <= num_envs <= MAX_ENVS:
+            raise ValueError(f"num_envs: expected a whole number from 1 to {MAX_ENVS:,}, got {reprlib.repr(num_envs)}")
+        if render_mode is not None:
+            raise ValueError(
+                f"render_mode: the vector environment draws nothing, got {reprlib.repr(render_mode)}; for pictures use "
+                "make_vec(..., vectorization_mode='sync')"
+            )
+        modes = [mode.value for mode in AutoresetMode]
+        if not isinstance(autoreset_mode, AutoresetMode) and autoreset_mode not in modes:
+            raise ValueError(f"autoreset_mode: expected one of {modes}, got {reprlib.repr(autoreset_mode)}")
         single = PromptPreamEnv(scenario, split, **overrides)
         self.world: World = make_world(single.world.scenario, split)
         self.num_envs = num_envs
@@ -151,11 +165,10 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
 
         Raises:
             gymnasium.error.ResetNeeded: Before the first reset, or, without autoreset, after an end.
+            TypeError: An action is no integer.
             ValueError: Another number of actions.
         """
-        indices = np.asarray(actions)
-        if indices.shape != (self.num_envs,):
-            raise ValueError(f"actions: expected shape ({self.num_envs},), got {indices.shape}")
+        indices = self._indices(actions)
         if not self._begun.all():
             raise gymnasium.error.ResetNeeded("call reset() before step()")
         results = self._results
@@ -181,6 +194,18 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
                 self._restart(ended)
                 return results.observation.copy(), rewards, terminated, truncated, final | self._infos(everyone)
         return results.observation.copy(), rewards, terminated, truncated, self._infos(everyone)
+
+    def _indices(self, actions: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Actions as the kernel takes them; an index that 64 bits do not hold lies outside of the space, as -1 does."""
+        given = np.asarray(actions)
+        if given.shape != (self.num_envs,):
+            raise ValueError(f"actions: expected shape ({self.num_envs},), got {given.shape}")
+        if given.dtype.kind == "O":
+            space = self.single_action_space.n
+            return np.array([index if 0 <= index < space else -1 for index in map(as_index, given)], np.int64)
+        if given.dtype.kind not in "iu":
+            raise TypeError(f"actions: expected integers, got an array of {given.dtype}")
+        return given.astype(np.int64)
 
     def _chosen(self, options: dict[str, Any] | None) -> Flags:
         if options is None or "reset_mask" not in options:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from ppgym.action_index import as_index
 from ppgym.client import Client
 from ppgym.core.qoe import MBIT_PER_BYTE, REWARD_TERMS
 from ppgym.files import suggest
@@ -187,11 +188,12 @@ class MMGCEnv(gymnasium.Env[Observation, np.int64]):
 
         Raises:
             gymnasium.error.ResetNeeded: The episode has not begun, or has ended.
+            TypeError: The action is no integer.
         """
-        session = self._session
+        index, session = as_index(action), self._session
         if session is None or session.done:
             raise gymnasium.error.ResetNeeded("the episode has not begun or has ended: call reset() before step()")
-        terms, elapsed_s = self._advance(session, int(action))
+        terms, elapsed_s = self._advance(session, index)
         info = self._info(terms, elapsed_s)
         return self._follower.observation.copy(), sum(terms.values()), session.done, False, info
 
@@ -221,14 +223,25 @@ class MMGCEnv(gymnasium.Env[Observation, np.int64]):
         Args:
             snapshot: From `get_state`, of this environment or another on the same data.
 
+        Where it is refused, nothing changes.
+
         Raises:
-            ValueError: No such class or trace in this environment's data.
+            TypeError: No snapshot.
+            ValueError: No such class, trace or viewers in this environment's data, or actions past the end.
         """
+        if not isinstance(snapshot, MMGCSnapshot):
+            raise TypeError(f"set_state: expected an MMGCSnapshot, got {type(snapshot).__name__}")
+        for env in (MMGCEnv(*self._arguments), self):  # on a twin first: what is refused changes nothing here
+            env._follow(snapshot)
+
+    def _follow(self, snapshot: MMGCSnapshot) -> None:
+        self.np_random.bit_generator.state = snapshot.rng
         self._begin(snapshot.trace_class, snapshot.trace_index, snapshot.seeds)
         assert self._session is not None, "just begun"
         for action in snapshot.actions:
-            self._advance(self._session, action)
-        self.np_random.bit_generator.state = snapshot.rng
+            if self._session.done:
+                raise ValueError(f"snapshot: its session ends before its {len(snapshot.actions)} actions do")
+            self._advance(self._session, as_index(action))
 
     def __getstate__(self) -> dict[str, Any]:
         """What a pickle holds: the arguments, and the recipe of the situation."""

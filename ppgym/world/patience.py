@@ -1,6 +1,7 @@
 """Patience as a person writes it down, and as the table that `ppgym.core.patience` draws from."""
 
 import itertools
+import reprlib
 from typing import Any
 
 from ppgym.files import suggest
@@ -29,7 +30,7 @@ def patience_rows(patience: Any) -> Patience:
     """
     if isinstance(patience, str):
         if patience not in ("published", "none"):
-            raise ValueError(f"patience: unknown {patience!r}; {suggest(patience, ('published', 'none'))}")
+            raise ValueError(f"patience: unknown {reprlib.repr(patience)}; {suggest(patience, ('published', 'none'))}")
         return PUBLISHED if patience == "published" else ()
     if isinstance(patience, float | int):
         return (float(patience), 1.0), (float(patience), 0.0)
@@ -40,5 +41,5 @@ def patience_rows(patience: Any) -> Patience:
     seconds, shares = zip(*rows, strict=True)
     falls = all(before >= after and before > 0 for before, after in itertools.pairwise(shares))
     if list(seconds) != sorted(seconds) or not falls:
-        raise ValueError(f"patience: expected seconds that rise and shares that fall, got {patience!r}")
+        raise ValueError(f"patience: expected seconds that rise and shares that fall, got {reprlib.repr(patience)}")
     return tuple(rows)

@@ -1,5 +1,6 @@
 """What a session is worth: the weights of the reward, as a person writes them down, and on a ladder as numbers."""
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,9 +53,14 @@ class QoEWeights:
             return weights
         if isinstance(weights, str):
             if weights not in QOE_PRESETS:
-                raise ValueError(f"unknown QoE preset {weights!r}; {suggest(weights, QOE_PRESETS)}")
+                raise ValueError(f"qoe: unknown preset {reprlib.repr(weights)}; {suggest(weights, QOE_PRESETS)}")
             return cls(**QOE_PRESETS[weights])
-        return cls(**weights)
+        if not isinstance(weights, Mapping) or not all(isinstance(name, str) for name in weights):
+            raise ValueError(f"qoe: expected a preset's name or weights by name, got {reprlib.repr(weights)}")
+        try:
+            return cls(**weights)
+        except ValueError as error:
+            raise ValueError(f"qoe: {error}") from None
 
     def on(self, ladder: Ladder) -> dict[str, float]:
         """The numbers on a ladder.

@@ -5,6 +5,7 @@
 
 import functools
 import hashlib
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from ppgym.world.networks import NETWORKS, SPLITS, NetworkTrace, load_traces
 from ppgym.world.patience import Patience, patience_rows
 from ppgym.world.qoe_weights import QoEWeights
 from ppgym.world.scenario_file import named_fields
-from ppgym.world.schemas import Expected, Positive, Share, Text, checked
+from ppgym.world.schemas import Expected, FileName, Name, Positive, Share, checked
 from ppgym.world.videos import Catalog, Video, count_chunks, load_videos, read_mmgc, read_videos
 from ppgym.world.viewers import VIEWERS, RetentionCurve, ViewerProfile
 
@@ -89,12 +90,12 @@ class Scenario:
         ValueError: A value is out of range; names it and what was expected.
     """
 
-    network: str = "low"
-    device: str = "snapdragon-8-elite"
-    viewer: str = "typical"
-    videos: str | None = None
-    viewers: str | None = None
-    ladder: Annotated[str | Ladder, Expected("the name, path or content of a ladder's file")] = DEFAULT_LADDER
+    network: FileName = "low"
+    device: FileName = "snapdragon-8-elite"
+    viewer: FileName = "typical"
+    videos: FileName | None = None
+    viewers: FileName | None = None
+    ladder: Annotated[FileName | Ladder, Expected("the name, path or content of a ladder's file")] = DEFAULT_LADDER
     audio_bps: Annotated[float, Ge(0), Le(1e7)] = 64e3
     n_videos: Annotated[int, Ge(1), Le(MAX_VIDEOS)] = MAX_VIDEOS
     bandwidth_scale: Annotated[float, Ge(1e-3), Le(1e3)] = 1.0
@@ -119,7 +120,7 @@ class Scenario:
     jitter_sigma: Annotated[float, Ge(0), Le(3)] | None = None
     contention: Contention | None = None
     max_wall_s: Annotated[float, Ge(1e-3), Le(1e6)] | None = None
-    label: Text | None = None
+    label: Name | None = None
 
     def __post_init__(self) -> None:
         """Check the patience."""
@@ -157,12 +158,29 @@ class Scenario:
             ValueError: An unknown name or field, with the nearest known ones, or a value out of range.
         """
         label, overrides = named_fields(name, overrides)
-        fields = (_named_parts(name) if label is None else {}) | overrides
-        if "qoe" in fields:
-            fields["qoe"] = QoEWeights.of(fields["qoe"])
-        if isinstance(fields.get("ladder"), Mapping):
-            fields["ladder"] = Ladder.load(fields["ladder"])
-        return cls(**{key: _hashable(value) for key, value in fields.items()})
+        return cls.of((_named_parts(name) if label is None else {}) | overrides)
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "Scenario":
+        """The scenario of its fields.
+
+        Args:
+            fields: Any, as JSON would hold them (`qoe` a preset's name or a mapping); the others have their defaults.
+
+        Returns:
+            The scenario.
+
+        Raises:
+            ValueError: An unknown field, with the nearest known ones, or a value out of range.
+        """
+        if not all(isinstance(key, str) for key in fields):
+            raise ValueError(f"scenario: expected fields by their names, got {reprlib.repr(fields)}")
+        values = {key: _hashable(value) for key, value in fields.items()}
+        if "qoe" in values:
+            values["qoe"] = QoEWeights.of(values["qoe"])
+        if isinstance(values.get("ladder"), Mapping):
+            values["ladder"] = Ladder.load(values["ladder"])
+        return cls(**values)
 
 
 def _named_parts(name: str) -> dict[str, Any]:
@@ -239,6 +257,11 @@ class World:
     def made(self) -> dict[str, Any]:
         """The constants as they were when this was asked first, which `make_world` does; of arrays their hashes."""
         return self._digests()
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of all constants as they were made: worlds with the same one give the same sessions."""
+        return hashlib.sha256(repr(sorted(self.made.items())).encode()).hexdigest()
 
     def changed(self) -> list[str]:
         """Names of the constants that somebody has written to since `made`, such as "links.bits"."""
@@ -390,7 +413,7 @@ def make_world(scenario: Scenario, split: str = "train", secret: int = PUBLIC) -
         ValueError: Unknown split, or a file that is not what it should be.
     """
     if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; {suggest(split, SPLITS)}")
+        raise ValueError(f"unknown split {reprlib.repr(split)}; {suggest(str(split), SPLITS)}")
     videos, curves = _read_videos(scenario, split, secret, ViewerProfile.load(scenario.viewer))
     catalog = Catalog(videos, scaled_ladder(scenario))
     arrays = catalog.arrays(curves, scenario.audio_bps)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_SHOWN = 20  # problems of one file
+PART = r"[^/\x00-\x1f\x7f-\x9f\u2028\u2029]{1,255}"  # of a path
+NAME = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]{0,254}[^\x00-\x1f\x7f-\x9f\u2028\u2029 ]$"
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -59,12 +61,24 @@ def one_of(names: tuple[str, ...]) -> Rule:
     return Rule(lambda core: core.literal_schema(list(names)))
 
 
-_NOT_BLANK = {"custom_error_type": "text", "custom_error_message": "Input should be a text that is not blank"}
-Text = Annotated[str, Rule(lambda core: core.custom_error_schema(core.str_schema(pattern=r"\S"), **_NOT_BLANK))]
-Positive = Annotated[float, Gt(0)]
-NotNegative = Annotated[float, Ge(0)]
+def _matching(pattern: str, what: str) -> Rule:
+    """The rule for a text that matches a pattern, said in words."""
+    says = {"custom_error_type": "text", "custom_error_message": f"Input should be {what}"}
+    return Rule(lambda core: core.custom_error_schema(core.str_schema(pattern=pattern), **says))
+
+
+# Products of a few of these and their quotients are finite
+LEAST, MOST = 1e-15, 1e15
+
+Text = Annotated[str, _matching(r"\S", "a text that is not blank")]
+Name = Annotated[str, _matching(NAME, "a name: 1 to 255 characters, no control characters")]
+FileName = Annotated[
+    str, _matching(rf"^/?{PART}(/+{PART})*/*$", "a name or a path: parts of 1 to 255 characters, no control characters")
+]
+Positive = Annotated[float, Ge(LEAST), Le(MOST)]
+NotNegative = Annotated[float, Ge(0), Le(MOST)]
 Share = Annotated[float, Ge(0), Le(1)]
-Count = Annotated[int, Gt(0)]
+Count = Annotated[int, Gt(0), Le(10**6)]
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
@@ -224,7 +238,9 @@ def _problem(cls: type, error: "ErrorDetails") -> str:
         return f"{where}: unknown key; {suggest(str(place[-1]), _keys_at(cls, place[:-1]))}"
     if kind == "literal_error":
         known = re.findall("'(.*?)'", error["ctx"]["expected"])
-        return f"{where}: unknown {value!r}; {suggest(str(value), known)}"
+        return f"{where}: unknown {reprlib.repr(value)}; {suggest(str(value), known)}"
+    if kind == "greater_than_equal" and error["ctx"]["ge"] == LEAST:
+        return f"{where}: expected greater than 0 (at least {LEAST:g}), got {reprlib.repr(value)}"
     return f"{where}: {re.sub('^[A-Z][a-z]+ should (be|have)', 'expected', error['msg'])}, got {reprlib.repr(value)}"
 
 

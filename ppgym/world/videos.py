@@ -31,6 +31,7 @@ VIDEOS = {"train": 200, "validation": 60, "test": 100}  # of each split
 
 LEAST_CHUNK_S = 1e-3  # a shorter rest of a video belongs to the chunk before it
 MAX_CHUNKS = 2**15 - 1  # of a video: a State counts chunks in 16 bits
+MAX_CELLS = 2**24  # of an array of a catalog, whose rows are as long as the longest video
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,8 +181,14 @@ class Catalog:
         chunk_s, rows = self.ladder.chunk_s, self.ladder.representations
         counts = [count_chunks(seconds, chunk_s) for seconds in self.durations_s]
         shape = (len(self.videos), max(counts), len(rows))
+        seconds = max(len(curve.survival) for curve in curves)
+        if shape[0] * max(shape[1] * shape[2], seconds) > MAX_CELLS:
+            raise ValueError(
+                f"videos: expected at most {MAX_CELLS:,} numbers, got {shape[0]:,} videos of up to {shape[1]:,} chunks "
+                f"in {shape[2]} representations, or {seconds:,} s; leave the longest videos out"
+            )
         chunk_bytes, quality = np.zeros(shape), np.zeros(shape)
-        retention = np.zeros((shape[0], max(len(curve.survival) for curve in curves)))
+        retention = np.zeros((shape[0], seconds))
         for k, (video, curve, chunks) in enumerate(zip(self.videos, curves, counts, strict=True)):
             if abs(curve.duration_s - video.duration_s) > LEAST_CHUNK_S:
                 raise ValueError(

@@ -236,7 +236,7 @@ def test_a_written_profile_reads_back(tmp_path: Path, device: str) -> None:
         ({"idle": {"w": 1}}, r"idle\.provenance: is missing"),
         ({"radio": {"base_w": -1}}, r"radio\.base_w: expected greater than or equal to 0, got -1"),
         ({"measurement": [1]}, r"measurement: expected an object, got \[1\]"),
-        ({"contention": [[1.0] * 4 + [0]] * 4}, r"contention\[0\]\[4\]: expected greater than 0, got 0"),
+        ({"contention": [[1.0] * 4 + [0]] * 4}, r"contention\[0\]\[4\]: expected greater than 0 .*, got 0"),
     ],
 )
 def test_a_broken_profile_is_refused_by_file_and_key(
@@ -248,7 +248,7 @@ def test_a_broken_profile_is_refused_by_file_and_key(
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"seconds": 0}, r"rows\[0\]\.seconds: expected greater than 0, got 0"),
+        ({"seconds": 0}, r"rows\[0\]\.seconds: expected greater than 0 .*, got 0"),
         ({"seconds": -1}, "seconds: .*got -1"),
         ({"seconds": math.inf}, "seconds: .*got inf"),
         ({"seconds": "fast"}, "seconds: .*got 'fast'"),
@@ -262,7 +262,7 @@ def test_a_broken_profile_is_refused_by_file_and_key(
         ({"provenance": "measurd"}, "provenance: unknown 'measurd'; did you mean 'measured'"),
         ({"source": ""}, "source: expected a text"),
         ({"formula": None}, "formula: expected a text that is not blank, got None"),
-        ({"fps": 0}, "fps: expected greater than 0, got 0"),
+        ({"fps": 0}, r"fps: expected greater than 0 .*, got 0"),
         ({"flops": [1, 2]}, r"flops\[2\]: is missing"),
         ({"flops": [1, 2, 3, 4]}, "flops: expected at most 3 items"),
         ({"flops": [1, 2, -1]}, r"flops\[2\]: expected greater than or equal to 0, got -1"),

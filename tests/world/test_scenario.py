@@ -112,7 +112,7 @@ def test_overrides_are_plain_json() -> None:
         ("low/pixels-only/typical", {"audio_bps": -1}, "audio_bps: expected greater than or equal to 0, got -1"),
         ("low/pixels-only/typical", {"throttle": 0.5}, r"throttle: expected .*got 0\.5"),
         ("low/pixels-only/typical", {"patience_same": 1.5}, r"patience_same: expected .*got 1\.5"),
-        ("low/pixels-only/typical", {"qoe": "mmgc2002"}, "unknown QoE preset.*mmgc2022"),
+        ("low/pixels-only/typical", {"qoe": "mmgc2002"}, "qoe: unknown preset.*mmgc2022"),
         ("low/pixels-only/typical", {"qoe": {"wast": 1}}, "wast: unknown key; did you mean 'waste'"),
         ("low/pixels-only/typical", {"qoe": {"waste": -1}}, "waste: expected greater than or equal to 0, got -1"),
         ("low/pixels-only/typical", {"qoe": {"compute": 1}}, "compute: unknown key"),
