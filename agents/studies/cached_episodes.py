@@ -3,6 +3,7 @@
 An evaluation that is interrupted continues from its last session. One that is extended plays only the new sessions.
 """
 
+import contextlib
 import functools
 import json
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from agents import REGISTRY, agent_params
-from ppgym.benchmark.episodes import Job, play_episode, play_jobs, versions
+from ppgym.benchmark.episodes import Job, open_journal, play_episode, play_jobs, versions
 from ppgym.benchmark.records import NAME, Journal, Record, read_records, write_records
 from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import DEFAULT_SCENARIO
@@ -94,16 +95,18 @@ def play_once(jobs: Sequence[Job], *, workers: int, folder: Path | None, figures
     known = {_key(*(one.get(part, {}) for part in PARTS)): one for one in usable}
     keys = [_key(*(getattr(job, part) for part in PARTS)) for job in jobs]
     missing = {key: job for key, job in zip(keys, jobs, strict=True) if key not in known}
-    if missing:
-        play = functools.partial(play_episode, REGISTRY)
-        played = play_jobs(play, list(missing.values()), workers=workers, output=folder)
-        known |= zip(missing, played, strict=True)
-    if folder is not None:
-        answering = set(map(id, usable))
-        others = [one for one in kept if id(one) not in answering]
-        write_records(folder, [*({key: known[key] for key in keys} | known).values(), *others], packed=True)
-        if missing:
-            (folder / Journal.NAME).unlink()
+    with contextlib.ExitStack() as opened:
+        left = list(missing.values())
+        journal = opened.enter_context(open_journal(folder, left)) if folder is not None and left else None
+        if left:
+            played = play_jobs(functools.partial(play_episode, REGISTRY), left, workers=workers, journal=journal)
+            known |= zip(missing, played, strict=True)
+        if folder is not None:
+            answering = set(map(id, usable))
+            others = [one for one in kept if id(one) not in answering]
+            write_records(folder, [*({key: known[key] for key in keys} | known).values(), *others], packed=True)
+        if journal is not None:
+            journal.delete()
     return [known[key] for key in keys]
 
 

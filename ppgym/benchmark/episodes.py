@@ -141,6 +141,10 @@ class Job(NamedTuple):
         """Of the hidden episode; what `env.reset(seed=)` takes and the record holds."""
         return session_seed(self.scenario, self.number)
 
+    def __str__(self) -> str:
+        """Such as "low/pixels-only/typical, greedy, session 7"."""
+        return f"{self.scenario}, {self.agent}, session {self.number}"
+
 
 @functools.lru_cache(maxsize=4)
 def _environment(scenario: Scenario, split: str) -> PromptPreamEnv:
@@ -314,42 +318,46 @@ def bound_return(recipe: tuple[str, str, str, int]) -> float:
     return episode_bound(env)
 
 
+def open_journal(folder: str | Path, jobs: Sequence[Job]) -> Journal:
+    """The journal of jobs in a folder; see `play_jobs`.
+
+    Raises:
+        ValueError: It is of other jobs, or another process writes it.
+    """
+    plan = json.dumps([[job._asdict() for job in jobs], versions()], sort_keys=True)
+    return Journal(Path(folder), hashlib.sha256(plan.encode()).hexdigest())
+
+
 def play_jobs(
     play: Callable[[Job], Record],
     jobs: Sequence[Job],
     *,
     engine: str = "local",
     workers: int | None = None,
-    output: str | Path | None = None,
+    journal: Journal | None = None,
 ) -> list[Record]:
-    """Play jobs. Each finished episode is kept in the journal of the output folder, and is not played again.
+    """Play jobs. Each finished episode is kept in the journal, and is not played again.
 
     Args:
         play: Plays one.
         jobs: The jobs.
         engine: See `ppgym.benchmark.workers.run_jobs`.
         workers: See there.
-        output: Folder of the journal; None keeps nothing. Whoever has written the records elsewhere deletes the
-            journal, the file `Journal.NAME`.
+        journal: Of these jobs, open; None keeps nothing.
 
     Returns:
         Records in the order of the jobs.
-
-    Raises:
-        ValueError: The journal is of other jobs.
     """
-    if output is None:
+    if journal is None:
         return run_jobs(play, jobs, engine=engine, workers=workers)
-    plan = json.dumps([[job._asdict() for job in jobs], versions()], sort_keys=True)
-    with Journal(Path(output), hashlib.sha256(plan.encode()).hexdigest()) as journal:
-        left = [place for place in range(len(jobs)) if place not in journal.finished]
-        run_jobs(
-            play,
-            [jobs[place] for place in left],
-            engine=engine,
-            workers=workers,
-            done=lambda i, record: journal.keep(left[i], record),
-        )
+    left = [place for place in range(len(jobs)) if place not in journal.finished]
+    run_jobs(
+        play,
+        [jobs[place] for place in left],
+        engine=engine,
+        workers=workers,
+        done=lambda i, record: journal.keep(left[i], record),
+    )
     return [journal.finished[place] for place in range(len(jobs))]
 
 

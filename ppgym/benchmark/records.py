@@ -3,17 +3,21 @@
 A record holds scenario, seed, agent with all parameters, and every action. Nothing is played here.
 """
 
+import fcntl
+import hashlib
 import json
 import os
+import platform
 import reprlib
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from ppgym.core.state import F8
-from ppgym.files import parse_json, read_json_lines, suggest, write_json_lines
+from ppgym.files import read_json_lines, suggest, write_json_lines
 
 Record = dict[str, Any]  # an episode as records.jsonl holds it
 
@@ -97,15 +101,32 @@ def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
+def _sealed_line(content: Mapping[str, Any]) -> bytes:
+    """A line of a journal: the first 16 digits of its SHA-256, and JSON."""
+    text = json.dumps(content).encode()
+    return hashlib.sha256(text).hexdigest()[:16].encode() + b" " + text + b"\n"
+
+
+def _unsealed(line: bytes) -> dict[str, Any] | None:
+    """What a line holds; None where it is not as it was written."""
+    digest, _, text = line.rstrip(b"\n").partition(b" ")
+    if hashlib.sha256(text).hexdigest()[:16].encode() != digest:
+        return None
+    content: dict[str, Any] = json.loads(text)
+    return content
+
+
 class Journal:
     """The results of an unfinished run, each written when it comes in, so that a kill loses none of them.
 
-    Open it in a `with`, run the jobs whose places are not in `finished`, and pass each result to `keep`; delete the
-    file when the run's own files are written. `ppgym.benchmark.episodes.play_jobs` does so for episodes. (A job whose
+    Open it in a `with`, run the jobs whose places are not in `finished`, and pass each result to `keep`; `delete` it
+    there when the run's own files are written. `ppgym.benchmark.episodes.play_jobs` does so for episodes. (A job whose
     result is a file of its own needs no journal: run those whose file is missing.)
 
-    The first line names the plan. Each other line is a result, with the place of its job in the plan. A last line that
-    a kill has cut is dropped. No other user can read the file: the agents of a sealed run may be one.
+    While it is open, no other process can open it. The first line names the plan. Each other line is a result, with the
+    place of its job in the plan, or says which process writes here from there on. Every line begins with a checksum: a
+    damaged one is said and set aside, and its job is run again. A last line that a kill has cut is dropped. No other
+    user can read the file: the agents of a sealed run may be one.
     """
 
     NAME = "unfinished.jsonl"
@@ -118,24 +139,67 @@ class Journal:
             plan: Names the jobs; two runs share it only if they have the same jobs.
 
         Raises:
-            ValueError: The folder holds the journal of another run.
+            ValueError: The folder holds the journal of another run, one with a damaged first line, or one that another
+                process writes.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / self.NAME
-        lines = self.path.read_bytes().splitlines(keepends=True) if self.path.is_file() else []
-        head = f"{json.dumps({'plan': plan})}\n".encode()
-        whole = [line for line in lines if line.endswith(b"\n")]
-        if whole and whole[0] != head:
+        self._file = open(self.path, "a+b", opener=_open_private)
+        try:
+            self._lock()
+            self.finished: dict[int, Any] = {}
+            self._read(plan)
+        except BaseException:
+            self._file.close()
+            raise
+        self._write({"owner": {"pid": os.getpid(), "host": platform.node()}})
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owners = [entry["owner"] for _, entry in self._entries() if entry is not None and "owner" in entry]
+            who = "process {pid} on {host}".format(**owners[-1]) if owners else "another process"
             raise ValueError(
-                f"{self.path}: holds {len(whole) - 1} episodes of an interrupted run with other arguments or versions; "
-                "finish that run, delete the file, or choose another folder"
+                f"{self.path}: {who} writes a run here; wait for its end, or choose another folder"
+            ) from None
+
+    def _entries(self) -> Iterator[tuple[int, dict[str, Any] | None]]:
+        """The number and the content of each whole line; what comes after the last one is left out."""
+        self._file.seek(0)
+        for number, line in enumerate(self._file, 1):
+            if line.endswith(b"\n"):
+                yield number, _unsealed(line)
+
+    def _read(self, plan: str) -> None:
+        entries = list(self._entries())
+        if not entries:
+            self._file.truncate(0)
+            self._write({"plan": plan})
+            return
+        if entries[0][1] is None:
+            raise ValueError(
+                f"{self.path}, line 1: expected the plan of an interrupted run, got a damaged line; delete the file, "
+                "or choose another folder"
             )
-        entries = [parse_json(line.decode(), str(self.path), number) for number, line in enumerate(whole[1:], 2)]
-        self.finished: dict[int, Any] = {entry["place"]: entry["record"] for entry in entries}
-        self._file = open(self.path, "ab", opener=_open_private)
-        self._file.truncate(sum(len(line) for line in whole))
-        if not whole:
-            self._file.write(head)
+        for number, entry in entries:
+            if entry is None:
+                print(f"{self.path}, line {number}: is damaged and set aside; its job is run again", file=sys.stderr)
+            elif "place" in entry:
+                self.finished[entry["place"]] = entry["record"]
+        if entries[0][1] != {"plan": plan}:
+            raise ValueError(
+                f"{self.path}: holds {len(self.finished)} episodes of an interrupted run with other arguments or "
+                "versions; finish that run, delete the file, or choose another folder"
+            )
+        self._file.seek(0)
+        self._file.truncate(sum(len(line) for line in self._file if line.endswith(b"\n")))
+
+    def _write(self, content: Mapping[str, Any]) -> None:
+        """Write a line to the disk."""
+        self._file.write(_sealed_line(content))
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
     def keep(self, place: int, result: Any) -> None:
         """Keep a result.
@@ -145,15 +209,16 @@ class Journal:
             result: As JSON holds it.
         """
         self.finished[place] = result
-        self._file.write(f"{json.dumps({'place': place, 'record': result})}\n".encode())
-        self._file.flush()
+        self._write({"place": place, "record": result})
+
+    def delete(self) -> None:
+        """Delete the file: all that it holds is in the run's own files."""
+        self.path.unlink()
 
     def __enter__(self) -> Self:
         """Nothing is left to do: it is open."""
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Write all of it to the disk, and close."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Close the file, and let others open it."""
         self._file.close()

@@ -4,13 +4,14 @@
 them, `ppgym.benchmark.leaderboard` keeps the public ones.
 """
 
+import contextlib
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ppgym.benchmark.episodes import Registry, bound_episodes, plan_jobs, play_episode, play_jobs
+from ppgym.benchmark.episodes import Registry, bound_episodes, open_journal, plan_jobs, play_episode, play_jobs
 from ppgym.benchmark.records import NAME, Journal, write_records
 from ppgym.benchmark.summary import REFERENCE, Board, summarize
 from ppgym.benchmark.tables import to_csv, to_markdown
@@ -82,13 +83,18 @@ def run_benchmark(
         params=params or {},
     )
     play = functools.partial(play_episode, registry)
-    records = play_jobs(play, jobs, engine=engine, workers=workers, output=output)
-    bounds = bound_episodes(records, engine=engine, workers=workers) if bounded else None
-    board = summarize(records, baseline=baseline or REFERENCE, bounds=bounds, is_ranked=registry.is_ranked)
-    if output is not None:
-        write_records(Path(output), records)
-        write_board(Path(output), board)
-        (Path(output) / Journal.NAME).unlink()
+    with contextlib.ExitStack() as opened:
+        journal = None
+        if output is not None:
+            check_output(Path(output))  # again: the plan took a while
+            journal = opened.enter_context(open_journal(output, jobs))
+        records = play_jobs(play, jobs, engine=engine, workers=workers, journal=journal)
+        bounds = bound_episodes(records, engine=engine, workers=workers) if bounded else None
+        board = summarize(records, baseline=baseline or REFERENCE, bounds=bounds, is_ranked=registry.is_ranked)
+        if journal is not None:
+            write_records(journal.path.parent, records)
+            write_board(journal.path.parent, board)
+            journal.delete()
     return board
 
 

@@ -105,19 +105,20 @@ def run_sealed(
         plan = json.dumps([said, entries, versions()], sort_keys=True)
         with Journal(output, hashlib.sha256(plan.encode()).hexdigest()) as journal:
             records, ended = _play(players, sessions, play_one, journal, say)
-    if not records:
-        raise ValueError("no entry has come to its end")
-    board = summarize(
-        records,
-        baseline=baseline or REFERENCE,
-        find_world=lambda record: sessions.world(record["scenario"], record["seed"]),
-    )
-    write_records(output, records)
-    sessions.write(output / SESSIONS)
-    write_bytes(output / SEAL, data)
-    write_json(output / RUN, said | {ENDED: ended})
-    write_board(output, board)
-    journal.path.unlink()
+            stack.close()  # the players end before anything is revealed
+            if not records:
+                raise ValueError("no entry has come to its end")
+            board = summarize(
+                records,
+                baseline=baseline or REFERENCE,
+                find_world=lambda record: sessions.world(record["scenario"], record["seed"]),
+            )
+            write_records(output, records)
+            sessions.write(output / SESSIONS)
+            write_bytes(output / SEAL, data)
+            write_json(output / RUN, said | {ENDED: ended})
+            write_board(output, board)
+            journal.delete()
     return board
 
 

@@ -327,12 +327,13 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     whole = run_benchmark(REGISTRY, ["random", "greedy"], SCENARIOS[:1], output=tmp_path / "whole", **arguments)
     process = subprocess.Popen([sys.executable, "-c", SLOW_RUN, str(tmp_path / "cut")], cwd=ROOT, env=os.environ)
     journal = tmp_path / "cut" / Journal.NAME
-    while process.poll() is None and (not journal.is_file() or journal.read_bytes().count(b"\n") < 6):
+    while process.poll() is None and (not journal.is_file() or journal.read_bytes().count(b"\n") < 7):
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert journal.is_file(), "the run ended before it could be killed"
-    kept = [json.loads(line) for line in journal.read_bytes().splitlines(keepends=True)[1:] if line.endswith(b"\n")]
+    lines = journal.read_bytes().splitlines(keepends=True)[2:]
+    kept = [json.loads(line.partition(b" ")[2]) for line in lines if line.endswith(b"\n")]
     assert 5 <= len(kept) < 80
     with pytest.raises(ValueError, match="of an interrupted run with other arguments"):
         run_benchmark(REGISTRY, ["random"], SCENARIOS[:1], output=tmp_path / "cut", **arguments)

@@ -281,7 +281,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         play()
     journal = tmp_path / "out" / Journal.NAME
     assert stat.S_IMODE(journal.stat().st_mode) == 0o600, "another user's agents must not read it"
-    kept = [json.loads(line)["record"] for line in journal.read_text().splitlines()[1:]]
+    kept = [json.loads(line.partition(" ")[2])["record"] for line in journal.read_text().splitlines()[2:]]
     assert [list(one) == ["ended"] for one in kept] == [False, True]
     play()
     assert len(calls) == 3 + 3  # of four sessions of on_demand, one of IllegalIndex and one that was interrupted
