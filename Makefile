@@ -6,7 +6,7 @@
 #     make format  let ruff rewrite what it can
 
 PYTHON ?= python3
-EXTRAS ?= rl,codec,bench,deploy,ray,docs,dev
+EXTRAS ?= rl,codec,bench,deploy,live,ray,docs,dev
 PYTEST_ARGS ?=
 
 BIN := .venv/bin

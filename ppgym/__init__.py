@@ -63,3 +63,5 @@ if "PromptPream-v0" not in gymnasium.registry:
     )
 if "PromptPreamMMGC-v0" not in gymnasium.registry:
     gymnasium.register(id="PromptPreamMMGC-v0", entry_point="ppgym.mmgc.env:MMGCEnv")
+if "PromptPreamLive-v0" not in gymnasium.registry:
+    gymnasium.register(id="PromptPreamLive-v0", entry_point="ppgym.live.env:PromptPreamLiveEnv")

@@ -180,18 +180,36 @@ def decode_pixels(data: bytes) -> U1:
     Raises:
         ValueError: No video stream in it, or damaged.
     """
+    frames = list(decode_frames(data))
+    if not frames:
+        raise ValueError(f"{len(data)} bytes: expected at least one frame, got none")
+    if len({frame.shape for frame in frames}) > 1:
+        raise ValueError(
+            f"{len(data)} bytes: expected frames of one size, got {sorted({frame.shape for frame in frames})}"
+        )
+    return np.stack(frames)
+
+
+def decode_frames(data: bytes) -> Iterator[U1]:
+    """Decode as `decode_pixels` does, a frame at a time.
+
+    Args:
+        data: All of it.
+
+    Yields:
+        uint8 [H, W, 3].
+
+    Raises:
+        ValueError: No video stream in it, or damaged.
+    """
     where = f"{len(data)} bytes"
     try:
         with av.open(io.BytesIO(data), "r", format=_stream_format(data)) as container:
             stream = video_stream(container, where)
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+            for frame in container.decode(stream):
+                yield frame.to_ndarray(format="rgb24")
     except (av.error.FFmpegError, OSError) as error:
         raise ValueError(f"{where}: expected a video that FFmpeg reads: {error}") from error
-    if not frames:
-        raise ValueError(f"{where}: expected at least one frame, got none")
-    if len({frame.shape for frame in frames}) > 1:
-        raise ValueError(f"{where}: expected frames of one size, got {sorted({frame.shape for frame in frames})}")
-    return np.stack(frames)
 
 
 def video_stream(container: Any, where: str) -> Any:

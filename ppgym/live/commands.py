@@ -1,0 +1,136 @@
+"""The commands of `python -m ppgym.live`: their arguments, and the calls that each makes.
+
+PyTorch, FFmpeg and the server are imported within the commands, so that `--help` is quick.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional
+
+from ppgym.codec.search import Search
+from ppgym.commandline import command_line
+
+if TYPE_CHECKING:
+    from ppgym.world.devices import DeviceProfile
+
+app = tyro.extras.SubcommandApp()
+
+LADDER = ("h264-24k", "h264-48k", "h264-96k", "prompt-r8")
+GUESSED = Search(steps=0)  # the generator's first guess is the prompt
+
+
+@app.command
+def prepare(
+    clips: Positional[tuple[Path, ...]],
+    ladder: tuple[str, ...] = LADDER,
+    generator: str = "tiny",
+    search: OmitArgPrefixes[Search] = GUESSED,
+    output: Path = Path("feed"),
+) -> None:
+    """Encode clips in every representation of a ladder, measure each chunk, and write a feed.
+
+    Example: python -m ppgym.live prepare a.mp4 b.mp4 --ladder h264-48k hevc-48k prompt-r8 --output feed
+
+    Args:
+        clips: Video files, or folders of PNG frames; cut about their centre and scaled to what the generator draws.
+        ladder: Rungs: CODEC-RATEk for pixels (h264, hevc, av1), prompt-rRANK for prompts.
+        generator: What draws the prompts: tiny, or a folder in diffusers' layout.
+        search: How prompts are found; 0 steps take the generator's first guess.
+        output: Folder to write; it must not hold a feed.
+    """
+    from ppgym.codec.generator import load_generator
+    from ppgym.codec.video import Size
+    from ppgym.live.preparation import Preparation, clip_sources, prepare_feed
+
+    wanted = Preparation(ladder, generator, search)
+    wanted.rungs()
+    model = load_generator(generator, local_files_only=True)
+    sources = clip_sources(clips, Size(*model.resolution))
+    names = (clip.name for clip in clips)
+    command = command_line("python -m ppgym.live prepare", *names, ladder=ladder, generator=generator)
+    _show_feed(output, prepare_feed(output, sources, wanted, model, command))
+
+
+@app.command
+def profile(feed: Positional[Path]) -> None:
+    """Measure how fast this machine's workers decode a feed; its simulator uses that profile.
+
+    Example: python -m ppgym.live profile feed
+
+    Args:
+        feed: Folder of the feed.
+    """
+    from ppgym.live.profiling import measure_profile
+
+    _show_profile(measure_profile(feed))
+
+
+@app.command
+def serve(feed: Positional[Path], host: str = "127.0.0.1", port: int = 8423) -> None:
+    """Serve a feed over HTTP/1.1: its manifest and the chunks that this names, at the pace of each session's link.
+
+    Example: python -m ppgym.live serve feed
+
+    Args:
+        feed: Folder of the feed.
+        host: Address to listen on; by default this machine alone can reach it.
+        port: Port; any free one where 0.
+    """
+    from ppgym.live.server import run_server
+
+    run_server(feed, host, port)
+
+
+@app.command
+def demo(output: Path = Path("demo-feed"), host: str = "127.0.0.1", port: int = 8423, clips: int = 9) -> None:
+    """Make a feed of the project's own generated clips, measure this machine with it, and serve it.
+
+    Example: python -m ppgym.live demo
+
+    Args:
+        output: Folder of the feed, which is made where it is missing.
+        host: Address to listen on; by default this machine alone can reach it.
+        port: Port; any free one where 0.
+        clips: Of the feed, 3 to 5 s each.
+    """
+    from ppgym.live.feed import DEVICE, MANIFEST
+    from ppgym.live.server import run_server
+
+    if not (output / MANIFEST).is_file():
+        make_demo(output, clips)
+    if not (output / DEVICE).is_file():
+        profile(output)
+    run_server(output, host, port)
+
+
+def make_demo(output: Path, clips: int) -> None:
+    """Write the demo's feed."""
+    import torch
+
+    from ppgym.codec.generator import load_generator
+    from ppgym.live.preparation import Preparation, demo_sources, prepare_feed
+
+    if not 1 <= clips <= 100:
+        raise ValueError(f"--clips: expected 1 to 100, got {clips}")
+    torch.set_num_threads(1)
+    command = command_line("python -m ppgym.live demo", clips=clips)
+    wanted = Preparation(LADDER, "tiny", GUESSED)
+    _show_feed(output, prepare_feed(output, demo_sources(clips), wanted, load_generator(), command))
+
+
+def _show_feed(folder: Path, manifest: object) -> None:
+    from ppgym.live.feed import Manifest
+
+    assert isinstance(manifest, Manifest)
+    content_s = sum(video.duration_s for video in manifest.videos)
+    print(f"{folder}: {len(manifest.videos)} videos of {content_s:g} s")
+    for one in manifest.ladder.representations:
+        print(f"{one.name}: {one.bitrate_bps / 1e3:.1f} kbit/s, as H.264 at {one.quality * 1e3:.1f} kbit/s")
+
+
+def _show_profile(found: "DeviceProfile") -> None:
+    for row in found.rows:
+        print(f"{row.codec} on {row.unit}: {row.seconds:.4g} s for a second of content")
+    print(f"spread of a chunk's seconds: {found.jitter_sigma:.3g} (standard deviation of the logarithm)")
