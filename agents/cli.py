@@ -265,19 +265,22 @@ def validate_folder(folder: Annotated[Path, tyro.conf.Positional], data: Path | 
 
     Args:
         folder: What `run --output`, `claims --output`, `study --output` or `mmgc --output` wrote.
-        data: The challenge's data, for records of `mmgc`.
+        data: The challenge's data, for records of `mmgc`; else the folder in which the records' own files lie: networks
+            and other files that records name are read from nowhere else.
 
     Raises:
         ValueError: A record, or a figure of results.json, does not come back.
     """
-    if data is None:
-        checked = validate(folder, REGISTRY)
+    if not challenge.holds_challenge(folder):
+        checked = validate(folder, REGISTRY, data)
         rate = checked.transitions / checked.seconds
         print(f"{checked.records} records come back ({checked.transitions:,} transitions, {rate:,.0f}/s)")
         print(f"compared: {', '.join(checked.compared)}")
         for note in checked.notes:
             print(note)
         return
+    if data is None:
+        raise ValueError(f"{folder}: holds records of mmgc; name the challenge's data by --data")
     mismatches = challenge.validate_records(folder, data)
     if mismatches:
         raise ValueError("\n".join(mismatches))

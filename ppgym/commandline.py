@@ -4,6 +4,7 @@ No command lives here.
 """
 
 import importlib.metadata
+import io
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -20,6 +21,9 @@ def run_command(command: Callable[[], object], extra: str, stopped: str = "stopp
     Raises:
         SystemExit: Something is wrong with a value or a file, a library is missing, or the user has stopped it.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # in another encoding than UTF-8 a sign may be missing
+            stream.reconfigure(errors="replace")
     try:
         command()
     except ModuleNotFoundError as error:
@@ -28,12 +32,17 @@ def run_command(command: Callable[[], object], extra: str, stopped: str = "stopp
             raise
         print(f"error: {hint}", file=sys.stderr)
         sys.exit(2)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (OSError, ValueError, MemoryError) as error:
+        print(f"error: {printable(str(error) or type(error).__name__)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)
         sys.exit(130)
+
+
+def printable(text: str) -> str:
+    """A text whose control characters are spelled out: none of them reaches a terminal."""
+    return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
 
 
 def install_hint(error: ModuleNotFoundError, preferred: str = "") -> str | None:

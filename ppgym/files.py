@@ -16,6 +16,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+MAX_BYTES = 64 * 2**20  # of a file that is read whole
+MAX_LINE_BYTES = 8 * 2**20  # of a line of JSON
+MAX_LINES_BYTES = 2**30  # of a file of lines of JSON, unpacked
+MAX_DEPTH = 50  # of nesting
+MAX_DIGITS = 300  # of a whole number, so that a float holds it
+
 TOLERANCE = 1e-9  # relative, and absolute below 1: another version of NumPy may add up in another order
 
 
@@ -46,17 +52,25 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"{question}known: {', '.join(names)}"
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
     """A text file's content.
+
+    Args:
+        path: The file.
+        max_bytes: That it may have.
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: The file is empty or not UTF-8 text.
+        ValueError: The file is empty, too large or not UTF-8 text.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
+    if (size := path.stat().st_size) > max_bytes:
+        raise ValueError(f"{path}: expected at most {max_bytes} bytes, got {size}")
+    with path.open("rb") as file:
+        data = file.read(max_bytes)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = data.decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected UTF-8 text, got the byte {error.object[error.start]:#04x}") from error
     if not text.strip():
@@ -73,16 +87,22 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Yields:
         The path to write to. That file takes the place of `path` at the end, or is deleted where an error is raised.
+
+    Raises:
+        OSError: It cannot be written; names the file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot be written: {error.strerror}", str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def check_free(folder: Path, names: Iterable[str]) -> None:
@@ -140,16 +160,49 @@ def parse_json(text: str, where: str, line: int = 1) -> Any:
         line: Number of its first line.
 
     Raises:
-        ValueError: Not JSON, or an object has a key twice, of which others would read the one or the other.
+        ValueError: Not JSON, nested deeper than `MAX_DEPTH`, a whole number of more than `MAX_DIGITS` digits, or an
+            object has a key twice, of which others would read the one or the other.
     """
+    if text.count("[") + text.count("{") > MAX_DEPTH and (number := _deep_line(text)) is not None:
+        raise ValueError(
+            f"{where}, line {line + number}: expected JSON that can be read: at most {MAX_DEPTH} levels of nesting"
+        )
+    parse_int = _checked_int if _LONG_NUMBER.search(text) else int
     try:
-        return json.loads(text, object_pairs_hook=_distinct)
+        return json.loads(text, object_pairs_hook=_distinct, parse_int=parse_int)
     except json.JSONDecodeError as error:
         raise ValueError(f"{where}, line {line + error.lineno - 1}: expected JSON: {error.msg}") from error
+    except OverflowError as error:
+        number = line + text.count("\n", 0, text.index(str(error)))
+        raise ValueError(
+            f"{where}, line {number}: expected JSON that can be read: whole numbers of at most {MAX_DIGITS} digits"
+        ) from None
     except KeyError:
         key, place = _doubled_key(text)
         number = line + text.count("\n", 0, place)
         raise ValueError(f"{where}, line {number}: key {key!r} stands twice in one object; expected it once") from None
+
+
+_LONG_NUMBER = re.compile(rf"\d{{{MAX_DIGITS + 1}}}")  # or a part of a text: then each number is checked
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}\n]')
+
+
+def _checked_int(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise OverflowError(digits)
+    return int(digits)
+
+
+def _deep_line(text: str) -> int | None:
+    """The number of the line, from 0, in which a text is nested too deep; None where it is not."""
+    depth = lines = 0
+    for token in _TOKEN.finditer(text):
+        first = token[0][0]
+        depth += (first in "[{") - (first in "]}")
+        lines += first == "\n"
+        if depth > MAX_DEPTH:
+            return lines
+    return None
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -205,7 +258,8 @@ def read_json_lines(path: Path, required: Iterable[str] = ()) -> Iterator[tuple[
 
     Raises:
         FileNotFoundError: Neither file exists.
-        ValueError: Both exist, a file that cannot be unpacked, a line that is no JSON object, or a key is missing.
+        ValueError: Both exist, a file that cannot be unpacked or is too large, a line that is too long or no JSON
+            object, or a key is missing.
     """
     names = path.name, f"{path.name}.gz"
     found = [each for each in map(path.with_name, names) if each.is_file()]
@@ -213,20 +267,36 @@ def read_json_lines(path: Path, required: Iterable[str] = ()) -> Iterator[tuple[
         raise FileNotFoundError(f"{path.parent}: expected a file {' or '.join(names)} in this folder")
     if len(found) > 1:
         raise ValueError(f"{path.parent}: holds both {' and '.join(names)}; expected one of them")
-    opener = gzip.open if found[0].suffix == ".gz" else open
+    for number, line in enumerate(_lines(found[0]), 1):
+        where = f"{found[0]}, line {number}"
+        try:
+            text = line.decode().rstrip()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{where}: expected UTF-8 text, got the byte {line[error.start]:#04x}") from error
+        content = parse_json(text, str(found[0]), number)
+        if not isinstance(content, dict):
+            raise ValueError(f"{where}: expected a JSON object, got {type(content).__name__}")
+        for key in required:
+            if key not in content:
+                raise ValueError(f"{where}: expected a record with a key {key!r}")
+        yield where, content
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, unpacked, no more of them than `MAX_LINES_BYTES`."""
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    number = size = 0
     try:
-        with opener(found[0], "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                where = f"{found[0]}, line {number}"
-                content = parse_json(line.rstrip(), str(found[0]), number)
-                if not isinstance(content, dict):
-                    raise ValueError(f"{where}: expected a JSON object, got {type(content).__name__}")
-                for key in required:
-                    if key not in content:
-                        raise ValueError(f"{where}: expected a record with a key {key!r}")
-                yield where, content
-    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError, zlib.error) as error:
-        raise ValueError(f"{found[0]}: expected lines of JSON: {error}") from error
+        with opener(path, "rb") as file:
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                number, size = number + 1, size + len(line)
+                if len(line) > MAX_LINE_BYTES:
+                    raise ValueError(f"{path}, line {number}: expected at most {MAX_LINE_BYTES:,} bytes, got more")
+                if size > MAX_LINES_BYTES:
+                    raise ValueError(f"{path}: expected at most {MAX_LINES_BYTES:,} bytes when unpacked, got more")
+                yield line
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path}, line {number + 1}: expected a file that gzip can unpack: {error}") from error
 
 
 def agree(one: Any, other: Any) -> bool:

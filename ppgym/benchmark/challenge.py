@@ -242,6 +242,17 @@ def _load(
         raise ValueError(str(error)) from error
 
 
+def holds_challenge(folder: Path) -> bool:
+    """Whether the first record of a folder is one of the challenge.
+
+    Raises:
+        FileNotFoundError: The folder holds no records.
+        ValueError: The first line is no record.
+    """
+    first = next(read_json_lines(folder / "records.jsonl"), None)
+    return first is not None and str(first[1].get("scenario")).startswith("mmgc2022/")
+
+
 def validate_records(folder: str | os.PathLike[str], data: str | os.PathLike[str] | MMGCDataset) -> list[str]:
     """Replay the records that `evaluate` wrote and compare all figures, the rows of results.json included.
 

@@ -210,7 +210,7 @@ def _write_entry(folder: Path, records: list[Record]) -> None:
     beside = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{folder.name}-", dir=folder.parent))
     beside.chmod(0o755)
     write_records(beside, records, packed=True)
-    params = json.dumps(records[0].get("params", {}))
+    params = json.dumps(records[0].get("params", {})).replace("`", "\\u0060")
     write_text(beside / PAGE, TEMPLATE.format(name=folder.name, params=params))
     beside.rename(folder)
 

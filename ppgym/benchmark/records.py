@@ -6,11 +6,13 @@ A record holds scenario, seed, agent with all parameters, and every action. Noth
 import fcntl
 import hashlib
 import json
+import math
 import os
 import platform
+import re
 import reprlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,12 +20,17 @@ import numpy as np
 
 from ppgym.core.state import F8
 from ppgym.files import read_json_lines, suggest, write_json_lines
+from ppgym.world.scenario import SHIPPED
+from ppgym.world.scenario_file import is_file_name
+from ppgym.world.schemas import NAME_PATTERN, NAME_WORDS
 
 Record = dict[str, Any]  # an episode as records.jsonl holds it
 
 NAME = "records.jsonl"  # or, packed, "records.jsonl.gz"
 SEALED = "sealed"  # key of the commitment in the records of a sealed run
 REQUIRED = ("scenario", "seed", "agent", "split", "actions", "totals")
+MAX_US_DIGITS = 12  # of a decision's microseconds: eleven days
+MAX_TEXT = 2**20  # characters of parameters or overrides as JSON, which may hold a measured ladder
 OPTIONAL = ("agent_seed", "params", "overrides", "versions", "wall_time_s", "decision_us", SEALED)
 
 
@@ -64,23 +71,59 @@ def _check_record(where: str, record: Record) -> None:
     for key, value in record.items():
         if key in ("scenario", "agent", "split", SEALED):
             expect(key, type(value) is str, "text")
+            expect(key, re.fullmatch(NAME_PATTERN, value) is not None, NAME_WORDS)
         elif key in ("seed", "agent_seed"):
             expect(key, type(value) is int and 0 <= value < 1 << 64, "a whole number >= 0 of 64 bits")
         elif key == "actions":
             right = isinstance(value, list) and all(type(action) is int for action in value)
             expect(key, right, "a list of whole numbers")
         elif key == "wall_time_s":
-            expect(key, type(value) in (int, float), "a number")
+            expect(key, _is_number(value) and value >= 0, "a number of at least 0")
         elif key not in OPTIONAL and key != "totals":
             raise ValueError(f"{where}: unknown key {key!r}; {suggest(key, (*REQUIRED, *OPTIONAL))}")
         else:
             expect(key, isinstance(value, dict), "an object")
-    numbers = all(type(total) in (int, float) for total in record["totals"].values())
-    expect("totals", numbers, "a mapping from names to numbers")
+    expect("totals", all(map(_is_number, record["totals"].values())), "a mapping from names to finite numbers")
+    for key in ("params", "overrides", "versions"):
+        if key in record:
+            expect(key, len(json.dumps(record[key])) <= MAX_TEXT, f"at most {MAX_TEXT:,} characters")
     if "decision_us" in record:
         counts = record["decision_us"].items()
-        right = bool(counts) and all(us.isascii() and us.isdecimal() and type(n) is int and n > 0 for us, n in counts)
+        right = bool(counts) and all(_is_time(us) and type(n) is int and 0 < n < 1 << 32 for us, n in counts)
         expect("decision_us", right, "counts of decisions, by whole microseconds")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_time(us: str) -> bool:
+    return us.isascii() and us.isdecimal() and len(us) <= MAX_US_DIGITS
+
+
+def check_paths(records: Iterable[Record], data: Path | None) -> None:
+    """Refuse records that lead out of the shipped data, but into a folder that their reader has named.
+
+    Args:
+        records: Of anybody.
+        data: The folder; None where there is none.
+
+    Raises:
+        ValueError: A scenario is a file, or one of its fields a path that does not lie in the folder; names it.
+    """
+    for number, record in enumerate(records, 1):
+        overrides = record.get("overrides", {})
+        if is_file_name(record["scenario"]) and record["scenario"] != overrides.get("label"):
+            raise ValueError(f"record {number}: scenario: expected a name, not a file, got {record['scenario']!r}")
+        for field, shipped in SHIPPED.items():
+            value = overrides.get(field)
+            if not isinstance(value, str) or value in shipped:
+                continue
+            if data is None or not Path(value).resolve().is_relative_to(data.resolve()):
+                within = "with --data FOLDER a path in that folder" if data is None else f"a path in {data}"
+                raise ValueError(
+                    f"record {number}: {field}: expected the name of shipped data, or {within}, got {value[:200]!r}"
+                )
 
 
 def returns_and_minutes(records: Sequence[Record]) -> tuple[F8, F8]:

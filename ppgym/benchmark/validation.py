@@ -10,12 +10,13 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ppgym.benchmark.episodes import Registry, bound_episodes, session_seed, versions
 from ppgym.benchmark.ranks import ask_ranked
-from ppgym.benchmark.records import Record, read_records
+from ppgym.benchmark.records import Record, check_paths, read_records
 from ppgym.benchmark.replay import FindWorld, named_world
 from ppgym.benchmark.revealed import open_sealed
 from ppgym.benchmark.run import CSV, PAGE, RECORDS, RESULTS, board_content
@@ -39,19 +40,23 @@ class Checked(NamedTuple):
     notes: tuple[str, ...]  # what is no error and should be known
 
 
-def validate(folder: str | Path, registry: Registry) -> Checked:
+def validate(folder: str | Path, registry: Registry, data: str | Path | None = None) -> Checked:
     """Check a run in a fresh process, so that nothing that this process has changed can help it; see `check_run`."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(check_run, Path(folder), registry).result()
+        try:
+            return pool.submit(check_run, Path(folder), registry, None if data is None else Path(data)).result()
+        except BrokenProcessPool:
+            raise ChildProcessError(f"{folder}: the process that checks it has died; is there enough memory?") from None
 
 
-def check_run(folder: Path, registry: Registry) -> Checked:
+def check_run(folder: Path, registry: Registry, data: Path | None = None) -> Checked:
     """Replay every record of a run, to 1e-9 relative, make its files of figures anew, and compare them whole.
 
     Args:
         folder: What `run_benchmark` or `ppgym.benchmark.sealed.run_sealed` wrote, or a study, of which records alone
             are checked.
         registry: Tells which agents compete, and their import paths.
+        data: Folder of the files that the records may name besides shipped data.
 
     Returns:
         What was compared, and notes.
@@ -65,6 +70,7 @@ def check_run(folder: Path, registry: Registry) -> Checked:
     records = list(read_records(folder))
     notes: list[str] = []
     try:
+        check_paths(records, data)
         revealed = open_sealed(folder, records, registry)
         find_world = named_world if revealed is None else revealed.find_world
         replayed(records, find_world)

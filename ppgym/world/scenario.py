@@ -31,6 +31,14 @@ from ppgym.world.viewers import VIEWERS, RetentionCurve, ViewerProfile
 
 DEFAULT_SCENARIO = "low/snapdragon-8-elite/typical"
 
+SHIPPED: dict[str, tuple[str, ...]] = {  # names that a field may have in place of a path
+    "network": NETWORKS,
+    "device": (*DEVICES, AUTO),
+    "viewer": VIEWERS,
+    "ladder": LADDERS,
+    "videos": (),
+    "viewers": (),
+}
 PIXEL_UNITS = ("cpu", "vdec")  # where pixels can be decoded, whatever the device
 GENERATIVE_UNITS = ("cpu", "gpu", "npu")
 
@@ -186,13 +194,12 @@ class Scenario:
 def _named_parts(name: str) -> dict[str, Any]:
     """The fields that ``network/device/viewer[/ladder]`` names."""
     parts = name.split("/") if isinstance(name, str) else []
-    shipped = {"network": NETWORKS, "device": (*DEVICES, AUTO), "viewer": VIEWERS, "ladder": LADDERS}
     if len(parts) not in (3, 4):
         raise ValueError(f"scenario {name!r}: expected network/device/viewer[/ladder], such as {DEFAULT_SCENARIO!r}")
-    for part, (kind, known) in zip(parts, shipped.items(), strict=False):
+    for part, (kind, known) in zip(parts, SHIPPED.items(), strict=False):
         if part not in known:
             raise ValueError(f"scenario {name!r}: unknown {kind} {part!r}; {suggest(part, known)}")
-    return dict(zip(shipped, parts, strict=False))
+    return dict(zip(SHIPPED, parts, strict=False))
 
 
 def _hashable(value: Any) -> Any:

@@ -4,17 +4,19 @@ What the fields mean is said in `scenario.py`.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ppgym.files import read_text
+from ppgym.files import MAX_DIGITS, read_text
 
 SUFFIXES = (".yml", ".yaml", ".json")
 MAX_DEPTH = 20  # of nesting
 MAX_BYTES = 2**20
+_LONG_NUMBER = re.compile(rf"[-+]?[\d_:.]{{{MAX_DIGITS + 1},}}([eE].*)?")
 PATHS = ("network", "device", "viewer", "videos", "viewers", "ladder")  # fields that may name a file
 
 
@@ -27,23 +29,44 @@ def read_yaml(path: Path) -> Any:
     """The content of a YAML or JSON file.
 
     Args:
-        path: The file, of at most `MAX_BYTES`.
+        path: The file.
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: Not YAML, nested deeper than `MAX_DEPTH`, or with aliases: a few bytes of these may cost minutes.
+        ValueError: Not YAML, too large, nested deeper than `MAX_DEPTH`, with a key twice, a number of too many digits,
+            or with aliases: a few bytes of these may cost minutes.
     """
-    if path.is_file() and path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{path}: expected at most {MAX_BYTES} bytes, got {path.stat().st_size}")
-    text, depth = read_text(path), 0
+    text, depth = read_text(path, MAX_BYTES), 0
     try:
         for event in yaml.parse(text, yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH or isinstance(event, yaml.AliasEvent):
-                raise ValueError(f"{path}: expected at most {MAX_DEPTH} levels and no aliases")
-        return yaml.safe_load(text)
+                line = event.start_mark.line + 1
+                raise ValueError(f"{path}, line {line}: expected at most {MAX_DEPTH} levels and no aliases")
+            if isinstance(event, yaml.ScalarEvent) and _LONG_NUMBER.fullmatch(event.value):
+                line = event.start_mark.line + 1
+                raise ValueError(f"{path}, line {line}: expected numbers of at most {MAX_DIGITS} digits")
+        return yaml.load(text, _DistinctLoader)
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: expected YAML: {' '.join(str(error).split())[:300]}") from None
+
+
+class _DistinctLoader(yaml.SafeLoader):  # type: ignore[misc]
+    """Refuses a key that stands twice, and dates, times and bytes that cannot be made."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Called by yaml."""
+        found: dict[Any, Any] = super().construct_mapping(node, deep=True)
+        if len(found) < len(node.value):
+            raise yaml.constructor.ConstructorError(None, None, "a key stands twice in one mapping", node.start_mark)
+        return found
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Called by yaml."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, OverflowError, RecursionError) as error:
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from None
 
 
 def read_fields(path: str | Path) -> dict[str, Any]:

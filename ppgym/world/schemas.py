@@ -25,7 +25,8 @@ T = TypeVar("T")
 
 MAX_SHOWN = 20  # problems of one file
 PART = r"[^/\x00-\x1f\x7f-\x9f\u2028\u2029]{1,255}"  # of a path
-NAME = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]{0,254}[^\x00-\x1f\x7f-\x9f\u2028\u2029 ]$"
+NAME_WORDS = "a name: 1 to 255 characters, no control characters"
+NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]{0,254}[^\x00-\x1f\x7f-\x9f\u2028\u2029 ]$"
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -71,7 +72,7 @@ def _matching(pattern: str, what: str) -> Rule:
 LEAST, MOST = 1e-15, 1e15
 
 Text = Annotated[str, _matching(r"\S", "a text that is not blank")]
-Name = Annotated[str, _matching(NAME, "a name: 1 to 255 characters, no control characters")]
+Name = Annotated[str, _matching(NAME_PATTERN, NAME_WORDS)]
 FileName = Annotated[
     str, _matching(rf"^/?{PART}(/+{PART})*/*$", "a name or a path: parts of 1 to 255 characters, no control characters")
 ]

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from ppgym.world.readers.text import plain_number, read_text
 from ppgym.world.readers.video_sizes import MAX_CHUNKS, MAX_RUNGS, Rung, VideoSizes, sizes_of_rungs
 
+MAX_NAME_BYTES = 255  # of a file
 MAX_PLAYLIST_BYTES = 8 * 2**20
 _ATTRIBUTE = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^",]+)')
 _RANGE = re.compile(r"(\d{1,15})(@\d{1,15})?", re.ASCII)
@@ -69,6 +70,8 @@ def _rung(path: Path, attributes: dict[str, str], uri: str) -> Rung:
     place = PurePosixPath(unquote(address.path))
     if address.scheme or address.netloc or place.is_absolute() or ".." in place.parts:
         raise ValueError(f"{path}: expected media playlists in its own folder, got {uri[:80]!r}; copy them there")
+    if any(len(part.encode()) > MAX_NAME_BYTES for part in place.parts):
+        raise ValueError(f"{path}: expected names of at most {MAX_NAME_BYTES} bytes, got {uri[:80]!r}")
     where = f"{path}, rung {uri[:50]!r}"
     label = attributes.get("AVERAGE-BANDWIDTH") or attributes.get("BANDWIDTH") or ""
     bitrate_bps = plain_number(label)

@@ -6,14 +6,16 @@ A file that is larger than its bound is refused before it is read, a packed one 
 import codecs
 import contextlib
 import gzip
-import json
 import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
+from ppgym.files import parse_json
+
 MAX_BYTES = 64 * 2**20  # of a file, packed or not
+MAX_JSON_BYTES = 8 * 2**20  # which is up to fifty times as large in memory
 MAX_LOG_BYTES = 4 * 2**30  # of a log, which is read line by line
 MAX_LINES = 5_000_000
 BEGINNING_BYTES = 4096
@@ -132,13 +134,7 @@ def read_json_value(path: Path) -> Any:
         FileNotFoundError: No such file.
         ValueError: As `read_text`, or not JSON.
     """
-    text = read_text(path)
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: expected JSON: {error.msg}") from error
-    except (RecursionError, ValueError) as error:  # nested too deep, or a number of thousands of digits
-        raise ValueError(f"{path}: expected JSON that can be read: {error}") from error
+    return parse_json(read_text(path, MAX_JSON_BYTES), str(path))
 
 
 def plain_number(text: str) -> float | None:
