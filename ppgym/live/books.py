@@ -17,10 +17,11 @@ from ppgym.core.playback import release
 from ppgym.core.qoe import reward_terms, totals_of
 from ppgym.core.state import NO_ENTRY, RING, SIMULTANEOUS_S, SLOTS, Sim, StateRecord, new_states
 from ppgym.core.step import ELAPSED_S, FIRST_TERM, INVALID_ACTION, StepResults, write_totals
-from ppgym.core.transfers import cancel_transfer, receive, request, share_link
+from ppgym.core.transfers import cancel_transfer, receive, request, share_link, transfer_size
 
 DEAD_S = 1e8  # for which the link of the books carries nothing; then all at once, for a trace must carry something
 ALL_BITS = 1e18
+HELD_BYTES = 1e-3  # of a transfer, which its arrival enters
 
 MAX_REHEARSED = 64  # events of a rehearsal
 
@@ -119,7 +120,7 @@ class Books:
         self.pass_time(now_s)
         place = self._place(video, chunk)
         if place is not None:
-            receive(self._sim.params, self.state, place, float(size_bytes))
+            enter_bytes(self._sim, self.state, place, float(size_bytes))
 
     def arrive(self, now_s: float, video: int, chunk: int) -> None:
         """The last byte of a transfer has come, and its hash is right."""
@@ -181,6 +182,20 @@ def rehearse(sims: Sims, features: Features, results: StepResults) -> None:
     state = books.snapshot()
     books.resolve(state, 1)
     show(sims, features, state, state, results)
+
+
+@noinline
+def enter_bytes(sim: Sim, state: StateRecord, i: int, size_bytes: float) -> None:
+    """Enter bytes of a transfer, which does not arrive by them: not before its hash is known to be right.
+
+    Args:
+        sim: What is constant, and the viewer.
+        state: Record of `STATE_DTYPE`.
+        i: Index of the transfer.
+        size_bytes: That came in.
+    """
+    left_bytes = transfer_size(sim, state, i) - state.transfer_received_bytes[i]
+    receive(sim.params, state, i, min(size_bytes, left_bytes - HELD_BYTES))
 
 
 @noinline

@@ -160,7 +160,7 @@ class PromptPreamLiveEnv(PromptPreamEnv):
         """Not there: a wire cannot go back."""
         raise gymnasium.error.Error("a live session cannot go back; use PromptPream-v0")
 
-    def _move(self, todo: int, action: int | np.integer[Any]) -> None:
+    def _move(self, todo: int, action: int) -> None:
         if not self._stop.alive:
             raise gymnasium.error.Error("the environment is closed")
         if todo == RESTART:
@@ -168,8 +168,7 @@ class PromptPreamLiveEnv(PromptPreamEnv):
             before = self._states.copy()
         else:
             before = self._states.copy()
-            index = int(action) if 0 <= action < self.action_space.n else -1
-            self._states[0], rows = self._live.loop.run(self._act(index))
+            self._states[0], rows = self._live.loop.run(self._act(action if 0 <= action < self.action_space.n else -1))
         show(self._sims, self.world.features, before[0], self._states[0], self._results)
         if self._timeline is not None:
             self._timeline.extend(rows)

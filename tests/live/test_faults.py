@@ -1,0 +1,222 @@
+"""Whatever fails, a session goes on to its end, the chunk is lost and may be requested again, and nothing is left."""
+
+import asyncio
+import dataclasses
+import signal
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ppgym.live import units
+from ppgym.live.env import PromptPreamLiveEnv
+from ppgym.live.feed import DEVICE, check_feed
+from ppgym.live.host import Host
+from ppgym.live.server import FeedServer, address, listen, make_server
+from ppgym.world.devices import DeviceProfile
+from tests.live.sessions import children, play, stop_worker
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+ONE_VIDEO: dict[str, Any] = {"n_videos": 1, "patience": "none"}
+
+
+class Faulty:
+    """An ASGI server of a feed whose first chunk requests go wrong."""
+
+    def __init__(self, folder: Path, fault: str, times: int) -> None:
+        self.app, self.fault, self.left = FeedServer(folder, check_feed(folder)).app(), fault, times
+        feed = FeedServer(folder, check_feed(folder))
+        self.uvicorn = make_server(feed)
+        self.uvicorn.config.loaded_app = self
+        self.uvicorn.config.load()
+        self.uvicorn.config.loaded_app = self
+        listening = listen("127.0.0.1", 0)
+        self.url = address(listening)
+        self.thread = threading.Thread(target=lambda: asyncio.run(self.uvicorn.serve(sockets=[listening])))
+        self.thread.start()
+
+    async def __call__(self, scope: Any, receive: Any, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].endswith(".h264") or self.left == 0:
+            await self.app(scope, receive, send)
+            return
+        self.left -= 1
+        if self.fault in ("404", "500"):
+            await send({"type": "http.response.start", "status": int(self.fault), "headers": []})
+            await send({"type": "http.response.body", "body": b"no"})
+            return
+
+        async def spoilt(message: dict[str, Any]) -> None:
+            body = message.get("body", b"")
+            if self.fault == "wrong hash":
+                await send(message | ({"body": b"\x55" * len(body)} if body else {}))
+            elif message["type"] == "http.response.start" or body == b"":
+                await send(message)
+            else:  # one byte comes
+                await send(message | {"body": body[:1]})
+                if self.fault == "stalled":
+                    await asyncio.sleep(60)
+                raise ConnectionAbortedError
+
+        await self.app(scope, receive, spoilt)
+
+    def stop(self) -> None:
+        self.uvicorn.should_exit = True
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def vdec(feed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A device with one unit, whose two workers start soonest."""
+    profile = DeviceProfile.load(feed / DEVICE)
+    path = tmp_path_factory.mktemp("device") / "vdec.json"
+    dataclasses.replace(profile, rows=tuple(row for row in profile.rows if row.unit == "vdec")).write(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    before = children()
+    yield
+    assert children() == before
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("fault", ["404", "500", "truncated", "wrong hash", "stalled"])
+def test_a_faulty_answer(feed: Path, vdec: Path, fault: str) -> None:
+    faulty = Faulty(feed, fault, times=2)
+    env = PromptPreamLiveEnv(str(feed), url=faulty.url, stall_s=0.3, device=str(vdec), **ONE_VIDEO)
+    try:
+        info = play(env, 0)
+        assert env.session is not None
+        diary = env.session.diary
+        lost = [one for one in diary.transfers if one["outcome"] == "lost"]
+        assert len(lost) == len(diary.faults) == 2
+        first = lost[0]["video"], lost[0]["chunk"]
+        again = [one for one in diary.transfers if (one["video"], one["chunk"]) == first]
+        assert len(again) >= 2  # requested again, at once
+        assert info["wasted_bytes"] >= sum(one["received_bytes"] for one in lost) - 1
+        assert info["played_s"] > 0
+    finally:
+        env.close()
+        faulty.stop()
+
+
+def test_the_server_is_killed_and_restarted_in_mid_transfer(feed: Path, vdec: Path) -> None:
+    host = Host(feed)
+    port = host.port
+    started: list[Host] = []
+    env = PromptPreamLiveEnv(str(feed), url=host.url, bandwidth_scale=0.02, device=str(vdec), **ONE_VIDEO)
+
+    def at_step(step: int) -> None:
+        assert env.session is not None
+        if step == 0:
+            env._episodes.watch_s[0] = 2.5  # whatever was drawn: three chunks
+        if step == 1:
+            threading.Timer(0.1, host.kill).start()
+        if env.session.diary.faults and not started:
+            started.append(Host(feed, port))
+
+    try:
+        info = play(env, 0, at_step)
+        assert env.session is not None
+        outcomes = [one["outcome"] for one in env.session.diary.transfers]
+        assert "lost" in outcomes
+        assert "arrived" in outcomes[outcomes.index("lost") :]
+        assert any("has lost the link" in fault for fault in env.session.diary.faults)
+        assert info["played_s"] > 0
+    finally:
+        env.close()
+        host.close()
+        for one in started:
+            one.close()
+
+
+def test_the_server_dies_for_good(feed: Path, vdec: Path) -> None:
+    host = Host(feed)
+    env = PromptPreamLiveEnv(str(feed), url=host.url, n_videos=2, patience=1.0, device=str(vdec))
+    try:
+        info = play(env, 0, lambda step: host.kill() if step == 0 else None)
+        assert info["videos_abandoned"] == info["videos_watched"] > 0
+        assert info["played_s"] == 0
+    finally:
+        env.close()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_decoder_crashes_or_hangs(
+    feed: Path, vdec: Path, how: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ppgym.live.session.HANG_S", 0.3)
+    env = PromptPreamLiveEnv(str(feed), device=str(vdec), **ONE_VIDEO)
+
+    def at_step(step: int) -> None:
+        if step == 0:
+            for unit in env._live.units:
+                stop_worker(env, unit, how)
+
+    try:
+        info = play(env, 0, at_step)
+        assert env.session is not None
+        diary = env.session.diary
+        assert next(one["outcome"] for one in diary.jobs) == "lost"
+        assert [one["outcome"] for one in diary.jobs].count("decoded") >= 1
+        assert info["played_s"] > 0
+        assert info["wasted_bytes"] > 0
+        assert sum(unit.replaced for unit in env._live.units.values()) >= 1
+    finally:
+        env.close()
+
+
+def test_bytes_that_are_no_video_are_lost_and_the_worker_stays(feed: Path) -> None:
+    async def decode() -> tuple[int, int]:
+        unit = units.Unit("vdec", "")
+        try:
+            await unit.start()
+            for data in (b"", b"\0\0\0\1\x65garbage", b"x" * 5000):
+                with pytest.raises(units.DecodeError):
+                    await unit.decode(data, False, 10.0)
+            with pytest.raises(units.DecodeError, match="expected pixels"):
+                await unit.decode(b"prompt", True, 10.0)
+            file = check_feed(feed).files()[0]
+            done = await unit.decode((feed / file.path).read_bytes(), False, 10.0)
+            return done.frames, unit.replaced
+        finally:
+            await unit.close()
+
+    assert asyncio.run(decode()) == (30, 0)
+
+
+def test_an_aborted_unit_is_free_again(feed: Path) -> None:
+    async def abort() -> tuple[int, int]:
+        unit = units.Unit("vdec", "")
+        try:
+            await unit.start()
+            file = check_feed(feed).files()[0]
+            data = (feed / file.path).read_bytes()
+            for _ in range(3):
+                job = asyncio.create_task(unit.decode(data, False, 10.0))
+                await asyncio.sleep(0.002)
+                job.cancel()
+                await asyncio.gather(job, return_exceptions=True)
+            return (await unit.decode(data, False, 10.0)).frames, len(unit.abort_s)
+        finally:
+            await unit.close()
+
+    frames, aborts = asyncio.run(abort())
+    assert frames == 30
+    assert aborts <= 3
+
+
+def test_no_socket_stays_open(feed: Path, vdec: Path) -> None:
+    env = PromptPreamLiveEnv(str(feed), device=str(vdec), **ONE_VIDEO)
+    play(env, 0)
+    assert env._live.host is not None
+    port = env._live.host.port
+    env.close()
+    env.close()  # twice is once
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
