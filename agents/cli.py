@@ -249,6 +249,52 @@ def play_challenge(
     )
 
 
+@app.command(name="live")
+def compare_live(
+    feed: Path = Path("demo-feed"),
+    agents: tuple[str, ...] = ("on_demand", "pdas", "greedy", "student"),
+    sessions: int = 20,
+    seed: int = 0,
+    watch_s: tuple[float, float] = (10.0, 30.0),
+    split: str = "test",
+    settings: Settings = (),
+    repeats: int = 200,
+    output: Path = Path("runs/live"),
+    report: Path | None = None,
+) -> None:
+    """Play the same sessions live and simulated, and say how far they are apart and why.
+
+    Sessions are played one at a time, in real time. A run that was interrupted goes on in its folder.
+
+    Args:
+        feed: Folder of the feed, which `python -m ppgym.live demo`, or `prepare` and `profile`, have made.
+        agents: Names, or import paths module:Class.
+        sessions: Of each agent; all meet the same ones.
+        seed: Number of the first session that is looked at.
+        watch_s: Sessions whose viewer is drawn to watch from so many to so many seconds.
+        split: Of the network's traces.
+        settings: Fields of the scenario that differ, as KEY=VALUE, such as network=medium or viewer=sticky.
+        repeats: Times that each session is simulated with the errors of live ends drawn in, for the band.
+        output: Folder of results.json and of the sessions.
+        report: Write the comparison as one HTML page, with a picture of its first session.
+    """
+    from ppgym.live.comparison import run_comparison
+
+    run_comparison(
+        REGISTRY,
+        feed,
+        agents,
+        sessions=sessions,
+        seed=seed,
+        watch_s=watch_s,
+        split=split,
+        overrides=parse_settings(settings),
+        repeats=repeats,
+        output=output,
+        report=report,
+    )
+
+
 app.command(name="ask")(ask)
 app.command(name="power")(print_power)
 app.command(name="tune")(tune)

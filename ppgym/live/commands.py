@@ -3,21 +3,25 @@
 PyTorch, FFmpeg and the server are imported within the commands, so that `--help` is quick.
 """
 
+import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
 from ppgym.codec.search import Search
 from ppgym.commandline import command_line
+from ppgym.world.scenario_file import parse_settings
 
 if TYPE_CHECKING:
+    from ppgym.live.env import PromptPreamLiveEnv
     from ppgym.world.devices import DeviceProfile
 
 app = tyro.extras.SubcommandApp()
 
 LADDER = ("h264-24k", "h264-48k", "h264-96k", "prompt-r8")
+Settings = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE [KEY=VALUE ...]")]
 GUESSED = Search(steps=0)  # the generator's first guess is the prompt
 
 
@@ -103,6 +107,75 @@ def demo(output: Path = Path("demo-feed"), host: str = "127.0.0.1", port: int = 
     if not (output / DEVICE).is_file():
         profile(output)
     run_server(output, host, port)
+
+
+@app.command(name="play")
+def play_one(
+    feed: Path = Path("demo-feed"),
+    agent: str = "student",
+    url: str | None = None,
+    session: int = 0,
+    split: str = "test",
+    settings: Settings = (),
+    picture: Path | None = None,
+    video: Path | None = None,
+) -> None:
+    """Play one session with an agent, and show its timeline while it runs.
+
+    Example: python -m ppgym.live play --agent student --video out.mp4
+
+    Args:
+        feed: Folder of the feed, which `prepare` and `profile`, or `demo`, have made.
+        agent: Name, or import path module:Class.
+        url: Of the feed's server; one is started where None.
+        session: Number of the session, which its viewer and its trace are drawn by.
+        split: Of the network's traces.
+        settings: Fields of the scenario that differ, as KEY=VALUE, such as network=medium or viewer=sticky.
+        picture: PNG file of the timeline.
+        video: MP4 file of what the viewer saw, stalls as freezes.
+    """
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    from ppgym.benchmark.episodes import Registry
+    from ppgym.env import PromptPreamEnv
+    from ppgym.live.env import PromptPreamLiveEnv
+    from ppgym.live.page import draw, write_picture
+    from ppgym.live.recording import play
+
+    registry: Registry = importlib.import_module("agents").REGISTRY  # which comes with the clone
+    console = Console()
+    env = PromptPreamLiveEnv(str(feed), url, split, render_mode="ansi", **parse_settings(settings))
+    try:
+        play(PromptPreamEnv(env.world), registry, agent, session)  # nothing compiles while the clock runs
+        with Live(console=console, auto_refresh=False, transient=True) as shown:
+
+            def show() -> None:
+                if console.is_terminal:
+                    shown.update(Text.from_ansi(str(env.render())), refresh=True)
+
+            record = play(env, registry, agent, session, show)
+        console.print(Text.from_ansi(str(env.render())))
+        if picture is not None:
+            write_picture(picture, draw([env], [record["totals"]]))
+            print(picture)
+        if video is not None:
+            print(f"{video}: {_write_video(video, env, record['totals']['time_s'])} frames")
+    finally:
+        env.close()
+
+
+def _write_video(path: Path, env: "PromptPreamLiveEnv", end_s: float) -> int:
+    from ppgym.codec.generator import load_generator
+    from ppgym.live.screen import write_session
+
+    assert env.timeline is not None and env.session is not None
+    rows, generator = env.world.representations, env.manifest.generator
+    model = load_generator(generator, local_files_only=True) if generator is not None else None
+    kinds = tuple(row.is_generative for row in rows)
+    size_px = rows[0].height, rows[0].width
+    return write_session(path, env.timeline, end_s, env.session.played, kinds, model, rows[0].fps, size_px)
 
 
 def make_demo(output: Path, clips: int) -> None:

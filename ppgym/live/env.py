@@ -136,7 +136,7 @@ class PromptPreamLiveEnv(PromptPreamEnv):
         world = feed_world(manifest, feed_scenario(folder, **overrides), split)
         super().__init__(world, split, render_mode)
         silence_s = world.params.rtt_s + longest_outage_s(world.links.time_s, world.links.bits) + stall_s
-        self._manifest = manifest
+        self.manifest = manifest
         self.world.draw(np.random.default_rng(0), self._episodes, 0)  # which the first reset draws anew
         rehearse(self._sims, world.features, self._results)
         self._live = Client(url, folder, manifest, world.profile.units, silence_s)
@@ -177,7 +177,7 @@ class PromptPreamLiveEnv(PromptPreamEnv):
         live = self._live
         if live.session is not None:
             await live.session.close()
-        live.session = LiveSession(self.world, self._manifest, self._sims, live.downloads, live.units)
+        live.session = LiveSession(self.world, self.manifest, self._sims, live.downloads, live.units)
         await live.session.begin()
         return live.session.show()
 

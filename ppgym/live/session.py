@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -188,7 +189,9 @@ class LiveSession:
         for unit in range(UNITS):
             job = books.job(unit)
             if unit in self._jobs and self._jobs[unit][0] != job:
-                self._end(self._jobs.pop(unit)[1])
+                task = self._jobs.pop(unit)[1]
+                task.add_done_callback(partial(self._note_abort, self._now_s()))
+                self._end(task)
             if job is not None and unit not in self._jobs:
                 key = Key(*job)
                 self._jobs[unit] = key, asyncio.create_task(self._decode(unit, key, self._received.pop(key)))
@@ -207,6 +210,9 @@ class LiveSession:
         task.cancel()
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
+
+    def _note_abort(self, since_s: float, _: asyncio.Task[None]) -> None:
+        self.diary.aborts_s.append(self._now_s() - since_s)
 
     async def _next_change(self, most_s: float) -> None:
         self._changed.clear()
