@@ -178,6 +178,25 @@ def _write_video(path: Path, env: "PromptPreamLiveEnv", end_s: float) -> int:
     return write_session(path, env.timeline, end_s, env.session.played, kinds, model, rows[0].fps, size_px)
 
 
+@app.command
+def load(sessions: tuple[int, ...] = (50,), seconds: float = 30.0, rate_mbps: float = 1.2) -> None:
+    """Measure how late a feed server is behind the law of its links while many sessions take bytes at once.
+
+    Example: python -m ppgym.live load --sessions 50 100 --seconds 30
+
+    Args:
+        sessions: Numbers of sessions, one measurement each.
+        seconds: Of each measurement.
+        rate_mbps: Of each session's link.
+    """
+    from ppgym.live.load import measure_load
+
+    for count in sessions:
+        found = measure_load(count, seconds, 1e6 * rate_mbps)
+        late = ", ".join(f"{1e3 * each:.1f}" for each in (found.p50_s, found.p99_s, found.p999_s))
+        print(f"{count} sessions, {found.slices} slices: {late} ms late at p50, p99 and p99.9; {found.failed} failed")
+
+
 def make_demo(output: Path, clips: int) -> None:
     """Write the demo's feed."""
     import torch

@@ -114,9 +114,7 @@ def print_results(results: dict[str, Any]) -> None:
     for agent, found in results["closed_loop"].items():
         for name, each in found["figures"].items():
             title, unit, scale = page.UNITS[name]
-            band = (
-                "" if each["band95"] is None else ", band [{:.3f}, {:.3f}]".format(*(scale * x for x in each["band95"]))
-            )
+            band = f", band {page.interval(each['band95'], scale)}" if each["band95"] else ""
             print(f"  {agent}, {title} {unit}: {scale * each['difference']:.3f} of {scale * each['live']:.3f}{band}")
     for pair in results["orders"]:
         print(
