@@ -4,6 +4,7 @@ PyTorch, FFmpeg and the server are imported within the commands, so that `--help
 """
 
 import importlib
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,7 @@ app = tyro.extras.SubcommandApp()
 
 LADDER = ("h264-24k", "h264-48k", "h264-96k", "prompt-r8")
 Settings = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE [KEY=VALUE ...]")]
+SHOW_EVERY_S = 0.25
 GUESSED = Search(steps=0)  # the generator's first guess is the prompt
 
 
@@ -149,11 +151,14 @@ def play_one(
     env = PromptPreamLiveEnv(str(feed), url, split, render_mode="ansi", **parse_settings(settings))
     try:
         play(PromptPreamEnv(env.world), registry, agent, session)  # nothing compiles while the clock runs
+        drawn_s = 0.0
         with Live(console=console, auto_refresh=False, transient=True) as shown:
 
-            def show() -> None:
-                if console.is_terminal:
+            def show() -> None:  # seldom, for drawing it counts as thinking
+                nonlocal drawn_s
+                if console.is_terminal and time.monotonic() > drawn_s + SHOW_EVERY_S:
                     shown.update(Text.from_ansi(str(env.render())), refresh=True)
+                    drawn_s = time.monotonic()
 
             record = play(env, registry, agent, session, show)
         console.print(Text.from_ansi(str(env.render())))

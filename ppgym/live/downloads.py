@@ -85,7 +85,10 @@ class Downloads:
         asked_s = time.monotonic()
         answer = await self._ask("POST", "links", MAX_ANSWER_BYTES, json.dumps(request))
         answered_s = time.monotonic()
-        self.link = str(json.loads(answer)["id"])
+        try:
+            self.link = str(json.loads(answer)["id"])
+        except (TypeError, KeyError, ValueError, RecursionError):
+            raise ValueError(f"{self.url}/links: expected an id, got {answer[:100]!r}") from None
         return (asked_s + answered_s) / 2, (answered_s - asked_s) / 2
 
     async def close_link(self) -> None:
@@ -112,7 +115,10 @@ class Downloads:
         headers = {"Range": f"bytes=0-{file.size_bytes - 1}"}
         data = bytearray()
         try:
-            async with self._http.get(f"{self.url}/{file.path}", params={"link": self.link}, headers=headers) as answer:
+            asked = self._http.get(
+                f"{self.url}/{file.path}", params={"link": self.link}, headers=headers, allow_redirects=False
+            )
+            async with asked as answer:
                 if answer.status == 410:
                     raise LinkLostError(f"{file.path}: the server has lost the link {self.link}")
                 if answer.status != 206:
@@ -133,7 +139,8 @@ class Downloads:
     async def _ask(self, method: str, path: str, most_bytes: int, body: str | None = None) -> str:
         where = f"{self.url}/{path}"
         try:
-            async with asyncio.timeout(ANSWER_S), self._http.request(method, where, data=body) as answer:
+            asked = self._http.request(method, where, data=body, allow_redirects=False)
+            async with asyncio.timeout(ANSWER_S), asked as answer:
                 data = bytearray()
                 async for piece in answer.content.iter_any():
                     data += piece
@@ -141,6 +148,6 @@ class Downloads:
                         raise ValueError(f"{where}: expected at most {most_bytes} bytes")
                 if answer.status >= 300:
                     raise ValueError(f"{where}: status {answer.status}: {data[:200].decode(errors='replace')}")
-                return data.decode()
+                return data.decode(errors="replace")
         except (aiohttp.ClientError, TimeoutError) as error:
             raise OSError(f"{where}: no answer: {type(error).__name__}: {error}") from error

@@ -7,7 +7,7 @@ The folder of a feed holds `manifest.json`, the chunks that it names, and for th
 import dataclasses
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, BinaryIO, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Le, Len
@@ -58,7 +58,7 @@ class FeedVideo:
     Attributes:
         name: Label.
         duration_s: Content seconds.
-        chunks: [C][R] of the ladder's representations.
+        chunks: For each second a file of each of the ladder's representations, in its order.
     """
 
     name: Text
@@ -121,7 +121,10 @@ def read_manifest(text: str, where: str) -> Manifest:
     Raises:
         ValueError: No such manifest.
     """
-    content = parse_json(text, where)
+    try:
+        content = parse_json(text, where)
+    except RecursionError:
+        raise ValueError(f"{where}: expected JSON, got brackets within brackets") from None
     if not isinstance(content, dict) or content.get("schema") != Manifest.SCHEMA:
         raise ValueError(f"{where}: schema: expected {Manifest.SCHEMA!r}")
     return Manifest.from_json(content, where)
@@ -146,8 +149,8 @@ def check_feed(folder: Path) -> Manifest:
     return manifest
 
 
-def read_chunk(folder: Path, file: ChunkFile) -> bytes:
-    """The bytes of a chunk's file, which lies inside the folder and is no link.
+def open_chunk(folder: Path, file: ChunkFile) -> BinaryIO:
+    """Open a chunk's file.
 
     Args:
         folder: Of the feed.
@@ -155,14 +158,19 @@ def read_chunk(folder: Path, file: ChunkFile) -> bytes:
 
     Raises:
         FileNotFoundError: It is missing.
-        ValueError: A link leads out of the folder, or it is larger than the manifest says.
+        ValueError: A link leads out of the folder.
     """
     path = folder / file.path
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"{path}: expected a file inside the feed's folder, got a link to {path.resolve()}")
-    with path.open("rb") as opened:
+    return path.open("rb")
+
+
+def read_chunk(folder: Path, file: ChunkFile) -> bytes:
+    """The bytes of a chunk's file, and one more where it is larger than the manifest says; raises as `open_chunk`."""
+    with open_chunk(folder, file) as opened:
         return opened.read(file.size_bytes + 1)
 
 

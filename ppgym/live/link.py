@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from ppgym.core.link import bits_at, place_after
 from ppgym.core.state import F8, NEVER_S
 
-LAST_BYTE = 1e-6  # a transfer this close to its last byte has all of it: rounding must not make it wait
-
 
 @dataclass(eq=False)
 class Flow:
@@ -87,13 +85,16 @@ class SharedLink:
         """
         while self.settled_s < now_s:
             flowing = self._flowing()
-            until_s = min(now_s, self._next_change_s(flowing))
-            if flowing:
+            start_s = min((flow.start_s for flow in self.flows if flow.start_s > self.settled_s), default=NEVER_S)
+            first = min(flowing, key=lambda flow: flow.left_bytes, default=None)
+            end_s = NEVER_S if first is None else self.end_s(first)
+            until_s = max(min(now_s, start_s, end_s), self.settled_s)
+            if first is not None:
                 share_bytes = self._carried_bytes(self.settled_s, until_s) / len(flowing)
                 for flow in flowing:
                     flow.carried_bytes = min(flow.carried_bytes + share_bytes, flow.size_bytes)
-                    if flow.left_bytes <= LAST_BYTE:
-                        flow.carried_bytes = flow.size_bytes
+                if end_s <= until_s:  # whatever rounding leaves of it
+                    first.carried_bytes = first.size_bytes
             self.settled_s = until_s
 
     def end_s(self, flow: Flow) -> float:
@@ -112,14 +113,6 @@ class SharedLink:
 
     def _flowing(self) -> list[Flow]:
         return [flow for flow in self.flows if flow.start_s <= self.settled_s and flow.left_bytes > 0]
-
-    def _next_change_s(self, flowing: list[Flow]) -> float:
-        """When the set of flowing transfers changes next."""
-        change_s = min((flow.start_s for flow in self.flows if flow.start_s > self.settled_s), default=NEVER_S)
-        if flowing:
-            least_bytes = min(flow.left_bytes for flow in flowing)
-            change_s = min(change_s, self._time_after(self.settled_s, least_bytes * len(flowing)))
-        return change_s
 
     def _carried_bytes(self, since_s: float, until_s: float) -> float:
         first, last = (bits_at(self.time_s, self.bits, self.offset_s + at_s) for at_s in (since_s, until_s))

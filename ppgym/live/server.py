@@ -22,7 +22,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import numpy as np
 import uvicorn
@@ -35,7 +35,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ppgym.core.state import MAX_TRANSFERS
 from ppgym.files import parse_json
-from ppgym.live.feed import MANIFEST, Manifest, check_feed, read_chunk
+from ppgym.live.feed import MANIFEST, Manifest, check_feed, open_chunk
 from ppgym.live.link import SharedLink
 from ppgym.world.networks import NetworkTrace
 from ppgym.world.schemas import JsonFile, checked
@@ -49,7 +49,8 @@ REQUEST_S = 30.0  # in which a connection must bring its next request
 STALL_S = 10.0  # for which a client may take nothing
 MAX_BODY_BYTES = 1 << 20
 MAX_LINKS = 256
-MAX_CONNECTIONS = 1024
+LEAST_TRACE_S = 0.1
+MAX_CONNECTIONS = 400
 IDLE_LINK_S = 600.0  # without a transfer, after which a link is forgotten
 
 
@@ -135,6 +136,8 @@ class FeedServer:
         try:
             wanted = LinkRequest.from_json(_object(bytes(body)), "link")
             trace = NetworkTrace("link", np.array(wanted.edges_s), np.array(wanted.rates_bps))
+            if trace.duration_s < LEAST_TRACE_S:
+                raise ValueError(f"link: expected a trace of at least {LEAST_TRACE_S:g} s, got {trace.duration_s:g} s")
         except ValueError as error:
             return refused(400, str(error))
         law = SharedLink(
@@ -165,34 +168,17 @@ class FeedServer:
         if place is None:
             return Response(status_code=416, headers={"content-range": f"bytes */{file.size_bytes}"})
         try:
-            data = read_chunk(self.folder, file)[place.start : place.stop]
+            opened = open_chunk(self.folder, file)
         except (OSError, ValueError) as error:
             return refused(500, str(error))
+        opened.seek(place.start)
         headers = {"content-length": str(len(place)), "accept-ranges": "bytes"}
         status = 200
         if "range" in request.headers:
             status = 206
             headers["content-range"] = f"bytes {place.start}-{place.stop - 1}/{file.size_bytes}"
-        body = _pieces(data) if link is None else self._paced(data, link)
+        body = _pieces(opened, len(place)) if link is None else _paced(opened, len(place), link)
         return StreamingResponse(body, status, headers, media_type="application/octet-stream")
-
-    async def _paced(self, data: bytes, link: ShapedLink) -> AsyncIterator[bytes]:
-        """Slices of a transfer, each when the law has carried it."""
-        flow = link.law.open(link.now_s(), len(data))
-        sent = 0
-        try:
-            while sent < len(data):
-                now_s = link.now_s()
-                link.law.settle(now_s)
-                due = min(int(flow.carried_bytes), sent + PIECE_BYTES)
-                if due > sent:
-                    yield data[sent:due]
-                    sent = due
-                else:
-                    wake_s = flow.start_s if flow.start_s > now_s else min(now_s + TICK_S, link.law.end_s(flow))
-                    await asyncio.sleep(max(wake_s - now_s, LEAST_SLEEP_S))
-        finally:
-            link.law.close(flow, link.now_s())
 
     def _forget_idle_links(self) -> None:
         now_s = time.monotonic()
@@ -227,9 +213,30 @@ def _object(body: bytes) -> dict[str, Any]:
     return content
 
 
-async def _pieces(data: bytes) -> AsyncIterator[bytes]:
-    for first in range(0, len(data), PIECE_BYTES):
-        yield data[first : first + PIECE_BYTES]
+async def _pieces(opened: BinaryIO, size_bytes: int) -> AsyncIterator[bytes]:
+    """Bytes of a file, as fast as they are taken; no more of them in memory than are being sent."""
+    with opened:
+        for first in range(0, size_bytes, PIECE_BYTES):
+            yield opened.read(min(PIECE_BYTES, size_bytes - first))
+
+
+async def _paced(opened: BinaryIO, size_bytes: int, link: ShapedLink) -> AsyncIterator[bytes]:
+    """Bytes of a file, each slice when the law of a link has carried it."""
+    flow, sent = link.law.open(link.now_s(), size_bytes), 0
+    try:
+        while sent < size_bytes:
+            now_s = link.now_s()
+            link.law.settle(now_s)
+            due = min(int(flow.carried_bytes), sent + PIECE_BYTES)
+            if due > sent:
+                yield opened.read(due - sent)
+                sent = due
+            else:
+                wake_s = flow.start_s if flow.start_s > now_s else min(now_s + TICK_S, link.law.end_s(flow))
+                await asyncio.sleep(max(wake_s - now_s, LEAST_SLEEP_S))
+    finally:
+        link.law.close(flow, link.now_s())
+        opened.close()
 
 
 class PatientProtocol(H11Protocol):

@@ -95,3 +95,21 @@ def test_is_the_law_of_the_kernel(seed: int, parallel: int, rtt_s: float) -> Non
             law.close(flow, time_s)
             arrivals += 1
     assert arrivals > 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    rate_bps=some.floats(1e-3, 1e12),
+    offset_s=some.floats(0, 1e6),
+    sizes=some.lists(some.integers(1, 1 << 26), min_size=1, max_size=4),
+    rtt_s=some.sampled_from([0.0, 1e-9, 0.08]),
+)
+def test_it_comes_to_an_end_whatever_is_asked(rate_bps: float, offset_s: float, sizes: list[int], rtt_s: float) -> None:
+    law = SharedLink(np.array([0.0, 0.1]), np.array([0.0, rate_bps / 10]), offset_s, 1.0, rtt_s)
+    flows = [law.open(0.0, size_bytes) for size_bytes in sizes]
+    for _ in range(2 * len(flows)):
+        left = [flow for flow in flows if flow.left_bytes > 0]
+        if left:
+            law.settle(min(law.end_s(flow) for flow in left) + rtt_s)
+    law.settle(law.settled_s + sum(sizes) * 8 / rate_bps)
+    assert all(flow.left_bytes <= 1 for flow in flows)
