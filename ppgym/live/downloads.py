@@ -9,6 +9,7 @@ from typing import Any, Self
 import aiohttp
 
 from ppgym.core.state import MAX_TRANSFERS
+from ppgym.files import parse_json
 from ppgym.live.feed import MANIFEST, MAX_MANIFEST_BYTES, ChunkFile, Manifest, check_chunk, read_manifest
 
 CONNECT_S = 3.0
@@ -86,8 +87,8 @@ class Downloads:
         answer = await self._ask("POST", "links", MAX_ANSWER_BYTES, json.dumps(request))
         answered_s = time.monotonic()
         try:
-            self.link = str(json.loads(answer)["id"])
-        except (TypeError, KeyError, ValueError, RecursionError):
+            self.link = str(parse_json(answer, "link")["id"])
+        except (TypeError, KeyError, ValueError):
             raise ValueError(f"{self.url}/links: expected an id, got {answer[:100]!r}") from None
         return (asked_s + answered_s) / 2, (answered_s - asked_s) / 2
 

@@ -121,10 +121,7 @@ def read_manifest(text: str, where: str) -> Manifest:
     Raises:
         ValueError: No such manifest.
     """
-    try:
-        content = parse_json(text, where)
-    except RecursionError:
-        raise ValueError(f"{where}: expected JSON, got brackets within brackets") from None
+    content = parse_json(text, where)
     if not isinstance(content, dict) or content.get("schema") != Manifest.SCHEMA:
         raise ValueError(f"{where}: schema: expected {Manifest.SCHEMA!r}")
     return Manifest.from_json(content, where)

@@ -206,7 +206,7 @@ def byte_range(header: str | None, size_bytes: int) -> range | None:
 def _object(body: bytes) -> dict[str, Any]:
     try:
         content = parse_json(body.decode(), "link")
-    except (UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
         raise ValueError(f"link: expected JSON: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"link: expected a JSON object, got {type(content).__name__}")

@@ -102,6 +102,6 @@ def test_a_feed_without_a_profile_says_how_to_make_one(copied: Path) -> None:
 def test_a_manifest_is_no_list() -> None:
     with pytest.raises(ValueError, match="wire: schema"):
         read_manifest("[]", "wire")
-    with pytest.raises(ValueError, match="wire: expected JSON"):
+    with pytest.raises(ValueError, match="wire, line 1: expected JSON"):
         read_manifest("[" * 100_000, "wire")
     assert Manifest.SCHEMA == "ppgym-feed/1"
