@@ -133,7 +133,7 @@ def play_one(
         session: Number of the session, which its viewer and its trace are drawn by.
         split: Of the network's traces.
         settings: Fields of the scenario that differ, as KEY=VALUE, such as network=medium or viewer=sticky.
-        picture: PNG file of the timeline.
+        picture: PNG file of the timelines, simulated above and live below.
         video: MP4 file of what the viewer saw, stalls as freezes.
     """
     from rich.console import Console
@@ -150,7 +150,8 @@ def play_one(
     console = Console()
     env = PromptPreamLiveEnv(str(feed), url, split, render_mode="ansi", **parse_settings(settings))
     try:
-        play(PromptPreamEnv(env.world), registry, agent, session)  # nothing compiles while the clock runs
+        simulated = PromptPreamEnv(env.world, render_mode="ansi")
+        expected = play(simulated, registry, agent, session)  # after it, nothing compiles while the clock runs
         drawn_s = 0.0
         with Live(console=console, auto_refresh=False, transient=True) as shown:
 
@@ -163,7 +164,7 @@ def play_one(
             record = play(env, registry, agent, session, show)
         console.print(Text.from_ansi(str(env.render())))
         if picture is not None:
-            write_picture(picture, draw([env], [record["totals"]]))
+            write_picture(picture, draw([simulated, env], [expected["totals"], record["totals"]]))
             print(picture)
         if video is not None:
             print(f"{video}: {_write_video(video, env, record['totals']['time_s'])} frames")

@@ -163,13 +163,16 @@ class PromptPreamLiveEnv(PromptPreamEnv):
     def _move(self, todo: int, action: int) -> None:
         if not self._stop.alive:
             raise gymnasium.error.Error("the environment is closed")
-        if todo == RESTART:
+        session = self._live.session
+        if todo == RESTART or session is None:
             self._states[0], rows = self._live.loop.run(self._restart())
-            before = self._states.copy()
+            show(self._sims, self.world.features, self._states[0], self._states[0], self._results)
         else:
-            before = self._states.copy()
-            self._states[0], rows = self._live.loop.run(self._act(action if 0 <= action < self.action_space.n else -1))
-        show(self._sims, self.world.features, before[0], self._states[0], self._results)
+            before, called_s = self._states.copy(), session.now_s()
+            index = action if 0 <= action < self.action_space.n else -1
+            self._states[0], rows = self._live.loop.run(self._act(session, index))
+            show(self._sims, self.world.features, before[0], self._states[0], self._results)
+            session.note_decision(called_s)
         if self._timeline is not None:
             self._timeline.extend(rows)
 
@@ -181,9 +184,7 @@ class PromptPreamLiveEnv(PromptPreamEnv):
         await live.session.begin()
         return live.session.show()
 
-    async def _act(self, action: int) -> Shown:
-        session = self._live.session
-        assert session is not None
+    async def _act(self, session: LiveSession, action: int) -> Shown:
         await session.step(action)
         return session.show()
 

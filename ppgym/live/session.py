@@ -54,8 +54,8 @@ class Diary:
         jobs: `unit`, `video`, `chunk`, `option`, `start_s`, `end_s`, `worker_s`, `busy` (units at its start), `outcome`
             ("decoded", "lost" or "aborted").
         boundaries: Pairs of when a chunk or a stall was due to end, and when the clock saw it.
-        decisions: Of each step, when the client saw the state, when it acted, and by how much the step returned later
-            than the event that it waited for was known.
+        decisions: Of each step, when the client saw the state before it, when it acted, and the seconds that the step
+            took besides waiting: from the call to the request, and from the event that ended it to the return.
         aborts_s: Seconds from a swipe to a free unit.
         faults: What went wrong, in words.
     """
@@ -109,7 +109,7 @@ class LiveSession:
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._zero_s = time.monotonic()
-        self._seen_s = self._known_s = 0.0
+        self._seen_s = self._acted_s = self._known_s = self._woken_s = 0.0
         self._decided = self.books.snapshot()
 
     async def begin(self) -> None:
@@ -130,10 +130,11 @@ class LiveSession:
         """
         books, state, params = self.books, self.books.state, self._sim.params
         if books.ended:
+            self._known_s = self._acted_s = self.now_s()
             return
         video, chunk, option = self.books.resolve(self._decided, action)
         state.invalid_action = video == NO_ENTRY and action != 0
-        acted_s = self._catch_up()
+        acted_s = self._acted_s = self._known_s = self._catch_up()
         limit_s, stop = NEVER_S, STOP_AT_FREE_SLOT
         if video < state.video:  # no download, or its video was left while the client thought
             limit_s, stop = acted_s + params.wait_s, STOP_AT_EVENT
@@ -145,35 +146,45 @@ class LiveSession:
                 break
             if stop == STOP_AT_EVENT and self._log.used[0] > events:
                 break
-            await self._next_change(limit_s - now_s)
-        self.diary.decisions.append((self._seen_s, acted_s, max(self._now_s() - self._known_s, 0.0)))
+            woken = await self._next_change(limit_s - now_s)
+            self._known_s = self._woken_s if woken else limit_s
+
+    def note_decision(self, called_s: float) -> None:
+        """Note a step that has just returned, with what it took besides waiting.
+
+        Args:
+            called_s: When it was called.
+        """
+        overhead_s = max(self._acted_s - called_s, 0.0) + max(self.now_s() - self._known_s, 0.0)
+        self.diary.decisions.append((self._seen_s, self._acted_s, overhead_s))
 
     def show(self) -> Shown:
         """Fix what the client sees now, by which its next action is resolved."""
         rows: np.ndarray = self._log.rows[: self._log.used[0]].copy()
         self._log.used[0] = 0
-        self._seen_s = self._now_s()
+        self._seen_s = self.now_s()
         self._decided = self.books.snapshot()
         return Shown(self._decided, rows)
 
     async def close(self) -> None:
         """End what is under way; nothing of it is left when this returns."""
-        if self._timer is not None:
-            self._timer.cancel()
         tasks = [*self._transfers.values(), *(task for _, task in self._jobs.values())]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, *self._ending, return_exceptions=True)
+        if self._timer is not None:
+            self._timer.cancel()
         await self._downloads.close_link()
 
     # --- the clock ----------------------------------------------------------------------------------------------------
 
-    def _now_s(self) -> float:
+    def now_s(self) -> float:
+        """Seconds since the session began."""
         return max(time.monotonic() - self._zero_s, float(self.books.state.time_s))
 
     def _catch_up(self) -> float:
         """Let the viewer's time pass up to now, make the books true, and return now."""
-        now_s, due_s = self._now_s(), float(self.books.state.playback_end_s)
+        now_s, due_s = self.now_s(), float(self.books.state.playback_end_s)
         if due_s <= now_s:
             self.diary.boundaries.append((due_s, now_s))
         self.books.pass_time(now_s)
@@ -190,7 +201,7 @@ class LiveSession:
             job = books.job(unit)
             if unit in self._jobs and self._jobs[unit][0] != job:
                 task = self._jobs.pop(unit)[1]
-                task.add_done_callback(partial(self._note_abort, self._now_s()))
+                task.add_done_callback(partial(self._note_abort, self.now_s()))
                 self._end(task)
             if job is not None and unit not in self._jobs:
                 key = Key(*job)
@@ -203,7 +214,8 @@ class LiveSession:
             wake_s = min(float(books.state.playback_end_s), float(self._sim.episode.max_wall_s))
             delay_s = max(wake_s - (time.monotonic() - self._zero_s), 0.0)
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._catch_up)
-        self._known_s = self._now_s()
+        if not self._changed.is_set():
+            self._woken_s = self.now_s()
         self._changed.set()
 
     def _end(self, task: asyncio.Task[None]) -> None:
@@ -212,15 +224,17 @@ class LiveSession:
         task.add_done_callback(self._ending.discard)
 
     def _note_abort(self, since_s: float, _: asyncio.Task[None]) -> None:
-        self.diary.aborts_s.append(self._now_s() - since_s)
+        self.diary.aborts_s.append(self.now_s() - since_s)
 
-    async def _next_change(self, most_s: float) -> None:
+    async def _next_change(self, most_s: float) -> bool:
+        """Wait until the books change, or some seconds; returns whether they have changed."""
         self._changed.clear()
         try:
             async with asyncio.timeout(None if most_s == NEVER_S else most_s):
                 await self._changed.wait()
         except TimeoutError:
-            pass
+            return False
+        return True
 
     # --- the link -----------------------------------------------------------------------------------------------------
 
@@ -238,19 +252,19 @@ class LiveSession:
         ).to_json()
 
     def _request(self, key: Key, option: int) -> None:
-        self.books.request(self._now_s(), *key, option)
+        self.books.request(self.now_s(), *key, option)
         self._transfers[key] = asyncio.create_task(self._transfer(key, option))
 
     async def _transfer(self, key: Key, option: int) -> None:
         """A request, from its first byte to its last."""
         index = int(self._sim.episode.playlist[key.video])
         file = self._manifest.videos[index].chunks[key.chunk][self._sim.params.option_representation[option]]
-        found: dict[str, Any] = {**key._asdict(), "option": option, "request_s": self._now_s(), "first_byte_s": None}
+        found: dict[str, Any] = {**key._asdict(), "option": option, "request_s": self.now_s(), "first_byte_s": None}
         found |= {"end_s": None, "received_bytes": 0, "outcome": "cancelled"}
         self.diary.transfers.append(found)
 
         def on_bytes(count: int) -> None:
-            now_s = self._now_s()
+            now_s = self.now_s()
             found["received_bytes"] += count
             if found["first_byte_s"] is None:
                 found["first_byte_s"] = now_s
@@ -261,11 +275,11 @@ class LiveSession:
         except TransferError as error:
             await self._recover(error, found["request_s"])
             del self._transfers[key]
-            found |= {"end_s": self._now_s(), "outcome": "lost"}
-            self.books.lose(self._now_s(), *key)
+            found |= {"end_s": self.now_s(), "outcome": "lost"}
+            self.books.lose(self.now_s(), *key)
         else:
             del self._transfers[key]
-            found |= {"end_s": self._now_s(), "outcome": "arrived"}
+            found |= {"end_s": self.now_s(), "outcome": "arrived"}
             self._received[key] = data
             self.books.arrive(found["end_s"], *key)
         self._make_true()
@@ -273,10 +287,10 @@ class LiveSession:
     async def _recover(self, error: TransferError, request_s: float) -> None:
         """After a failed request: wait a little, and open the link anew where the server has lost it."""
         self.diary.faults.append(str(error))
-        await asyncio.sleep(max(request_s + REFUSED_S - self._now_s(), 0.0))
+        await asyncio.sleep(max(request_s + REFUSED_S - self.now_s(), 0.0))
         if isinstance(error, LinkLostError):
             try:
-                await self._downloads.open_link(self._link_request(self._now_s()))
+                await self._downloads.open_link(self._link_request(self.now_s()))
             except (OSError, ValueError) as again:
                 self.diary.faults.append(str(again))
 
@@ -298,7 +312,7 @@ class LiveSession:
         except DecodeError as error:
             self.diary.faults.append(f"{UNIT_NAMES[unit]}: {error}")
         del self._jobs[unit]
-        found["end_s"] = self._now_s()
+        found["end_s"] = self.now_s()
         if done is None:
             found["outcome"] = "lost"
             self.books.fail(found["end_s"], unit)

@@ -73,6 +73,7 @@ def test_a_session_comes_to_its_end_and_its_books_balance(env: PromptPreamLiveEn
         if one["outcome"] == "arrived":
             assert one["end_s"] - one["request_s"] >= env.world.params.rtt_s - diary.zero_error_s
     assert all(seen_s >= due_s for due_s, seen_s in diary.boundaries)
+    assert all(seen_s <= acted_s and overhead_s >= 0 for seen_s, acted_s, overhead_s in diary.decisions)
     text = env.render()
     assert isinstance(text, str)
     assert "screen" in text
