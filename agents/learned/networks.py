@@ -14,6 +14,7 @@ from torch.nn import functional
 from agents.learned.padding import GENERATIVE_UNITS, PIXEL_UNITS, PLACES, padded_layout
 from ppgym.core.state import LOOKAHEAD, SLOTS, UNITS
 
+CANDIDATES = SLOTS * LOOKAHEAD
 SLOT_FIELDS = 6  # fields of the observation with one value a slot
 CANDIDATE_FIELDS = 2  # fields with one value a candidate
 REPRESENTATION_FIELDS = 3  # fields with one value a candidate and representation; the last one is 1 where none can
@@ -25,10 +26,10 @@ ILLEGAL = -1e8  # in place of an illegal action's logit or value; sb3-contrib's 
 
 
 class Encoding(NamedTuple):
-    """What `Encoder` makes of an observation."""
+    """What `Encoder` makes of an observation; C = S * L candidates."""
 
-    candidates: Tensor  # [B, S, L, CANDIDATE_FIELDS + POOLED]
-    ladder: Tensor  # [B, S, L, R, REPRESENTATION_FIELDS]
+    candidates: Tensor  # [B, C, CANDIDATE_FIELDS + POOLED]
+    ladder: Tensor  # [B, POOLED, C, R], of each candidate in each representation
     slots: Tensor  # [B, S, slot_width]
     options: Tensor  # [B, R * PLACES, option_width]
     context: Tensor  # [B, context_width]
@@ -53,9 +54,9 @@ class Encoder(nn.Module):
         self.layout = layout = padded_layout(representations)
         self.representations = representations
         rest = layout.option_decode - layout.unit_present + layout.size - layout.throughput
-        self.pool = nn.Linear(REPRESENTATION_FIELDS, POOLED)
+        self.pool = nn.Conv1d(REPRESENTATION_FIELDS, POOLED, 1)
         self.slot = nn.Linear(SLOT_FIELDS + LOOKAHEAD * (CANDIDATE_FIELDS + POOLED), slot_width)
-        self.option = nn.Linear(OPTION_FIELDS + UNIT_FIELDS + UNITS, option_width)
+        self.option = nn.Linear(OPTION_FIELDS + UNIT_FIELDS + UNITS + REPRESENTATION_FIELDS, option_width)
         self.context = nn.Sequential(
             nn.Linear(rest + SLOTS * slot_width + option_width, context_width),
             nn.ReLU(),
@@ -75,30 +76,35 @@ class Encoder(nn.Module):
             The codes.
         """
         layout, count = self.layout, self.representations
-        decodable = observation[:, layout.candidate_bytes : layout.unit_present]
-        decodable = (decodable.view(-1, REPRESENTATION_FIELDS, SLOTS, LOOKAHEAD, count)[:, -1] < 1.0).float()
         legal = (observation[:, layout.option_decode : layout.option_load] < 1.0).float()
         is_generative = observation[:, layout.option_generative : layout.throughput]
+        shown = observation[:, layout.candidate_bytes : layout.unit_present]
+        decodable = (shown.view(-1, REPRESENTATION_FIELDS, CANDIDATES, count)[:, -1:] < 1.0).float()
         observation = GAIN * (observation - CENTRE)
+        ladder = observation[:, layout.candidate_bytes : layout.unit_present].reshape(
+            -1, REPRESENTATION_FIELDS, CANDIDATES * count
+        )
+        codes = torch.relu(self.pool(ladder)).view(-1, POOLED, CANDIDATES, count)
+        pooled = (codes * decodable).amax(3).transpose(1, 2)
+        plain = observation[:, layout.survival : layout.candidate_bytes].view(-1, CANDIDATE_FIELDS, CANDIDATES)
+        candidates = torch.cat([plain.transpose(1, 2), pooled], dim=-1)
         own = observation[:, : layout.survival].view(-1, SLOT_FIELDS, SLOTS).transpose(1, 2)
-        plain = observation[:, layout.survival : layout.candidate_bytes].view(-1, CANDIDATE_FIELDS, SLOTS, LOOKAHEAD)
-        ladder = observation[:, layout.candidate_bytes : layout.unit_present]
-        ladder = ladder.view(-1, REPRESENTATION_FIELDS, SLOTS, LOOKAHEAD, count).permute(0, 2, 3, 4, 1)
-        pooled = (torch.relu(self.pool(ladder)) * decodable[..., None]).amax(3)
-        candidates = torch.cat([plain.permute(0, 2, 3, 1), pooled], dim=-1)
-        slots = torch.relu(self.slot(torch.cat([own, candidates.flatten(2)], dim=-1)))
-        options = self.encode_options(observation, is_generative)
+        slots = torch.relu(self.slot(torch.cat([own, candidates.reshape(len(own), SLOTS, -1)], dim=-1)))
+        means = (ladder.view(-1, REPRESENTATION_FIELDS, CANDIDATES, count) * decodable).sum(2)
+        means = means / decodable.sum(2).clamp(min=1.0)
+        options = self.encode_options(observation, is_generative, means)
         best = (options * legal[..., None]).amax(1)
         units = observation[:, layout.unit_present : layout.option_decode]
         rest = torch.cat([units, observation[:, layout.throughput :], slots.flatten(1), best], dim=-1)
-        return Encoding(candidates, ladder, slots, options, self.context(rest))
+        return Encoding(candidates, codes, slots, options, self.context(rest))
 
-    def encode_options(self, observation: Tensor, is_generative: Tensor) -> Tensor:
-        """Codes of the options, from their own values and those of their units.
+    def encode_options(self, observation: Tensor, is_generative: Tensor, means: Tensor) -> Tensor:
+        """Codes of the options, from their own values, those of their units and those of their representations.
 
         Args:
             observation: [B, size], centred.
             is_generative: [B, R * PLACES].
+            means: [B, REPRESENTATION_FIELDS, R], over the candidates that some unit decodes.
 
         Returns:
             [B, R * PLACES, option_width].
@@ -113,11 +119,18 @@ class Encoder(nn.Module):
         pixel, generative = units[:, [*PIXEL_UNITS, PIXEL_UNITS[-1]]], units[:, list(GENERATIVE_UNITS)]
         kind = is_generative.view(-1, self.representations, PLACES)[:, :, :1, None]  # by place 0, which every codec has
         of_unit = pixel[:, None] + kind * (generative - pixel)[:, None]
-        return torch.relu(self.option(torch.cat([own.permute(0, 2, 3, 1), of_unit], dim=-1))).flatten(1, 2)
+        of_representation = means.transpose(1, 2)[:, :, None].expand(-1, -1, PLACES, -1)
+        features = torch.cat([own.permute(0, 2, 3, 1), of_unit, of_representation], dim=-1)
+        return torch.relu(self.option(features)).flatten(1, 2)
 
 
 class ActionScorer(nn.Module):
-    """Scores every action from shared weights: a request's code times an option's code; `WAIT` from the context."""
+    """Scores every action from shared weights.
+
+    A download's score is its candidate's code times its option's, plus what the candidate makes of its own chunk in the
+    option's representation. `WAIT` is scored from the context. All is products of matrices: with a layer for each pair
+    of candidate and representation the same learning takes several times as long.
+    """
 
     def __init__(self, representations: int, slot_width: int, context_width: int, candidate_width: int) -> None:
         """Make the layers; no weight depends on R.
@@ -126,7 +139,7 @@ class ActionScorer(nn.Module):
             representations: R.
             slot_width: Length of a slot's code.
             context_width: Length of the context.
-            candidate_width: Length of the codes of candidates, requests and options.
+            candidate_width: Length of the codes of candidates and options.
         """
         super().__init__()
         self.encoder = Encoder(representations, slot_width, context_width, candidate_width)
@@ -135,7 +148,7 @@ class ActionScorer(nn.Module):
         self.from_context = nn.Linear(context_width, candidate_width, bias=False)
         self.place = nn.Parameter(torch.zeros(SLOTS, LOOKAHEAD, candidate_width))
         self.mix = nn.Linear(candidate_width, candidate_width)
-        self.from_representation = nn.Linear(REPRESENTATION_FIELDS, candidate_width, bias=False)
+        self.of_chunk = nn.Linear(candidate_width, POOLED)
         self.from_option = nn.Linear(candidate_width, candidate_width)  # signed: a score may fall, too
         # Begins with the order of playing: far chunks, tried at random, are mostly waste
         near_first = -torch.arange(SLOTS)[:, None] - torch.arange(LOOKAHEAD)[None, :]
@@ -163,13 +176,11 @@ class ActionScorer(nn.Module):
             Logits [B, 1 + S * L * R * PLACES].
         """
         around = self.from_slot(encoding.slots) + self.from_context(encoding.context)[:, None]
-        codes = torch.relu(self.from_candidate(encoding.candidates) + around[:, :, None] + self.place)
-        codes = self.mix(codes)[:, :, :, None] + self.from_representation(encoding.ladder)  # [B, S, L, R, D]
-        codes = torch.relu(codes).flatten(1, 2).transpose(1, 2)  # [B, R, S * L, D]
-        options = self.from_option(encoding.options).view(len(codes), -1, PLACES, codes.shape[-1])
-        options = options.transpose(2, 3)  # [B, R, D, PLACES]
-        downloads = torch.matmul(codes, options).transpose(1, 2)  # [B, S * L, R, PLACES]
-        downloads = downloads + self.preference[:, None, None]
+        around = (around[:, :, None] + self.place).flatten(1, 2)
+        codes = torch.relu(self.from_candidate(encoding.candidates) + around)  # [B, C, D]
+        requests = torch.matmul(torch.relu(self.mix(codes)), self.from_option(encoding.options).transpose(1, 2))
+        chunks = (self.of_chunk(codes).transpose(1, 2)[..., None] * encoding.ladder).sum(1)  # [B, C, R]
+        downloads = requests.unflatten(2, (-1, PLACES)) + (chunks + self.preference[:, None])[..., None]
         return torch.cat([self.wait(encoding.context), downloads.flatten(1)], dim=-1)
 
 

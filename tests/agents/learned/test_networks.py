@@ -20,7 +20,7 @@ def make_scorer(representations: int = R) -> ActionScorer:
     scorer = ActionScorer(representations, slot_width=5, context_width=7, candidate_width=6)
     for parameter in scorer.parameters():
         torch.nn.init.normal_(parameter)
-    return scorer
+    return scorer.double()
 
 
 def fields_of(scorer: ActionScorer, observation: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -35,7 +35,7 @@ def fields_of(scorer: ActionScorer, observation: torch.Tensor) -> dict[str, torc
 def test_scores_are_products_of_codes() -> None:
     """Worked out for each request by itself, from the fields of the table."""
     scorer = make_scorer()
-    observations = torch.rand(2, scorer.encoder.layout.size)
+    observations = torch.rand(2, scorer.encoder.layout.size, dtype=torch.float64)
     for observation in observations:
         kinds = [0.0] * PLACES + [1.0] * PLACES + [0.0] * PLACES
         fields_of(scorer, observation)["option_generative"][:] = torch.tensor(kinds)
@@ -45,8 +45,9 @@ def test_scores_are_products_of_codes() -> None:
     for observation, score, context in zip(observations, scores, contexts, strict=True):
         seen, expected = fields_of(scorer, GAIN * (observation - CENTRE)), []
         ladder = torch.stack([seen[f"candidate_{name}"] for name in ("bytes", "quality", "decode")], dim=-1)
-        pooled = torch.relu(scorer.encoder.pool(ladder)).amax(2)
-        plain = torch.cat([seen["survival"][..., None], seen["candidate_ahead"][..., None], pooled], dim=-1)
+        chunks = torch.relu(ladder @ scorer.encoder.pool.weight[:, :, 0].T + scorer.encoder.pool.bias)
+        means = ladder.mean((0, 1))
+        plain = torch.cat([seen["survival"][..., None], seen["candidate_ahead"][..., None], chunks.amax(2)], dim=-1)
         for slot in range(SLOTS):
             names = ("present", "duration", "position", "decoded", "queued", "in_flight")
             own = torch.stack([seen[f"slot_{name}"][slot] for name in names])
@@ -54,16 +55,18 @@ def test_scores_are_products_of_codes() -> None:
             around = scorer.from_slot(of_slot) + scorer.from_context(context)
             for look in range(LOOKAHEAD):
                 code = torch.relu(scorer.from_candidate(plain[slot, look]) + around + scorer.place[slot, look])
+                request, of_chunk = torch.relu(scorer.mix(code)), scorer.of_chunk(code)
                 for option in range(R * PLACES):
                     r, place = divmod(option, PLACES)
                     unit = [(0, 3, 3), (0, 1, 2), (0, 3, 3)][r][place]
                     features = [seen[f"option_{name}"][option] for name in ("decode", "load", "energy", "generative")]
                     features += [seen[f"unit_{name}"][unit] for name in ("present", "backlog", "speed", "throttle")]
-                    features += [torch.tensor(float(unit == other)) for other in range(4)]
-                    of_option = torch.relu(scorer.encoder.option(torch.stack(features)))
-                    request = torch.relu(scorer.mix(code) + scorer.from_representation(ladder[slot, look, r]))
+                    features += [torch.tensor(float(unit == other), dtype=torch.float64) for other in range(4)]
+                    of_option = torch.relu(scorer.encoder.option(torch.cat([torch.stack(features), means[r]])))
                     expected.append(
-                        request @ scorer.from_option(of_option) + scorer.preference[slot * LOOKAHEAD + look]
+                        request @ scorer.from_option(of_option)
+                        + of_chunk @ chunks[slot, look, r]
+                        + scorer.preference[slot * LOOKAHEAD + look]
                     )
         torch.testing.assert_close(score[1:], torch.stack(expected))
 
@@ -73,7 +76,7 @@ def test_a_longer_ladder_that_nobody_can_decode_changes_no_score() -> None:
     observation, _ = env.reset(seed=0)
     own, padded = Padding(env.options), Padding(env.options, 12)
     here, there = (
-        make_scorer(padding.representations)(torch.from_numpy(padding.observations(observation[None])))[0].detach()
+        make_scorer(padding.representations)(torch.from_numpy(padding.observations(observation[None])).double())[0].detach()
         for padding in (own, padded)
     )
     assert own.representations == 6
@@ -83,7 +86,7 @@ def test_a_longer_ladder_that_nobody_can_decode_changes_no_score() -> None:
 
 def test_the_order_of_the_ladder_changes_no_score() -> None:
     scorer = make_scorer()
-    observation = torch.rand(1, scorer.encoder.layout.size)
+    observation = torch.rand(1, scorer.encoder.layout.size, dtype=torch.float64)
     shuffled, order = observation.clone(), [2, 0, 1]
     for name, values in fields_of(scorer, shuffled[0]).items():
         if name in ("candidate_bytes", "candidate_quality", "candidate_decode"):
@@ -121,8 +124,8 @@ def test_padding_goes_there_and_back() -> None:
 
 def test_values_are_the_states_plus_scores_in_their_unit() -> None:
     scorer = make_scorer()
-    values = ActionValues(scorer, context_width=7, unit=0.25)
-    observation = torch.rand(3, scorer.encoder.layout.size)
+    values = ActionValues(scorer, context_width=7, unit=0.25).double()
+    observation = torch.rand(3, scorer.encoder.layout.size, dtype=torch.float64)
     context = scorer.encoder(observation).context
     torch.testing.assert_close(values(observation), values.state(context) + 0.25 * scorer(observation))
 
