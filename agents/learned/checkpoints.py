@@ -6,10 +6,7 @@ alone needs to go on: the optimizer's state and the generators of random numbers
 
 import hashlib
 import json
-import platform
-import subprocess
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-import ppgym
-from ppgym.files import check_keys, read_json, write_bytes, write_text
-
-SCHEMA = "ppgym-checkpoint/1"
-CARD = ("config", "timesteps", "scores", "git_commit", "versions")  # what the writer of a checkpoint says of it
-PACKAGES = ("gymnasium", "numpy", "sb3-contrib", "stable-baselines3", "torch")
+from agents.learned.cards import SCHEMA, read_card
+from ppgym.files import write_bytes, write_text
 
 Tensors = dict[str, Tensor]
-
-
-def provenance() -> dict[str, Any]:
-    """Which code made a checkpoint: git commit (None outside a clone) and versions."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return {
-        "git_commit": described.stdout.strip() or None,
-        "versions": {"ppgym": ppgym.__version__, "python": platform.python_version()}
-        | {name: metadata.version(name) for name in PACKAGES},
-    }
 
 
 def write_checkpoint(path: Path, weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
@@ -77,25 +54,6 @@ def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
     if hashlib.sha256(content).hexdigest() != card["sha256"]:
         raise ValueError(f"{path}: expected the weights that its card {path.with_suffix('.json').name} names by hash")
     return _tensors(path, content), card
-
-
-def read_card(path: Path) -> dict[str, Any]:
-    """Read the card of a checkpoint.
-
-    Args:
-        path: ``.../NAME.safetensors``.
-
-    Returns:
-        The card.
-
-    Raises:
-        FileNotFoundError: It is missing.
-        ValueError: It is no card.
-    """
-    card_path = path.with_suffix(".json")
-    card = read_json(card_path)
-    check_keys(str(card_path), card, ("sha256", *CARD), SCHEMA)
-    return card
 
 
 def write_training_state(path: Path, optimizer: torch.optim.Optimizer) -> None:

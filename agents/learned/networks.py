@@ -180,7 +180,7 @@ class ActionScorer(nn.Module):
         codes = torch.relu(self.from_candidate(encoding.candidates) + around)  # [B, C, D]
         requests = torch.matmul(torch.relu(self.mix(codes)), self.from_option(encoding.options).transpose(1, 2))
         chunks = (self.of_chunk(codes).transpose(1, 2)[..., None] * encoding.ladder).sum(1)  # [B, C, R]
-        downloads = requests.unflatten(2, (-1, PLACES)) + (chunks + self.preference[:, None])[..., None]
+        downloads = requests.view(*chunks.shape, PLACES) + (chunks + self.preference[:, None])[..., None]
         return torch.cat([self.wait(encoding.context), downloads.flatten(1)], dim=-1)
 
 

@@ -1,9 +1,9 @@
 """Exports a learned policy to ONNX, and checks that the graph decides as the policy does: a command.
 
-    python -m agents.learned.onnx_export --agent student --output student.onnx
+    python -m agents.learned.onnx_export --agent student
 
-writes the graph, lets it and the policy decide on the same observations of the validation split, and prints how often
-they agree and how long a decision takes on one core.
+writes the graph beside the weights, where the agent finds it, lets it and the policy decide on the same observations of
+the validation split, and prints how often they agree and how long a decision takes on one core.
 """
 
 import sys
@@ -19,10 +19,10 @@ class Arguments:
 
     agent: str = "student"
     """Whose: ppo, dqn or student."""
-    output: Path
-    """File of the graph."""
     weights: Path | None = None
     """Its weights; the shipped ones by default."""
+    output: Path | None = None
+    """File of the graph; beside the weights by default."""
     decisions: int = 4096
     """In the check."""
 
@@ -35,17 +35,23 @@ def main() -> None:
     import tyro
 
     from agents.learned import onnx_graph
+    from agents.learned.cards import read_card
+    from agents.learned.deciders import open_graph
+    from agents.learned.deployed import read_policy
     from ppgym.files import suggest
 
     arguments = tyro.cli(Arguments, description=Arguments.__doc__)
     torch.set_num_threads(1)
     if arguments.agent not in onnx_graph.WEIGHTS:
         raise ValueError(f"--agent: unknown {arguments.agent!r}; {suggest(arguments.agent, onnx_graph.WEIGHTS)}")
-    policy = onnx_graph.read_policy(arguments.agent, arguments.weights or onnx_graph.WEIGHTS[arguments.agent])
+    weights = arguments.weights or onnx_graph.WEIGHTS[arguments.agent]
+    output = arguments.output or weights.with_suffix(".onnx")
+    policy = read_policy(arguments.agent, weights)
     situations = list(onnx_graph.play_situations(arguments.agent, policy, arguments.decisions))
-    onnx_graph.export(policy, arguments.output, situations[0].observation.shape[1], situations[0].mask.shape[1])
-    found = onnx_graph.check_agreement(policy, onnx_graph.open_graph(arguments.output), situations)
-    print(f"{arguments.output}: {arguments.output.stat().st_size / 1024:.0f} KiB")
+    sizes = situations[0].observation.shape[1], situations[0].mask.shape[1]
+    onnx_graph.export(policy, output, *sizes, read_card(weights)["sha256"])
+    found = onnx_graph.check_agreement(policy, open_graph(output), situations)
+    print(f"{output}: {output.stat().st_size / 1024:.0f} KiB")
     print(f"{found.same} of {found.decisions} decisions are the same; logits differ by {found.logit_difference:.1e}")
     for name, ms in (("wall time", found.ms), ("CPU time", found.cpu_ms)):
         p50, p99 = np.percentile(ms, (50, 99))

@@ -16,7 +16,7 @@ import numpy as np
 import tyro
 from scipy.special import stdtrit
 
-from agents.learned.checkpoints import read_card
+from agents.learned.cards import read_card
 from agents.studies.tables import DIFFERENCE, print_differences
 from ppgym.benchmark.estimates import LEVEL, Interval, ratio_estimate
 from ppgym.benchmark.records import NAME, Record, read_records, returns_and_minutes, write_records

@@ -10,10 +10,11 @@ from rich.console import Console
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Image
 
-from agents.learned.checkpoints import provenance, write_training_state
+from agents.learned.cards import provenance
+from agents.learned.checkpoints import write_training_state
 from agents.learned.masks import without_idling
 from agents.learned.padding import Padding
-from agents.learned.policies import decide, decide_by_value
+from agents.learned.sb3_policies import decide, decide_by_value
 from agents.training.config import LATEST, Run
 from agents.training.vec_env import SB3VecEnv, begin_episodes, make_vec_env
 from agents.training.worlds import share_out, world_groups

@@ -15,7 +15,8 @@ import torch
 import yaml
 from torch import Tensor
 
-from agents.learned.checkpoints import read_card, write_checkpoint
+from agents.learned.cards import read_card
+from agents.learned.checkpoints import write_checkpoint
 from ppgym.files import check_keys, read_json, read_text, suggest, write_text
 from ppgym.world.devices import DEVICES
 from ppgym.world.ladders import LADDERS

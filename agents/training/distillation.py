@@ -1,6 +1,6 @@
 """Distillation: a student fitted to the planner's labels.
 
-Labels are in `agents.training.planner_labels`, the student's network is in `agents.learned.student`.
+Labels are in `agents.training.planner_labels`, the student's network is in `agents.learned.student_network`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from agents.learned.networks import ILLEGAL
-from agents.learned.student import StudentNetwork
 from agents.learned.student_features import chunk_qoe, feature_layout, student_features
+from agents.learned.student_network import StudentNetwork
 from agents.training.planner_labels import NO_ACTION, LabelledEpisode, environment
 from ppgym.core.state import F4, I4
 from ppgym.progress import track

@@ -12,7 +12,7 @@ from stable_baselines3 import DQN
 from torch.nn import functional
 
 from agents.learned.networks import ILLEGAL
-from agents.learned.policies import CandidateQPolicy, decide_by_value
+from agents.learned.sb3_policies import CandidateQPolicy, decide_by_value
 from agents.training.buffers import TimedReplayBuffer
 
 

@@ -14,8 +14,9 @@ from torch.nn import functional
 from agents import Agent
 from agents.learned.masks import without_idling
 from agents.learned.padding import Padding
-from agents.learned.policies import CandidateQPolicy
-from agents.learned.student import StudentAgent, StudentVectorEnv, act, load_student
+from agents.learned.sb3_policies import CandidateQPolicy
+from agents.learned.student import StudentAgent
+from agents.learned.student_network import StudentVectorEnv, act, load_student
 from agents.training.vec_env import SB3VecEnv
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.rollout_parameters import qoe_scale
@@ -134,7 +135,7 @@ def demonstrate_student(
         StudentVectorEnv(part.num_envs, part.world.scenario, "train", AutoresetMode.SAME_STEP) for part in learner.parts
     ]
     ends = np.cumsum([part.num_envs for part in learner.parts])
-    network = load_student(StudentAgent.WEIGHTS).network
+    network = load_student(StudentAgent.WEIGHTS)
     seeds = learner.seed(seed)
     observation = learner.reset()
     features = [

@@ -21,7 +21,7 @@ from stable_baselines3.common.utils import LinearSchedule
 
 from agents import REGISTRY, make_agent
 from agents.learned.checkpoints import read_checkpoint, restore_training_state
-from agents.learned.policies import CandidateQPolicy, load_weights, policy_of
+from agents.learned.sb3_policies import CandidateQPolicy, load_weights, policy_of
 from agents.learned.training_range import range_of
 from agents.training.buffers import TimedReplayBuffer, TimedRolloutBuffer
 from agents.training.callback import DECIDE, TrainingCallback

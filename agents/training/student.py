@@ -12,8 +12,8 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from agents.learned.checkpoints import provenance
-from agents.learned.student import StudentNetwork, StudentVectorEnv, play
+from agents.learned.cards import provenance
+from agents.learned.student_network import StudentNetwork, StudentVectorEnv, play
 from agents.training.config import LATEST, Run
 from agents.training.distillation import by_options, fit, make_dataset
 from agents.training.planner_labels import EXPERT, label_episodes, read_episodes

@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.learned.masks import Flags, without_idling
 from agents.learned.padding import Padding
-from agents.learned.policies import padded_spaces
+from agents.learned.sb3_policies import padded_spaces
 from ppgym.core.qoe import REWARD_TERMS
 from ppgym.planning.rollout_parameters import qoe_scale
 from ppgym.vector_env import PromptPreamVectorEnv

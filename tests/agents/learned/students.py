@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from agents.learned.checkpoints import provenance, write_checkpoint
-from agents.learned.student import StudentNetwork
+from agents.learned.cards import provenance
+from agents.learned.checkpoints import write_checkpoint
+from agents.learned.student_network import StudentNetwork
 from agents.learned.training_range import describe
 from ppgym.env import PromptPreamEnv
 
@@ -24,6 +25,10 @@ def visited(seed: int, steps: int) -> tuple[PromptPreamEnv, np.random.Generator]
 
 
 def save_student(path: Path, network: StudentNetwork, **config: Any) -> Path:
-    config = {"hyperparams": {"network": {}, "fit": {"temperature": 0.5}}, "trained_on": EVERYWHERE} | config
+    config = {
+        "agent": "student",
+        "hyperparams": {"network": {}, "fit": {"temperature": 0.5}},
+        "trained_on": EVERYWHERE,
+    } | config
     write_checkpoint(path, network.state_dict(), {"config": config, "timesteps": 0, "scores": [], **provenance()})
     return path

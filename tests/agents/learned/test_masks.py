@@ -8,7 +8,8 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode
 
-from agents.learned.checkpoints import CARD, read_checkpoint, write_checkpoint
+from agents.learned.cards import CARD
+from agents.learned.checkpoints import read_checkpoint, write_checkpoint
 from agents.learned.masks import may_wait, without_idling
 from agents.learned.policies import PPOAgent
 from agents.training.vec_env import LearnerVectorEnv

@@ -76,7 +76,9 @@ def test_a_longer_ladder_that_nobody_can_decode_changes_no_score() -> None:
     observation, _ = env.reset(seed=0)
     own, padded = Padding(env.options), Padding(env.options, 12)
     here, there = (
-        make_scorer(padding.representations)(torch.from_numpy(padding.observations(observation[None])).double())[0].detach()
+        make_scorer(padding.representations)(torch.from_numpy(padding.observations(observation[None])).double())[
+            0
+        ].detach()
         for padding in (own, padded)
     )
     assert own.representations == 6

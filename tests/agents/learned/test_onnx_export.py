@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from agents.learned.deciders import open_graph
+from agents.learned.deployed import read_policy
 from agents.learned.padding import Padding
 from agents.learned.policies import DQNAgent, PPOAgent
 
-pytest.importorskip("onnxruntime", reason="the extra 'deploy' is not installed")
 pytest.importorskip("onnxscript", reason="the extra 'deploy' is not installed")
 
-from agents.learned.onnx_graph import WEIGHTS, check_agreement, export, open_graph, play_situations, read_policy
+from agents.learned.onnx_graph import WEIGHTS, check_agreement, export, play_situations
 from ppgym.core.actions import WAIT
 from ppgym.core.state import MAX_REPRESENTATIONS
 from ppgym.env import PromptPreamEnv
@@ -23,7 +24,7 @@ def test_the_graph_decides_the_same(agent: str, tmp_path: Path) -> None:
     policy = read_policy(agent, WEIGHTS[agent])
     situations = list(play_situations(agent, policy, 1024))
     path = tmp_path / f"{agent}.onnx"
-    export(policy, path, situations[0].observation.shape[1], situations[0].mask.shape[1])
+    export(policy, path, situations[0].observation.shape[1], situations[0].mask.shape[1], "0" * 64)
     found = check_agreement(policy, open_graph(path), situations)
     assert found.decisions >= 1024
     assert found.same == found.decisions

@@ -2,7 +2,6 @@
 
 import pickle
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,11 @@ import torch
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 
 from agents import make_agent
-from agents.learned import checkpoints
+from agents.learned import cards, checkpoints
 from agents.learned.masks import without_idling
 from agents.learned.padding import Padding, padded_layout
-from agents.learned.policies import DQNAgent, PPOAgent, decide, decide_by_value, padded_spaces, policy_of
+from agents.learned.policies import DQNAgent, PPOAgent, choose
+from agents.learned.sb3_policies import decide_by_value, padded_spaces, policy_of
 from ppgym.env import PromptPreamEnv
 from ppgym.vector_env import PromptPreamVectorEnv
 from tests.agents.learned.students import EVERYWHERE
@@ -47,7 +47,7 @@ def situation(env: PromptPreamEnv) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_policy(path: Path, policy: Any, config: dict[str, Any] = CONFIG) -> None:
-    card = {"config": config, "timesteps": 7, "scores": [], **checkpoints.provenance()}
+    card = {"config": config, "timesteps": 7, "scores": [], **cards.provenance()}
     checkpoints.write_checkpoint(path, policy.state_dict(), card)
 
 
@@ -85,20 +85,15 @@ def test_agent_is_always_legal_and_seeded(env: PromptPreamEnv, weights: Path) ->
     assert play(0, True) == play(1, True)
 
 
-def test_waits_only_where_that_is_likelier_than_all_downloads(env: PromptPreamEnv) -> None:
-    class Fixed:
-        device = "cpu"
-
-        def get_distribution(self, observations: torch.Tensor, masks: np.ndarray) -> Any:
-            rows = torch.tensor(
-                [[0.4, 0.3, 0.3, 0.0], [0.6, 0.1, 0.3, 0.0], [0.4, 0.2, 0.4, 0.0], [1.0, 0.0, 0.0, 0.0]]
-            )
-            return SimpleNamespace(distribution=SimpleNamespace(probs=rows))
-
-    masks = np.array([[1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 1, 1], [1, 0, 0, 0]], np.bool_)
-    assert decide(Fixed(), np.zeros((4, 1), np.float32), masks).tolist() == [1, 0, 2, 0]
-    draws = [decide(Fixed(), np.zeros((4, 1), np.float32), masks, np.random.default_rng(i)) for i in range(400)]
+def test_waits_only_where_that_is_likelier_than_all_downloads() -> None:
+    shares = np.array([[0.4, 0.3, 0.3, 0.0], [0.6, 0.1, 0.3, 0.0], [0.4, 0.2, 0.4, 0.9], [1.0, 0.3, 0.5, 0.7]])
+    masks = np.array([[1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 1, 0], [1, 0, 0, 0]], np.bool_)
+    with np.errstate(divide="ignore"):
+        logits = np.log(shares).astype(np.float32)
+    assert choose(logits, masks).tolist() == [1, 0, 2, 0]
+    draws = [choose(logits, masks, np.random.default_rng(i)) for i in range(400)]
     np.testing.assert_allclose((np.array(draws)[:, 0, None] == range(4)).mean(axis=0), [0.4, 0.3, 0.3, 0.0], atol=0.07)
+    assert masks[range(4), np.array(draws)].all()
 
 
 def test_agent_decides_for_a_batch_as_for_one(env: PromptPreamEnv, weights: Path) -> None:
@@ -154,7 +149,7 @@ def test_policy_equals_its_parent(env: PromptPreamEnv) -> None:
 
 
 def test_values_decide(env: PromptPreamEnv, tmp_path: Path) -> None:
-    config = CONFIG | {"hyperparams": CONFIG["hyperparams"] | {"policy": "CandidateQPolicy"}}
+    config = CONFIG | {"agent": "dqn", "hyperparams": CONFIG["hyperparams"] | {"policy": "CandidateQPolicy"}}
     policy = make_policy(config)
     observation, masks = situation(env)
     values = policy.q_net(torch.as_tensor(observation)).detach().numpy()[0]
@@ -170,7 +165,7 @@ def test_values_decide(env: PromptPreamEnv, tmp_path: Path) -> None:
     write_policy(path, policy, config)
     action, _ = make_agent("dqn", env, weights=path).predict(env.reset(seed=0)[0], deterministic=True)
     assert Padding(env.options, R).from_world(action) == best
-    with pytest.raises(ValueError, match="expected weights of a MaskableActorCriticPolicy, got those of a Candidate"):
+    with pytest.raises(ValueError, match="expected weights of ppo, got those of dqn"):
         PPOAgent(env, weights=path)
 
 
@@ -178,7 +173,7 @@ def test_rewritten_weights_are_read_again(env: PromptPreamEnv, weights: Path) ->
     config = CONFIG | {"hyperparams": {"policy": "MlpPolicy", "policy_kwargs": {"net_arch": [8]}}}
     first = PPOAgent(env, weights=weights)
     write_policy(weights, make_policy(config), config)
-    assert type(PPOAgent(env, weights=weights)._policy) is not type(first._policy)
+    assert PPOAgent(env, weights=weights)._decider is not first._decider
 
 
 def test_missing_weights(env: PromptPreamEnv, tmp_path: Path) -> None:
@@ -204,7 +199,7 @@ def test_checkpoint_round_trip(env: PromptPreamEnv, tmp_path: Path) -> None:
     assert torch.equal(torch.rand(3), drawn[0])
     np.testing.assert_array_equal(np.random.rand(3), drawn[1])  # noqa: NPY002
     assert card["timesteps"] == 7
-    assert set(card) == {"schema", "sha256", *checkpoints.CARD}
+    assert set(card) == {"schema", "sha256", *cards.CARD}
     assert all(torch.equal(tensor, policy.state_dict()[name]) for name, tensor in weights.items())
     old, new = policy.optimizer.state_dict()["state"], other.optimizer.state_dict()["state"]
     assert old.keys() == new.keys()

@@ -9,8 +9,8 @@ import torch
 from agents import make_agent
 from agents.learned.masks import may_wait
 from agents.learned.networks import ILLEGAL
-from agents.learned.student import StudentNetwork, StudentVectorEnv, act, play
 from agents.learned.student_features import SHOWN_LOOKAHEADS, student_features
+from agents.learned.student_network import StudentNetwork, StudentVectorEnv, act, play
 from agents.mcts import STUDENT_PRIOR, MCTSAgent
 from ppgym.core.actions import WAIT
 from ppgym.core.state import LOOKAHEAD, SLOTS

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from agents.learned.student import StudentVectorEnv
 from agents.learned.student_features import (
     CANDIDATE,
     REQUEST,
@@ -15,6 +14,7 @@ from agents.learned.student_features import (
     feature_layout,
     student_features,
 )
+from agents.learned.student_network import StudentVectorEnv
 from ppgym.core.state import LOOKAHEAD, SLOTS
 from ppgym.env import PromptPreamEnv
 from tests.agents.learned.students import OPTIONS, visited

@@ -8,7 +8,8 @@ import pytest
 import torch
 from scipy import stats
 
-from agents.learned.checkpoints import provenance, write_checkpoint
+from agents.learned.cards import provenance
+from agents.learned.checkpoints import write_checkpoint
 from agents.studies.training_seeds import crossed_interval, make_seed_table
 from ppgym.benchmark.records import read_records, write_records
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from agents.learned.networks import ILLEGAL
-from agents.learned.student import StudentNetwork
 from agents.learned.student_features import REQUEST, SHOWN_LOOKAHEADS, student_features
+from agents.learned.student_network import StudentNetwork
 from agents.training.distillation import Dataset, by_options, fit, label_loss, make_dataset
 from agents.training.planner_labels import NO_ACTION, LabelledEpisode
 from ppgym.core.state import LOOKAHEAD

@@ -8,7 +8,7 @@ import pytest
 from agents import make_agent
 from agents.learned.masks import without_idling
 from agents.learned.padding import Padding
-from agents.learned.policies import decide
+from agents.learned.sb3_policies import decide
 from agents.training.imitation import STEPS, demonstrate, demonstrate_student, imitate
 from agents.training.vec_env import make_vec_env
 from ppgym.env import PromptPreamEnv
