@@ -22,20 +22,14 @@ GUIDE = "`python -m agents.learned.onnx_export` makes it"
 
 
 class Decider(Protocol):
-    """Scores actions.
-
-    Attributes:
-        representations: R of the padded arrays that it takes.
-    """
-
-    representations: int
+    """Scores actions."""
 
     def logits(self, observations: npt.NDArray[np.float32], masks: Flags) -> npt.NDArray[np.float32]:
         """Score.
 
         Args:
-            observations: [B, size], padded; of a student, its features.
-            masks: [B, actions], padded; true where an action may be chosen.
+            observations: [B, size], padded; of a student, its features, which are not.
+            masks: [B, actions], likewise; true where an action may be chosen.
 
         Returns:
             [B, actions] logits, of DQN values; -inf where an action may not be chosen.
@@ -45,18 +39,16 @@ class Decider(Protocol):
 class Graph:
     """A decider by ONNX Runtime, on one core."""
 
-    def __init__(self, path: Path, sha256: str, representations: int) -> None:
+    def __init__(self, path: Path, sha256: str) -> None:
         """Open a graph.
 
         Args:
             path: Of the graph.
             sha256: Of the weights that it should be of.
-            representations: R of what it takes.
 
         Raises:
             ValueError: It is none, too large, or of other weights.
         """
-        self.representations = representations
         self._session = open_graph(path)
         found = self._session.get_modelmeta().custom_metadata_map.get(WEIGHTS_SHA256)
         if found != sha256:
@@ -101,9 +93,9 @@ class Loaded(NamedTuple):
 
 
 def representations_of(config: Mapping[str, Any]) -> int:
-    """R of the arrays that a checkpoint's network takes."""
+    """R of the padded arrays that the network of a PPO or DQN checkpoint takes."""
     # A perceptron's weights are those of one R
-    own = config["hyperparams"].get("policy") == "MlpPolicy"
+    own = config["hyperparams"]["policy"] == "MlpPolicy"
     return int(config["representations"]) if own else MAX_REPRESENTATIONS
 
 
@@ -135,7 +127,7 @@ def _load(path: Path, agent: str, has_graph: bool, written_ns: tuple[int, ...]) 
     if config["agent"] != agent:
         raise ValueError(f"{path}: expected weights of {agent}, got those of {config['agent']}")
     if has_graph:
-        return Loaded(Graph(path.with_suffix(".onnx"), card["sha256"], representations_of(config)), config)
+        return Loaded(Graph(path.with_suffix(".onnx"), card["sha256"]), config)
     from agents.learned.deployed import read_policy
 
     return Loaded(read_policy(agent, path), config)

@@ -28,7 +28,7 @@ class Deployed(nn.Module):
         self,
         network: nn.Module,
         rule: Callable[[Tensor], Tensor],
-        representations: int,
+        representations: int | None = None,
         never_idle_in: Layout | None = None,
     ) -> None:
         """Put them together.
@@ -36,7 +36,7 @@ class Deployed(nn.Module):
         Args:
             network: From observations [B, size] to logits [B, actions].
             rule: From logits, -inf where an action may not be chosen, to actions [B].
-            representations: R of what it takes.
+            representations: R of the padded arrays that it takes; None where it takes those of any world.
             never_idle_in: Layout of the observations of a policy that `agents.learned.masks` keeps from idling; None
                 where its network does so itself.
         """
@@ -104,11 +104,11 @@ def read_policy(agent: str, path: Path) -> Deployed:
     """
     weights, card = read_checkpoint(path)
     config = card["config"]
-    count = representations_of(config)
     if agent == "student":
         student = StudentNetwork(**config["hyperparams"]["network"])
         load_weights(student, weights, path)
-        return Deployed(student, act, count).eval()
+        return Deployed(student, act).eval()
+    count = representations_of(config)
     policy_class, kwargs = policy_of(config, count)
     policy = policy_class(*padded_spaces(count), lambda _: 0.0, **kwargs)
     load_weights(policy, weights, path)

@@ -47,9 +47,8 @@ def main() -> None:
     weights = arguments.weights or onnx_graph.WEIGHTS[arguments.agent]
     output = arguments.output or weights.with_suffix(".onnx")
     policy = read_policy(arguments.agent, weights)
-    situations = list(onnx_graph.play_situations(arguments.agent, policy, arguments.decisions))
-    sizes = situations[0].observation.shape[1], situations[0].mask.shape[1]
-    onnx_graph.export(policy, output, *sizes, read_card(weights)["sha256"])
+    situations = list(onnx_graph.play_situations(policy, arguments.decisions))
+    onnx_graph.export(policy, output, read_card(weights)["sha256"])
     found = onnx_graph.check_agreement(policy, open_graph(output), situations)
     print(f"{output}: {output.stat().st_size / 1024:.0f} KiB")
     print(f"{found.same} of {found.decisions} decisions are the same; logits differ by {found.logit_difference:.1e}")

@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from agents.learned.deciders import load_decider
+from agents.learned.deciders import load_decider, representations_of
 from agents.learned.masks import Flags, without_idling
 from agents.learned.padding import Padding
 from agents.learned.training_range import check_range
@@ -91,7 +91,7 @@ class LearnedAgent:
         self.client = client_of(client)
         self._rng = np.random.default_rng(seed)
         self._decider, self._config = load_decider(path, self.NAME)
-        self._padding = Padding(self.client.options, self._decider.representations)
+        self._padding = Padding(self.client.options, representations_of(self._config))
         check_range(self.client.scenario, self._config["trained_on"], path)
 
     def predict(

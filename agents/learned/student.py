@@ -13,9 +13,8 @@ import numpy.typing as npt
 
 from agents.base import Heuristic, Mask
 from agents.learned.deciders import load_decider
-from agents.learned.padding import Padding
 from agents.learned.policies import choose
-from agents.learned.student_features import chunk_qoe, pad_features, student_features
+from agents.learned.student_features import chunk_qoe, student_features
 from agents.learned.training_range import check_range
 from ppgym.client import Client
 from ppgym.core.state import F4
@@ -45,7 +44,6 @@ class StudentAgent(Heuristic):
         path = Path(weights or self.WEIGHTS)
         self._decider, config = load_decider(path, "student")
         self._temperature = float(config["hyperparams"]["fit"]["temperature"])
-        self._padding = Padding(self.client.options, self._decider.representations)
         check_range(self.client.scenario, config["trained_on"], path)
 
     def decide(self, view: PlanningView, mask: Mask) -> int:
@@ -63,8 +61,7 @@ class StudentAgent(Heuristic):
         Returns:
             [1 + S * L * O], -inf where illegal.
         """
-        arrays = pad_features(student_features(view)[None], self._padding), self._padding.masks(mask[None])
-        logits: F4 = self._decider.logits(*arrays)[0, self._padding.from_world(np.arange(len(mask)))]
+        logits: F4 = self._decider.logits(student_features(view)[None], mask[None])[0]
         return logits
 
     def opinion(self, view: PlanningView) -> npt.NDArray[np.float64]:

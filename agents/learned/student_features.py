@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from agents.learned.padding import PLACES, Padding
 from ppgym.core.actions import WAIT, first_chunk, fits_in_memory
 from ppgym.core.content import last_second, position_s, survival_at
 from ppgym.core.decoders import expected_decode_s
@@ -306,20 +305,3 @@ def student_features(view: PlanningView) -> F4:
     fill_features_many(sims, states, viewer, ROLLOUT, new_estimates(), values, out)
     features: F4 = out[0]
     return features
-
-
-def pad_features(features: F4, padding: Padding) -> F4:
-    """Features with a request for each option of a network, as a graph of one shape takes them.
-
-    Args:
-        features: [B, size] in a world.
-        padding: Of that world.
-
-    Returns:
-        [B, padded size]; 0 for a request that the world does not have.
-    """
-    layout = feature_layout(0)
-    requests = features[:, layout.requests :].reshape(len(features), SLOTS * SHOWN_LOOKAHEADS, -1, REQUEST)
-    padded = np.zeros((*requests.shape[:2], PLACES * padding.representations, REQUEST), np.float32)
-    padded[:, :, padding.places] = requests
-    return np.concatenate([features[:, : layout.requests], padded.reshape(len(features), -1)], axis=1)

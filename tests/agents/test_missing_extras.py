@@ -17,8 +17,8 @@ MODULE = WITHOUT + "runpy.run_module(sys.argv[0], run_name='__main__')"
     [
         (SCRIPT, ["train.py", "--resume", "no/such/run"], "torch", "rl"),
         (SCRIPT, ["train.py", "--resume", "no/such/run"], "tensorboard", "rl"),
-        (SCRIPT, ["evaluate.py", "run", "--agents", "ppo", "--workers", "1"], "sb3_contrib", "rl"),
-        (MODULE, ["agents.learned.onnx_export", "--output", "no/such/file.onnx"], "onnxruntime", "deploy"),
+        (SCRIPT, ["evaluate.py", "run", "--agents", "ppo", "--workers", "1"], "onnxruntime", "bench"),
+        (MODULE, ["agents.learned.onnx_export", "--output", "no/such/file.onnx"], "onnxscript", "deploy"),
         (SCRIPT, ["examples/cleanrl_ppo.py"], "torch", "rl"),
         (SCRIPT, ["examples/rllib_ppo.py"], "ray", "ray"),
     ],

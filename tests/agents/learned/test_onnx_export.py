@@ -22,9 +22,9 @@ from ppgym.env import PromptPreamEnv
 @pytest.mark.parametrize("agent", WEIGHTS)
 def test_the_graph_decides_the_same(agent: str, tmp_path: Path) -> None:
     policy = read_policy(agent, WEIGHTS[agent])
-    situations = list(play_situations(agent, policy, 1024))
+    situations = list(play_situations(policy, 1024))
     path = tmp_path / f"{agent}.onnx"
-    export(policy, path, situations[0].observation.shape[1], situations[0].mask.shape[1], "0" * 64)
+    export(policy, path, "0" * 64)
     found = check_agreement(policy, open_graph(path), situations)
     assert found.decisions >= 1024
     assert found.same == found.decisions
