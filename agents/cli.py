@@ -1,7 +1,6 @@
-"""The commands of evaluate.py: their arguments, and the call that each makes.
+"""Commands of evaluate.py that have no module of their own: their arguments, and the call that each makes.
 
-What they do is in `ppgym.benchmark.run`, `ppgym.report`, `ppgym.benchmark.speed`, `ppgym.benchmark.challenge`,
-`ppgym.world.device_table` and modules of `agents`.
+Each command imports what it needs, so that none waits for the libraries of another.
 """
 
 import os
@@ -12,37 +11,13 @@ import tyro
 
 from agents import REGISTRY, agent_params, make_agent
 from agents.settings import Settings
-from agents.studies.ask import ask
-from agents.studies.breakeven import find_breakeven
-from agents.studies.explanation import explain_record, print_explanation
-from agents.studies.limits import find_limits
-from agents.studies.paper_claims import check_claims
-from agents.studies.planner import make_planner_tables
-from agents.studies.planner_speed import measure_planner
-from agents.studies.power import print_power
-from agents.studies.tuning import tune
-from ppgym.benchmark import challenge
 from ppgym.benchmark.episodes import find_suite
-from ppgym.benchmark.leaderboard import make_board
-from ppgym.benchmark.run import run_benchmark
-from ppgym.benchmark.sealed import check_entries, run_sealed
-from ppgym.benchmark.seals import write_seal
-from ppgym.benchmark.speed import measure_simulator, print_figures
-from ppgym.benchmark.tables import print_board
-from ppgym.benchmark.validation import validate
-from ppgym.report import write_report
-from ppgym.world import device_table
 from ppgym.world.devices import DEVICES, DeviceProfile
-from ppgym.world.networks import describe_traces
-from ppgym.world.scenario_file import named_fields, parse_settings
 
 CONTESTANTS = ("mcts", "ppo", "greedy", "dashlet", "pdas", "fixed_preload", "next_one", "on_demand", "random")
 BREAKEVEN = Path(__file__).parents[1] / "docs" / "results" / "breakeven" / "breakeven.json"  # the committed map
 
-app = tyro.extras.SubcommandApp()
 
-
-@app.command
 def run(
     agents: tuple[str, ...] = CONTESTANTS,
     scenarios: tuple[str, ...] = (),
@@ -89,6 +64,12 @@ def run(
     Raises:
         ValueError: A value is wrong, or an option does not go with a seal.
     """
+    from ppgym.benchmark.run import run_benchmark
+    from ppgym.benchmark.sealed import run_sealed
+    from ppgym.benchmark.tables import print_board
+    from ppgym.world.networks import describe_traces
+    from ppgym.world.scenario_file import named_fields, parse_settings
+
     chosen = find_suite(suite)
     if sealed is not None:
         others = scenarios, sessions, seed, workers, report, clairvoyant, settings, engine != "local"
@@ -122,13 +103,15 @@ def run(
     )
     print_board(board)
     if report is not None and output is not None:
+        from agents.studies.explanation import explain_record
+        from ppgym.report import write_report
+
         breakeven = BREAKEVEN if BREAKEVEN.is_file() else None
         write_report(
             report, output, breakeven=breakeven, sessions_per_scenario=sessions_in_report, explain=explain_record
         )
 
 
-@app.command
 def seal(
     output: Path,
     agents: tuple[str, ...],
@@ -145,11 +128,13 @@ def seal(
         sessions: Of each scenario; the suite's number by default.
         beacon: Name of a public random number of a later time, which is mixed into the secret.
     """
+    from ppgym.benchmark.sealed import check_entries
+    from ppgym.benchmark.seals import write_seal
+
     check_entries(REGISTRY, agents, suite)
     print(write_seal(output, suite, {agent: REGISTRY.import_path(agent) for agent in agents}, sessions, beacon))
 
 
-@app.command(name="leaderboard")
 def public_board(
     suite: str = "standard",
     submit: Path | None = None,
@@ -166,16 +151,20 @@ def public_board(
         baseline: Entry that the others are compared with, or its agent; on_demand, if it is there, by default.
         workers: Processes that compute the bounds.
     """
+    from ppgym.benchmark.leaderboard import make_board
+    from ppgym.benchmark.tables import print_board
+
     print_board(make_board(root, suite, REGISTRY, submit=submit, baseline=baseline, workers=workers))
 
 
-@app.command
 def speed() -> None:
     """Measure the simulator and the planner on one core of this machine, against their targets."""
+    from agents.studies.planner_speed import measure_planner
+    from ppgym.benchmark.speed import measure_simulator, print_figures
+
     print_figures([*measure_simulator(make_agent), *measure_planner()])
 
 
-@app.command(name="devices")
 def compare_devices(
     devices: tuple[str, ...] = DEVICES,
     resolution: int | None = None,
@@ -190,6 +179,8 @@ def compare_devices(
         fps: Frames per second, with resolution.
         readme: Write the table of the shipped devices into this README instead.
     """
+    from ppgym.world import device_table
+
     if readme is not None:
         device_table.write_readme(readme)
         return
@@ -199,7 +190,6 @@ def compare_devices(
     device_table.print_devices(profiles)
 
 
-@app.command(name="mmgc")
 def play_challenge(
     data: Path,
     agents: tuple[str, ...] = ("fixed_preload", "no_save", "pdas", "dashlet", "greedy"),
@@ -232,6 +222,8 @@ def play_challenge(
         output: Folder for records.jsonl and results.json.
         official: Print what the official run.py prints, class by class, for its own viewer, in place of the table.
     """
+    from ppgym.benchmark import challenge
+
     challenge.run_mmgc(
         data,
         agents,
@@ -249,7 +241,6 @@ def play_challenge(
     )
 
 
-@app.command(name="live")
 def compare_live(
     feed: Path = Path("demo-feed"),
     agents: tuple[str, ...] = ("on_demand", "pdas", "greedy", "student"),
@@ -279,6 +270,7 @@ def compare_live(
         report: Write the comparison as one HTML page, with a picture of its first session.
     """
     from ppgym.live.comparison import run_comparison
+    from ppgym.world.scenario_file import parse_settings
 
     run_comparison(
         REGISTRY,
@@ -295,17 +287,6 @@ def compare_live(
     )
 
 
-app.command(name="ask")(ask)
-app.command(name="power")(print_power)
-app.command(name="tune")(tune)
-app.command(name="claims")(check_claims)
-app.command(name="breakeven")(find_breakeven)
-app.command(name="study")(make_planner_tables)
-app.command(name="limits")(find_limits)
-app.command(name="explain")(print_explanation)
-
-
-@app.command(name="validate")
 def validate_folder(folder: Annotated[Path, tyro.conf.Positional], data: Path | None = None) -> None:
     """Replay the records of a run, make its figures anew, and compare them whole.
 
@@ -317,6 +298,9 @@ def validate_folder(folder: Annotated[Path, tyro.conf.Positional], data: Path | 
     Raises:
         ValueError: A record, or a figure of results.json, does not come back.
     """
+    from ppgym.benchmark import challenge
+    from ppgym.benchmark.validation import validate
+
     if not challenge.holds_challenge(folder):
         checked = validate(folder, REGISTRY, data)
         rate = checked.transitions / checked.seconds

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agents import REGISTRY
+from evaluate import COMMANDS
 from ppgym.benchmark.episodes import SUITES
 from ppgym.benchmark.validation import check_run
 
@@ -128,3 +129,27 @@ def test_real_data_of_the_2022_challenge(
     assert call(monkeypatch, "run", "--agents", "fixed_preload", "greedy", *arguments) == 0
     assert str(data / "user_ret") in capsys.readouterr().out
     assert check_run(tmp_path, REGISTRY).records == 4
+
+
+def test_the_list_of_commands_needs_no_library_and_names_them_all() -> None:
+    code = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__'); "
+    code += "print(sorted({'gymnasium', 'numba', 'numpy', 'scipy', 'torch', 'tyro'} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, SCRIPT, "--help"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert done[-1] == "[]"
+    assert max(map(len, done)) <= 80
+    assert [line.split()[0] for line in done if line.startswith("  ") and line[2] != " "] == list(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert call(monkeypatch, command, "--help") == 0
+    assert f"evaluate.py {command}" in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "validat") == 2
+    assert capsys.readouterr().err.startswith("error: unknown command 'validat'; did you mean 'validate'?")

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+import evaluate
 from agents import REGISTRY, agent_params, make_agent
-from agents.cli import app
 from ppgym.benchmark import player, sealed
 from ppgym.benchmark.episodes import SUITES, Job, Suite, agent_seed, play_episode, play_session
 from ppgym.benchmark.leaderboard import sealed_section
@@ -440,15 +440,15 @@ def test_damaged_sessions_are_refused(tmp_path: Path) -> None:
 
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     seal = tmp_path / "seal.json"
-    app.cli(args=["seal", "--output", str(seal), "--agents", "on_demand", "--suite", "quick", "--sessions", "1"])
+    evaluate.run("seal", ["--output", str(seal), "--agents", "on_demand", "--suite", "quick", "--sessions", "1"])
     commitment = capsys.readouterr().out.strip()
     with pytest.raises(ValueError, match="unknown agent 'on_demnd'"):
-        app.cli(args=["seal", "--output", str(tmp_path / "no.json"), "--agents", "on_demnd", "--suite", "quick"])
+        evaluate.run("seal", ["--output", str(tmp_path / "no.json"), "--agents", "on_demnd", "--suite", "quick"])
     assert not (tmp_path / "no.json").exists()
     assert commitment == hashlib.sha256(seal.read_bytes()).hexdigest()
     with pytest.raises(ValueError, match="--sealed: expected --output, and none but"):
-        app.cli(args=["run", "--sealed", str(seal), "--output", str(tmp_path / "out"), "--seed", "3"])
+        evaluate.run("run", ["--sealed", str(seal), "--output", str(tmp_path / "out"), "--seed", "3"])
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(seal.read_bytes())))
-    app.cli(args=["run", "--sealed", "-", "--agents", "on_demand", "--output", str(tmp_path / "out")])
+    evaluate.run("run", ["--sealed", "-", "--agents", "on_demand", "--output", str(tmp_path / "out")])
     assert f"commitment: {commitment}" in capsys.readouterr().out
     assert check_run(tmp_path / "out", REGISTRY).records == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from agents.cli import app
+from evaluate import run
 from ppgym.world.device_table import BEGIN, END, markdown_table, print_devices, prompt_share, write_readme
 from ppgym.world.devices import DEVICES, DeviceProfile
 
@@ -69,12 +69,12 @@ def test_the_command_prints_them_in_one_format(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     arguments = ["--devices", "epyc-2-core-256px", "rtx-4090", "--resolution", "512"]
-    app.cli(args=["devices", *arguments])
+    run("devices", [*arguments])
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if "512x512@30" in line]
     assert len(rows) == 4 + 7
     assert [row[-1] for row in rows[:5]] == ["derived"] * 5
     with pytest.raises(FileNotFoundError, match="did you mean 'rtx-4090'"):
-        app.cli(args=["devices", "--devices", "rtx-409"])
+        run("devices", ["--devices", "rtx-409"])
 
 
 def test_what_was_not_measured_is_derived() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from agents.cli import app
 from agents.studies import ask
 from agents.studies.assumptions import find_assumptions
 from agents.studies.cached_episodes import Variant
+from evaluate import run
 from ppgym.benchmark.estimates import Estimate
 from ppgym.world.scenario import Scenario, make_world
 
@@ -49,7 +49,7 @@ def mine(tmp_path: Path) -> Path:
 
 
 def found(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    app.cli(args=["ask", *arguments, "--json", "--workers", "1"])
+    run("ask", [*arguments, "--json", "--workers", "1"])
     answer: dict[str, Any] = json.loads(capsys.readouterr().out)
     return answer
 
@@ -78,7 +78,7 @@ def test_one_file_and_one_command_answer(mine: Path, capsys: pytest.CaptureFixtu
 
 
 def test_the_terminal_tells_the_same(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    app.cli(args=["ask", str(mine), "--minutes", "0.2", "--workers", "1"])
+    run("ask", [str(mine), "--minutes", "0.2", "--workers", "1"])
     printed = capsys.readouterr().out
     assert "Do generative codecs pay?" in printed
     assert "generative_speed_scale (here 1)" in printed
