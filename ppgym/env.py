@@ -22,7 +22,7 @@ from ppgym.core.episodes import Episodes, drawn_watch_s
 from ppgym.core.events import EventLog, new_log
 from ppgym.core.observation import describe_observation, observation_fields
 from ppgym.core.state import UNIT_NAMES, new_states
-from ppgym.core.step import INFO_COLUMNS, INVALID_ACTION, RESTART, STEP, VIDEOS_WATCHED, new_results, step_many
+from ppgym.core.step import BLANK, INFO_COLUMNS, INVALID_ACTION, RESTART, STEP, VIDEOS_WATCHED, new_results, step_many
 from ppgym.files import suggest
 from ppgym.planning_view import PlanningView, ViewMaker, frozen
 from ppgym.rendering import Timeline, render_ansi, render_rgb
@@ -389,6 +389,7 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
         self._results.mask[0] = snapshot.mask
         self._results.info[0] = snapshot.info
         self._results.candidates[:] = snapshot.candidates
+        self._results.shown[:] = BLANK
         self.np_random.bit_generator.state = snapshot.rng
         self._running = snapshot.running
         self._return = snapshot.earned

@@ -6,6 +6,7 @@ autoreset modes; only faster.
 
 import reprlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import gymnasium
@@ -26,7 +27,9 @@ from ppgym.core.step import (
     SKIP,
     STEP,
     VIDEOS_WATCHED,
+    Share,
     new_results,
+    share_out,
     step_many,
 )
 from ppgym.env import PromptPreamEnv
@@ -49,7 +52,9 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
     ```
 
     Infos are arrays with a leading axis of environments, each with its `_key` mask; `action_masks()` gives the bool
-    form of `infos["action_mask"]`. The arrays returned are the caller's.
+    form of `infos["action_mask"]`. The arrays returned are the caller's. With `copy=False` observations and
+    `infos["action_mask"]` are the environment's own, which the next step rewrites: with `torch.from_numpy` nothing is
+    copied.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # type: ignore[misc]
@@ -61,6 +66,8 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
         split: str = "train",
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         render_mode: None = None,
+        num_threads: int = 1,
+        copy: bool = True,
         **overrides: Any,
     ) -> None:
         """Make the environments.
@@ -71,6 +78,8 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
             split: "train", "validation" or "test".
             autoreset_mode: "NextStep", "SameStep" or "Disabled".
             render_mode: None; `SyncVectorEnv` draws pictures.
+            num_threads: Threads that share a step; what they return does not depend on it.
+            copy: Whether observations and masks that are returned are copies.
             **overrides: Fields of `ppgym.world.scenario.Scenario`, as JSON would hold them.
 
         Raises:
@@ -87,6 +96,13 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
         modes = [mode.value for mode in AutoresetMode]
         if not isinstance(autoreset_mode, AutoresetMode) and autoreset_mode not in modes:
             raise ValueError(f"autoreset_mode: expected one of {modes}, got {reprlib.repr(autoreset_mode)}")
+        if type(num_threads) is not int or not 1 <= num_threads <= num_envs:
+            raise ValueError(
+                f"num_threads: expected a whole number from 1 to {num_envs}, one an environment at most, "
+                f"got {reprlib.repr(num_threads)}"
+            )
+        if type(copy) is not bool:
+            raise ValueError(f"copy: expected True or False, got {reprlib.repr(copy)}")
         single = PromptPreamEnv(scenario, split, **overrides)
         self.world: World = make_world(single.world.scenario, split)
         self.num_envs = num_envs
@@ -104,6 +120,10 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
         self._results = new_results(num_envs, size, actions)
         self._todo = np.full(num_envs, SKIP, np.uint8)
         self._actions = np.zeros(num_envs, np.int64)
+        arrays = self._sims, self._states, self._todo, self._actions, self._results
+        self._shares = share_out(num_threads, *arrays)
+        self._threads = ThreadPoolExecutor(num_threads) if num_threads > 1 else None
+        self._copy = copy
         self._begun = np.zeros(num_envs, np.bool_)
         self._rngs: list[np.random.Generator | None] = [None] * num_envs
         self._seeds: list[int | None] = [None] * num_envs
@@ -152,7 +172,7 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
         for i in np.flatnonzero(chosen).tolist():
             self._seed(i, seeds[i])
         self._restart(chosen)
-        return self._results.observation.copy(), self._infos(chosen)
+        return self._observations(), self._infos(chosen)
 
     def step(self, actions: npt.ArrayLike) -> tuple[Observations, npt.NDArray[np.float64], Flags, Flags, Infos]:
         """Act in every environment.
@@ -192,8 +212,13 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
             if ended.any():
                 final = self._final(ended)
                 self._restart(ended)
-                return results.observation.copy(), rewards, terminated, truncated, final | self._infos(everyone)
-        return results.observation.copy(), rewards, terminated, truncated, self._infos(everyone)
+                return self._observations(), rewards, terminated, truncated, final | self._infos(everyone)
+        return self._observations(), rewards, terminated, truncated, self._infos(everyone)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """End the threads."""
+        if self._threads is not None:
+            self._threads.shutdown()
 
     def _indices(self, actions: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Actions as the kernel takes them; an index that 64 bits do not hold lies outside of the space, as -1 does."""
@@ -237,14 +262,16 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
         self._begun |= chosen
 
     def _move(self) -> None:
-        step_many(
-            self._sims,
-            self.world.features,
-            self._states,
-            self._todo,
-            self._actions,
-            self._results,
-        )
+        if self._threads is None:
+            self._move_share(self._shares[0])
+        else:
+            list(self._threads.map(self._move_share, self._shares))
+
+    def _move_share(self, share: Share) -> None:
+        step_many(share.sims, self.world.features, share.states, share.todo, share.actions, share.results)
+
+    def _observations(self) -> Observations:
+        return self._results.observation.copy() if self._copy else self._results.observation
 
     def _infos(self, shown: Flags) -> Infos:
         infos: Infos = {}
@@ -255,8 +282,9 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
             infos[key] = columns[place]
         infos["videos_watched"] = columns[VIDEOS_WATCHED].astype(np.int64)
         infos["invalid_action"] = columns[INVALID_ACTION] != 0.0
-        infos["action_mask"] = self._results.mask.copy()
-        if not shown.all():
+        infos["action_mask"] = self._results.mask
+        if self._copy or not shown.all():
+            infos["action_mask"] = self._results.mask.copy()
             infos["action_mask"][~shown] = 0
         return {name: value for key in infos for name, value in ((key, infos[key]), (f"_{key}", shown.copy()))}
 

@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from ppgym.core.actions import fill_mask, find_candidates
+from ppgym.core.episodes import view_sim
+from ppgym.core.observation import observe
+from ppgym.core.step import new_results
 from ppgym.vector_env import PromptPreamVectorEnv
 from tests.test_env import assert_same
 
@@ -68,6 +72,47 @@ def test_it_equals_the_synchronous_vector_environment(mode: AutoresetMode) -> No
     assert ends > 20
 
 
+@pytest.mark.parametrize("threads", [2, 3, COUNT])
+def test_threads_and_shared_arrays_change_nothing(threads: int) -> None:
+    options = SHORT | {"decoded_buffer_bytes": 25_000_000}  # so that memory forbids something now and then
+    alone = PromptPreamVectorEnv(COUNT, **options)
+    together = PromptPreamVectorEnv(COUNT, num_threads=threads, copy=False, **options)
+    rng = np.random.default_rng(0)
+    results, others = alone.reset(seed=7), together.reset(seed=7)
+    for _ in range(300):
+        assert_same(results[:-1], others[:-1])
+        assert_same_infos(others[-1], results[-1])
+        actions = random_actions(rng, results[-1]["action_mask"])
+        results, others = alone.step(actions), together.step(actions)
+    together.close()
+
+
+@pytest.mark.parametrize("memory_bytes", [25_000_000, 512 * 2**20])
+def test_what_a_row_shows_is_what_its_state_says(memory_bytes: int) -> None:
+    """Rows are written where they change; here each is written anew, whole."""
+    envs = PromptPreamVectorEnv(COUNT, decoded_buffer_bytes=memory_bytes, **SHORT)
+    fresh = new_results(COUNT, envs.single_observation_space.shape[0], int(envs.single_action_space.n))
+    rng = np.random.default_rng(1)
+    observations, infos = envs.reset(seed=3)
+    for _ in range(300):
+        fresh.observation[:], fresh.mask[:] = np.nan, 9
+        for i in range(COUNT):
+            sim, state = view_sim(envs._sims, i), envs._states[i]
+            find_candidates(sim, state, fresh.candidates)
+            fill_mask(sim, state, fresh.candidates, fresh.mask[i])
+            observe(sim, state, envs.world.features, fresh.candidates, fresh.observation[i])
+        assert_same((observations, infos["action_mask"]), (fresh.observation, fresh.mask))
+        observations, *_, infos = envs.step(random_actions(rng, infos["action_mask"]))
+
+
+def test_arrays_that_are_not_copied_are_the_environments() -> None:
+    envs = PromptPreamVectorEnv(2, copy=False)
+    observations, infos = envs.reset(seed=0)
+    again, *_, infos_again = envs.step(np.array([1, 2]))
+    assert again is observations
+    assert infos_again["action_mask"] is infos["action_mask"]
+
+
 def test_the_default_mode_is_next_step_and_seeds_count_up() -> None:
     envs = gymnasium.make_vec("PromptPream-v0", num_envs=3)
     assert envs.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
@@ -91,6 +136,8 @@ def test_what_is_returned_is_the_callers() -> None:
 def test_misuse_is_an_error_that_says_so() -> None:
     with pytest.raises(ValueError, match="num_envs"):
         PromptPreamVectorEnv(0)
+    with pytest.raises(ValueError, match="num_threads: expected a whole number from 1 to 2"):
+        PromptPreamVectorEnv(2, num_threads=3)
     envs = PromptPreamVectorEnv(2, max_wall_s=0.4, autoreset_mode="Disabled")
     with pytest.raises(gymnasium.error.ResetNeeded, match="reset"):
         envs.step([0, 0])

@@ -145,6 +145,55 @@ def resolve_action(sim: Sim, state: StateRecord, action: int) -> tuple[int, int,
 
 
 @kernel
+def has_room(sim: Sim, state: StateRecord) -> bool:
+    """Whether any chunk at all fits in memory.
+
+    Args:
+        sim: What is constant; nothing hidden is read.
+        state: Record of `STATE_DTYPE`.
+
+    Returns:
+        True where memory forbids nothing.
+    """
+    free_bytes = sim.params.decoded_buffer_bytes - state.reserved_bytes
+    for representation in range(sim.catalog.memory_bytes_per_s.shape[0]):
+        if np.rint(sim.catalog.memory_bytes_per_s[representation] * sim.params.chunk_s) > free_bytes:
+            return False
+    return True
+
+
+@kernel
+def fill_slot_mask(sim: Sim, state: StateRecord, candidates: I4, slot: int, room: bool, mask: Mask) -> None:
+    """Fill the part of the legality mask that one slot has.
+
+    Args:
+        sim: What is constant; nothing hidden is read.
+        state: Record of `STATE_DTYPE`.
+        candidates: [S, L], as `find_candidates` fills it.
+        slot: The slot.
+        room: What `has_room` says.
+        mask: Output int8 [1 + S * L * O].
+    """
+    usable: U1 = sim.params.option_usable
+    options = usable.shape[0]
+    index = 1 + slot * LOOKAHEAD * options
+    for lookahead in range(LOOKAHEAD):
+        chunk = candidates[slot, lookahead]
+        if chunk == NO_ENTRY:
+            for option in range(options):
+                mask[index + option] = 0
+        elif room:
+            for option in range(options):
+                mask[index + option] = usable[option]
+        else:
+            for option in range(options):
+                mask[index + option] = usable[option] and fits_in_memory(
+                    sim, state, slot, chunk, sim.params.option_representation[option]
+                )
+        index += options
+
+
+@kernel
 def fill_mask(sim: Sim, state: StateRecord, candidates: I4, mask: Mask) -> None:
     """Fill the legality mask, given the candidates.
 
@@ -154,27 +203,7 @@ def fill_mask(sim: Sim, state: StateRecord, candidates: I4, mask: Mask) -> None:
         candidates: [S, L], as `find_candidates` fills it.
         mask: Output int8 [1 + S * L * O]: 1 where the action is legal; WAIT always is.
     """
-    usable: U1 = sim.params.option_usable
-    options = usable.shape[0]
-    free_bytes = sim.params.decoded_buffer_bytes - state.reserved_bytes
-    largest_bytes = 0.0
-    for representation in range(sim.catalog.memory_bytes_per_s.shape[0]):
-        chunk_bytes = np.rint(sim.catalog.memory_bytes_per_s[representation] * sim.params.chunk_s)
-        largest_bytes = max(largest_bytes, chunk_bytes)
     mask[WAIT] = 1
-    index = 1
+    room = has_room(sim, state)
     for slot in range(SLOTS):
-        for lookahead in range(LOOKAHEAD):
-            chunk = candidates[slot, lookahead]
-            if chunk == NO_ENTRY:
-                for option in range(options):
-                    mask[index + option] = 0
-            elif free_bytes >= largest_bytes:
-                for option in range(options):
-                    mask[index + option] = usable[option]
-            else:
-                for option in range(options):
-                    mask[index + option] = usable[option] and fits_in_memory(
-                        sim, state, slot, chunk, sim.params.option_representation[option]
-                    )
-            index += options
+        fill_slot_mask(sim, state, candidates, slot, room, mask)

@@ -323,24 +323,74 @@ def observe(sim: Sim, state: StateRecord, features: Features, candidates: I4, ob
         candidates: [S, L] as `actions.find_candidates` fills it.
         observation: Output float32 [size], in [0, 1].
     """
-    layout = features.layout
-    videos = sim.episode.playlist.shape[0]
-    observation[layout.slot_present : layout.unit_present] = 0.0
+    observe_constants(features, observation)
     for slot in range(SLOTS):
-        video = state.video + slot
-        if video < videos:
-            observe_slot(sim, state, features, candidates, slot, observation)
+        observe_candidates(sim, state, features, candidates, slot, observation)
+    observe_situation(sim, state, features, candidates, observation)
 
+
+@kernel
+def observe_constants(features: Features, observation: F4) -> None:
+    """Fill the fields that never change; see `observe` for the arguments."""
+    layout = features.layout
     for unit in range(UNITS):
         observation[layout.unit_present + unit] = features.unit_present[unit]
-        observation[layout.unit_backlog + unit] = squash(unit_backlog_s(state, unit), BACKLOG_HALF_S)
         observation[layout.unit_speed + unit] = features.unit_speed[unit]
-        observation[layout.unit_throttle + unit] = 1.0 - 1.0 / throttling(sim.params, state, unit)
     for option in range(features.option_decode.shape[0]):
         observation[layout.option_decode + option] = features.option_decode[option]
-        observation[layout.option_load + option] = squash(load_left_s(sim.params, state, option), LOAD_HALF_S)
         observation[layout.option_energy + option] = features.option_energy[option]
         observation[layout.option_generative + option] = features.option_generative[option]
+    for k in range(features.constants.shape[0]):
+        observation[layout.chunk_length + k] = features.constants[k]
+
+
+@kernel
+def observe_candidates(
+    sim: Sim, state: StateRecord, features: Features, candidates: I4, slot: int, observation: F4
+) -> None:
+    """Fill the fields of one slot that follow from its video and its candidates alone.
+
+    Args:
+        sim: Its playlist alone is read of the hidden draw: it gives the visible videos, which are public.
+        state: Record of `STATE_DTYPE`.
+        features: What is constant.
+        candidates: [S, L] as `actions.find_candidates` fills it.
+        slot: The slot.
+        observation: Output float32 [size].
+    """
+    layout, representations = features.layout, features.candidate_decode.shape[0]
+    video, index = state.video + slot, NO_ENTRY
+    observation[layout.slot_present + slot] = 0.0
+    observation[layout.slot_duration + slot] = 0.0
+    if video < sim.episode.playlist.shape[0]:
+        index = sim.episode.playlist[video]
+        observation[layout.slot_present + slot] = 1.0
+        observation[layout.slot_duration + slot] = squash(sim.catalog.duration_s[index], DURATION_HALF_S)
+    for lookahead in range(LOOKAHEAD):
+        chunk = candidates[slot, lookahead]
+        first = (slot * LOOKAHEAD + lookahead) * representations
+        for r in range(representations):
+            size, quality, decode = 0.0, 0.0, 0.0
+            if chunk != NO_ENTRY:
+                size, quality = features.candidate_bytes[index, chunk, r], features.candidate_quality[index, chunk, r]
+                decode = features.candidate_decode[r]
+            observation[layout.candidate_bytes + first + r] = size
+            observation[layout.candidate_quality + first + r] = quality
+            observation[layout.candidate_decode + first + r] = decode
+
+
+@kernel
+def observe_situation(sim: Sim, state: StateRecord, features: Features, candidates: I4, observation: F4) -> None:
+    """Fill the fields that change from one decision to the next; see `observe` for the arguments."""
+    layout = features.layout
+    videos = sim.episode.playlist.shape[0]
+    for slot in range(SLOTS):
+        observe_slot(sim, state, layout, candidates, slot, observation)
+    for unit in range(UNITS):
+        observation[layout.unit_backlog + unit] = squash(unit_backlog_s(state, unit), BACKLOG_HALF_S)
+        observation[layout.unit_throttle + unit] = 1.0 - 1.0 / throttling(sim.params, state, unit)
+    for option in range(features.option_decode.shape[0]):
+        observation[layout.option_load + option] = squash(load_left_s(sim.params, state, option), LOAD_HALF_S)
 
     for back in range(HISTORY):
         rate, age = 0.0, 1.0
@@ -359,58 +409,59 @@ def observe(sim: Sim, state: StateRecord, features: Features, candidates: I4, ob
     observation[layout.free_memory] = unit_interval(free_bytes / sim.params.decoded_buffer_bytes)
     observation[layout.open_transfers] = state.transfers / sim.params.parallel_downloads
     observation[layout.videos_left] = squash(max(videos - 1 - state.video, 0), VIDEOS_HALF)
-    for k in range(features.constants.shape[0]):
-        observation[layout.chunk_length + k] = features.constants[k]
 
 
 @kernel
-def observe_slot(sim: Sim, state: StateRecord, features: Features, candidates: I4, slot: int, observation: F4) -> None:
-    """Fill the fields of one slot that shows a video.
+def observe_slot(sim: Sim, state: StateRecord, layout: Layout, candidates: I4, slot: int, observation: F4) -> None:
+    """Fill the fields of one slot that change as chunks arrive and play.
 
     Args:
         sim: Its playlist alone is read of the hidden draw: it gives the visible videos, which are public.
         state: Record of `STATE_DTYPE`.
-        features: What is constant.
+        layout: Of the observation.
         candidates: [S, L] as `actions.find_candidates` fills it.
         slot: The slot.
-        observation: Output, zero in these fields.
+        observation: Output float32 [size].
     """
-    layout = features.layout
-    video = state.video + slot
-    index = sim.episode.playlist[video]
-    row = video % SLOTS
-    n_chunks = sim.catalog.n_chunks[index]
-
-    decoded_s, queued_s, in_flight_s = 0.0, 0.0, 0.0
-    begin = first_chunk(state, video)
-    for chunk in range(begin, min(n_chunks, begin + RING)):
-        status = state.chunk_status[row, chunk % RING]
-        if status == DECODED:
-            decoded_s += content_s(sim.params, sim.catalog, index, chunk)
-        elif status == IN_FLIGHT:
-            in_flight_s += content_s(sim.params, sim.catalog, index, chunk)
-        elif status in (QUEUED, DECODING):
-            queued_s += content_s(sim.params, sim.catalog, index, chunk)
-    played_s = position_s(sim.params.chunk_s, state) if slot == 0 else 0.0
-    observation[layout.slot_present + slot] = 1.0
-    observation[layout.slot_duration + slot] = squash(sim.catalog.duration_s[index], DURATION_HALF_S)
+    video, first = state.video + slot, slot * LOOKAHEAD
+    if video >= sim.episode.playlist.shape[0]:
+        observation[layout.slot_position + slot] = 0.0
+        observation[layout.slot_decoded + slot] = 0.0
+        observation[layout.slot_queued + slot] = 0.0
+        observation[layout.slot_in_flight + slot] = 0.0
+        observation[layout.survival + first : layout.survival + first + LOOKAHEAD] = 0.0
+        observation[layout.candidate_ahead + first : layout.candidate_ahead + first + LOOKAHEAD] = 0.0
+        return
+    index, row = sim.episode.playlist[video], video % SLOTS
+    decoded, queued, in_flight = 0, 0, 0
+    for column in range(RING):  # a place that holds no chunk of the video is ABSENT
+        status = state.chunk_status[row, column]
+        decoded += status == DECODED
+        queued += (status == QUEUED) | (status == DECODING)
+        in_flight += status == IN_FLIGHT
+    chunk_s, last = sim.params.chunk_s, sim.catalog.n_chunks[index] - 1
+    decoded_s, queued_s, in_flight_s = decoded * chunk_s, queued * chunk_s, in_flight * chunk_s
+    if last < first_chunk(state, video) + RING:  # it may be shorter
+        missing_s, status = (
+            chunk_s - content_s(sim.params, sim.catalog, index, last),
+            state.chunk_status[row, last % RING],
+        )
+        decoded_s -= missing_s * (status == DECODED)
+        queued_s -= missing_s * ((status == QUEUED) | (status == DECODING))
+        in_flight_s -= missing_s * (status == IN_FLIGHT)
+    played_s = position_s(chunk_s, state) if slot == 0 else 0.0
     observation[layout.slot_position + slot] = squash(played_s, DURATION_HALF_S)
     observation[layout.slot_decoded + slot] = squash(decoded_s, CONTENT_HALF_S)
     observation[layout.slot_queued + slot] = squash(queued_s, CONTENT_HALF_S)
     observation[layout.slot_in_flight + slot] = squash(in_flight_s, CONTENT_HALF_S)
 
-    representations = features.candidate_decode.shape[0]
     alive = survival_at(sim.catalog, index, played_s)
     for lookahead in range(LOOKAHEAD):
-        chunk = candidates[slot, lookahead]
-        if chunk == NO_ENTRY:
-            break
-        place, begin_s = slot * LOOKAHEAD + lookahead, chunk * sim.params.chunk_s
-        if alive > 0.0:
-            observation[layout.survival + place] = unit_interval(survival_at(sim.catalog, index, begin_s) / alive)
-        observation[layout.candidate_ahead + place] = squash(begin_s - played_s, CONTENT_HALF_S)
-        first = place * representations
-        for r in range(representations):
-            observation[layout.candidate_bytes + first + r] = features.candidate_bytes[index, chunk, r]
-            observation[layout.candidate_quality + first + r] = features.candidate_quality[index, chunk, r]
-            observation[layout.candidate_decode + first + r] = features.candidate_decode[r]
+        chunk, reached, ahead = candidates[slot, lookahead], 0.0, 0.0
+        if chunk != NO_ENTRY:
+            begin_s = chunk * chunk_s
+            if alive > 0.0:
+                reached = unit_interval(survival_at(sim.catalog, index, begin_s) / alive)
+            ahead = squash(begin_s - played_s, CONTENT_HALF_S)
+        observation[layout.survival + first + lookahead] = reached
+        observation[layout.candidate_ahead + first + lookahead] = ahead

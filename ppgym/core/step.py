@@ -3,24 +3,27 @@
 The environment is this over one state, the vector environment over many. Nothing here adds to the physics.
 """
 
-from typing import NamedTuple
+import itertools
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ppgym.core.actions import Mask, fill_mask, find_candidates
+from ppgym.core.actions import WAIT, Mask, fill_slot_mask, find_candidates, has_room
 from ppgym.core.dynamics import reset_state, transition
-from ppgym.core.episodes import Sims, take_sim
+from ppgym.core.episodes import Episodes, Sims, take_sim
 from ppgym.core.events import EventLog
-from ppgym.core.jit import kernel
-from ppgym.core.observation import Features, observe
+from ppgym.core.jit import kernel, nogil
+from ppgym.core.observation import Features, observe_candidates, observe_constants, observe_situation
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
-from ppgym.core.state import F4, F8, I4, I8, LOOKAHEAD, SLOTS, U1, UNITS, StateRecord
+from ppgym.core.state import F4, F8, I4, I8, LOOKAHEAD, NO_ENTRY, SLOTS, U1, UNITS, Sim, StateRecord
 
 # What a call does with each state
 SKIP = 0
 STEP = 1
 RESTART = 2
+
+BLANK = -2  # in `StepResults.shown`: nothing has been written yet
 
 # Columns of StepResults.info: totals of the episode, then what belongs to this step alone
 INFO_TOTALS = (
@@ -65,7 +68,19 @@ class StepResults(NamedTuple):
     reward: F8  # [N]
     terminated: npt.NDArray[np.bool_]  # [N]
     truncated: npt.NDArray[np.bool_]  # [N]
-    candidates: I4  # [S, L] scratch
+    candidates: I4  # [S, L] of the last state
+    shown: I4  # [N, S, 1 + L] what each row shows of each slot: the video's catalog index, and its candidates
+    room: U1  # [N] whether memory forbade nothing in each row
+
+
+class Share(NamedTuple):
+    """Arguments of `step_many` for some of the states."""
+
+    sims: Sims
+    states: np.ndarray
+    todo: U1
+    actions: I8
+    results: StepResults
 
 
 def new_results(count: int, observation_size: int, actions: int) -> StepResults:
@@ -87,7 +102,34 @@ def new_results(count: int, observation_size: int, actions: int) -> StepResults:
         terminated=np.zeros(count, np.bool_),
         truncated=np.zeros(count, np.bool_),
         candidates=np.zeros((SLOTS, LOOKAHEAD), np.int32),
+        shown=np.full((count, SLOTS, 1 + LOOKAHEAD), BLANK, np.int32),
+        room=np.zeros(count, np.uint8),
     )
+
+
+def share_out(parts: int, sims: Sims, states: np.ndarray, todo: U1, actions: I8, results: StepResults) -> list[Share]:
+    """Cut the arrays of a call into parts of about the same length, which threads may work on side by side.
+
+    Args:
+        parts: How many.
+        sims: As for `step_many`, like what follows.
+        states: [N].
+        todo: [N].
+        actions: [N].
+        results: Where it writes.
+
+    Returns:
+        Views of the arrays, with scratch of their own.
+    """
+    bounds = np.linspace(0, len(states), parts + 1).astype(int).tolist()
+    shares = []
+    for first, end in itertools.pairwise(bounds):
+        rows: list[Any] = [array[first:end] for array in results]
+        own = StepResults(*rows)._replace(candidates=np.zeros_like(results.candidates))
+        draws: list[Any] = [array[first:end] for array in sims.episodes]
+        own_sims = sims._replace(episodes=Episodes(*draws))
+        shares.append(Share(own_sims, states[first:end], todo[first:end], actions[first:end], own))
+    return shares
 
 
 @kernel
@@ -115,6 +157,42 @@ def write_totals(state: StateRecord, info: F8) -> None:
 
 
 @kernel
+def show(sim: Sim, state: StateRecord, features: Features, results: StepResults, i: int) -> None:
+    """Write mask and observation of a state; what its row shows already is left alone.
+
+    Most of an observation follows from the videos and candidates of its slots, few of which change in a decision.
+
+    Args:
+        sim: Its playlist alone is read of the hidden draw.
+        state: Record of `STATE_DTYPE`.
+        features: What of the observation is constant.
+        results: Output.
+        i: The row.
+    """
+    candidates, shown, mask, observation = results.candidates, results.shown[i], results.mask[i], results.observation[i]
+    find_candidates(sim, state, candidates)
+    if shown[0, 0] == BLANK:
+        mask[WAIT] = 1
+        observe_constants(features, observation)
+    room, had_room = has_room(sim, state), results.room[i]
+    results.room[i] = room
+    for slot in range(SLOTS):
+        video, index = state.video + slot, NO_ENTRY
+        if video < sim.episode.playlist.shape[0]:
+            index = sim.episode.playlist[video]
+        changed = shown[slot, 0] != index
+        shown[slot, 0] = index
+        for lookahead in range(LOOKAHEAD):
+            changed |= shown[slot, 1 + lookahead] != candidates[slot, lookahead]
+            shown[slot, 1 + lookahead] = candidates[slot, lookahead]
+        if changed:
+            observe_candidates(sim, state, features, candidates, slot, observation)
+        if changed or not (room and had_room):
+            fill_slot_mask(sim, state, candidates, slot, room, mask)
+    observe_situation(sim, state, features, candidates, observation)
+
+
+@nogil
 def step_many(
     sims: Sims,
     features: Features,
@@ -155,6 +233,4 @@ def step_many(
         info[INVALID_ACTION] = state.invalid_action
         results.terminated[i] = state.terminated
         results.truncated[i] = state.truncated
-        find_candidates(sim, state, results.candidates)
-        fill_mask(sim, state, results.candidates, results.mask[i])
-        observe(sim, state, features, results.candidates, results.observation[i])
+        show(sim, state, features, results, i)
