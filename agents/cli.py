@@ -157,12 +157,16 @@ def public_board(
     print_board(make_board(root, suite, REGISTRY, submit=submit, baseline=baseline, workers=workers))
 
 
-def speed() -> None:
-    """Measure the simulator and the planner on one core of this machine, against their targets."""
+def speed(json: bool = False) -> None:
+    """Measure the simulator and the planner on one core of this machine, against their targets.
+
+    Args:
+        json: Print JSON, for a comparison with another commit.
+    """
     from agents.studies.planner_speed import measure_planner
     from ppgym.benchmark.speed import measure_simulator, print_figures
 
-    print_figures([*measure_simulator(make_agent), *measure_planner()])
+    print_figures([*measure_simulator(make_agent), *measure_planner()], as_json=json)
 
 
 def compare_devices(

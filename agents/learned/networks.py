@@ -89,7 +89,9 @@ class Encoder(nn.Module):
         plain = observation[:, layout.survival : layout.candidate_bytes].view(-1, CANDIDATE_FIELDS, CANDIDATES)
         candidates = torch.cat([plain.transpose(1, 2), pooled], dim=-1)
         own = observation[:, : layout.survival].view(-1, SLOT_FIELDS, SLOTS).transpose(1, 2)
-        slots = torch.relu(self.slot(torch.cat([own, candidates.reshape(len(own), SLOTS, -1)], dim=-1)))
+        slots = torch.relu(
+            self.slot(torch.cat([own, candidates.view(-1, SLOTS, LOOKAHEAD * (CANDIDATE_FIELDS + POOLED))], dim=-1))
+        )
         means = (ladder.view(-1, REPRESENTATION_FIELDS, CANDIDATES, count) * decodable).sum(2)
         means = means / decodable.sum(2).clamp(min=1.0)
         options = self.encode_options(observation, is_generative, means)
@@ -114,7 +116,7 @@ class Encoder(nn.Module):
             -1, OPTION_FIELDS, self.representations, PLACES
         )
         units = observation[:, layout.unit_present : layout.option_decode].view(-1, UNIT_FIELDS, UNITS).transpose(1, 2)
-        units = torch.cat([units, self.names.expand(len(observation), UNITS, UNITS)], dim=-1)
+        units = torch.cat([units, self.names.expand(observation.shape[0], UNITS, UNITS)], dim=-1)
         # The third place of a pixel codec is none: it shows the second one's unit, and is never legal
         pixel, generative = units[:, [*PIXEL_UNITS, PIXEL_UNITS[-1]]], units[:, list(GENERATIVE_UNITS)]
         kind = is_generative.view(-1, self.representations, PLACES)[:, :, :1, None]  # by place 0, which every codec has

@@ -1,4 +1,4 @@
-"""How fast the planner is on this machine, against its targets, in CPU seconds as in `ppgym.benchmark.speed`."""
+"""How fast the planner is on this machine, against its targets, in CPU seconds."""
 
 import time
 from collections.abc import Iterator
