@@ -3,7 +3,6 @@
 The environment is this over one state, the vector environment over many. Nothing here adds to the physics.
 """
 
-import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,7 +122,8 @@ def share_out(parts: int, sims: Sims, states: np.ndarray, todo: U1, actions: I8,
     """
     bounds = np.linspace(0, len(states), parts + 1).astype(int).tolist()
     shares = []
-    for first, end in itertools.pairwise(bounds):
+    for part in range(parts):
+        first, end = bounds[part], bounds[part + 1]
         rows: list[Any] = [array[first:end] for array in results]
         own = StepResults(*rows)._replace(candidates=np.zeros_like(results.candidates))
         draws: list[Any] = [array[first:end] for array in sims.episodes]
