@@ -37,7 +37,12 @@ class Loop:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine there and wait for what it returns."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except BaseException:  # Ctrl-C too
+            future.cancel()
+            raise
 
     def stop(self) -> None:
         """End the thread."""
@@ -47,7 +52,7 @@ class Loop:
             self._loop.close()
 
 
-class Client:
+class Equipment:
     """What outlives a session: the loop, the connection to the server, and the warm units."""
 
     def __init__(
@@ -75,7 +80,12 @@ class Client:
         await self.downloads.__aenter__()
         if await self.downloads.manifest() != manifest:
             raise ValueError(f"{self.downloads.url}/{MANIFEST}: expected the manifest of the feed's folder")
-        await asyncio.gather(*(unit.start() for unit in self.units.values()))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for unit in self.units.values():
+                    group.create_task(unit.start())
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
 
     def close(self) -> None:
         """End session, sockets, processes and thread."""
@@ -139,7 +149,7 @@ class PromptPreamLiveEnv(PromptPreamEnv):
         self.manifest = manifest
         self.world.draw(np.random.default_rng(0), self._episodes, 0)  # which the first reset draws anew
         rehearse(self._sims, world.features, self._results)
-        self._live = Client(url, folder, manifest, world.profile.units, silence_s)
+        self._live = Equipment(url, folder, manifest, world.profile.units, silence_s)
         self._stop = weakref.finalize(self, self._live.close)
 
     @property

@@ -220,3 +220,18 @@ def test_no_socket_stays_open(feed: Path, vdec: Path) -> None:
     env.close()  # twice is once
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def test_a_worker_that_does_not_start_leaves_none_behind(feed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    warm_up = units.Worker.warm_up
+
+    async def fails(self: units.Worker) -> None:
+        if not started:
+            started.append(self)
+            raise units.DecodeError("no memory")
+        await warm_up(self)
+
+    started: list[units.Worker] = []
+    monkeypatch.setattr(units.Worker, "warm_up", fails)
+    with pytest.raises(OSError, match=r"unit (cpu|vdec): no memory"):
+        PromptPreamLiveEnv(str(feed))
