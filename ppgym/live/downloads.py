@@ -70,7 +70,7 @@ class Downloads:
         return read_manifest(text, f"{self.url}/{MANIFEST}")
 
     async def open_link(self, request: dict[str, Any]) -> tuple[float, float]:
-        """Ask for a shaped link.
+        """Ask for a shaped link, and begin its trace.
 
         Args:
             request: JSON of `server.LinkRequest`.
@@ -83,13 +83,14 @@ class Downloads:
             OSError: No answer.
             ValueError: The server refuses.
         """
-        asked_s = time.monotonic()
         answer = await self._ask("POST", "links", MAX_ANSWER_BYTES, json.dumps(request))
-        answered_s = time.monotonic()
         try:
             self.link = str(parse_json(answer, "link")["id"])
         except (TypeError, KeyError, ValueError):
             raise ValueError(f"{self.url}/links: expected an id, got {answer[:100]!r}") from None
+        asked_s = time.monotonic()
+        await self._ask("POST", f"links/{self.link}", MAX_ANSWER_BYTES)
+        answered_s = time.monotonic()
         return (asked_s + answered_s) / 2, (answered_s - asked_s) / 2
 
     async def close_link(self) -> None:

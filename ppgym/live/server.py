@@ -3,7 +3,8 @@
 | request | answer |
 |---|---|
 | `GET /manifest.json` | the manifest |
-| `POST /links` with a `LinkRequest` | `{"id": ID}`: a shaped link, whose trace begins with the answer |
+| `POST /links` with a `LinkRequest` | `{"id": ID}`: a shaped link |
+| `POST /links/ID` | 204: its trace begins; a request of its own, for its time tells the client when that was |
 | `DELETE /links/ID` | 204: it takes no new transfers |
 | `GET /PATH?link=ID` | a chunk of the manifest, or the `Range` of it, at the pace of the link; 410 without that link |
 | `GET /PATH` | the same, as fast as it goes |
@@ -114,6 +115,7 @@ class FeedServer:
             routes=[
                 Route(f"/{MANIFEST}", self.get_manifest, methods=["GET"]),
                 Route("/links", self.post_link, methods=["POST"]),
+                Route("/links/{id:str}", self.begin_link, methods=["POST"]),
                 Route("/links/{id:str}", self.delete_link, methods=["DELETE"]),
                 Route("/{path:path}", self.get_chunk, methods=["GET"]),
             ]
@@ -124,7 +126,7 @@ class FeedServer:
         return Response(self.text, media_type="application/json")
 
     async def post_link(self, request: Request) -> Response:
-        """Make a link; its trace begins now."""
+        """Make a link."""
         body = bytearray()
         async for piece in request.stream():
             body += piece
@@ -146,6 +148,16 @@ class FeedServer:
         now_s, name = time.monotonic(), secrets.token_hex(8)
         self.links[name] = ShapedLink(law, now_s, now_s)
         return JSONResponse({"id": name}, status_code=201)
+
+    async def begin_link(self, request: Request) -> Response:
+        """Begin a link's trace, which no transfer has asked for yet."""
+        link = self.links.get(request.path_params["id"])
+        if link is None:
+            return refused(404, "expected the id of a link")
+        if link.law.settled_s > 0 or link.law.flows:
+            return refused(409, "expected a link that is not in use yet")
+        link.began_s = time.monotonic()
+        return Response(status_code=204)
 
     async def delete_link(self, request: Request) -> Response:
         """Forget a link."""

@@ -123,11 +123,14 @@ def test_a_link_paces_its_transfers(running: Running) -> None:
     status, body, _ = running.ask("links", "POST", link_request())
     assert status == 201
     name = json.loads(body)["id"]
+    assert running.ask(f"links/{name}", "POST")[0] == 204
+    assert running.ask("links/nobody", "POST")[0] == 404
     began_s = time.monotonic()
     status, body, _ = running.ask(f"{file.path}?link={name}")
     took_s = time.monotonic() - began_s
     assert hashlib.sha256(body).hexdigest() == file.sha256
     assert took_s >= 0.1 + file.size_bytes * 8 / RATE_BPS - 1e-3  # later than the law only by what this machine takes
+    assert running.ask(f"links/{name}", "POST")[0] == 409  # in use
     assert running.ask(f"links/{name}", "DELETE")[0] == 204
     assert running.ask(f"links/{name}", "DELETE")[0] == 404
     assert running.ask(f"{file.path}?link={name}")[0] == 410
