@@ -153,11 +153,9 @@ def replay_requests(world: World, record: Record, decode_as_measured: bool) -> d
     episodes = drawn(world, record["number"])
     sim = view_sim(world.sims(episodes), 0)
     sim.episode.jitter[:] = 1.0
-    if decode_as_measured:
-        for job in record["diary"]["jobs"]:
-            if job["outcome"] == "decoded":
-                took_s = job["end_s"] - job["start_s"]
-                sim.episode.jitter[job["video"], job["chunk"]] = took_s / expected_job_s(sim, job)
+    for job in record["diary"]["jobs"] if decode_as_measured else ():
+        took_s = NEVER_S if job["end_s"] is None else job["end_s"] - job["start_s"]  # one that was aborted has no end
+        sim.episode.jitter[job["video"], job["chunk"]] = took_s / expected_job_s(sim, job)
     state, log, left_out = new_states(1)[0], new_log(MAX_EVENTS), 0
     reset_state(sim, state, log)
     for one in record["diary"]["transfers"]:
