@@ -10,7 +10,14 @@ from hypothesis import strategies as some
 
 from ppgym.benchmark.episodes import session_seed
 from ppgym.core.content import content_s
-from ppgym.core.events import EVENT_ARRIVAL, EVENT_CANCEL, EVENT_JOB_END, EVENT_JOB_START, EVENT_REQUEST
+from ppgym.core.events import (
+    EVENT_ARRIVAL,
+    EVENT_CANCEL,
+    EVENT_JOB_ABORT,
+    EVENT_JOB_END,
+    EVENT_JOB_START,
+    EVENT_REQUEST,
+)
 from ppgym.core.state import UNIT_NAMES
 from ppgym.env import PromptPreamEnv
 from ppgym.live.feed import check_feed, feed_scenario, feed_world
@@ -48,6 +55,8 @@ def told(world: World, number: int, late_s: float = 0.0) -> tuple[dict[str, Any]
         elif kind == EVENT_JOB_END:
             seconds = content_s(params, catalog, playlist[video], chunk) * params.option_decode_s[option]
             done.append(jobs[key] | {"end_s": time_s, "outcome": "decoded", "expected_s": seconds})
+        elif kind == EVENT_JOB_ABORT:
+            done.append(jobs[key] | {"end_s": None, "outcome": "aborted"})
     diary = {"transfers": order, "jobs": done, "boundaries": [(1.0, 1.25)], "faults": []}
     return {"number": number, "diary": diary}, env._states[0]
 
@@ -69,11 +78,26 @@ def test_the_simulator_predicts_itself(feed: Path, number: int, parallel: int) -
         assert replayed[name] == pytest.approx(state[name], abs=1e-3), name
 
 
+def test_a_job_that_was_aborted_does_not_end_in_the_replay(feed: Path) -> None:
+    world = world_of(feed, jitter_sigma=1.5)
+    world = with_params(world, option_decode_s=world.params.option_decode_s * 40)  # 0.8 s for a second
+    aborted = 0
+    for number in range(12):
+        record, state = told(world, number)
+        aborted += sum(job["outcome"] == "aborted" for job in record["diary"]["jobs"])
+        replayed = replay_requests(world, record, decode_as_measured=True)
+        for name in ("rebuffer_s", "played_s", "quality"):
+            assert replayed[name] == pytest.approx(state[name], abs=1e-6), (number, name)
+        assert replayed["left_out"] == 0
+    assert aborted > 0
+
+
 def test_what_decoding_takes_comes_from_the_record(feed: Path) -> None:
     world = world_of(feed, bandwidth_scale=0.05, jitter_sigma=0.0, patience="none")
     record, state = told(world, 3)
     for job in record["diary"]["jobs"]:
-        job["end_s"] += 0.5
+        if job["outcome"] == "decoded":
+            job["end_s"] += 0.5
     errors = one_step_ahead(world, record)
     assert errors.decode_s == pytest.approx(0.5)
     assert errors.ratio == pytest.approx((errors.expected_s + 0.5) / errors.expected_s)
