@@ -5,6 +5,7 @@ the same second, here by a curve of `CRFS` at full size.
 """
 
 import hashlib
+import json
 import re
 import statistics
 import time
@@ -189,6 +190,7 @@ def prepare_feed(
     _catalog(rungs, videos, ladder, provenance).write(folder / CATALOG)
     lines = [
         f"# A world for the feed {folder.name}: the published ladder's link, scaled by the top bitrates",
+        f"label: {json.dumps(folder.name)}",
         f"ladder: {LADDER}",
         f"videos: {CATALOG}",
         "audio_bps: 0",

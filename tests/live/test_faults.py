@@ -4,7 +4,10 @@ import asyncio
 import dataclasses
 import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from ppgym.world.devices import DeviceProfile
 from tests.live.sessions import children, play, stop_worker
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+ROOT = Path(__file__).parents[2]
 ONE_VIDEO: dict[str, Any] = {"n_videos": 1, "patience": "none"}
 
 
@@ -235,3 +239,32 @@ def test_a_worker_that_does_not_start_leaves_none_behind(feed: Path, monkeypatch
     monkeypatch.setattr(units.Worker, "warm_up", fails)
     with pytest.raises(OSError, match=r"unit (cpu|vdec): no memory"):
         PromptPreamLiveEnv(str(feed))
+
+
+KILLED = """
+import sys
+from ppgym.live.env import PromptPreamLiveEnv
+from tests.live.sessions import children
+env = PromptPreamLiveEnv(sys.argv[1], device=sys.argv[2])
+print(*children(), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+def test_a_killed_client_leaves_no_process_behind(feed: Path, vdec: Path) -> None:
+    command = [sys.executable, "-c", KILLED, str(feed), str(vdec)]
+    client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    try:
+        assert client.stdout is not None
+        pids = [int(pid) for pid in client.stdout.readline().split()]
+        assert len(pids) == 3  # a server, a worker and its spare
+        client.kill()
+        client.wait()
+        end_s = time.monotonic() + 20
+        while any(Path(f"/proc/{pid}").exists() for pid in pids):
+            assert time.monotonic() < end_s
+            time.sleep(0.05)
+    finally:
+        client.kill()
+        client.communicate()

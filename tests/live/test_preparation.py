@@ -9,7 +9,7 @@ from ppgym.codec.generator import load_generator
 from ppgym.codec.search import Search
 from ppgym.codec.video import Size, write_mp4
 from ppgym.env import PromptPreamEnv
-from ppgym.live.feed import DEVICE, SCENARIO, check_feed, feed_scenario, feed_world
+from ppgym.live.feed import DEVICE, check_feed, feed_scenario, feed_world
 from ppgym.live.preparation import Preparation, Rung, clip_sources, demo_sources, prepare_feed
 from ppgym.live.profiling import measure_profile
 from ppgym.world.scenario import make_world
@@ -40,7 +40,7 @@ def test_chunks_are_measured(made: Path) -> None:
     assert not rows[0].is_generative and rows[2].is_generative
     world = make_world(feed_scenario(made, device="snapdragon-8-elite"), "test")  # as any simulator reads the folder
     assert world.params.top_quality == pytest.approx(high.quality)
-    assert (made / SCENARIO).read_text().startswith("#")
+    assert world.scenario.name == "feed"
 
 
 def test_a_feed_is_not_written_over(made: Path) -> None:
