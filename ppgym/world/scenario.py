@@ -27,7 +27,7 @@ from ppgym.world.qoe_weights import QoEWeights
 from ppgym.world.scenario_file import named_fields
 from ppgym.world.schemas import Expected, FileName, Name, Positive, Share, checked
 from ppgym.world.videos import Catalog, Video, count_chunks, load_videos, read_mmgc, read_videos
-from ppgym.world.viewers import VIEWERS, RetentionCurve, ViewerProfile
+from ppgym.world.viewers import VIEWERS, MeasuredViewers, RetentionCurve, ViewerProfile, read_viewers
 
 DEFAULT_SCENARIO = "low/snapdragon-8-elite/typical"
 
@@ -66,8 +66,9 @@ class Scenario:
         viewer: One of `ppgym.world.viewers.VIEWERS`, or the path of a viewer profile; its `leave_p`, and its retention
             unless `viewers` is given.
         videos: File or folder of real videos, see `ppgym.world.videos.read_videos`; the shipped ones where None.
-        viewers: Folder of real retention curves, one for each of `videos`, in the layout of the MMGC 2022 challenge;
-            those of `viewer` where None.
+        viewers: A log of views, a retention table or a swipe density, see `ppgym.world.viewers.read_viewers`; or a
+            folder of retention tables, one for each of `videos`, in the layout of the MMGC 2022 challenge. Those of
+            `viewer` where None.
         ladder: One of `ppgym.world.ladders.LADDERS`, the path of a ladder's file, or the content of one.
         audio_bps: Bits per second of sound, in every representation; an assumption.
         n_videos: Videos of a feed, 1 to 20; fewer where the catalog has fewer.
@@ -392,14 +393,17 @@ def _lay_out(traces: Sequence[NetworkTrace]) -> Links:
 def _read_videos(
     scenario: Scenario, split: str, secret: int, viewer: ViewerProfile
 ) -> tuple[tuple[Video, ...], list[RetentionCurve]]:
-    if scenario.videos is None and scenario.viewers is not None:
-        raise ValueError("viewers: a folder of retention curves goes with a folder of videos; give `videos` too")
-    curves: tuple[RetentionCurve, ...]
-    if scenario.videos is not None and scenario.viewers is not None:
-        videos, curves = read_mmgc(scenario.videos, scenario.viewers)
-    else:
-        videos, curves = load_videos(split, secret) if scenario.videos is None else read_videos(scenario.videos), ()
-    return videos, list(curves) or [viewer.curve(video.duration_s) for video in videos]
+    of_file: ViewerProfile | MeasuredViewers = viewer
+    if scenario.viewers is not None:
+        if Path(scenario.viewers).is_file():
+            of_file = read_viewers(scenario.viewers)
+        elif scenario.videos is None:
+            raise ValueError("viewers: a folder of retention curves goes with a folder of videos; give `videos` too")
+        else:
+            videos, curves = read_mmgc(scenario.videos, scenario.viewers)
+            return videos, list(curves)
+    videos = load_videos(split, secret) if scenario.videos is None else read_videos(scenario.videos)
+    return videos, [of_file.curve(video.duration_s) for video in videos]
 
 
 @functools.lru_cache(maxsize=32)

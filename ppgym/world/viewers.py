@@ -15,7 +15,7 @@ from annotated_types import Ge, Le
 
 from ppgym.core.content import ROUNDING_S
 from ppgym.core.state import F8
-from ppgym.world.readers.formats import first_rows
+from ppgym.world.readers.formats import first_rows, format_of
 from ppgym.world.readers.kuai import MIN_VIEWS, read_log
 from ppgym.world.readers.retention import read_survival
 from ppgym.world.readers.swipes import is_density, read_density
@@ -129,6 +129,45 @@ def read_views(path: str | Path, by: str = "duration", min_views: int = MIN_VIEW
     found, notes = read_log(Path(path), by, min_views)
     curves = {one.name: RetentionCurve(one.survival) for one in found}
     return Views(curves, {one.name: one.views for one in found}, notes)
+
+
+class MeasuredViewers(NamedTuple):
+    """How long the viewers of some videos watched, for videos of any duration.
+
+    Attributes:
+        curves: Of different durations.
+    """
+
+    curves: tuple[RetentionCurve, ...]
+
+    def curve(self, duration_s: float) -> RetentionCurve:
+        """The retention curve of a video.
+
+        Args:
+            duration_s: Seconds, above 0.
+
+        Returns:
+            The curve whose own duration is nearest, by their ratio, with the same shares at the same fractions.
+        """
+        nearest = min(self.curves, key=lambda one: abs(math.log(duration_s / one.duration_s)))
+        ends_s = np.minimum(np.arange(math.ceil(duration_s - ROUNDING_S) + 1), duration_s)
+        shares = nearest.at(np.minimum(ends_s / duration_s * nearest.duration_s, nearest.duration_s))
+        return RetentionCurve(np.minimum.accumulate(shares), duration_s)  # rounding may not make it rise
+
+
+def read_viewers(path: str | Path) -> MeasuredViewers:
+    """Read viewers from a file: a log of views, by classes of durations, a retention table or a swipe density.
+
+    Args:
+        path: The file, packed by gzip or not.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: Not such a file; names file, line, value and what was expected.
+    """
+    if format_of(Path(path)) == "viewer_log":
+        return MeasuredViewers(tuple(read_views(path).curves.values()))
+    return MeasuredViewers((RetentionCurve.read(path),))
 
 
 @checked

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from ppgym.core.content import survival, watch_time_s
 from ppgym.files import data_root
+from ppgym.world.scenario import Scenario, make_world
 from ppgym.world.videos import load_videos
-from ppgym.world.viewers import VIEWERS, RetentionCurve, ViewerProfile
+from ppgym.world.viewers import VIEWERS, RetentionCurve, ViewerProfile, read_viewers
 
 CURVE = RetentionCurve(np.array([1.0, 0.6, 0.6, 0.2]))  # D = 3; nobody leaves in the second second
 
@@ -207,3 +208,34 @@ def test_every_number_of_a_shipped_viewer_has_a_provenance() -> None:
 def test_mmgc_tables_are_read() -> None:
     tables = sorted((Path(os.environ["PPGYM_MMGC2022"]) / "user_ret").iterdir())
     assert [RetentionCurve.read(path).duration_s for path in tables] == [17, 26, 37, 40, 47, 6, 125]
+
+
+def test_viewers_of_a_log_have_the_curve_of_the_nearest_duration(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    rows = [
+        f"a,{1000 * (k % 4 + 1)},4000" for k in range(40)
+    ]  # a quarter leaves at each second
+    rows += [f"b,{20_000 if k % 2 else 10_000},20000" for k in range(40)]
+    path.write_text("\n".join(["video_id,play_time_ms,duration_ms", *rows]))
+    viewers = read_viewers(path)
+    assert [curve.duration_s for curve in viewers.curves] == [4.0, 20.0]
+    assert viewers.curve(4.0).survival.tolist() == [1.0, 1.0, 0.75, 0.5, 0.25]
+    assert viewers.curve(8.0).survival.tolist() == [1.0, 1.0, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25]
+    short = viewers.curve(2.5)  # seconds 0, 1, 2 and its end are the fractions 0, 0.4, 0.8 and 1
+    np.testing.assert_allclose(short.survival, [1.0, 0.85, 0.45, 0.25])
+    assert short.duration_s == 2.5
+    assert viewers.curve(9.0).survival[-1] == 0.5  # nearer to 20 s: 9 / 4 is above 20 / 9
+    scenario = Scenario.parse("low/snapdragon-8-elite/typical", viewers=str(path))
+    catalog = make_world(scenario, "validation").catalog
+    for index, duration_s in enumerate(catalog.duration_s[:20]):
+        expected = viewers.curve(duration_s).survival
+        np.testing.assert_array_equal(catalog.retention[index, : len(expected)], expected)
+
+
+def test_viewers_of_a_table_are_stretched_to_every_video(tmp_path: Path) -> None:
+    path = tmp_path / "table.txt"
+    path.write_text("0 1\n1 0.5\n2 0.25\n")
+    assert read_viewers(path).curve(4.0).survival.tolist() == [1.0, 0.75, 0.5, 0.375, 0.25]
+    path.write_text("0 1\n1 2\n")
+    with pytest.raises(ValueError, match=r"table\.txt, line 2"):
+        make_world(Scenario.parse("low/snapdragon-8-elite/typical", viewers=str(path)))
