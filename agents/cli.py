@@ -15,7 +15,6 @@ from ppgym.benchmark.episodes import find_suite
 from ppgym.world.devices import DEVICES, DeviceProfile
 
 CONTESTANTS = ("mcts", "ppo", "greedy", "dashlet", "pdas", "fixed_preload", "next_one", "on_demand", "random")
-BREAKEVEN = Path(__file__).parents[1] / "docs" / "results" / "breakeven" / "breakeven.json"  # the committed map
 
 
 def run(
@@ -30,6 +29,7 @@ def run(
     output: Path | None = None,
     report: Path | None = None,
     sessions_in_report: int = 3,
+    breakeven: Path | None = None,
     clairvoyant: bool = False,
     settings: Settings = (),
     sealed: str | None = None,
@@ -54,6 +54,7 @@ def run(
         report: Write the run as one HTML page that needs no network. Where no output is given, its records go into the
             folder NAME.run beside it. What the planner had in mind takes the page about five seconds an episode.
         sessions_in_report: Sessions of each scenario that the page's player shows.
+        breakeven: Your break-even map, which the page shows too: breakeven.json of `breakeven --output`.
         clairvoyant: Show also the best schedule that a search with full knowledge finds, unranked. It takes one to two
             seconds an episode, once: schedules are kept in the user's cache.
         settings: Fields of the scenarios that differ, as KEY=VALUE: bandwidth_scale=2 qoe.waste=2 network=my_traces.
@@ -72,7 +73,7 @@ def run(
 
     chosen = find_suite(suite)
     if sealed is not None:
-        others = scenarios, sessions, seed, workers, report, clairvoyant, settings, engine != "local"
+        others = scenarios, sessions, seed, workers, report, breakeven, clairvoyant, settings, engine != "local"
         if any(others) or output is None:
             raise ValueError("--sealed: expected --output, and none but --agents, --suite, --baseline, --beacon-value")
         board = run_sealed(
@@ -106,7 +107,6 @@ def run(
         from agents.studies.explanation import explain_record
         from ppgym.report import write_report
 
-        breakeven = BREAKEVEN if BREAKEVEN.is_file() else None
         write_report(
             report, output, breakeven=breakeven, sessions_per_scenario=sessions_in_report, explain=explain_record
         )

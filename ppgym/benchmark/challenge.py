@@ -309,13 +309,13 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """
     from rich.console import Console
 
-    from ppgym.tables import new_table
+    from ppgym.tables import for_terminal, new_table
 
     console = Console()
     for trace_class in dict.fromkeys(row["class"] for row in rows):
         of_class = [row for row in rows if row["class"] == trace_class]
         bounded = "bound_mean" in of_class[0]
-        console.print(trace_class, style="bold", highlight=False)
+        console.print(for_terminal(trace_class), style="bold", highlight=False)
         table = new_table(
             "score", "95 % interval", *(["of bound"] if bounded else []), "QoE", "MB", "MB wasted", "load/watch"
         )
@@ -323,7 +323,7 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
             low, high = row["score_ci95"]
             share = [] if not bounded else ["-" if row["share"] is None else f"{row['share']:.0%}"]
             table.add_row(
-                row["agent"],
+                for_terminal(row["agent"]),
                 f"{row['score_mean']:.2f}",
                 "-" if low is None else f"{low:.2f} to {high:.2f}",
                 *share,

@@ -11,7 +11,7 @@ from rich.padding import Padding
 
 from ppgym.benchmark.estimates import LEAST_CLUSTERS, Interval
 from ppgym.benchmark.summary import Board, Row, Standing, ranking
-from ppgym.tables import new_table
+from ppgym.tables import for_csv, for_markdown, for_terminal, new_table
 
 FIGURES = ("stall", "waste", "quality", "ms")
 MISTAKES = {  # columns that tell what is wrong with a policy: (one, several)
@@ -51,10 +51,10 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
         chosen = ranking(row for row in rows if row.scenario == scenario)
         first = chosen[0]
         versus = next((f", gain over {row.baseline}" for row in chosen if row.baseline), "")
-        console.print(f"{scenario}, {_count(first)}{versus}", style="bold", highlight=False)
+        console.print(for_terminal(f"{scenario}, {_count(first)}{versus}"), style="bold", highlight=False)
         for key, value in first.overrides.items():
             shown = value["name"] if key == "ladder" and isinstance(value, Mapping) else value
-            console.print(f"  {key} = {shown}", highlight=False, soft_wrap=True)
+            console.print(for_terminal(f"  {key} = {shown}"), highlight=False, soft_wrap=True)
         bounded = first.bound is not None
         table = new_table("QoE/min", *(["gain"] if versus else []), *(["of bound"] if bounded else []), *FIGURES)
         for ranked in (True, False):
@@ -67,12 +67,12 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
             table.add_row("bound", _with_half(first.bound, first.bound_ci95), *blank, "100%", style="italic")
         console.print(table)
         for note in (f"quality: {first.quality_unit}", *mistakes(chosen)):
-            console.print(Padding(note, (0, 0, 0, 1)), highlight=False)
+            console.print(Padding(for_terminal(note), (0, 0, 0, 1)), highlight=False)
 
 
 def _cells(row: Row, compared: bool, bounded: bool) -> list[str]:
     """A row of the table of a scenario."""
-    cells = [row.agent, _with_half(row.qoe, row.qoe_ci95)]
+    cells = [for_terminal(row.agent), _with_half(row.qoe, row.qoe_ci95)]
     if compared:
         own = row.difference is None or row.agent == row.baseline
         cells.append("" if own else _with_half(row.difference or 0.0, row.difference_ci95, "+"))
@@ -119,12 +119,12 @@ def print_standings(overall: Sequence[Standing], console: Console | None = None)
     """
     console = console or Console()
     baseline = _baseline(overall)
-    over = f", gain over {baseline}" if baseline else ""
+    over = f", gain over {for_terminal(baseline)}" if baseline else ""
     title = f"All {overall[0].scenarios} scenarios, each weighs the same{over}"
     console.print(title, style="bold", highlight=False)
     table = new_table("QoE/min", *(["gain", "better in"] if baseline else []))
     for one in _best_first(overall):
-        cells = [one.agent, _with_half(one.qoe, one.qoe_ci95)]
+        cells = [for_terminal(one.agent), _with_half(one.qoe, one.qoe_ci95)]
         if one.difference is not None and one.improvement is not None:
             cells += [_with_half(one.difference, one.difference_ci95, "+"), f"{one.improvement:.0%}"]
         table.add_row(*cells, style="" if one.ranked else "italic")
@@ -145,8 +145,8 @@ def to_markdown(board: Board) -> str:
         parts += [f"## All {board.overall[0].scenarios} scenarios", markdown_standings(board.overall)]
     for scenario in dict.fromkeys(row.scenario for row in board.rows):
         rows = [row for row in board.rows if row.scenario == scenario]
-        parts += [f"## {scenario}, {_count(rows[0])}", markdown_rows(rows)]
-        parts += [f"- {note}" for note in mistakes(ranking(rows))]
+        parts += [f"## {for_markdown(scenario)}, {_count(rows[0])}", markdown_rows(rows)]
+        parts += [f"- {for_markdown(note)}" for note in mistakes(ranking(rows))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -160,9 +160,9 @@ def markdown_standings(overall: Sequence[Standing]) -> str:
         The table.
     """
     baseline = _baseline(overall)
-    lines = [["agent", "QoE / min", "95 %", *([f"over {baseline}", "better in"] if baseline else [])]]
+    lines = [["agent", "QoE / min", "95 %", *([f"over {for_markdown(baseline)}", "better in"] if baseline else [])]]
     for one in _best_first(overall):
-        line = [one.agent if one.ranked else f"*{one.agent}*", f"{one.qoe:.1f}", _spelled(one.qoe_ci95)]
+        line = [_name(one), f"{one.qoe:.1f}", _spelled(one.qoe_ci95)]
         if one.difference is not None and one.improvement is not None:
             line += [_difference(one), f"{one.improvement:.0%}"]
         lines.append(line)
@@ -179,7 +179,7 @@ def markdown_rows(rows: Sequence[Row]) -> str:
         The table.
     """
     baseline = next((row.baseline for row in rows if row.baseline), None)
-    versus = [f"over {baseline}"] if baseline else []
+    versus = [f"over {for_markdown(baseline)}"] if baseline else []
     lines = [
         [
             "agent",
@@ -200,7 +200,7 @@ def markdown_rows(rows: Sequence[Row]) -> str:
             share += f" ({row.share_ci95[0]:.0%} to {row.share_ci95[1]:.0%})"
         lines.append(
             [
-                row.agent if row.ranked else f"*{row.agent}*",
+                _name(row),
                 f"{row.qoe:.1f}",
                 _spelled(row.qoe_ci95),
                 *([_difference(row)] if versus else []),
@@ -255,10 +255,15 @@ def _flatten(row: dict[str, Any]) -> dict[str, Any]:
         if key.endswith("ci95"):
             flat[f"{key}_low"], flat[f"{key}_high"] = (None, None) if value is None else value
         elif isinstance(value, dict):
-            flat |= {f"{key}_{name}": each for name, each in value.items()}
+            flat |= {f"{key}_{name}": for_csv(each) if isinstance(each, str) else each for name, each in value.items()}
         else:
-            flat[key] = value
+            flat[key] = for_csv(value) if isinstance(value, str) else value
     return flat
+
+
+def _name(one: Row | Standing) -> str:
+    """In Markdown; in italics where it does not compete."""
+    return for_markdown(one.agent) if one.ranked else f"*{for_markdown(one.agent)}*"
 
 
 def _baseline(overall: Iterable[Standing]) -> str | None:

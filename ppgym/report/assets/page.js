@@ -125,6 +125,16 @@ function redraw() {
   }
 }
 
+/** Paper does not scroll: what was never in view is drawn when there is time, and at the latest before printing. */
+async function drawRest() {
+  for (const plot of plots) {
+    if (plot.dataset.drawn !== (plot.dataset.block ?? find("view").value)) await draw(plot);
+  }
+}
+
+const whenIdle = window.requestIdleCallback ?? ((callback) => setTimeout(callback, 1000));
+window.addEventListener("beforeprint", drawRest);
+
 // --- scenario
 
 function showView() {
@@ -132,6 +142,7 @@ function showView() {
   for (const table of document.querySelectorAll("[data-view]")) table.hidden = table.dataset.view !== value;
   for (const name of document.querySelectorAll(".of-view")) name.textContent = selectedOptions[0].textContent;
   redraw();
+  whenIdle(drawRest);
 }
 
 find("view").addEventListener("change", showView);
