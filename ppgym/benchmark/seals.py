@@ -77,7 +77,10 @@ class Seal:
             texts = isinstance(content[key], dict) and all(isinstance(each, str) for each in content[key].values())
             if not texts:
                 raise ValueError(f"{where}: key {key!r}: expected texts by names, got {content[key]!r}")
-        find_suite(seal.suite)
+        try:
+            find_suite(seal.suite)
+        except ValueError as error:
+            raise ValueError(f"{where}: key 'suite': {error}") from None
         if type(seal.sessions) is not int or seal.sessions < 1:
             raise ValueError(f"{where}: key 'sessions': expected a whole number of at least 1, got {seal.sessions!r}")
         if not _is_hex(seal.secret):

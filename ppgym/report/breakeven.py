@@ -64,7 +64,7 @@ def read_planes(path: Path) -> list[Plane]:
         for row in content["rows"]:
             rows[row["plane"]].append(row)
         return [_plane(name, cells, content.get("devices", [])) for name, cells in rows.items()]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: expected rows with plane, x, y, gain and ci95, and devices: {error!r}") from error
 
 

@@ -1,5 +1,7 @@
 """The results of a run as the page shows them: rows, records, and means over scenarios. Nothing is drawn here."""
 
+import math
+import reprlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ REQUIRED = (
     *("scenario", "agent", "sessions", "qoe", "qoe_ci95", "ranked"),
     *("stall_ratio", "waste_ratio", "terms", "utilisation"),
 )
+
+STANDING = ("agent", "qoe", "qoe_ci95", "ranked")
 
 ALL = "All scenarios"  # the name of the mean over scenarios
 PLANNER = "mcts"  # whose advantage chooses the episodes of the player
@@ -70,14 +74,44 @@ def read_run(folder: Path) -> Results:
         records[record["scenario"]][record["agent"]][record["seed"]] = record
     rows: dict[str, list[Row]] = defaultdict(list)
     for number, row in enumerate(found, 1):
-        for key in REQUIRED:
-            if not isinstance(row, dict) or key not in row:
-                raise ValueError(f"{path}, row {number}: expected a key {key!r}")
+        _check_row(f"{path}, row {number}", row)
         played = records.get(row["scenario"], {}).get(row["agent"])
         if not played:
             raise ValueError(f"{path}, row {number}: no records of {row['agent']!r} on {row['scenario']!r} beside it")
         rows[row["scenario"]].append(row)
-    return Results(dict(rows), content.get("overall", []), {name: dict(agents) for name, agents in records.items()})
+    overall = content.get("overall", [])
+    if not isinstance(overall, list):
+        raise ValueError(f"{path}: expected a list 'overall', got {reprlib.repr(overall)}")
+    for number, row in enumerate(overall, 1):
+        _check_row(f"{path}, overall, {number}", row, STANDING)
+    return Results(dict(rows), overall, {name: dict(agents) for name, agents in records.items()})
+
+
+def _check_row(where: str, row: Any, required: Iterable[str] = REQUIRED) -> None:
+    """Refuse a row that lacks a key, or has a value of another type than the page shows."""
+    for key in required:
+        if not isinstance(row, dict) or key not in row:
+            raise ValueError(f"{where}: expected a key {key!r}")
+        value = row[key]
+        if key in ("scenario", "agent"):
+            right, what = isinstance(value, str), "text"
+        elif key == "ranked":
+            right, what = isinstance(value, bool), "true or false"
+        elif key == "qoe_ci95":
+            right, what = value is None or (_are_numbers(value, list) and len(value) == 2), "two numbers or null"
+        elif key in ("terms", "utilisation"):
+            right, what = _are_numbers(value, dict), "numbers by name"
+        else:
+            right, what = _are_numbers([value], list), "a finite number"
+        if not right:
+            raise ValueError(f"{where}: key {key!r}: expected {what}, got {reprlib.repr(value)}")
+
+
+def _are_numbers(values: Any, kind: type) -> bool:
+    if not isinstance(values, kind):
+        return False
+    found = values.values() if isinstance(values, dict) else values
+    return all(type(one) in (int, float) and math.isfinite(one) for one in found)
 
 
 def return_by_seed(records: dict[int, Record]) -> dict[int, float]:

@@ -166,8 +166,13 @@ class Scenario:
             FileNotFoundError: No such file.
             ValueError: An unknown name or field, with the nearest known ones, or a value out of range.
         """
-        label, overrides = named_fields(name, overrides)
-        return cls.of((_named_parts(name) if label is None else {}) | overrides)
+        label, fields = named_fields(name, overrides)
+        if label is None:
+            return cls.of(_named_parts(name) | fields)
+        try:
+            return cls.of(fields)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "Scenario":

@@ -158,7 +158,7 @@ def read_table(path: Path) -> Table:
         raise ValueError(f"{path}: the file is empty but for comments")
     number, line = header
     delimiter = max(DELIMITERS, key=line.count)
-    names = [cell.strip() for cell in next(csv.reader([line.strip()], delimiter=delimiter))]
+    names = _cells(path, number, line.strip(), delimiter)
     if any(plain_number(name) is not None for name in names):
         raise ValueError(f"{path}, line {number}: expected a header that names the columns, got {line.strip()[:80]!r}")
     return Table(path, names, _table_rows(path, kept, delimiter, len(names)))
@@ -166,10 +166,14 @@ def read_table(path: Path) -> Table:
 
 def _table_rows(path: Path, lines: Iterator[tuple[int, str]], delimiter: str, columns: int) -> Iterator[Row]:
     for number, line in lines:
-        try:
-            cells = next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter, strict=True))
-        except csv.Error as error:
-            raise ValueError(f"{path}, line {number}: expected separated values: {error}") from error
+        cells = _cells(path, number, line.rstrip("\r\n"), delimiter)
         if len(cells) != columns:
             raise ValueError(f"{path}, line {number}: expected {columns} columns as in the header, got {len(cells)}")
-        yield Row(path, number, [cell.strip() for cell in cells])
+        yield Row(path, number, cells)
+
+
+def _cells(path: Path, number: int, line: str, delimiter: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, strict=True))]
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {number}: expected separated values: {error}") from error
