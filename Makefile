@@ -1,6 +1,7 @@
 # Each target does everything from a fresh clone: it creates .venv, installs under constraints.txt and runs.
 #     make train   train the default agent and compare it with the heuristics
 #     make test    linters, type checks, import contracts, all tests, and the kernel's tests again without Numba
+#     make mutants put faults into the code, and list those that no test notices; takes hours
 #     make docs    build the site in site/; a warning is an error
 #     make lint    the checks without the tests
 #     make format  let ruff rewrite what it can
@@ -8,12 +9,13 @@
 PYTHON ?= python3
 EXTRAS ?= rl,codec,bench,deploy,live,ray,docs,dev
 PYTEST_ARGS ?=
+MUTANTS_ARGS ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/installed-$(EXTRAS)
 
 .DEFAULT_GOAL := test
-.PHONY: train test docs lint format clean
+.PHONY: train test mutants docs lint format clean
 
 train: .venv/installed-rl
 	$(BIN)/python train.py
@@ -21,6 +23,9 @@ train: .venv/installed-rl
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m kernel $(PYTEST_ARGS)
+
+mutants: $(INSTALLED)
+	$(BIN)/python -m tests.mutants $(MUTANTS_ARGS)
 
 docs: .venv/installed-docs
 	$(BIN)/properdocs build --strict

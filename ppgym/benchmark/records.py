@@ -3,6 +3,7 @@
 A record holds scenario, seed, agent with all parameters, and every action. Nothing is played here.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -240,9 +241,12 @@ class Journal:
 
     def _write(self, content: Mapping[str, Any]) -> None:
         """Write a line to the disk."""
-        self._file.write(_sealed_line(content))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(_sealed_line(content))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise OSError(error.errno, f"cannot be written: {error.strerror}", str(self.path)) from error
 
     def keep(self, place: int, result: Any) -> None:
         """Keep a result.
@@ -264,4 +268,5 @@ class Journal:
 
     def __exit__(self, *error: object) -> None:
         """Close the file, and let others open it."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # of a line that could not be written, which has been said
+            self._file.close()

@@ -110,7 +110,7 @@ def _check_row(where: str, row: Any, required: Iterable[str] = REQUIRED) -> None
 def _are_numbers(values: Any, kind: type) -> bool:
     if not isinstance(values, kind):
         return False
-    found = values.values() if isinstance(values, dict) else values
+    found: Any = values.values() if isinstance(values, dict) else values
     return all(type(one) in (int, float) and math.isfinite(one) for one in found)
 
 

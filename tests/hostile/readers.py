@@ -274,7 +274,7 @@ def _shipped(folder: str) -> tuple[bytes, ...]:
     return tuple(path.read_bytes() for path in sorted((TRACES / folder).glob("*.json")))
 
 
-YAML = yaml.safe_dump(SCENARIO).encode()
+YAML = yaml.safe_dump(json.loads(json.dumps(SCENARIO))).encode()  # without aliases
 ROWS = (SECONDS, MILLISECONDS, MAHIMAHI, SIX, CSV, SABRE)
 
 READERS = (

@@ -1,0 +1,194 @@
+"""Mutation testing: plausible faults are put into the code one by one, and those that no test notices are listed.
+
+    python -m tests.mutants --count 200 --seed 0
+
+A fault is another comparison, operator or constant, a condition that always or never holds, or a statement left out.
+Each is put into a copy of the tree, and the tests that touch the file run there without Numba, so that nothing is
+compiled. A fault is noticed if they fail, or take `SLOWER` times as long.
+"""
+
+import argparse
+import ast
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+COPIED = ("agents", "docs", "examples", "ppgym", "tests", "traces", "evaluate.py", "pyproject.toml", "train.py")
+TESTS = {  # of the files below a path
+    "ppgym/core": ["tests/core"],
+    "ppgym/benchmark/estimates.py": ["tests/benchmark/test_estimates.py", "tests/benchmark/test_orderings.py"],
+    "ppgym/benchmark/summary.py": ["tests/benchmark/test_summary.py"],
+    "ppgym/planning": ["tests/planning"],
+}
+# On the first three no figure depends; the last holds numbers that were found by evolution
+LEFT_OUT = ("jit.py", "__init__.py", "explain.py", "rollout_parameters.py")
+SLOWER = 5.0
+EQUIVALENT: dict[str, str] = {}  # a fault as it is listed, and why nothing can tell it from the code
+
+OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Div,
+    ast.Mod: ast.FloorDiv,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+}
+CALLS = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum", "any": "all", "all": "any"}
+
+
+class Fault(NamedTuple):
+    """One change of one file."""
+
+    path: str
+    line: int
+    before: str
+    after: str
+    span: tuple[int, int]  # of the file's bytes
+
+    def __str__(self) -> str:
+        """As it is listed."""
+        return f"{self.path}:{self.line}: {self.before} -> {self.after}"
+
+
+def faults_of(path: Path) -> Iterator[Fault]:
+    """Every fault that can be put into a file."""
+    data = path.read_bytes()
+    starts = [0]
+    for line in data.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    for node in _nodes(ast.parse(data)):
+        for old, new in _changes(node):
+            before, after = ast.unparse(old), ast.unparse(new)
+            begin = starts[old.lineno - 1] + old.col_offset
+            end = starts[(old.end_lineno or 0) - 1] + (old.end_col_offset or 0)
+            if after != before:
+                after = after if isinstance(old, ast.stmt) else f"({after})"
+                yield Fault(str(path.relative_to(ROOT)), old.lineno, before, after, (begin, end))
+
+
+def _nodes(tree: ast.AST) -> Iterator[ast.expr | ast.stmt]:
+    """Those that act: no annotations, no messages of errors, no definitions of types, no defaults of arguments."""
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.Raise | ast.Assert | ast.Import | ast.ImportFrom | ast.arguments | ast.JoinedStr):
+            continue
+        if isinstance(child, ast.ClassDef) or (isinstance(child, ast.AnnAssign) and child.value is None):
+            continue
+        if isinstance(tree, ast.AnnAssign) and child is tree.annotation:
+            continue
+        if isinstance(tree, ast.FunctionDef) and (child is tree.returns or child in tree.decorator_list):
+            continue
+        if isinstance(child, ast.expr | ast.stmt):
+            yield child
+        yield from _nodes(child)
+
+
+def _changes(node: ast.expr | ast.stmt) -> Iterator[tuple[ast.expr | ast.stmt, ast.AST]]:
+    """What of a node may be replaced, and by what."""
+    match node:
+        case ast.Compare(ops=[op]) if type(op) in OPERATORS:
+            yield node, ast.Compare(node.left, [OPERATORS[type(op)]()], node.comparators)  # type: ignore[list-item]
+        case ast.BinOp(op=op) if type(op) in OPERATORS:
+            yield node, ast.BinOp(node.left, OPERATORS[type(op)](), node.right)  # type: ignore[arg-type]
+        case ast.BoolOp(op=op):
+            yield node, ast.BoolOp(OPERATORS[type(op)](), node.values)  # type: ignore[arg-type]
+        case ast.UnaryOp(op=ast.Not()):
+            yield node, node.operand
+        case ast.Constant(value=bool(value)):
+            yield node, ast.Constant(not value)
+        case ast.Constant(value=int(value) | float(value)):
+            yield node, ast.Constant(value + 1)
+        case ast.Call(func=ast.Name(id=name)) if name in CALLS:
+            yield node, ast.Call(ast.Name(CALLS[name]), node.args, node.keywords)
+        case ast.Call(func=ast.Attribute(attr=name)) if name in CALLS:
+            yield node, ast.Call(ast.Attribute(node.func.value, CALLS[name]), node.args, node.keywords)
+        case ast.If(test=test) | ast.IfExp(test=test):
+            yield test, ast.Constant(True)
+            yield test, ast.Constant(False)
+        case ast.While(test=test):
+            yield test, ast.Constant(False)
+        case ast.AugAssign():
+            yield node, ast.Pass()
+        case ast.Assign(targets=[ast.Subscript() | ast.Attribute()]):
+            yield node, ast.Pass()
+        case ast.Expr(value=ast.Call()):
+            yield node, ast.Pass()
+        case ast.Continue() | ast.Break():
+            yield node, ast.Pass()
+
+
+def tests_of(path: str) -> list[str]:
+    """The tests that touch a file."""
+    return next(tests for below, tests in TESTS.items() if path.startswith(below))
+
+
+def all_faults() -> list[Fault]:
+    """Of all files, in their order."""
+    paths = [path for below in TESTS for path in sorted((ROOT / below).rglob("*.py") or [ROOT / below])]
+    paths += [ROOT / below for below in TESTS if below.endswith(".py")]
+    return [fault for path in dict.fromkeys(paths) if path.name not in LEFT_OUT for fault in faults_of(path)]
+
+
+def run_tests(tree: Path, tests: list[str], limit_s: float | None) -> bool:
+    """Whether the tests pass in a tree."""
+    environment = os.environ | {"PYTHONPATH": str(tree), "NUMBA_DISABLE_JIT": "1", "OMP_NUM_THREADS": "1", "CI": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", *tests]
+    try:
+        return not subprocess.run(command, cwd=tree, env=environment, timeout=limit_s, capture_output=True).returncode
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def main() -> None:
+    """Put faults in, run tests, and list the survivors."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="the beginning of the files' paths")
+    given = parser.parse_args()
+    faults = [fault for fault in all_faults() if fault.path.startswith(given.only)]
+    chosen = random.Random(given.seed).sample(faults, min(given.count, len(faults)))
+    print(f"{len(chosen)} of {len(faults)} faults, seed {given.seed}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder)
+        for name in COPIED:
+            source = ROOT / name
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, tree / name)
+        limits_s: dict[str, float] = {}
+        for tests in {tuple(tests_of(fault.path)) for fault in chosen}:
+            started_s = time.perf_counter()
+            assert run_tests(tree, list(tests), None), f"{tests}: expected tests that pass without a fault"
+            limits_s[tests[0]] = SLOWER * (time.perf_counter() - started_s)
+            print(f"{' '.join(tests)}: {limits_s[tests[0]] / SLOWER:.0f} s", flush=True)
+        survivors = []
+        for number, fault in enumerate(chosen, 1):
+            tests = tests_of(fault.path)
+            path, data = tree / fault.path, (ROOT / fault.path).read_bytes()
+            path.write_bytes(data[: fault.span[0]] + fault.after.encode() + data[fault.span[1] :])
+            if run_tests(tree, tests, limits_s[tests[0]]):
+                survivors.append(fault)
+                reason = EQUIVALENT.get(str(fault))
+                print(f"{number:4} {'equivalent' if reason else 'survives'}: {fault} {reason or ''}", flush=True)
+            path.write_bytes(data)
+    counted = [fault for fault in survivors if str(fault) not in EQUIVALENT]
+    share = len(counted) / max(len(chosen) - (len(survivors) - len(counted)), 1)
+    print(f"{len(counted)} of {len(chosen)} survive ({share:.1%}), {len(survivors) - len(counted)} are equivalent")
+
+
+if __name__ == "__main__":
+    main()
