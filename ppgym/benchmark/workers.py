@@ -3,6 +3,7 @@
 Results do not depend on which of them runs a job.
 """
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -10,7 +11,7 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -79,11 +80,12 @@ def run_jobs(
     results: dict[int, Result] = {}
     with Progress(doing, len(jobs)) as progress:
         incoming = _on_ray(function, jobs, workers) if engine == "ray" else _on_this_machine(function, jobs, workers)
-        for place, result in incoming:
-            results[place] = result
-            if done is not None:
-                done(place, result)
-            progress.advance()
+        with contextlib.closing(incoming):  # the workers end with the run, whatever ends it
+            for place, result in incoming:
+                results[place] = result
+                if done is not None:
+                    done(place, result)
+                progress.advance()
     return [results[place] for place in range(len(jobs))]
 
 
@@ -144,7 +146,7 @@ def _end_with_parent() -> None:
 
 def _on_this_machine(
     function: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None
-) -> Iterator[tuple[int, Result]]:
+) -> Generator[tuple[int, Result], None, None]:
     workers = min(workers or 1, len(jobs))
     if workers <= 1:
         yield from enumerate(map(function, jobs))
@@ -185,7 +187,7 @@ def _several(function: Callable[[Job], Result], numbered: list[tuple[int, Job]])
 
 def _on_ray(
     function: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None
-) -> Iterator[tuple[int, Result]]:
+) -> Generator[tuple[int, Result], None, None]:
     ray = connect_ray(workers)
     task = ray.remote(max_retries=MAX_DEATHS - 1)(_several)
     call = ray.put(function)

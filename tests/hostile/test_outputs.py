@@ -13,10 +13,21 @@ from agents import REGISTRY
 from ppgym.benchmark.records import Journal, read_records
 from ppgym.benchmark.run import run_benchmark
 from ppgym.files import replacing, write_text
+from tests.hostile.length import TIMES
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {
-    "run": ("run", "--agents", "on_demand", "--scenarios", "low/pixels-only/skimmer", "--sessions", "3"),
+    "run": (
+        "run",
+        "--agents",
+        "on_demand",
+        "--scenarios",
+        "low/pixels-only/skimmer",
+        "--sessions",
+        "3",
+        "--workers",
+        "1",
+    ),
     "breakeven": ("breakeven", "--sessions", "1"),
     "study": ("study", "--sessions", "1"),
     "claims": ("claims", "--sessions", "1", "--validation-sessions", "1"),
@@ -36,7 +47,8 @@ def evaluate(*arguments: str, limit_bytes: int | None = None) -> subprocess.Comp
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_output_that_cannot_be_a_folder_is_one_line(tmp_path: Path, command: str) -> None:
     (tmp_path / "file").touch()
-    for output in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("a" * 300)):
+    wrong = [tmp_path / "file" / "below", tmp_path / "file", tmp_path / ("a" * 300)]
+    for output in wrong if command == "run" or TIMES > 1 else wrong[:1]:
         run = evaluate(*COMMANDS[command], "--output", str(output))
         assert run.returncode == 2, run.stderr
         assert run.stderr.startswith("error: ") and run.stderr.count("\n") == 1
@@ -45,7 +57,7 @@ def test_an_output_that_cannot_be_a_folder_is_one_line(tmp_path: Path, command: 
 
 def test_a_run_goes_on_that_a_full_disk_has_ended(tmp_path: Path) -> None:
     output = tmp_path / "run"
-    run = evaluate(*COMMANDS["run"], "--output", str(output), limit_bytes=6_000)  # of a file: EFBIG
+    run = evaluate(*COMMANDS["run"], "--output", str(output), limit_bytes=2_000)  # of a file: EFBIG
     assert run.returncode == 2
     (line,) = (line for line in run.stderr.splitlines() if line.startswith("error: "))
     assert str(output) in line and "cannot be written" in line

@@ -1,6 +1,7 @@
 """Workers and runs that are killed: nothing hangs, nothing is lost, nothing is doubled."""
 
 import functools
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -64,6 +65,16 @@ def test_a_job_that_kills_every_worker_is_named_and_ends_the_run(capfd: pytest.C
         run_jobs(always_die, jobs, workers=2, done=lambda place, _: done.append(place))
     assert 2 not in done
     assert capfd.readouterr().err.count("a new one does its job again") == MAX_DEATHS - 1
+
+
+def test_workers_end_where_a_result_cannot_be_kept() -> None:
+    def full(place: int, result: str) -> None:
+        raise OSError("no space left on device")
+
+    before = set(multiprocessing.active_children())
+    with pytest.raises(OSError, match="no space"):
+        run_jobs(ascii, [1, 2, 3, 4], workers=2, done=full)
+    assert not set(multiprocessing.active_children()) - before
 
 
 IDLE = """
