@@ -19,6 +19,7 @@ import json
 import re
 import secrets
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -182,7 +183,8 @@ class FeedServer:
         try:
             opened = open_chunk(self.folder, file)
         except (OSError, ValueError) as error:
-            return refused(500, str(error))
+            print(f"error: {error}", file=sys.stderr)
+            return refused(500, "the chunk cannot be read")
         opened.seek(place.start)
         headers = {"content-length": str(len(place)), "accept-ranges": "bytes"}
         status = 200

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import shutil
 import socket
 import threading
 import time
@@ -275,3 +276,17 @@ def test_a_host_leaves_nothing_behind(feed: Path) -> None:
 def test_a_taken_port_is_said(feed: Path) -> None:
     with Host(feed) as host, pytest.raises(OSError, match=rf"cannot listen on 127\.0\.0\.1:{host.port}"):
         server.listen("127.0.0.1", host.port)
+
+
+def test_a_chunk_that_is_gone_tells_no_path(feed: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(feed, tmp_path / "feed")
+    running = Running(folder)
+    try:
+        file = running.feed.manifest.files()[0]
+        (folder / file.path).unlink()
+        status, body, _ = running.ask(file.path)
+        assert status == 500
+        assert str(tmp_path).encode() not in body
+        assert running.ask(running.feed.manifest.files()[1].path)[0] == 200
+    finally:
+        running.stop()
