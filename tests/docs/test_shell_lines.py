@@ -113,7 +113,10 @@ def check(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     elif command == "pip":
         extras = {extra for word in rest for found in re.findall(r"\[(.+)\]", word) for extra in found.split(",")}
         assert extras <= set(PYPROJECT["project"]["optional-dependencies"]), line
-        assert any(word.startswith(".") for word in rest), f"{line}: expected the clone, for ppgym is on no index"
+        if "-r" in rest:
+            assert (ROOT / rest[rest.index("-r") + 1]).is_file(), line
+        elif "--index-url" not in rest:  # of others
+            assert any(word.startswith(".") for word in rest), f"{line}: expected the clone, for ppgym is on no index"
     else:
         assert command in SHELL, f"{line}: expected a command that this test knows"
 
