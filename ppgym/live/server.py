@@ -241,11 +241,12 @@ async def _paced(opened: BinaryIO, size_bytes: int, link: ShapedLink) -> AsyncIt
         while sent < size_bytes:
             now_s = link.now_s()
             link.law.settle(now_s)
-            due = min(int(flow.carried_bytes), sent + PIECE_BYTES)
+            carried = int(flow.carried_bytes)
+            due = min(carried, sent + PIECE_BYTES)
             if due > sent:
                 yield opened.read(due - sent)
                 sent = due
-            else:
+            if sent == carried < size_bytes:
                 wake_s = flow.start_s if flow.start_s > now_s else min(now_s + TICK_S, link.law.end_s(flow))
                 await asyncio.sleep(max(wake_s - now_s, LEAST_SLEEP_S))
     finally:

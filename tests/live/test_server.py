@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ppgym.live import server
 from ppgym.live.feed import ChunkFile, FeedVideo, Manifest, check_feed
 from ppgym.live.host import Host
+from ppgym.live.link import SharedLink
 from ppgym.world.ladders import Ladder, Representation
 
 BIG_BYTES = 8 << 20
@@ -290,3 +292,17 @@ def test_a_chunk_that_is_gone_tells_no_path(feed: Path, tmp_path: Path) -> None:
         assert running.ask(running.feed.manifest.files()[1].path)[0] == 200
     finally:
         running.stop()
+
+
+def test_a_transfer_is_sent_in_few_slices(feed: Path) -> None:
+    file = max(check_feed(feed).files(), key=lambda file: file.size_bytes)
+
+    async def slices() -> list[bytes]:
+        law = SharedLink(np.array([0.0, 1.0]), np.array([0.0, file.size_bytes * 16.0]), 0.0, 1.0, 0.0)  # half a second
+        link = server.ShapedLink(law, time.monotonic(), 0.0)
+        opened = (feed / file.path).open("rb")
+        return [piece async for piece in server._paced(opened, file.size_bytes, link)]
+
+    found = asyncio.run(slices())
+    assert b"".join(found) == (feed / file.path).read_bytes()
+    assert len(found) <= 0.5 / server.TICK_S + 2
