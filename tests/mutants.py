@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 COPIED = ("agents", "docs", "examples", "ppgym", "tests", "traces", "evaluate.py", "pyproject.toml", "train.py")
 TESTS = {  # of the files below a path
     "ppgym/core": ["tests/core"],
-    "ppgym/benchmark/estimates.py": ["tests/benchmark/test_estimates.py", "tests/benchmark/test_orderings.py"],
+    "ppgym/benchmark/estimates.py": ["tests/benchmark/test_estimates.py", "tests/benchmark/test_summary.py"],
     "ppgym/benchmark/summary.py": ["tests/benchmark/test_summary.py"],
     "ppgym/planning": ["tests/planning"],
 }

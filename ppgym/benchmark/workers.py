@@ -110,8 +110,8 @@ class _Worker:
         before = set(multiprocessing.active_children())
         try:
             future = self.pool.submit(call, *arguments)
-        except BrokenProcessPool:  # it has died between two jobs
-            self._renew()
+        except BrokenProcessPool:
+            print(f"{self.bury()} between two jobs; a new one takes its place", file=sys.stderr)
             return self.start(call, *arguments)
         if self.process is None:
             (self.process,) = set(multiprocessing.active_children()) - before
