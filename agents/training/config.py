@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import yaml
 from torch import Tensor
 
 from agents.learned.cards import read_card
 from agents.learned.checkpoints import write_checkpoint
-from ppgym.files import check_keys, read_json, read_text, suggest, write_text
+from ppgym.files import check_keys, read_json, suggest, write_text
 from ppgym.world.devices import DEVICES
 from ppgym.world.ladders import LADDERS
 from ppgym.world.networks import NETWORKS
 from ppgym.world.scenario import Scenario
-from ppgym.world.scenario_file import is_file_name
+from ppgym.world.scenario_file import is_file_name, read_yaml
 from ppgym.world.viewers import VIEWERS
 
 ENV_ID = "PromptPream-v0"
@@ -60,6 +59,25 @@ SECTIONS = {
 }
 OPTIONAL = ("warm_start", "worlds")  # sections that may be null
 ROUND_KEYS = ("episodes", "label_share", "exploration_share")
+MOST = 10**9
+COUNTS = {
+    "batch_size buffer_size candidate_width context_width decisions episodes epochs every gradient_steps n_envs n_epochs "
+    "n_steps n_timesteps patience simulations slot_width target_update_interval test_episodes train_freq "
+    "validation_episodes width": 1,
+    "dagger_decisions drawn learning_starts": 0,
+}
+"""Whole numbers up to `MOST`, and the least value of each."""
+RANGES = {
+    "exploration_final_eps exploration_fraction exploration_initial_eps exploration_share label_share regret_share": (
+        0,
+        1,
+    ),
+    "clip_range gae_lambda gamma tau": (0, 1),
+    "ent_coef": (-10, 10),
+    "vf_coef": (0, 1e3),
+    "learning_rate max_grad_norm reward_scale temperature": (1e-9, 1e3),
+}
+"""Least and greatest value of each number."""
 CONFIG, LATEST = "config.json", "latest.safetensors"
 HYPERPARAMS = Path(__file__).parents[1] / "hyperparams"
 
@@ -117,10 +135,7 @@ def read_hyperparams(path: Path, agent: str) -> dict[str, Any]:
         FileNotFoundError: No such file.
         ValueError: It is no such YAML, or has unknown or missing keys.
     """
-    try:
-        content = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: expected YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     found = content.get(ENV_ID) if isinstance(content, dict) else None
     if not isinstance(found, dict):
         raise ValueError(f"{path}: expected a mapping with the key {ENV_ID!r} and hyperparameters below it")
@@ -129,7 +144,7 @@ def read_hyperparams(path: Path, agent: str) -> dict[str, Any]:
 
 
 def check_hyperparams(where: str, found: Mapping[str, Any], agent: str) -> None:
-    """Check that hyperparameters have the keys that an agent needs, and no others.
+    """Check that hyperparameters have the keys that an agent needs, and no others, and numbers within reason.
 
     Args:
         where: Their file, for the message.
@@ -137,7 +152,7 @@ def check_hyperparams(where: str, found: Mapping[str, Any], agent: str) -> None:
         agent: A key of `KEYS`.
 
     Raises:
-        ValueError: A key is unknown or missing, or a student has no round.
+        ValueError: A key is unknown or missing, a number is out of range, or a student has no round.
     """
     check_keys(where, found, KEYS[agent])
     for name, keys in SECTIONS[agent].items():
@@ -147,6 +162,34 @@ def check_hyperparams(where: str, found: Mapping[str, Any], agent: str) -> None:
         check_keys(f"{where}: rounds, {number}", one, ROUND_KEYS)
     if agent == "student" and not found["rounds"]:
         raise ValueError(f"{where}: rounds: expected at least one")
+    _check_numbers(where, found)
+
+
+def _rate(value: Any) -> Any:
+    """The number of a learning rate, which may say "lin_3e-4"."""
+    try:
+        return float(value.removeprefix("lin_")) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _check_numbers(where: str, found: Any) -> None:
+    if isinstance(found, list):
+        for number, one in enumerate(found):
+            _check_numbers(f"{where}, {number}", one)
+    if not isinstance(found, Mapping):
+        return
+    for key, value in found.items():
+        for names, least in COUNTS.items():
+            nothing = key == "patience" and value is None
+            if key in names.split() and not nothing and (type(value) is not int or not least <= value <= MOST):
+                raise ValueError(f"{where}: {key}: expected a whole number from {least} to {MOST:,}, got {value!r}")
+        for names, (low, high) in RANGES.items():
+            if key in names.split():
+                number = _rate(value) if key == "learning_rate" else value
+                if type(number) not in (int, float) or not low <= number <= high:
+                    raise ValueError(f"{where}: {key}: expected a number from {low} to {high:g}, got {value!r}")
+        _check_numbers(f"{where}: {key}", value)
 
 
 def names_of(pattern: str) -> list[str]:

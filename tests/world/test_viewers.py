@@ -212,9 +212,7 @@ def test_mmgc_tables_are_read() -> None:
 
 def test_viewers_of_a_log_have_the_curve_of_the_nearest_duration(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
-    rows = [
-        f"a,{1000 * (k % 4 + 1)},4000" for k in range(40)
-    ]  # a quarter leaves at each second
+    rows = [f"a,{1000 * (k % 4 + 1)},4000" for k in range(40)]  # a quarter leaves at each second
     rows += [f"b,{20_000 if k % 2 else 10_000},20000" for k in range(40)]
     path.write_text("\n".join(["video_id,play_time_ms,duration_ms", *rows]))
     viewers = read_viewers(path)

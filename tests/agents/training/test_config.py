@@ -30,6 +30,21 @@ def test_patterns_of_scenarios() -> None:
         ("{", "expected YAML"),
         ("[1]", "expected a mapping with the key 'PromptPream-v0'"),
         ("PromptPream-v0: {n_envs: 8}", "key 'n_steps' is missing"),
+        *(
+            (yaml.safe_dump({"PromptPream-v0": TINY | {key: value}}), f"bad.yml: {key}: expected a {kind} from")
+            for key, value, kind in [
+                ("batch_size", -5, "whole number"),
+                ("n_envs", True, "whole number"),
+                ("n_steps", 10**12, "whole number"),
+                ("n_epochs", 2.0, "whole number"),
+                ("learning_rate", float("inf"), "number"),
+                ("learning_rate", "lin_nan", "number"),
+                ("learning_rate", "fast", "number"),
+                ("gamma", float("nan"), "number"),
+                ("gae_lambda", "0.9", "number"),
+                ("max_grad_norm", 0, "number"),
+            ]
+        ),
         (yaml.safe_dump({"PromptPream-v0": TINY | {"n_env": 8}}), "unknown key 'n_env'; did you mean 'n_envs'?"),
     ],
 )
