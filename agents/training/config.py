@@ -61,18 +61,15 @@ OPTIONAL = ("warm_start", "worlds")  # sections that may be null
 ROUND_KEYS = ("episodes", "label_share", "exploration_share")
 MOST = 10**9
 COUNTS = {
-    "batch_size buffer_size candidate_width context_width decisions episodes epochs every gradient_steps n_envs n_epochs "
-    "n_steps n_timesteps patience simulations slot_width target_update_interval test_episodes train_freq "
-    "validation_episodes width": 1,
+    "batch_size buffer_size candidate_width context_width decisions episodes epochs every gradient_steps n_envs": 1,
+    "n_epochs n_steps n_timesteps patience simulations slot_width target_update_interval test_episodes": 1,
+    "train_freq validation_episodes width": 1,
     "dagger_decisions drawn learning_starts": 0,
 }
 """Whole numbers up to `MOST`, and the least value of each."""
 RANGES = {
-    "exploration_final_eps exploration_fraction exploration_initial_eps exploration_share label_share regret_share": (
-        0,
-        1,
-    ),
-    "clip_range gae_lambda gamma tau": (0, 1),
+    "exploration_final_eps exploration_fraction exploration_initial_eps exploration_share": (0, 1),
+    "clip_range gae_lambda gamma label_share regret_share tau": (0, 1),
     "ent_coef": (-10, 10),
     "vf_coef": (0, 1e3),
     "learning_rate max_grad_norm reward_scale temperature": (1e-9, 1e3),
