@@ -53,8 +53,8 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
 
     Infos are arrays with a leading axis of environments, each with its `_key` mask; `action_masks()` gives the bool
     form of `infos["action_mask"]`. The arrays returned are the caller's. With `copy=False` observations and
-    `infos["action_mask"]` are the environment's own, which the next step rewrites: with `torch.from_numpy` nothing is
-    copied.
+    `infos["action_mask"]` are the environment's own, for reading alone: a step writes only what changes. With
+    `torch.from_numpy` nothing is copied then.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # type: ignore[misc]
@@ -120,9 +120,8 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
         self._results = new_results(num_envs, size, actions)
         self._todo = np.full(num_envs, SKIP, np.uint8)
         self._actions = np.zeros(num_envs, np.int64)
-        arrays = self._sims, self._states, self._todo, self._actions, self._results
-        self._shares = share_out(num_threads, *arrays)
         self._threads = ThreadPoolExecutor(num_threads) if num_threads > 1 else None
+        self._num_threads = num_threads
         self._copy = copy
         self._begun = np.zeros(num_envs, np.bool_)
         self._rngs: list[np.random.Generator | None] = [None] * num_envs
@@ -262,10 +261,11 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
         self._begun |= chosen
 
     def _move(self) -> None:
+        all_of_it = Share(self._sims, self._states, self._todo, self._actions, self._results)
         if self._threads is None:
-            self._move_share(self._shares[0])
+            self._move_share(all_of_it)
         else:
-            list(self._threads.map(self._move_share, self._shares))
+            list(self._threads.map(self._move_share, share_out(self._num_threads, all_of_it)))
 
     def _move_share(self, share: Share) -> None:
         step_many(share.sims, self.world.features, share.states, share.todo, share.actions, share.results)

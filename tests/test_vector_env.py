@@ -1,5 +1,6 @@
 """The vector environment: bit for bit `SyncVectorEnv` over the single one, in all autoreset modes."""
 
+import pickle
 from typing import Any
 
 import gymnasium
@@ -88,12 +89,13 @@ def test_threads_and_shared_arrays_change_nothing(threads: int) -> None:
 
 
 @pytest.mark.parametrize("memory_bytes", [25_000_000, 512 * 2**20])
-def test_what_a_row_shows_is_what_its_state_says(memory_bytes: int) -> None:
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_what_a_row_shows_is_what_its_state_says(mode: AutoresetMode, memory_bytes: int) -> None:
     """Rows are written where they change; here each is written anew, whole."""
-    envs = PromptPreamVectorEnv(COUNT, decoded_buffer_bytes=memory_bytes, **SHORT)
+    envs = PromptPreamVectorEnv(COUNT, autoreset_mode=mode, decoded_buffer_bytes=memory_bytes, **SHORT)
     fresh = new_results(COUNT, envs.single_observation_space.shape[0], int(envs.single_action_space.n))
     rng = np.random.default_rng(1)
-    observations, infos = envs.reset(seed=3)
+    observations, _ = envs.reset(seed=3)
     for _ in range(300):
         fresh.observation[:], fresh.mask[:] = np.nan, 9
         for i in range(COUNT):
@@ -101,8 +103,23 @@ def test_what_a_row_shows_is_what_its_state_says(memory_bytes: int) -> None:
             find_candidates(sim, state, fresh.candidates)
             fill_mask(sim, state, fresh.candidates, fresh.mask[i])
             observe(sim, state, envs.world.features, fresh.candidates, fresh.observation[i])
-        assert_same((observations, infos["action_mask"]), (fresh.observation, fresh.mask))
-        observations, *_, infos = envs.step(random_actions(rng, infos["action_mask"]))
+        assert_same((observations, envs.action_masks()), (fresh.observation, fresh.mask.astype(np.bool_)))
+        observations, _, terminated, truncated, _ = envs.step(random_actions(rng, envs.action_masks()))
+        if mode == AutoresetMode.DISABLED and (terminated | truncated).any():
+            observations, _ = envs.reset(options={"reset_mask": terminated | truncated})
+
+
+def test_a_copy_goes_on_by_itself() -> None:
+    envs = PromptPreamVectorEnv(COUNT, **SHORT)
+    _, infos = envs.reset(seed=5)
+    copied = pickle.loads(pickle.dumps(envs))
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        actions = random_actions(rng, infos["action_mask"])
+        *results, infos = envs.step(actions)
+        *others, others_infos = copied.step(actions)
+        assert_same(others, results)
+        assert_same_infos(others_infos, infos)
 
 
 def test_arrays_that_are_not_copied_are_the_environments() -> None:

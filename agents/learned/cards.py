@@ -4,8 +4,10 @@
 Nothing here needs a deep-learning library.
 """
 
+import hashlib
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -51,3 +53,18 @@ def read_card(path: Path) -> dict[str, Any]:
     card = read_json(card_path)
     check_keys(str(card_path), card, ("sha256", *CARD), SCHEMA)
     return card
+
+
+def check_hash(path: Path, content: bytes, card: Mapping[str, Any]) -> None:
+    """Check that weights are those that their card is of.
+
+    Args:
+        path: ``.../NAME.safetensors``.
+        content: Of that file.
+        card: Its card.
+
+    Raises:
+        ValueError: They are not.
+    """
+    if hashlib.sha256(content).hexdigest() != card["sha256"]:
+        raise ValueError(f"{path}: expected the weights that its card {path.with_suffix('.json').name} names by hash")

@@ -16,20 +16,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from agents.learned.cards import SCHEMA, read_card
+from agents.learned.cards import SCHEMA, check_hash, read_card
 from ppgym.files import write_bytes, write_text
 
 Tensors = dict[str, Tensor]
 
 
 def write_checkpoint(path: Path, weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
-    """Write weights and card, each as a whole.
+    """Write weights and card, each as a whole. A graph of the weights before is deleted.
 
     Args:
         path: ``.../NAME.safetensors``.
         weights: Named tensors.
         card: The keys of `CARD`; schema and the weights' hash are added.
     """
+    path.with_suffix(".onnx").unlink(missing_ok=True)
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
     write_bytes(path, content)
     full = {"schema": SCHEMA, "sha256": hashlib.sha256(content).hexdigest(), **card}
@@ -51,8 +52,7 @@ def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
     """
     card = read_card(path)
     content = _read(path)
-    if hashlib.sha256(content).hexdigest() != card["sha256"]:
-        raise ValueError(f"{path}: expected the weights that its card {path.with_suffix('.json').name} names by hash")
+    check_hash(path, content, card)
     return _tensors(path, content), card
 
 

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from agents.learned.cards import read_card
+from agents.learned.cards import check_hash, read_card
 from agents.learned.masks import Flags
 from ppgym.core.state import MAX_REPRESENTATIONS
 
 WEIGHTS_SHA256 = "weights_sha256"  # key among a graph's properties
 MOST_GRAPH_BYTES = 64_000_000  # a larger file is not read
-GUIDE = "`python -m agents.learned.onnx_export` makes it"
+NEEDED = {"ppo": ("policy", "policy_kwargs"), "dqn": ("policy", "policy_kwargs"), "student": ("network", "fit")}
+GUIDE = "`python -m agents.learned.onnx_export --agent NAME --weights FILE` makes it"
 
 
 class Decider(Protocol):
@@ -99,6 +100,28 @@ def representations_of(config: Mapping[str, Any]) -> int:
     return int(config["representations"]) if own else MAX_REPRESENTATIONS
 
 
+def check_config(path: Path, config: Any, agent: str) -> None:
+    """Check that a card's configuration is that of an agent's training.
+
+    Args:
+        path: Of the weights, for the message.
+        config: What the card holds.
+        agent: Which agent is expected.
+
+    Raises:
+        ValueError: It is not.
+    """
+    found = config.get("agent") if isinstance(config, Mapping) else None
+    if found != agent:
+        raise ValueError(f"{path}: expected weights of {agent}, got those of {found}")
+    hyperparams = config.get("hyperparams")
+    if not isinstance(hyperparams, Mapping) or not isinstance(config.get("trained_on"), Mapping):
+        raise ValueError(f"{path.with_suffix('.json')}: config: expected the mappings 'hyperparams' and 'trained_on'")
+    for name in NEEDED[agent]:
+        if name not in hyperparams:
+            raise ValueError(f"{path.with_suffix('.json')}: config: hyperparams: key {name!r} is missing")
+
+
 def load_decider(path: Path, agent: str) -> Loaded:
     """Make a checkpoint ready to decide.
 
@@ -124,9 +147,9 @@ def load_decider(path: Path, agent: str) -> Loaded:
 def _load(path: Path, agent: str, has_graph: bool, written_ns: tuple[int, ...]) -> Loaded:
     card = read_card(path)
     config = card["config"]
-    if config["agent"] != agent:
-        raise ValueError(f"{path}: expected weights of {agent}, got those of {config['agent']}")
+    check_config(path, config, agent)
     if has_graph:
+        check_hash(path, path.read_bytes(), card)
         return Loaded(Graph(path.with_suffix(".onnx"), card["sha256"]), config)
     from agents.learned.deployed import read_policy
 

@@ -107,7 +107,7 @@ class Run(NamedTuple):
             name: "latest" or "best".
             weights: Named tensors.
             timesteps: So far.
-            code: `agents.learned.checkpoints.provenance`.
+            code: `agents.learned.cards.provenance`.
         """
         card = {"config": self.config, "timesteps": timesteps, "scores": self.curve, **code}
         write_checkpoint(self.folder / f"{name}.safetensors", weights, card)
@@ -159,7 +159,7 @@ def check_hyperparams(where: str, found: Mapping[str, Any], agent: str) -> None:
         check_keys(f"{where}: rounds, {number}", one, ROUND_KEYS)
     if agent == "student" and not found["rounds"]:
         raise ValueError(f"{where}: rounds: expected at least one")
-    _check_numbers(where, found)
+    _check_numbers(where, found, is_top=True)
 
 
 def _rate(value: Any) -> Any:
@@ -170,7 +170,7 @@ def _rate(value: Any) -> Any:
         return value
 
 
-def _check_numbers(where: str, found: Any) -> None:
+def _check_numbers(where: str, found: Any, is_top: bool = False) -> None:
     if isinstance(found, list):
         for number, one in enumerate(found):
             _check_numbers(f"{where}, {number}", one)
@@ -183,7 +183,7 @@ def _check_numbers(where: str, found: Any) -> None:
                 raise ValueError(f"{where}: {key}: expected a whole number from {least} to {MOST:,}, got {value!r}")
         for names, (low, high) in RANGES.items():
             if key in names.split():
-                number = _rate(value) if key == "learning_rate" else value
+                number = _rate(value) if key == "learning_rate" and is_top else value
                 if type(number) not in (int, float) or not low <= number <= high:
                     raise ValueError(f"{where}: {key}: expected a number from {low} to {high:g}, got {value!r}")
         _check_numbers(f"{where}: {key}", value)
@@ -254,7 +254,7 @@ def begin_run(
     if agent == "student":
         _check_student(timesteps)
     else:
-        config["timesteps"] = int(params["n_timesteps"]) if timesteps is None else timesteps
+        config["timesteps"] = params["n_timesteps"] if timesteps is None else timesteps
     return Run(folder, config, 0, [])
 
 
@@ -289,7 +289,7 @@ def reopen_run(folder: Path, agent: str | None = None, timesteps: int | None = N
         card = read_card(folder / LATEST)
     else:  # stopped before its first checkpoint
         card = {"config": read_json(folder / CONFIG), "timesteps": 0, "scores": []}
-        check_hyperparams(str(folder / CONFIG), card["config"]["hyperparams"], card["config"]["agent"])
+    check_hyperparams(str(folder), card["config"]["hyperparams"], card["config"]["agent"])
     config = dict(card["config"])
     if agent not in (None, config["agent"]):
         raise ValueError(f"--agent: {folder} is a run of {config['agent']!r}; expected that or nothing, got {agent!r}")

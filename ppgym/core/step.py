@@ -73,7 +73,7 @@ class StepResults(NamedTuple):
 
 
 class Share(NamedTuple):
-    """Arguments of `step_many` for some of the states."""
+    """Arguments of `step_many` for all states, or for some of them."""
 
     sims: Sims
     states: np.ndarray
@@ -106,20 +106,17 @@ def new_results(count: int, observation_size: int, actions: int) -> StepResults:
     )
 
 
-def share_out(parts: int, sims: Sims, states: np.ndarray, todo: U1, actions: I8, results: StepResults) -> list[Share]:
+def share_out(parts: int, whole: Share) -> list[Share]:
     """Cut the arrays of a call into parts of about the same length, which threads may work on side by side.
 
     Args:
         parts: How many.
-        sims: As for `step_many`, like what follows.
-        states: [N].
-        todo: [N].
-        actions: [N].
-        results: Where it writes.
+        whole: The arrays.
 
     Returns:
-        Views of the arrays, with scratch of their own.
+        Views of them, each with scratch of its own.
     """
+    sims, states, todo, actions, results = whole
     bounds = np.linspace(0, len(states), parts + 1).astype(int).tolist()
     shares = []
     for part in range(parts):

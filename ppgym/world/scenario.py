@@ -400,6 +400,8 @@ def _read_videos(
 ) -> tuple[tuple[Video, ...], list[RetentionCurve]]:
     of_file: ViewerProfile | MeasuredViewers = viewer
     if scenario.viewers is not None:
+        if not Path(scenario.viewers).exists():
+            raise FileNotFoundError(f"viewers: {scenario.viewers}: no such file or folder")
         if Path(scenario.viewers).is_file():
             of_file = read_viewers(scenario.viewers)
         elif scenario.videos is None:

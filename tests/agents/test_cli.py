@@ -96,7 +96,7 @@ def test_no_arguments_mean_the_quick_suite(monkeypatch: pytest.MonkeyPatch, caps
         (["--baseline", "greedi"], "does not play; did you mean 'greedy'"),
         (["--set", "network=nowhere"], "nowhere"),
         (["--set", "videos=nowhere"], "nowhere"),
-        (["--set", "viewers=nowhere"], "give `videos` too"),
+        (["--set", "viewers=nowhere"], "nowhere: no such file or folder"),
     ],
 )
 def test_bad_input_ends_in_one_clear_line(

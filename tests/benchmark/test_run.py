@@ -376,30 +376,46 @@ def test_the_table_fits_80_columns(results: tuple[Path, list[Row]]) -> None:
 
 @pytest.mark.slow
 def test_speed_plays_what_it_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (
-        ("EPISODE_STREAMS", 3),
-        ("STREAM_STEPS", 400),
-        ("VECTOR_STEPS", 400),
-        ("SINGLE_STREAMS", 3),
-        ("ENVS", 5),
-        ("PASSES", 1),
-    ):
+    for name, value in (("ENVS", 5), ("STEPS", 50), ("SINGLE_ENVS", 3), ("TURNS", 1), ("CARTPOLE_STEPS", 100)):
         monkeypatch.setattr(speed, name, value)
-    streams = speed.record_streams(make_agent, "greedy")
+    streams = speed.record_streams(make_agent, "greedy", envs=3, steps=400)
     assert streams.actions.shape == (3, 400)
     assert (streams.episodes >= 2).any()  # so that resets are played as well
-    for measure in (speed.kernel_rate, speed.vector_rate, speed.single_rate):
-        assert measure(streams) > 0.0
+    ends = int((streams.episodes - 1).sum())
+    for work, amount in (
+        (speed.kernel_work(streams), 1200 - ends),
+        (speed.vector_work(streams), 1200),
+        (speed.vector_work(streams, read=True, threads=2), 1200),
+        (speed.single_work(streams), 1200 - ends),
+    ):
+        done, took_s = work()
+        assert (done, took_s > 0.0) == (amount, True)
+    for reference in (speed.cartpole(), speed.cartpole_vector(), speed.matrix_product()):
+        assert min(reference.work()) > 0.0
     assert speed.resident_bytes() > 1e7
 
 
+def test_figures_are_raced_against_their_reference() -> None:
+    paces = iter([9.0, 9.0, 4.0, 2.0, 12.0, 4.0, 6.0, 3.0] * 2)
+    work = lambda: (next(paces), 1.0)  # noqa: E731
+    figure = speed.race("steps/s", [work], speed.Reference("walks", work), target=2.5)
+    assert figure.values == (6.0,)  # 4, 12 and 6, 9 and 4: the first turn compiles
+    assert figure.ratios == (2.0,)
+    assert not figure.passed
+    assert figure._replace(target=2.0).passed
+
+
 def test_a_figure_passes_by_its_worse_stream() -> None:
-    assert not speed.Figure("steps/s", (9.0, 4.0), 5.0, at_least=True).passed
-    assert speed.Figure("seconds", (4.0,), 5.0, at_least=False).passed
+    slow = speed.Figure("steps/s", (9.0, 4.0), 5.0, at_least=True)
+    figures = [slow, speed.Figure("s", (4.5,), 5.0, False), speed.Figure("import, s", (1.0,), None, False)]
+    assert [figure.passed for figure in figures] == [False, True, True]
+    assert slow._replace(ratios=(6.0, 7.0)).passed  # where there is a reference, the ratios count
     console = Console(width=80, file=io.StringIO())
-    speed.print_figures(
-        [speed.Figure("steps/s", (9.0, 4.0), 5.0, True), speed.Figure("s", (4.5,), 5.0, False)], console
-    )
+    speed.print_figures(figures, console=console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "MISS" in text
     assert "pass" in text
+    console = Console(file=io.StringIO())
+    speed.print_figures(figures, as_json=True, console=console)
+    shown = json.loads(console.file.getvalue(), parse_constant=pytest.fail)  # type: ignore[attr-defined]
+    assert [one["passed"] for one in shown] == [False, True, True]
