@@ -25,6 +25,7 @@ for world in sys.argv[2:]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(TIMES == 1, reason="it compiles for minutes: PPGYM_HOSTILE=2 runs it")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the soak reads the memory of a process in /proc")
 def test_no_index_leaves_its_array(tmp_path: Path) -> None:
     environment = os.environ | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", PLAY, str(20_000 * TIMES), *WORLDS]
