@@ -15,7 +15,7 @@ from ppgym.core.jit import noinline
 from ppgym.core.observation import Features, observe
 from ppgym.core.playback import release
 from ppgym.core.qoe import reward_terms, totals_of
-from ppgym.core.state import NO_ENTRY, RING, SIMULTANEOUS_S, SLOTS, Sim, StateRecord, new_states
+from ppgym.core.state import NO_ENTRY, RING, SIMULTANEOUS_S, SLOTS, UNITS, Sim, StateRecord, new_states
 from ppgym.core.step import ELAPSED_S, FIRST_TERM, INVALID_ACTION, StepResults, write_totals
 from ppgym.core.transfers import cancel_transfer, receive, request, share_link, transfer_size
 
@@ -111,7 +111,7 @@ class Books:
         return resolve_action(self._sim, state, action)
 
     def request(self, now_s: float, video: int, chunk: int, option: int) -> None:
-        """A request has been sent."""
+        """A request has been sent, of a chunk that may be requested then."""
         self.pass_time(now_s)
         request(self._sim, self.state, video, chunk, option, self._log)
 
@@ -137,17 +137,19 @@ class Books:
         if place is not None:
             lose_transfer(self._sim, self.state, place, self._log)
 
-    def decoded(self, now_s: float, unit: int) -> None:
-        """The job of a unit is done."""
+    def decoded(self, now_s: float, video: int, chunk: int) -> None:
+        """The job of a chunk is done."""
         self.pass_time(now_s)
-        if self.job(unit) is not None:
+        unit = self._unit(video, chunk)
+        if unit is not None:
             self.state.job_end_s[unit] = self.state.time_s
             self._settle()
 
-    def fail(self, now_s: float, unit: int) -> None:
-        """The job of a unit has failed: its bytes are waste, and the chunk may be requested again."""
+    def fail(self, now_s: float, video: int, chunk: int) -> None:
+        """The job of a chunk has failed: its bytes are waste, and the chunk may be requested again."""
         self.pass_time(now_s)
-        if self.job(unit) is not None:
+        unit = self._unit(video, chunk)
+        if unit is not None:
             lose_job(self._sim, self.state, unit, self._log)
 
     def _settle(self) -> None:
@@ -156,6 +158,9 @@ class Books:
     def _place(self, video: int, chunk: int) -> int | None:
         found = self.open_transfers()
         return found.index((video, chunk)) if (video, chunk) in found else None
+
+    def _unit(self, video: int, chunk: int) -> int | None:
+        return next((unit for unit in range(UNITS) if self.job(unit) == (video, chunk)), None)
 
 
 def rehearse(sims: Sims, features: Features, results: StepResults) -> None:
@@ -169,15 +174,14 @@ def rehearse(sims: Sims, features: Features, results: StepResults) -> None:
     sim = live_sim(sims)
     books = Books(sim, new_log(MAX_REHEARSED))
     option = int(np.flatnonzero(sim.params.option_usable)[0])
-    unit = int(sim.params.option_unit[option])
     for end in (books.arrive, books.lose):
         books.request(books.now_s, 0, 0, option)
         books.receive(books.now_s, 0, 0, 1)
         end(books.now_s, 0, 0)
-        books.fail(books.now_s, unit)
+        books.fail(books.now_s, 0, 0)
     books.request(books.now_s, 0, 0, option)
     books.arrive(books.now_s, 0, 0)
-    books.decoded(books.now_s, unit)
+    books.decoded(books.now_s, 0, 0)
     books.pass_time(books.now_s + SIMULTANEOUS_S)
     state = books.snapshot()
     books.resolve(state, 1)

@@ -139,7 +139,7 @@ class LiveSession:
         if video < state.video:  # no download, or its video was left while the client thought
             limit_s, stop = acted_s + params.wait_s, STOP_AT_EVENT
         elif not books.ended:
-            self._request(Key(video, chunk), option)
+            self._request(acted_s, Key(video, chunk), option)
         events = int(self._log.used[0])
         while not books.ended and (now_s := self._catch_up()) < limit_s:
             if stop == STOP_AT_FREE_SLOT and state.transfers < params.parallel_downloads:
@@ -251,8 +251,8 @@ class LiveSession:
             rtt_s=params.rtt_s,
         ).to_json()
 
-    def _request(self, key: Key, option: int) -> None:
-        self.books.request(self.now_s(), *key, option)
+    def _request(self, acted_s: float, key: Key, option: int) -> None:
+        self.books.request(acted_s, *key, option)  # no later, so that the viewer has not left since it was checked
         self._transfers[key] = asyncio.create_task(self._transfer(key, option))
 
     async def _transfer(self, key: Key, option: int) -> None:
@@ -315,9 +315,9 @@ class LiveSession:
         found["end_s"] = self.now_s()
         if done is None:
             found["outcome"] = "lost"
-            self.books.fail(found["end_s"], unit)
+            self.books.fail(found["end_s"], *key)
         else:
             found |= {"worker_s": done.seconds, "outcome": "decoded"}
             self.played[key] = data
-            self.books.decoded(found["end_s"], unit)
+            self.books.decoded(found["end_s"], *key)
         self._make_true()

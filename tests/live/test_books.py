@@ -15,7 +15,7 @@ from ppgym.core.events import (
     EVENT_REQUEST,
     new_log,
 )
-from ppgym.core.state import ABSENT, BEGUN, DECODED, QUEUED, STATE_DTYPE
+from ppgym.core.state import ABSENT, BEGUN, DECODED, DECODING, QUEUED, STATE_DTYPE
 from ppgym.env import PromptPreamEnv
 from ppgym.live.books import Books, live_sim
 from ppgym.live.feed import check_feed, feed_scenario, feed_world
@@ -51,7 +51,6 @@ def test_real_events_of_a_simulated_session_give_its_totals(feed: Path, seed: in
     for row in rows:
         if row["kind"] in (EVENT_ARRIVAL, EVENT_CANCEL):
             received.setdefault((row["video"], row["chunk"]), []).append(round(row["value"]))
-    units = env.world.params.option_unit
     for row in rows:
         time_s, video, chunk, option = (row[name].item() for name in ("time_s", "video", "chunk", "option"))
         if row["kind"] == EVENT_REQUEST:
@@ -61,7 +60,7 @@ def test_real_events_of_a_simulated_session_give_its_totals(feed: Path, seed: in
         elif row["kind"] == EVENT_ARRIVAL:
             books.arrive(time_s, video, chunk)
         elif row["kind"] == EVENT_JOB_END:
-            books.decoded(time_s, int(units[option]))
+            books.decoded(time_s, video, chunk)
     books.pass_time(float(expected.time_s))
 
     state = books.state
@@ -103,7 +102,7 @@ def test_a_chunk_by_hand(books: Books) -> None:
     assert books.job(0) == (0, 0)
     books.pass_time(2.4)
     assert not books.state.playing
-    books.decoded(2.5, 0)
+    books.decoded(2.5, 0, 0)
     assert books.state.chunk_status[0, 0] == BEGUN
     assert books.state.rebuffer_s == pytest.approx(2.5)
     assert books.state.busy_s[0] == pytest.approx(0.5)
@@ -139,14 +138,32 @@ def test_a_lost_job_is_waste_and_the_next_one_starts(books: Books) -> None:
         books.receive(1.1, 0, chunk, size(books, 0, chunk, 0))
         books.arrive(1.1, 0, chunk)
     assert books.job(0) == (0, 0)
-    books.fail(1.5, 0)
+    books.fail(1.5, 0, 0)
     assert books.job(0) == (0, 1)
     assert books.state.job_start_s[0] == 1.5
     assert books.state.wasted_bytes == size(books, 0, 0, 0)
     assert books.state.chunk_status[0, 0] == ABSENT
-    books.decoded(1.7, 0)
+    books.decoded(1.7, 0, 1)
     assert books.state.chunk_status[0, 1] == DECODED
     assert not books.state.playing  # the playhead's chunk is still to come
+
+
+@pytest.mark.parametrize("ends", ["decoded", "fail"])
+def test_a_job_that_a_swipe_ended_leaves_the_next_one_alone(books: Books, ends: str) -> None:
+    books._sim.episode.watch_s[0] = 0.5
+    for video, chunk in ((0, 0), (0, 1), (1, 0)):
+        books.request(1.0, video, chunk, 0)
+        books.receive(1.1, video, chunk, size(books, video, chunk, 0))
+        books.arrive(1.1, video, chunk)
+    books.decoded(1.2, 0, 0)  # plays to 1.7
+    assert books.job(0) == (0, 1)
+    wasted_bytes = size(books, 0, 1, 0)
+    getattr(books, ends)(2.0, 0, 1)
+    assert books.state.video == 1
+    assert books.job(0) == (1, 0)
+    assert books.state.job_start_s[0] == pytest.approx(1.7)
+    assert books.state.chunk_status[1, 0] == DECODING
+    assert books.state.wasted_bytes == pytest.approx(wasted_bytes, abs=1)
 
 
 def test_what_is_over_changes_nothing(books: Books) -> None:
@@ -155,7 +172,7 @@ def test_what_is_over_changes_nothing(books: Books) -> None:
     books.receive(1.0, 0, 0, 100)
     books.arrive(1.0, 0, 0)
     books.lose(1.0, 0, 0)
-    books.decoded(1.0, 0)
-    books.fail(1.0, 3)
+    books.decoded(1.0, 0, 0)
+    books.fail(1.0, 0, 0)
     assert books.snapshot().tobytes() == before
     assert books.state.dtype == STATE_DTYPE
