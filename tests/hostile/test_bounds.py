@@ -29,6 +29,6 @@ for world in sys.argv[2:]:
 def test_no_index_leaves_its_array(tmp_path: Path) -> None:
     environment = os.environ | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", PLAY, str(20_000 * TIMES), *WORLDS]
-    run = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    run = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900 * TIMES)
     assert run.returncode == 0, run.stderr
     assert run.stdout.count("\n") == len(WORLDS)

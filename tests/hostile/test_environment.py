@@ -15,7 +15,7 @@ from ppgym.core.state import STATE_DTYPE
 from ppgym.env import PromptPreamEnv, Snapshot
 from ppgym.vector_env import PromptPreamVectorEnv
 from ppgym.world.ladders import Ladder
-from ppgym.world.scenario import Scenario, make_world
+from ppgym.world.scenario import Scenario
 from ppgym.world.videos import Catalog, CatalogFile, Video
 from ppgym.world.viewers import ViewerProfile
 
@@ -34,11 +34,13 @@ ACTIONS: list[Any] = [3.7, -0.5, 3.0, "3", None, True, np.bool_(True), 1j, np.da
 def test_a_wrong_field_is_refused_by_name_or_makes_a_world(field: str) -> None:
     for value in WRONG:
         try:
-            make_world(Scenario.parse(**{field: value}))
+            env = PromptPreamEnv(**{field: value})
         except (ValueError, FileNotFoundError) as error:
             known = field, field.removesuffix("s"), repr(value)[:20].strip("'\"")  # "no video and no file 'x'"
             assert any(word in str(error) for word in known), (value, error)
             assert len(str(error)) < 3000
+        else:
+            play(env, 10)
 
 
 @pytest.mark.parametrize("argument", ["scenario", "split", "render_mode", "num_envs", "autoreset_mode"])
@@ -46,9 +48,11 @@ def test_a_wrong_argument_is_refused_by_name(argument: str) -> None:
     for make in (PromptPreamEnv, PromptPreamVectorEnv):
         for value in WRONG:
             try:
-                make(**{argument: value})
+                made = make(**{argument: value})
             except (ValueError, FileNotFoundError) as error:
                 assert argument in str(error).lower() or "unknown key" in str(error), (value, error)
+            else:
+                made.reset(seed=0)
 
 
 EXTREMES: list[dict[str, Any]] = [

@@ -39,9 +39,8 @@ def evaluate(*arguments: str, limit_bytes: int | None = None) -> subprocess.Comp
         if limit_bytes is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
 
-    return subprocess.run(
-        [sys.executable, "evaluate.py", *arguments], cwd=ROOT, capture_output=True, text=True, preexec_fn=limit
-    )
+    command = [sys.executable, "evaluate.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=limit, timeout=300)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
