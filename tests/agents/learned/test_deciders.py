@@ -76,7 +76,7 @@ def test_new_weights_have_no_graph_of_the_old_ones(weights: Path) -> None:
 
 def test_weights_that_their_card_does_not_name_are_refused_with_a_graph_too(weights: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
-    with pytest.raises(ValueError, match="expected the weights that its card student.json names"):
+    with pytest.raises(ValueError, match=r"expected the weights that its card student\.json names"):
         make_agent("student", PromptPreamEnv(), weights=weights)
 
 
