@@ -75,13 +75,16 @@ class Worker:
         """Its next frame.
 
         Raises:
-            DecodeError: It has ended.
+            DecodeError: It has ended, or says something else.
         """
         assert self.process.stdout is not None
-        line = await self.process.stdout.readline()
-        if not line.endswith(b"\n"):
+        try:
+            line = await self.process.stdout.readline()
+            found = json.loads(line) if line.endswith(b"\n") else None
+        except ValueError as error:  # a line without end, too
+            raise DecodeError(f"the worker has answered no JSON: {error}") from None
+        if not isinstance(found, dict):
             raise DecodeError("the worker has crashed")
-        found: dict[str, Any] = json.loads(line)
         return found
 
     async def abort(self, job: int) -> bool:
@@ -119,7 +122,7 @@ class Worker:
         try:
             self.process.stdin.write(json.dumps(frame).encode() + b"\n" + data)
             await self.process.stdin.drain()
-        except (BrokenPipeError, ConnectionResetError):
+        except OSError:
             raise DecodeError("the worker has crashed") from None
 
 
@@ -143,9 +146,10 @@ class Unit:
         self.abort_s: list[float] = []
         self.replaced = 0
         self._free = asyncio.Lock()
-        self._worker: Worker | None = None
+        self._worker: asyncio.Task[Worker] | None = None
         self._spare: asyncio.Task[Worker] | None = None
         self._ending: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def start(self) -> None:
         """Warm a worker up, and its spare.
@@ -154,7 +158,8 @@ class Unit:
             OSError: One does not start.
         """
         try:
-            self._worker = await self._warm()
+            self._worker = asyncio.create_task(self._warm())
+            await asyncio.shield(self._worker)
             self._spare = asyncio.create_task(self._warm())
             await asyncio.shield(self._spare)
         except DecodeError as error:
@@ -172,46 +177,66 @@ class Unit:
             DecodeError: The bytes are no such chunk, or the worker crashed or hung.
         """
         async with self._free:
-            worker, job = self._worker, 0
-            assert worker is not None, "start() comes first"
+            worker = await self._warm_worker()
+            job = 0
             try:
                 async with asyncio.timeout(limit_s):
                     job = await worker.send(data, generative)
                     answer = await worker.answer()
+                if "error" not in answer:
+                    return Decoded(answer["seconds"], answer["frames"])
             except asyncio.CancelledError:
                 began_s = time.monotonic()
                 if job == 0 or not await worker.abort(job):
-                    await self._replace()
+                    self._replace(worker)
                 self.abort_s.append(time.monotonic() - began_s)
                 raise
-            except (DecodeError, TimeoutError) as error:
-                await self._replace()
-                raise DecodeError(str(error) or f"the worker hung for {limit_s:g} s") from None
-        if "error" in answer:
-            raise DecodeError(answer["error"])
-        return Decoded(answer["seconds"], answer["frames"])
+            except TimeoutError:
+                self._replace(worker)
+                raise DecodeError(f"the worker hung for {limit_s:g} s") from None
+            except KeyError as error:
+                self._replace(worker)
+                raise DecodeError(f"the worker has answered without {error}") from None
+            except DecodeError:
+                self._replace(worker)
+                raise
+        raise DecodeError(answer["error"])
 
     async def close(self) -> None:
-        """End all processes."""
-        found: list[object] = [self._worker]
-        if self._spare is not None:
-            self._spare.cancel()
-            found += await asyncio.gather(self._spare, return_exceptions=True)
+        """End all processes; no more of them start."""
+        self._closed = True
+        tasks = [task for task in (self._worker, self._spare) if task is not None]
+        for task in tasks:
+            task.cancel()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
         workers = [one for one in found if isinstance(one, Worker)]
         await asyncio.gather(*(worker.end() for worker in workers), *self._ending)
 
-    async def _replace(self) -> None:
-        """The spare takes over."""
+    async def _warm_worker(self) -> Worker:
+        """The worker, once it is warm; one that does not become so is replaced."""
+        assert self._worker is not None, "start() comes first"
+        try:
+            return await asyncio.shield(self._worker)
+        except DecodeError:
+            self._replace(None)
+            raise
+
+    def _replace(self, worker: Worker | None) -> None:
+        """The spare takes over from a worker that is to end, and a new one warms up."""
         self.replaced += 1
-        assert self._worker is not None and self._spare is not None
-        ending = asyncio.create_task(self._worker.end(at_once=True))
-        self._ending.add(ending)
-        ending.add_done_callback(self._ending.discard)
-        spare, self._spare = self._spare, asyncio.create_task(self._warm())
-        self._worker = await asyncio.shield(spare)
+        if self._closed:  # which ends them all
+            return
+        if worker is not None:
+            ending = asyncio.create_task(worker.end(at_once=True))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+        self._worker, self._spare = self._spare, asyncio.create_task(self._warm())
 
     async def _warm(self) -> Worker:
-        worker = await Worker.start(self.name, self._generator)
+        try:
+            worker = await Worker.start(self.name, self._generator)
+        except OSError as error:
+            raise DecodeError(f"the worker does not start: {error}") from error
         try:
             await worker.warm_up()
         except BaseException:

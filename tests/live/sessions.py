@@ -45,7 +45,7 @@ def worker_pid(env: PromptPreamLiveEnv, unit: int) -> int:
     """The process that decodes on a unit."""
     worker = env._live.units[unit]._worker
     assert worker is not None
-    return worker.process.pid
+    return worker.result().process.pid
 
 
 def stop_worker(env: PromptPreamLiveEnv, unit: int, how: signal.Signals) -> None:
