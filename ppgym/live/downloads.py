@@ -23,7 +23,16 @@ class TransferError(Exception):
 
 
 class LinkLostError(TransferError):
-    """The server does not know the link: it was restarted."""
+    """The server does not know the link: it was restarted.
+
+    Attributes:
+        link: Its id.
+    """
+
+    def __init__(self, message: str, link: str) -> None:
+        """Say which one."""
+        super().__init__(message)
+        self.link = link
 
 
 class Downloads:
@@ -114,15 +123,15 @@ class Downloads:
         Raises:
             TransferError: Another status, other bytes, or a connection that fails or falls silent.
         """
-        headers = {"Range": f"bytes=0-{file.size_bytes - 1}"}
+        link, headers = self.link, {"Range": f"bytes=0-{file.size_bytes - 1}"}
         data = bytearray()
         try:
             asked = self._http.get(
-                f"{self.url}/{file.path}", params={"link": self.link}, headers=headers, allow_redirects=False
+                f"{self.url}/{file.path}", params={"link": link}, headers=headers, allow_redirects=False
             )
             async with asked as answer:
                 if answer.status == 410:
-                    raise LinkLostError(f"{file.path}: the server has lost the link {self.link}")
+                    raise LinkLostError(f"{file.path}: the server has lost the link {link}", link)
                 if answer.status != 206:
                     raise TransferError(f"{file.path}: expected status 206, got {answer.status}")
                 async for piece in answer.content.iter_any():

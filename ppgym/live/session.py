@@ -49,8 +49,9 @@ class Diary:
 
     Attributes:
         zero_error_s: By which the start of the link's trace may be wrong.
-        transfers: One dict each: `video`, `chunk`, `option`, `request_s`, `first_byte_s`, `end_s`, `received_bytes`,
-            `outcome` ("arrived", "lost" or "cancelled").
+        transfers: One dict each: `video`, `chunk`, `option`, `request_s`, `first_byte_s`, `end_s` (None
+            of one that was open when the session ended), `received_bytes`, `outcome` ("arrived", "lost" or
+            "cancelled").
         jobs: `unit`, `video`, `chunk`, `option`, `start_s`, `end_s`, `worker_s`, `busy` (units at its start), `outcome`
             ("decoded", "lost" or "aborted").
         boundaries: Pairs of when a chunk or a stall was due to end, and when the clock saw it.
@@ -106,8 +107,10 @@ class LiveSession:
         self._transfers: dict[Key, asyncio.Task[None]] = {}
         self._jobs: dict[int, tuple[Key, asyncio.Task[None]]] = {}
         self._ending: set[asyncio.Task[None]] = set()
+        self._reopening = asyncio.Lock()
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
         self._zero_s = time.monotonic()
         self._seen_s = self._acted_s = self._known_s = self._woken_s = 0.0
         self._decided = self.books.snapshot()
@@ -167,13 +170,14 @@ class LiveSession:
         return Shown(self._decided, rows)
 
     async def close(self) -> None:
-        """End what is under way; nothing of it is left when this returns."""
+        """End what is under way; nothing of it is left when this returns, and nothing more begins."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         tasks = [*self._transfers.values(), *(task for _, task in self._jobs.values())]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, *self._ending, return_exceptions=True)
-        if self._timer is not None:
-            self._timer.cancel()
         await self._downloads.close_link()
 
     # --- the clock ----------------------------------------------------------------------------------------------------
@@ -193,6 +197,8 @@ class LiveSession:
 
     def _make_true(self) -> None:
         """Cancel what the books have ended, begin what they have started, and wake up who waits."""
+        if self._closed:
+            return
         books = self.books
         open_transfers = set(books.open_transfers())
         for key in [key for key in self._transfers if key not in open_transfers]:
@@ -270,17 +276,22 @@ class LiveSession:
                 found["first_byte_s"] = now_s
             self.books.receive(now_s, *key, count)
 
+        result: bytes | TransferError
         try:
-            data = await self._downloads.fetch(file, on_bytes)
+            result = await self._downloads.fetch(file, on_bytes)
         except TransferError as error:
-            await self._recover(error, found["request_s"])
+            result = error
+        finally:  # cancelled too
+            found["end_s"] = self.now_s()
+        if isinstance(result, TransferError):
+            await self._recover(result, found["request_s"])
             del self._transfers[key]
-            found |= {"end_s": self.now_s(), "outcome": "lost"}
+            found["outcome"] = "lost"
             self.books.lose(self.now_s(), *key)
         else:
             del self._transfers[key]
-            found |= {"end_s": self.now_s(), "outcome": "arrived"}
-            self._received[key] = data
+            found["outcome"] = "arrived"
+            self._received[key] = result
             self.books.arrive(found["end_s"], *key)
         self._make_true()
 
@@ -289,10 +300,13 @@ class LiveSession:
         self.diary.faults.append(str(error))
         await asyncio.sleep(max(request_s + REFUSED_S - self.now_s(), 0.0))
         if isinstance(error, LinkLostError):
-            try:
-                await self._downloads.open_link(self._link_request(self.now_s()))
-            except (OSError, ValueError) as again:
-                self.diary.faults.append(str(again))
+            async with self._reopening:
+                if error.link != self._downloads.link:
+                    return  # another transfer has opened it anew
+                try:
+                    await self._downloads.open_link(self._link_request(self.now_s()))
+                except (OSError, ValueError) as again:
+                    self.diary.faults.append(str(again))
 
     # --- the decoders -------------------------------------------------------------------------------------------------
 
