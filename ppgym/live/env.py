@@ -18,7 +18,7 @@ from ppgym.core.step import RESTART
 from ppgym.env import PromptPreamEnv, Snapshot
 from ppgym.live.books import rehearse, show
 from ppgym.live.downloads import STALL_S, Downloads
-from ppgym.live.feed import MANIFEST, Manifest, feed_scenario, feed_world
+from ppgym.live.feed import MANIFEST, Manifest, feed_scenario, feed_world, load_manifest
 from ppgym.live.host import Host
 from ppgym.live.session import LiveSession, Shown
 from ppgym.live.units import Unit
@@ -142,7 +142,7 @@ class PromptPreamLiveEnv(PromptPreamEnv):
             OSError: The server does not answer.
         """
         folder = Path(feed)
-        manifest = Manifest.read(folder / MANIFEST)
+        manifest = load_manifest(folder)
         world = feed_world(manifest, feed_scenario(folder, **overrides), split)
         super().__init__(world, split, render_mode)
         silence_s = world.params.rtt_s + longest_outage_s(world.links.time_s, world.links.bits) + stall_s

@@ -14,7 +14,7 @@ from annotated_types import Ge, Le, Len
 
 from ppgym.core.observation import make_features
 from ppgym.core.state import UNIT_NAMES, CatalogArrays
-from ppgym.files import parse_json
+from ppgym.files import parse_json, read_text
 from ppgym.world.ladders import Ladder
 from ppgym.world.scenario import Scenario, World, make_world
 from ppgym.world.schemas import JsonFile, NotNegative, Positive, Rule, Text, checked
@@ -101,10 +101,11 @@ class Manifest(JsonFile):
             for place, chunk in enumerate(video.chunks):
                 if len(chunk) != count:
                     raise ValueError(f"videos[{index}].chunks[{place}]: expected {count} files, got {len(chunk)}")
-        paths = [file.path for file in self.files()]
-        if len(set(paths)) < len(paths):
-            twice = next(path for index, path in enumerate(paths) if path in paths[:index])
-            raise ValueError(f"videos: expected every path once, got {twice!r} again")
+        paths: set[str] = set()
+        for file in self.files():
+            if file.path in paths:
+                raise ValueError(f"videos: expected every path once, got {file.path!r} again")
+            paths.add(file.path)
 
     def files(self) -> list[ChunkFile]:
         """Every chunk in every representation."""
@@ -127,6 +128,20 @@ def read_manifest(text: str, where: str) -> Manifest:
     return Manifest.from_json(content, where)
 
 
+def load_manifest(folder: Path) -> Manifest:
+    """Read a feed's manifest; its chunks are not looked at.
+
+    Args:
+        folder: Of the feed.
+
+    Raises:
+        FileNotFoundError: No manifest.
+        ValueError: No such manifest, or one above `MAX_MANIFEST_BYTES`; names the file.
+    """
+    path = folder / MANIFEST
+    return read_manifest(read_text(path, MAX_MANIFEST_BYTES), str(path))
+
+
 def check_feed(folder: Path) -> Manifest:
     """Read a feed's manifest and check every chunk against it.
 
@@ -137,10 +152,7 @@ def check_feed(folder: Path) -> Manifest:
         FileNotFoundError: No manifest, or a chunk is missing.
         ValueError: No such manifest, or a chunk that is a link, of another size or another hash; names the file.
     """
-    path = folder / MANIFEST
-    if path.is_file() and path.stat().st_size > MAX_MANIFEST_BYTES:
-        raise ValueError(f"{path}: expected at most {MAX_MANIFEST_BYTES} bytes, got {path.stat().st_size}")
-    manifest = Manifest.read(path)
+    manifest = load_manifest(folder)
     for file in manifest.files():
         check_chunk(read_chunk(folder, file), file, str(folder / file.path))
     return manifest

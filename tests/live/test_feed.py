@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 
 from ppgym.env import PromptPreamEnv
-from ppgym.live.feed import DEVICE, MANIFEST, Manifest, check_feed, feed_scenario, feed_world, read_manifest
+from ppgym.live import feed as feeds
+from ppgym.live.env import PromptPreamLiveEnv
+from ppgym.live.feed import (
+    DEVICE,
+    MANIFEST,
+    Manifest,
+    check_feed,
+    feed_scenario,
+    feed_world,
+    load_manifest,
+    read_manifest,
+)
 
 
 @pytest.fixture
@@ -55,6 +66,13 @@ def test_a_wrong_manifest_is_refused(copied: Path, change: Any, message: str) ->
     rewrite(copied, change)
     with pytest.raises(ValueError, match=message):
         check_feed(copied)
+
+
+def test_a_manifest_is_capped(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds, "MAX_MANIFEST_BYTES", 1000)
+    for read in (check_feed, load_manifest, PromptPreamLiveEnv):
+        with pytest.raises(ValueError, match=r"manifest\.json: expected at most 1000 bytes, got \d+"):
+            read(copied)
 
 
 def test_changed_chunks_are_noticed(copied: Path) -> None:
