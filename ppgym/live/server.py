@@ -47,13 +47,14 @@ SEND_BUFFER_BYTES = 1 << 16  # of a connection: half in the kernel, half before 
 TICK_S = 0.01  # between two slices of a transfer
 LEAST_SLEEP_S = 2e-4
 PIECE_BYTES = 1 << 14  # of what is sent without a link
-REQUEST_S = 30.0  # in which a connection must bring its next request
+FIRST_REQUEST_S = 5.0  # in which a connection must bring its first request
+REQUEST_S = 30.0  # in which it must bring its next one, and the body of each
 STALL_S = 10.0  # for which a client may take nothing
 MAX_BODY_BYTES = 1 << 20
 MAX_LINKS = 256
 LEAST_TRACE_S = 0.1
 MAX_CONNECTIONS = 400
-IDLE_LINK_S = 600.0  # without a transfer, after which a link is forgotten
+IDLE_LINK_S = 600.0  # without a transfer, after which a link is forgotten; sooner where all are taken
 
 
 @checked
@@ -135,7 +136,7 @@ class FeedServer:
                 return refused(413, f"expected at most {MAX_BODY_BYTES} bytes")
         self._forget_idle_links()
         if len(self.links) >= MAX_LINKS:
-            return refused(429, f"expected at most {MAX_LINKS} links at once")
+            return refused(429, f"expected at most {MAX_LINKS} links with transfers at once")
         try:
             wanted = LinkRequest.from_json(_object(bytes(body)), "link")
             trace = NetworkTrace("link", np.array(wanted.edges_s), np.array(wanted.rates_bps))
@@ -195,10 +196,14 @@ class FeedServer:
         return StreamingResponse(body, status, headers, media_type="application/octet-stream")
 
     def _forget_idle_links(self) -> None:
-        now_s = time.monotonic()
-        idle = [name for name, link in self.links.items() if not link.law.flows and link.used_s < now_s - IDLE_LINK_S]
-        for name in idle:
-            del self.links[name]
+        """Forget those that have been idle for too long, and where all are taken the one that has been so longest."""
+        since_s = time.monotonic() - IDLE_LINK_S
+        idle = [name for name, link in self.links.items() if not link.law.flows]
+        idle.sort(key=lambda name: self.links[name].used_s)
+        spare = len(self.links) - MAX_LINKS + 1
+        for place, name in enumerate(idle):
+            if place < spare or self.links[name].used_s < since_s:
+                del self.links[name]
 
 
 def refused(status: int, why: str) -> Response:
@@ -255,7 +260,7 @@ async def _paced(opened: BinaryIO, size_bytes: int, link: ShapedLink) -> AsyncIt
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP/1.1 that bears a silent client for `REQUEST_S`, and one that takes no bytes for `STALL_S`."""
+    """HTTP/1.1 that bears a client without a request for a while, and one that takes no bytes for `STALL_S`."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to watch."""
@@ -279,9 +284,8 @@ class PatientProtocol(H11Protocol):
             return
         now_s = time.monotonic()
         waits = self.cycle is None or self.cycle.response_complete or self.cycle.more_body
-        if (waits and now_s > self._heard_s + REQUEST_S) or (
-            self.flow.write_paused and now_s > self._taken_s + STALL_S
-        ):
+        most_s = FIRST_REQUEST_S if self.cycle is None else REQUEST_S
+        if (waits and now_s > self._heard_s + most_s) or (self.flow.write_paused and now_s > self._taken_s + STALL_S):
             self.transport.abort()
             return
         self.loop.call_later(1.0, self._watch)

@@ -170,9 +170,18 @@ def test_sizes_and_counts_are_capped(running: Running, monkeypatch: pytest.Monke
     monkeypatch.setattr(server, "MAX_BODY_BYTES", 2000)
     monkeypatch.setattr(server, "MAX_LINKS", 2)
     assert running.ask("links", "POST", link_request() + b" " * 3000)[0] == 413
-    assert [running.ask("links", "POST", link_request())[0] for _ in range(3)] == [201, 201, 429]
+    names = [json.loads(running.ask("links", "POST", link_request(rtt_s=30.0))[1])["id"] for _ in range(3)]
+    assert list(running.feed.links) == names[1:]  # the one that was idle longest is forgotten
+    path = running.feed.manifest.files()[0].path
+    asked = [running.connect(f"GET /{path}?link={name} HTTP/1.1\r\nHost: x\r\n\r\n") for name in names[1:]]
+    assert all(opened.recv(100).startswith(b"HTTP/1.1 200") for opened in asked)
+    assert running.ask("links", "POST", link_request())[0] == 429  # one with a transfer is not
+    for opened in asked:
+        opened.close()
+    wait_until(lambda: not any(link.law.flows for link in running.feed.links.values()))
     monkeypatch.setattr(server, "IDLE_LINK_S", -1.0)
-    assert running.ask("links", "POST", link_request())[0] == 201  # idle ones are forgotten
+    assert running.ask("links", "POST", link_request())[0] == 201
+    assert len(running.feed.links) == 1  # those that are idle for too long are forgotten, too
 
 
 def test_a_link_takes_only_so_many_transfers(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +213,7 @@ def closed(opened: socket.socket) -> bool:
 
 @pytest.mark.parametrize("text", ["", "GET / HT", "POST /links HTTP/1.1\r\nHost: x\r\nContent-Length: 90\r\n\r\n{"])
 def test_a_silent_client_is_sent_away(running: Running, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr(server, "REQUEST_S", 0.2)
+    monkeypatch.setattr(server, "FIRST_REQUEST_S" if not text.startswith("POST") else "REQUEST_S", 0.2)
     with running.connect(text) as opened:
         assert closed(opened)
 
