@@ -62,9 +62,9 @@ def told(world: World, number: int, late_s: float = 0.0) -> tuple[dict[str, Any]
 
 
 @settings(max_examples=10)
-@given(number=some.integers(0, 1000), parallel=some.integers(1, 3))
-def test_the_simulator_predicts_itself(feed: Path, number: int, parallel: int) -> None:
-    world = world_of(feed, bandwidth_scale=0.05, parallel_downloads=parallel, jitter_sigma=0.0)
+@given(number=some.integers(0, 1000), parallel=some.integers(1, 3), cancel=some.booleans())
+def test_the_simulator_predicts_itself(feed: Path, number: int, parallel: int, cancel: bool) -> None:
+    world = world_of(feed, bandwidth_scale=0.05, parallel_downloads=parallel, cancel_on_swipe=cancel, jitter_sigma=0.0)
     record, state = told(world, number)
     errors = one_step_ahead(world, record)
     assert np.abs(errors.transfer_s).max(initial=0.0) < 1e-6
