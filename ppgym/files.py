@@ -86,7 +86,8 @@ def replacing(path: Path) -> Iterator[Path]:
         path: The file; its folder is made where it is missing.
 
     Yields:
-        The path to write to. That file takes the place of `path` at the end, or is deleted where an error is raised.
+        The path to write to, `.NAME.PID` beside `path`. That file takes the place of `path` at the end, or is deleted
+        where an error is raised; a process that is killed at once leaves it behind.
 
     Raises:
         OSError: It cannot be written; names the file.

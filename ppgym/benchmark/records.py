@@ -110,8 +110,10 @@ def check_paths(records: Iterable[Record], data: Path | None) -> None:
         data: The folder; None where there is none.
 
     Raises:
-        ValueError: A scenario is a file, or one of its fields a path that does not lie in the folder; names it.
+        ValueError: A scenario is a file, or one of its fields a path that does not lie in the folder or that leads out
+            of it by a link; names it.
     """
+    root, inside = None if data is None else Path(os.path.realpath(data)), set[Path]()
     for number, record in enumerate(records, 1):
         overrides = record.get("overrides", {})
         if is_file_name(record["scenario"]) and record["scenario"] != overrides.get("label"):
@@ -120,11 +122,32 @@ def check_paths(records: Iterable[Record], data: Path | None) -> None:
             value = overrides.get(field)
             if not isinstance(value, str) or value in shipped:
                 continue
-            if data is None or not Path(value).resolve().is_relative_to(data.resolve()):
-                within = "with --data FOLDER a path in that folder" if data is None else f"a path in {data}"
-                raise ValueError(
-                    f"record {number}: {field}: expected the name of shipped data, or {within}, got {value[:200]!r}"
-                )
+            expected = f"record {number}: {field}: expected the name of shipped data, or"
+            if root is None:
+                raise ValueError(f"{expected} with --data FOLDER a path in that folder, got {value[:200]!r}")
+            if (outside := _outside(Path(value), root, inside)) is not None:
+                got = f"{value[:200]!r}: {str(outside)[:200]!r} lies elsewhere"
+                raise ValueError(f"{expected} a path in {data}, got {got}")
+
+
+def _outside(path: Path, root: Path, inside: set[Path]) -> Path | None:
+    """The first file or folder that a path leads to, by links too, and that does not lie in a folder.
+
+    Args:
+        path: A file, or a folder with all that is below it.
+        root: The folder; no link itself.
+        inside: What is known to lie in it; grows.
+    """
+    left = [path.parent if path.suffix == ".m3u8" else path]  # a playlist names others beside it
+    while left:
+        found = left.pop()
+        real = Path(os.path.realpath(found))
+        if not real.is_relative_to(root):
+            return found
+        if real not in inside and real.is_dir():
+            left += real.iterdir()
+        inside.add(real)
+    return None
 
 
 def returns_and_minutes(records: Sequence[Record]) -> tuple[F8, F8]:
@@ -184,7 +207,7 @@ class Journal:
 
         Raises:
             ValueError: The folder holds the journal of another run, one with a damaged first line, or one that another
-                process writes.
+                process writes or has just deleted.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / self.NAME
@@ -207,6 +230,8 @@ class Journal:
             raise ValueError(
                 f"{self.path}: {who} writes a run here; wait for its end, or choose another folder"
             ) from None
+        if not os.fstat(self._file.fileno()).st_nlink:  # deleted after it was opened here, and before it was locked
+            raise ValueError(f"{self.path}: another process has just ended a run here; choose another folder")
 
     def _entries(self) -> Iterator[tuple[int, dict[str, Any] | None]]:
         """The number and the content of each whole line; what comes after the last one is left out."""

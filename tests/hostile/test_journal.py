@@ -1,5 +1,6 @@
 """Journals of interrupted runs: torn, flipped, held by others, and runs that are killed at random points."""
 
+import fcntl
 import json
 import os
 import random
@@ -62,6 +63,21 @@ def test_a_journal_that_is_written_cannot_be_opened(tmp_path: Path) -> None:
         journal.keep(1, RESULT)
     with Journal(tmp_path, "plan") as again:
         assert list(again.finished) == [0, 1]
+
+
+def test_a_journal_that_is_deleted_before_it_is_locked_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, lock = journal_of(tmp_path, 1), fcntl.flock
+
+    def late(*arguments: Any) -> None:
+        path.unlink()
+        lock(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(ValueError, match="another process has just ended a run here"):
+        Journal(tmp_path, "plan")
+    assert not path.exists()
 
 
 RUN = """

@@ -160,6 +160,25 @@ def test_links_do_not_lead_out_of_the_named_folder(tmp_path: Path) -> None:
             check_paths([RECORD | {"overrides": {"network": str(path)}}], tmp_path / "data")
 
 
+@pytest.mark.parametrize("link", ["traces/a.txt", "traces/deep/b.txt", "traces/folder", "list/media.m3u8"])
+def test_links_below_a_named_path_do_not_lead_out_either(tmp_path: Path, link: str) -> None:
+    outside, data = tmp_path / "outside", tmp_path / "data"
+    outside.mkdir()
+    (outside / "secret").write_text("0 1\n")
+    for folder in ("traces/deep", "list"):
+        (data / folder).mkdir(parents=True)
+    (data / "traces" / "again").symlink_to(data / "traces")  # a loop inside
+    (data / "list" / "itself").symlink_to("itself")
+    records = [
+        RECORD | {"overrides": {field: str(data / path)}}
+        for field, path in (("network", "traces"), ("videos", "list/all.m3u8"))
+    ]
+    check_paths(records, data)
+    (data / link).symlink_to(outside if link == "traces/folder" else outside / "secret")
+    with pytest.raises(ValueError, match=rf"expected .* a path in .*: '{data / link}' lies elsewhere"):
+        check_paths(records, data)
+
+
 def test_a_run_on_ones_own_traces_comes_back_with_their_folder(tmp_path: Path) -> None:
     trace = tmp_path / "traces" / "mine.txt"
     trace.parent.mkdir()
