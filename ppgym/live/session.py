@@ -112,7 +112,7 @@ class LiveSession:
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._zero_s = time.monotonic()
-        self._seen_s = self._acted_s = self._known_s = self._woken_s = 0.0
+        self._shown_s = self._seen_s = self._acted_s = self._known_s = self._woken_s = 0.0
         self._decided = self.books.snapshot()
 
     async def begin(self) -> None:
@@ -132,6 +132,7 @@ class LiveSession:
             action: Index of an action, resolved as things stood when the client saw them.
         """
         books, state, params = self.books, self.books.state, self._sim.params
+        self._seen_s = self._shown_s
         if books.ended:
             self._known_s = self._acted_s = self.now_s()
             return
@@ -165,7 +166,7 @@ class LiveSession:
         """Fix what the client sees now, by which its next action is resolved."""
         rows: np.ndarray = self._log.rows[: self._log.used[0]].copy()
         self._log.used[0] = 0
-        self._seen_s = self.now_s()
+        self._shown_s = self.now_s()
         self._decided = self.books.snapshot()
         return Shown(self._decided, rows)
 
