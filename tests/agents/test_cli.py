@@ -128,7 +128,7 @@ def test_real_data_of_the_2022_challenge(
     arguments = ["--scenarios", scenario, "--sessions", "2", "--output", str(tmp_path), *options]
     assert call(monkeypatch, "run", "--agents", "fixed_preload", "greedy", *arguments) == 0
     assert str(data / "user_ret") in capsys.readouterr().out
-    assert check_run(tmp_path, REGISTRY).records == 4
+    assert check_run(tmp_path, REGISTRY, data).records == 4
 
 
 def test_the_list_of_commands_needs_no_library_and_names_them_all() -> None:
