@@ -72,7 +72,8 @@ RANGES = {
     "clip_range gae_lambda gamma label_share regret_share tau": (0, 1),
     "ent_coef": (-10, 10),
     "vf_coef": (0, 1e3),
-    "learning_rate max_grad_norm reward_scale temperature": (1e-9, 1e3),
+    "learning_rate": (0, 1e3),
+    "max_grad_norm reward_scale temperature": (1e-9, 1e3),
 }
 """Least and greatest value of each number."""
 CONFIG, LATEST = "config.json", "latest.safetensors"
