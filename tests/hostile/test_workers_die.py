@@ -95,7 +95,8 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_workers_do_not_outlive_their_run(tmp_path: Path, how: signal.Signals) -> None:
     script = tmp_path / "idle.py"
-    script.write_text(IDLE)
+    heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores it
+    script.write_text(heeds + IDLE)
     folder = tmp_path / "pids"
     folder.mkdir()
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -107,7 +108,7 @@ def test_workers_do_not_outlive_their_run(tmp_path: Path, how: signal.Signals) -
         os.killpg(run.pid, how)  # as a terminal does, to the workers too
     else:
         run.send_signal(how)
-    run.communicate(timeout=20)
+    run.communicate(timeout=60)
     assert run.returncode != 0
     deadline_s = time.monotonic() + 20
     while any(alive(pid) for pid in pids) and time.monotonic() < deadline_s:
