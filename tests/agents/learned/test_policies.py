@@ -177,9 +177,7 @@ def test_rewritten_weights_are_read_again(env: PromptPreamEnv, weights: Path) ->
 
 
 def test_missing_weights(env: PromptPreamEnv, tmp_path: Path) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r"none\.safetensors: no such weights; `python train"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors: no such weights; `python train"):
         PPOAgent(env, weights=tmp_path / "none.safetensors")
 
 
