@@ -3,6 +3,7 @@
 No command lives here.
 """
 
+import importlib
 import importlib.metadata
 import io
 import re
@@ -43,6 +44,25 @@ def run_command(command: Callable[[], object], extra: str, stopped: str = "stopp
 def printable(text: str) -> str:
     """A text whose control characters are spelled out: none of them reaches a terminal."""
     return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
+
+
+def run_module(module: str, arguments: Sequence[str] | None, extra: str) -> None:
+    """Run the command line of a package, `python -m PACKAGE COMMAND`: the `app` of its module `commands`.
+
+    Args:
+        module: Full name of the package.
+        arguments: Of the command line, the command's name first; those of this process where None.
+        extra: The extra of pyproject.toml that it belongs to.
+
+    Raises:
+        SystemExit: With status 2 where a file or a value is wrong; standard error says what.
+    """
+
+    def command() -> None:
+        app = importlib.import_module(f"{module}.commands").app
+        app.cli(prog=f"python -m {module}", args=arguments or sys.argv[1:] or ["--help"])
+
+    run_command(command, extra=extra)
 
 
 def install_hint(error: ModuleNotFoundError, preferred: str = "") -> str | None:

@@ -235,20 +235,7 @@ def play_episode(registry: Registry, job: Job) -> Record:
     env = _environment(Scenario.parse(job.scenario, **job.overrides), job.split)
     own_seed = agent_seed(OPEN_SALT, registry.import_path(job.agent), job.scenario, job.number)
     agent = registry.make(job.agent, env, seed=own_seed, **job.params)
-    state: Any = None
-
-    def decide(observation: Observation, mask: npt.NDArray[np.int8], first: bool) -> int:
-        nonlocal state
-        action, state = agent.predict(
-            observation,
-            state=state,
-            episode_start=np.array([first]),
-            deterministic=True,
-            action_masks=mask.astype(np.bool_),
-        )
-        return int(action)
-
-    played = play_session(env, job.seed, decide)
+    played = play_session(env, job.seed, decisions_of(agent))
     if changed := env.world.changed():
         raise RuntimeError(
             f"agent {job.agent!r}, {job.scenario}, seed {job.seed}: expected a world that nobody writes to, but "
@@ -268,9 +255,36 @@ def play_episode(registry: Registry, job: Job) -> Record:
     return record
 
 
-def play_session(
-    env: PromptPreamEnv, seed: int, decide: Callable[[Observation, npt.NDArray[np.int8], bool], int]
-) -> dict[str, Any]:
+Decide = Callable[[Observation, npt.NDArray[np.int8], bool], int]
+"""From an observation, the mask (int8) and whether the session begins, to an action."""
+
+
+def decisions_of(agent: Any) -> Decide:
+    """How an agent decides in one session, without drawing.
+
+    Args:
+        agent: With Stable-Baselines3's `predict`.
+
+    Returns:
+        A function that keeps the agent's `state` between its calls.
+    """
+    state: Any = None
+
+    def decide(observation: Observation, mask: npt.NDArray[np.int8], first: bool) -> int:
+        nonlocal state
+        action, state = agent.predict(
+            observation,
+            state=state,
+            episode_start=np.array([first]),
+            deterministic=True,
+            action_masks=mask.astype(np.bool_),
+        )
+        return int(action)
+
+    return decide
+
+
+def play_session(env: PromptPreamEnv, seed: int, decide: Decide) -> dict[str, Any]:
     """Play one session.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ppgym.benchmark.episodes import OPEN_SALT, Registry, agent_seed, play_session, session_seed
+from ppgym.benchmark.episodes import OPEN_SALT, Registry, agent_seed, decisions_of, play_session, session_seed
 from ppgym.core.episodes import drawn_watch_s
 from ppgym.env import Observation, PromptPreamEnv
 from ppgym.live.env import PromptPreamLiveEnv
@@ -69,21 +69,13 @@ def play(
     """
     name = env.world.scenario.name
     player = registry.make(agent, env, seed=agent_seed(OPEN_SALT, registry.import_path(agent), name, number))
-    state: Any = None
+    decide = decisions_of(player)
 
-    def decide(observation: Observation, mask: npt.NDArray[np.int8], first: bool) -> int:
-        nonlocal state
+    def decide_when_seen(observation: Observation, mask: npt.NDArray[np.int8], first: bool) -> int:
         seen()
-        action, state = player.predict(
-            observation,
-            state=state,
-            episode_start=np.array([first]),
-            deterministic=True,
-            action_masks=mask.astype(np.bool_),
-        )
-        return int(action)
+        return decide(observation, mask, first)
 
-    played = play_session(env, session_seed(name, number), decide)
+    played = play_session(env, session_seed(name, number), decide_when_seen)
     record = {"agent": agent, "number": number} | {key: played[key] for key in ("actions", "totals", "decision_us")}
     if isinstance(env, PromptPreamLiveEnv) and env.session is not None:
         record["diary"] = asdict(env.session.diary)

@@ -1,27 +1,17 @@
 """`python -m ppgym.world COMMAND`: the command line of worlds."""
 
-import sys
 from collections.abc import Sequence
 
-from ppgym.commandline import run_command
+from ppgym.commandline import run_module
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command.
+    """Run a command; see `ppgym.commandline.run_module`.
 
     Args:
         arguments: Of the command line, the command's name first; those of this process by default.
-
-    Raises:
-        SystemExit: With status 2 where a file or a value is wrong; standard error says what.
     """
-
-    def command() -> None:
-        from ppgym.world.commands import app
-
-        app.cli(prog="python -m ppgym.world", args=arguments or sys.argv[1:] or ["--help"])
-
-    run_command(command, extra="bench")
+    run_module("ppgym.world", arguments, extra="bench")
 
 
 if __name__ == "__main__":
