@@ -1,6 +1,6 @@
 """Where the scores of a checkpoint's actions come from: its ONNX graph, or torch where no graph is beside the weights.
 
-A graph decides in a tenth of the time and spares torch's start. `agents.learned.onnx_export` writes it. It bears the
+A graph decides in a fraction of the time and spares torch's start. `agents.learned.onnx_export` writes it. It bears the
 hash of the weights that it was made of.
 """
 

@@ -131,7 +131,7 @@ class ActionScorer(nn.Module):
 
     A download's score is its candidate's code times its option's, plus what the candidate makes of its own chunk in the
     option's representation. `WAIT` is scored from the context. All is products of matrices: with a layer for each pair
-    of candidate and representation the same learning takes several times as long.
+    of candidate and representation a pass takes more than twice as long.
     """
 
     def __init__(self, representations: int, slot_width: int, context_width: int, candidate_width: int) -> None:

@@ -189,6 +189,17 @@ def show(sim: Sim, state: StateRecord, features: Features, results: StepResults,
     observe_situation(sim, state, features, candidates, observation)
 
 
+@kernel
+def write_situation(sim: Sim, state: StateRecord, features: Features, results: StepResults, i: int) -> None:
+    """Write all that follows from a state alone: totals, ends, mask and observation; see `show` for the arguments."""
+    info = results.info[i]
+    write_totals(state, info)
+    info[INVALID_ACTION] = state.invalid_action
+    results.terminated[i] = state.terminated
+    results.truncated[i] = state.truncated
+    show(sim, state, features, results, i)
+
+
 @nogil
 def step_many(
     sims: Sims,
@@ -226,8 +237,4 @@ def step_many(
             reset_state(sim, state, log)
             results.reward[i] = 0.0
             info[:] = 0.0
-        write_totals(state, info)
-        info[INVALID_ACTION] = state.invalid_action
-        results.terminated[i] = state.terminated
-        results.truncated[i] = state.truncated
-        show(sim, state, features, results, i)
+        write_situation(sim, state, features, results, i)

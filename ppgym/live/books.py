@@ -6,18 +6,17 @@ job is endless, so that it ends when a worker says so. What is drawn is the view
 
 import numpy as np
 
-from ppgym.core.actions import fill_mask, find_candidates, resolve_action
-from ppgym.core.decoders import free_unit, start_jobs
+from ppgym.core.actions import resolve_action
 from ppgym.core.dynamics import STOP_NEVER, advance, reset_state
 from ppgym.core.episodes import Sims, take_sim, view_sim
-from ppgym.core.events import EVENT_JOB_ABORT, EventLog, new_log, write_event
+from ppgym.core.events import EventLog, new_log
+from ppgym.core.failures import lose_job, lose_transfer
 from ppgym.core.jit import noinline
-from ppgym.core.observation import Features, observe
-from ppgym.core.playback import release
+from ppgym.core.observation import Features
 from ppgym.core.qoe import reward_terms, totals_of
 from ppgym.core.state import NO_ENTRY, RING, SIMULTANEOUS_S, SLOTS, UNITS, Sim, StateRecord, new_states
-from ppgym.core.step import ELAPSED_S, FIRST_TERM, INVALID_ACTION, StepResults, write_totals
-from ppgym.core.transfers import cancel_transfer, receive, request, share_link, transfer_size
+from ppgym.core.step import ELAPSED_S, FIRST_TERM, StepResults, write_situation
+from ppgym.core.transfers import receive, request, transfer_size
 
 DEAD_S = 1e8  # for which the link of the books carries nothing; then all at once, for a trace must carry something
 ALL_BITS = 1e18
@@ -203,46 +202,6 @@ def enter_bytes(sim: Sim, state: StateRecord, i: int, size_bytes: float) -> None
 
 
 @noinline
-def lose_transfer(sim: Sim, state: StateRecord, i: int, log: EventLog | None) -> None:
-    """End a transfer that failed.
-
-    Args:
-        sim: What is constant, and the viewer.
-        state: Record of `STATE_DTYPE`.
-        i: Index of the transfer.
-        log: Where to write events, or None.
-    """
-    video, chunk = int(state.transfer_video[i]), int(state.transfer_chunk[i])
-    if video >= state.video:  # else its bytes were waste as they came
-        state.wasted_bytes += state.transfer_received_bytes[i]
-        release(sim, state, video, chunk)
-    cancel_transfer(sim.params, state, i, log)
-    if state.transfers > 0:
-        share_link(sim, state)
-
-
-@noinline
-def lose_job(sim: Sim, state: StateRecord, unit: int, log: EventLog | None) -> None:
-    """End a job that failed, and start the next one of its unit.
-
-    Args:
-        sim: What is constant, and the viewer.
-        state: Record of `STATE_DTYPE`.
-        unit: Unit index, with a job.
-        log: Where to write events, or None.
-    """
-    video, chunk = int(state.job_video[unit]), int(state.job_chunk[unit])
-    option = int(state.chunk_option[video % SLOTS, chunk % RING])
-    representation = sim.params.option_representation[option]
-    state.wasted_bytes += sim.catalog.chunk_bytes[sim.episode.playlist[video], chunk, representation]
-    if log is not None:
-        write_event(log, state.time_s, EVENT_JOB_ABORT, video, chunk, option, 0.0)
-    release(sim, state, video, chunk)
-    free_unit(state, unit)
-    start_jobs(sim, state, log)
-
-
-@noinline
 def show(sims: Sims, features: Features, before: StateRecord, state: StateRecord, results: StepResults) -> None:
     """Write what a client sees after a step, as `core.step.step_many` does.
 
@@ -257,10 +216,4 @@ def show(sims: Sims, features: Features, before: StateRecord, state: StateRecord
     info = results.info[0]
     results.reward[0] = reward_terms(sim.params, totals_of(before), totals_of(state), info[FIRST_TERM:])
     info[ELAPSED_S] = state.time_s - before.time_s
-    write_totals(state, info)
-    info[INVALID_ACTION] = state.invalid_action
-    results.terminated[0] = state.terminated
-    results.truncated[0] = state.truncated
-    find_candidates(sim, state, results.candidates)
-    fill_mask(sim, state, results.candidates, results.mask[0])
-    observe(sim, state, features, results.candidates, results.observation[0])
+    write_situation(sim, state, features, results, 0)
