@@ -33,9 +33,10 @@ def main() -> None:
     """Parse the command line and run the command."""
     name, *arguments = sys.argv[1:] or ["run"]
     if name in ("-h", "--help"):
-        print("usage: evaluate.py COMMAND [OPTIONS]; evaluate.py COMMAND --help says more\n")
+        lines = ["usage: evaluate.py COMMAND [OPTIONS]; evaluate.py COMMAND --help says more", ""]
         for command, (_, summary) in COMMANDS.items():
-            print(textwrap.fill(summary, 80, initial_indent=f"  {command:<12} ", subsequent_indent=" " * 15))
+            lines.append(textwrap.fill(summary, 80, initial_indent=f"  {command:<12} ", subsequent_indent=" " * 15))
+        print("\n".join(lines))  # at once, so that a pipe to `head` does not break
         return
     from ppgym.commandline import run_command
 

@@ -13,7 +13,8 @@ from gymnasium import spaces
 from ppgym.core.actions import action_count
 from ppgym.core.observation import Layout
 from ppgym.planning_view import PlanningView
-from ppgym.world.scenario import Option, Scenario, World
+from ppgym.world.options import Option
+from ppgym.world.scenario import Scenario, World
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -27,7 +27,8 @@ from ppgym.files import suggest
 from ppgym.planning_view import PlanningView, ViewMaker, frozen
 from ppgym.rendering import Timeline, render_ansi, render_rgb
 from ppgym.world.networks import SPLITS
-from ppgym.world.scenario import DEFAULT_SCENARIO, Option, Scenario, World, make_rng, make_world
+from ppgym.world.options import Option
+from ppgym.world.scenario import DEFAULT_SCENARIO, Scenario, World, make_rng, make_world
 
 Observation = npt.NDArray[np.float32]
 

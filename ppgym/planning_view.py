@@ -23,7 +23,8 @@ from ppgym.core.state import (
     new_states,
 )
 from ppgym.world.devices import DeviceProfile
-from ppgym.world.scenario import Option, World
+from ppgym.world.options import Option
+from ppgym.world.scenario import World
 
 UNKNOWN_S = np.nan  # an end that has not happened yet
 

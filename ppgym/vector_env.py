@@ -33,7 +33,8 @@ from ppgym.core.step import (
     step_many,
 )
 from ppgym.env import PromptPreamEnv
-from ppgym.world.scenario import DEFAULT_SCENARIO, Option, Scenario, World, make_rng, make_world
+from ppgym.world.options import Option
+from ppgym.world.scenario import DEFAULT_SCENARIO, Scenario, World, make_rng, make_world
 
 MAX_ENVS = 1_000_000
 

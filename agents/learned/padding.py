@@ -14,12 +14,14 @@ import numpy.typing as npt
 from ppgym.core.actions import action_count
 from ppgym.core.observation import Layout, make_layout, observation_fields
 from ppgym.core.state import LOOKAHEAD, SLOTS, UNIT_NAMES
-from ppgym.world.scenario import Option
+from ppgym.world.options import GENERATIVE_UNITS as GENERATIVE_NAMES
+from ppgym.world.options import PIXEL_UNITS as PIXEL_NAMES
+from ppgym.world.options import Option
 
 Flags = npt.NDArray[np.bool_]
 
-PIXEL_UNITS = tuple(map(UNIT_NAMES.index, ("cpu", "vdec")))
-GENERATIVE_UNITS = tuple(map(UNIT_NAMES.index, ("cpu", "gpu", "npu")))
+PIXEL_UNITS = tuple(map(UNIT_NAMES.index, PIXEL_NAMES))
+GENERATIVE_UNITS = tuple(map(UNIT_NAMES.index, GENERATIVE_NAMES))
 PLACES = len(GENERATIVE_UNITS)  # for a unit, of each representation
 PER_REPRESENTATION = ("candidate_bytes", "candidate_quality", "candidate_decode")
 UNDECODABLE = ("candidate_decode", "option_decode")  # 1 where no unit can, and so where there is nothing

@@ -30,7 +30,7 @@ from ppgym.core.state import (
 )
 from ppgym.planning.rollout import describe_viewer
 from ppgym.planning_view import PlanningView, writeable_fields
-from ppgym.world.scenario import Option
+from ppgym.world.options import Option
 
 NO_QUALITY = -1.0  # no chunk has been played yet, so that nothing can be a switch
 

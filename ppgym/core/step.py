@@ -154,8 +154,10 @@ def write_totals(state: StateRecord, info: F8) -> None:
 
 
 @kernel
-def show(sim: Sim, state: StateRecord, features: Features, results: StepResults, i: int) -> None:
-    """Write mask and observation of a state; what its row shows already is left alone.
+def write_situation(sim: Sim, state: StateRecord, features: Features, results: StepResults, i: int) -> None:
+    """Write all that follows from a state alone: totals, ends, mask and observation.
+
+    Of mask and observation what the row shows already is left alone.
 
     Most of an observation follows from the videos and candidates of its slots, few of which change in a decision.
 
@@ -166,6 +168,12 @@ def show(sim: Sim, state: StateRecord, features: Features, results: StepResults,
         results: Output.
         i: The row.
     """
+    info = results.info[i]
+    write_totals(state, info)
+    info[INVALID_ACTION] = state.invalid_action
+    results.terminated[i] = state.terminated
+    results.truncated[i] = state.truncated
+
     candidates, shown, mask, observation = results.candidates, results.shown[i], results.mask[i], results.observation[i]
     find_candidates(sim, state, candidates)
     if shown[0, 0] == BLANK:
@@ -187,17 +195,6 @@ def show(sim: Sim, state: StateRecord, features: Features, results: StepResults,
         if changed or not (room and had_room):
             fill_slot_mask(sim, state, candidates, slot, room, mask)
     observe_situation(sim, state, features, candidates, observation)
-
-
-@kernel
-def write_situation(sim: Sim, state: StateRecord, features: Features, results: StepResults, i: int) -> None:
-    """Write all that follows from a state alone: totals, ends, mask and observation; see `show` for the arguments."""
-    info = results.info[i]
-    write_totals(state, info)
-    info[INVALID_ACTION] = state.invalid_action
-    results.terminated[i] = state.terminated
-    results.truncated[i] = state.truncated
-    show(sim, state, features, results, i)
 
 
 @nogil

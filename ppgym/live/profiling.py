@@ -19,7 +19,7 @@ from ppgym.live.worker import BATCH
 from ppgym.progress import Progress
 from ppgym.world.devices import DecodeRow, DeviceProfile
 from ppgym.world.ladders import Representation
-from ppgym.world.scenario import PIXEL_UNITS
+from ppgym.world.options import PIXEL_UNITS
 from ppgym.world.this_machine import software, this_machine
 
 CHUNKS = 12  # of each codec that a unit decodes alone

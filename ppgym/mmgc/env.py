@@ -23,7 +23,7 @@ from ppgym.mmgc.follower import OPTIONS, Follower
 from ppgym.mmgc.kernel import BANDWIDTH_WEIGHT, REBUFFER_WEIGHT, VIDEOS
 from ppgym.mmgc.session import ABORT_SCORE, MMGCResult, MMGCSession, MMGCStep
 from ppgym.planning_view import PlanningView
-from ppgym.world.scenario import Option
+from ppgym.world.options import Option
 
 Observation = npt.NDArray[np.float32]
 

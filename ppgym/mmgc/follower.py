@@ -40,8 +40,9 @@ from ppgym.mmgc.kernel import CHUNK_MS, PAYLOAD_SHARE, RATES_KBPS, RTT_MS, RUNGS
 from ppgym.planning_view import PlanningView, ViewMaker, frozen
 from ppgym.world.devices import NO_CONTENTION, DecodeRow, DeviceProfile
 from ppgym.world.ladders import published_ladder
+from ppgym.world.options import make_options
 from ppgym.world.qoe_weights import QoEWeights
-from ppgym.world.scenario import Scenario, World, make_options, make_params
+from ppgym.world.scenario import Scenario, World, make_params
 
 WAIT_MS = 500.0  # the sleep that stands for WAIT, as in the official policies
 LEAST_FLOW_MS = 0.5  # a delay of the round trip alone, in whole ms, hides a flow shorter than this

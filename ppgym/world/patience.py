@@ -4,6 +4,7 @@ import itertools
 import reprlib
 from typing import Any
 
+from ppgym.core.patience import LEAST_SHARE
 from ppgym.files import suggest
 from ppgym.world.schemas import NotNegative, Share
 
@@ -26,7 +27,7 @@ def patience_rows(patience: Any) -> Patience:
         Rows of (seconds, share), the first share 1; none for endless patience.
 
     Raises:
-        ValueError: An unknown word, seconds out of order, or shares that rise.
+        ValueError: An unknown word, seconds out of order, shares that rise, or a share too small to tell from 0.
     """
     if isinstance(patience, str):
         if patience not in ("published", "none"):
@@ -40,6 +41,9 @@ def patience_rows(patience: Any) -> Patience:
         rows = patience if patience and patience[0][1] == 1 else ((0.0, 1.0), *patience)
     seconds, shares = zip(*rows, strict=True)
     falls = all(before >= after and before > 0 for before, after in itertools.pairwise(shares))
-    if list(seconds) != sorted(seconds) or not falls:
-        raise ValueError(f"patience: expected seconds that rise and shares that fall, got {reprlib.repr(patience)}")
+    if list(seconds) != sorted(seconds) or not falls or 0 < shares[-1] < LEAST_SHARE:
+        raise ValueError(
+            "patience: expected seconds that rise and shares that fall, none between 0 and "
+            f"{LEAST_SHARE:g}, got {reprlib.repr(patience)}"
+        )
     return tuple(rows)

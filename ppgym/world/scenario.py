@@ -9,10 +9,10 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Le
 
 from ppgym.core.episodes import EpisodeDistribution, Episodes, Links, Sims, draw_episode, new_episodes, view_sim
 from ppgym.core.observation import Features, make_features
@@ -22,6 +22,7 @@ from ppgym.world.devices import AUTO, DEVICES, Contention, DeviceProfile
 from ppgym.world.generators import DURATION_BOUNDS_S, PUBLIC
 from ppgym.world.ladders import DEFAULT_LADDER, LADDERS, Ladder, Representation
 from ppgym.world.networks import NETWORKS, SPLITS, NetworkTrace, load_traces
+from ppgym.world.options import Option, make_options
 from ppgym.world.patience import Patience, patience_rows
 from ppgym.world.qoe_weights import QoEWeights
 from ppgym.world.scenario_file import named_fields
@@ -39,20 +40,6 @@ SHIPPED: dict[str, tuple[str, ...]] = {  # names that a field may have in place 
     "videos": (),
     "viewers": (),
 }
-PIXEL_UNITS = ("cpu", "vdec")  # where pixels can be decoded, whatever the device
-GENERATIVE_UNITS = ("cpu", "gpu", "npu")
-
-
-class Option(NamedTuple):
-    """One way to fetch a chunk: a representation, and the unit that decodes it."""
-
-    name: str  # "h264-750k@vdec"
-    representation: int
-    codec: str
-    is_generative: bool
-    unit: str
-    decode_s: float  # expected seconds for a second of content; inf where the device cannot
-    usable: bool  # legal on this device
 
 
 @checked
@@ -112,7 +99,7 @@ class Scenario:
     link_efficiency: Annotated[float, Ge(0.01), Le(1)] = 0.95
     parallel_downloads: Annotated[int, Ge(1), Le(MAX_TRANSFERS)] = 1
     cancel_on_swipe: bool = False
-    decoded_buffer_bytes: Annotated[float, Gt(0), Le(2**50)] = 512.0 * 2**20
+    decoded_buffer_bytes: Annotated[float, Ge(1), Le(2**50)] = 512.0 * 2**20
     wait_s: Annotated[float, Ge(1e-3), Le(3600)] = 0.5
     max_decode_s: Annotated[float, Ge(1e-6), Le(3600)] = 10.0
     charge_thinking_s: Annotated[float, Ge(0), Le(60)] = 0.0
@@ -302,39 +289,6 @@ class World:
             i: Which of them to fill.
         """
         draw_episode(rng, self.distribution, self.sims(episodes), i)
-
-
-def make_options(
-    representations: tuple[Representation, ...], profile: DeviceProfile, max_decode_s: float
-) -> tuple[Option, ...]:
-    """The option table: the same pairs on every device, representation by representation.
-
-    Args:
-        representations: The ladder.
-        profile: The device.
-        max_decode_s: An option that takes longer for a second of content is illegal.
-
-    Returns:
-        Pixels on `PIXEL_UNITS` and generative codecs on `GENERATIVE_UNITS`.
-
-    Raises:
-        ValueError: The device has no legal pair.
-    """
-    options = []
-    for index, representation in enumerate(representations):
-        generative = representation.is_generative
-        for unit in GENERATIVE_UNITS if generative else PIXEL_UNITS:
-            seconds = profile.seconds(representation, unit)
-            name = f"{representation.name}@{unit}"
-            usable = seconds <= max_decode_s
-            options.append(Option(name, index, representation.codec, generative, unit, seconds, usable))
-    if not any(option.usable for option in options):
-        raise ValueError(
-            f"device {profile.name!r}: expected at least one pair of codec and unit within max_decode_s = "
-            f"{max_decode_s:g} s a second of content, of {', '.join(sorted({r.codec for r in representations}))}; its "
-            f"pairs are {[(row.codec, row.unit) for row in profile.rows]}"
-        )
-    return tuple(options)
 
 
 def make_params(scenario: Scenario, ladder: Ladder, profile: DeviceProfile, options: Sequence[Option]) -> Params:

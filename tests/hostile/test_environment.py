@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from gymnasium.envs.registration import EnvSpec
 
+from ppgym.core.patience import LEAST_SHARE
 from ppgym.core.state import STATE_DTYPE
 from ppgym.env import PromptPreamEnv, Snapshot
 from ppgym.vector_env import PromptPreamVectorEnv
@@ -61,13 +62,13 @@ EXTREMES: list[dict[str, Any]] = [
     for value in (0.0, 5e-324, 1e15)
 ]
 EXTREMES += [
-    {"decoded_buffer_bytes": 1e-300},
+    {"decoded_buffer_bytes": 1.0},
     {"decoded_buffer_bytes": 2.0**50},
     {"contention": [[1e15] * 5] * 4},
     {"contention": [[1e-15] * 5] * 4},
     {"patience": 1e-15},
     {"patience": 1e15},
-    {"patience": [[0.0, 1.0], [1e15, 5e-324]]},
+    {"patience": [[0.0, 1.0], [1e15, LEAST_SHARE]]},
     {"bandwidth_scale": 1e-3},
     {"bandwidth_scale": 1e3},
     {"audio_bps": 1e7},

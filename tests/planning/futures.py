@@ -16,7 +16,7 @@ from ppgym.planning.belief import Futures, reschedule_all
 from ppgym.planning_view import PlanningView, ViewMaker
 from ppgym.world.devices import DeviceProfile
 from ppgym.world.ladders import Ladder
-from ppgym.world.scenario import Option
+from ppgym.world.options import Option
 
 PATIENT = EpisodeDistribution(0.0, np.zeros(0), np.zeros(0), 0.0, 0.0, 1e9, 0.0)
 CPU, GPU, NPU, VDEC = range(4)

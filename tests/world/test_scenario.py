@@ -107,10 +107,11 @@ def test_overrides_are_plain_json() -> None:
         (
             "low/pixels-only/typical",
             {"decoded_buffer_bytes": 0},
-            "decoded_buffer_bytes: expected greater than 0, got 0",
+            "decoded_buffer_bytes: expected greater than or equal to 1, got 0",
         ),
         ("low/pixels-only/typical", {"audio_bps": -1}, "audio_bps: expected greater than or equal to 0, got -1"),
         ("low/pixels-only/typical", {"throttle": 0.5}, r"throttle: expected .*got 0\.5"),
+        ("low/pixels-only/typical", {"patience": [[1.0, 1.0], [2.0, 1e-301]]}, "patience: expected .*shares that fall"),
         ("low/pixels-only/typical", {"patience_same": 1.5}, r"patience_same: expected .*got 1\.5"),
         ("low/pixels-only/typical", {"qoe": "mmgc2002"}, "qoe: unknown preset.*mmgc2022"),
         ("low/pixels-only/typical", {"qoe": {"wast": 1}}, "wast: unknown key; did you mean 'waste'"),

@@ -10,7 +10,7 @@ from agents.learned.padding import PLACES, Padding
 from ppgym.core.observation import observation_fields
 from ppgym.core.state import LOOKAHEAD, SLOTS
 from ppgym.env import PromptPreamEnv
-from ppgym.world.scenario import Option
+from ppgym.world.options import Option
 
 R = 3
 
