@@ -16,6 +16,8 @@ def as_index(action: Any) -> int:
     Raises:
         TypeError: Anything else: true, a fraction or a text is no index.
     """
+    if type(action) is int:
+        return action
     one = action.item() if isinstance(action, np.ndarray | np.generic) and action.size == 1 else action
     if not isinstance(one, bool):
         try:

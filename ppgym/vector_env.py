@@ -18,6 +18,7 @@ from gymnasium.vector.utils import batch_space
 
 from ppgym.action_index import as_index
 from ppgym.core.actions import action_count
+from ppgym.core.bound import Bound
 from ppgym.core.episodes import drawn_watch_s
 from ppgym.core.state import new_states
 from ppgym.core.step import (
@@ -121,8 +122,10 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
         self._results = new_results(num_envs, size, actions)
         self._todo = np.full(num_envs, SKIP, np.uint8)
         self._actions = np.zeros(num_envs, np.int64)
+        whole = Share(self._sims, self.world.features, self._states, self._todo, self._actions, self._results)
+        shares = [whole] if num_threads == 1 else share_out(num_threads, whole)
+        self._parts = [Bound(step_many, *share) for share in shares]
         self._threads = ThreadPoolExecutor(num_threads) if num_threads > 1 else None
-        self._num_threads = num_threads
         self._copy = copy
         self._begun = np.zeros(num_envs, np.bool_)
         self._rngs: list[np.random.Generator | None] = [None] * num_envs
@@ -262,14 +265,8 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
         self._begun |= chosen
 
     def _move(self) -> None:
-        all_of_it = Share(self._sims, self._states, self._todo, self._actions, self._results)
-        if self._threads is None:
-            self._move_share(all_of_it)
-        else:
-            list(self._threads.map(self._move_share, share_out(self._num_threads, all_of_it)))
-
-    def _move_share(self, share: Share) -> None:
-        step_many(share.sims, self.world.features, share.states, share.todo, share.actions, share.results)
+        for_each = map if self._threads is None else self._threads.map
+        list(for_each(Bound.__call__, self._parts))
 
     def _observations(self) -> Observations:
         return self._results.observation.copy() if self._copy else self._results.observation

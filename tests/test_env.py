@@ -244,6 +244,29 @@ def test_a_pickled_environment_goes_on_as_the_original() -> None:
     assert_same(play(env, 3, 100), play(twin, 3, 100))
 
 
+@pytest.mark.parametrize("render_mode", [None, "ansi"])
+def test_a_deep_copy_goes_on_as_the_original_and_leaves_it_alone(render_mode: str | None) -> None:
+    env = PromptPreamEnv(render_mode=render_mode)
+    play(env, 1, 50, episode_seed=2)
+    before = env.get_state()
+    twin = copy.deepcopy(env)
+    first = play(twin, 3, 100)
+    assert env.get_state().checksum == before.checksum
+    assert_same(play(env, 3, 100), first)
+
+
+def test_seeding_leaves_a_generator_of_the_user_alone() -> None:
+    env, mine = PromptPreamEnv(), np.random.default_rng(7)
+    env.np_random = mine
+    drawn = env.reset()
+    state = mine.bit_generator.state
+    seeded = env.reset(seed=3)
+    assert mine.bit_generator.state == state and env.np_random is not mine
+    assert_same([seeded], [PromptPreamEnv().reset(seed=3)])
+    env.np_random = np.random.default_rng(7)
+    assert_same([env.reset()], [drawn])
+
+
 def flatten(view: PlanningView) -> list[bytes]:
     """All that a view holds, as bytes, so that NaN equals NaN."""
     fields: list[bytes] = []
@@ -349,7 +372,7 @@ def other_future(env: PromptPreamEnv, rng: np.random.Generator) -> PromptPreamEn
         link_offset_s=episodes.link_offset_s.copy(),
         max_wall_s=episodes.max_wall_s.copy(),
     )
-    other._sims = other.world.sims(other._episodes)
+    other._bind(other.world.sims(other._episodes))
     other._move(2, 0)
     return other
 

@@ -76,10 +76,12 @@ class Share(NamedTuple):
     """Arguments of `step_many` for all states, or for some of them."""
 
     sims: Sims
+    features: Features
     states: np.ndarray
     todo: U1
     actions: I8
     results: StepResults
+    log: EventLog | None = None
 
 
 def new_results(count: int, observation_size: int, actions: int) -> StepResults:
@@ -116,7 +118,7 @@ def share_out(parts: int, whole: Share) -> list[Share]:
     Returns:
         Views of them, each with scratch of its own.
     """
-    sims, states, todo, actions, results = whole
+    sims, features, states, todo, actions, results, _ = whole
     bounds = np.linspace(0, len(states), parts + 1).astype(int).tolist()
     shares = []
     for part in range(parts):
@@ -125,7 +127,7 @@ def share_out(parts: int, whole: Share) -> list[Share]:
         own = StepResults(*rows)._replace(candidates=np.zeros_like(results.candidates))
         draws: list[Any] = [array[first:end] for array in sims.episodes]
         own_sims = sims._replace(episodes=Episodes(*draws))
-        shares.append(Share(own_sims, states[first:end], todo[first:end], actions[first:end], own))
+        shares.append(Share(own_sims, features, states[first:end], todo[first:end], actions[first:end], own))
     return shares
 
 
@@ -205,7 +207,7 @@ def step_many(
     todo: U1,
     actions: I8,
     results: StepResults,
-    log: EventLog | None = None,
+    log: EventLog | None,
 ) -> None:
     """Step or restart states and write what a client then sees.
 

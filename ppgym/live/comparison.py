@@ -317,7 +317,7 @@ class DisturbedEnv(PromptPreamEnv):
             jitter[:] = self._errors_rng.choice(errors.ratio, jitter.shape, p=weights)
         late_s = float(self._errors_rng.choice(errors.transfer_s)) if len(errors.transfer_s) else 0.0
         params = self.world.params._replace(rtt_s=max(self.world.params.rtt_s + late_s, 0.0))
-        self._sims = self._sims._replace(params=params)
+        self._bind(self._sims._replace(params=params))
         return observation, info
 
 

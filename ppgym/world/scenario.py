@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Ge, Le
 
+from ppgym.core.bound import Bound
 from ppgym.core.episodes import EpisodeDistribution, Episodes, Links, Sims, draw_episode, new_episodes, view_sim
 from ppgym.core.observation import Features, make_features
 from ppgym.core.state import MAX_TRANSFERS, MAX_VIDEOS, UNIT_NAMES, CatalogArrays, Episode, Params
@@ -231,6 +232,7 @@ class World:
     links: Links
     distribution: EpisodeDistribution
     features: Features
+    _draw: Bound = field(default_factory=lambda: Bound(draw_episode), init=False, repr=False)
 
     @property
     def representations(self) -> tuple[Representation, ...]:
@@ -288,7 +290,7 @@ class World:
             episodes: Output.
             i: Which of them to fill.
         """
-        draw_episode(rng, self.distribution, self.sims(episodes), i)
+        self._draw(rng, self.distribution, self.sims(episodes), i)
 
 
 def make_params(scenario: Scenario, ladder: Ladder, profile: DeviceProfile, options: Sequence[Option]) -> Params:
