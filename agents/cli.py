@@ -157,12 +157,25 @@ def public_board(
     print_board(make_board(root, suite, REGISTRY, submit=submit, baseline=baseline, workers=workers))
 
 
-def speed(json: bool = False) -> None:
+def speed(json: bool = False, where: bool = False, readme: Path | None = None) -> None:
     """Measure the simulator and the planner on one core of this machine, against their targets.
 
     Args:
         json: Print JSON, for a comparison with another commit.
+        where: Show instead where the time of a step, a decision, training and a session goes.
+        readme: With where: write the table into this page instead.
     """
+    if where:
+        from agents.studies.time_shares import measure_shares, print_shares, write_page
+
+        measured = measure_shares()
+        if readme is None:
+            print_shares(measured, as_json=json)
+        else:
+            write_page(readme, measured)
+        return
+    if readme is not None:
+        raise ValueError("--readme: expected --where")
     from agents.studies.planner_speed import measure_planner
     from ppgym.benchmark.speed import measure_simulator, print_figures
 

@@ -134,6 +134,26 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def write_between(path: Path, begin: str, end: str, text: str) -> None:
+    """Write what a command makes into a page, in place of what stands between two marks.
+
+    Args:
+        path: Of the page.
+        begin: First mark, with its end of line.
+        end: Second mark, with its end of line.
+        text: What shall stand between them.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: A mark is missing, or there twice.
+    """
+    page = read_text(path)
+    if page.count(begin) != 1 or page.count(end) != 1:
+        raise ValueError(f"{path}: expected the lines {begin.strip()!r} and {end.strip()!r} once each")
+    before, rest = page.split(begin)
+    write_text(path, before + begin + text + end + rest.split(end)[1])
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, indented for people, as `replacing` does."""
     write_text(path, json.dumps(content, indent=1) + "\n")

@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from ppgym.files import read_text, write_text
+from ppgym.files import write_between
 from ppgym.world.devices import DEVICES, DecodeRow, DeviceProfile
 from ppgym.world.scenario import Scenario
 
@@ -110,9 +110,4 @@ def write_readme(path: Path) -> None:
     Raises:
         ValueError: The marks are missing.
     """
-    text = read_text(path)
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"{path}: expected the lines {BEGIN.strip()!r} and {END.strip()!r} once each")
-    before, rest = text.split(BEGIN)
-    table = markdown_table(map(DeviceProfile.load, DEVICES))
-    write_text(path, before + BEGIN + table + END + rest.split(END)[1])
+    write_between(path, BEGIN, END, markdown_table(map(DeviceProfile.load, DEVICES)))
