@@ -195,7 +195,8 @@ def fill_slots(sim: Sim, state: StateRecord, leave_p: float, out: F4) -> None:
         out[at + 8] = squash(ahead_s, CONTENT_HALF_S)
         out[at + 9] = squash(staying_s, CONTENT_HALF_S)
         for k in range(len(LEAVING_SPANS_S)):
-            out[at + 10 + k] = leaving_rate(catalog, index, watched_s, LEAVING_SPANS_S[k]) * LEAVING_SPANS_S[k]
+            span_s = LEAVING_SPANS_S[k]
+            out[at + 10 + k] = leaving_rate(catalog, index, watched_s, alive, span_s) * span_s
         reach *= 1.0 - leave_p
         ahead_s += staying_s
 
@@ -301,7 +302,7 @@ def student_features(view: PlanningView) -> F4:
     sims, states = Sims(params, catalog, links, episodes), np.array([view.state])
     values = np.zeros(len(view.action_mask))
     out = np.zeros((1, feature_layout(len(view.options)).size), np.float32)
-    viewer = describe_viewer(params, view.distribution)
+    viewer = describe_viewer(params, catalog, view.distribution)
     fill_features_many(sims, states, viewer, ROLLOUT, new_estimates(), values, out)
     features: F4 = out[0]
     return features

@@ -118,7 +118,7 @@ class StudentVectorEnv(PromptPreamVectorEnv):
     def _move(self) -> None:
         self._results = self._plain
         super()._move()
-        viewer = describe_viewer(self.world.params, self.world.distribution)
+        viewer = describe_viewer(self.world.params, self.world.catalog, self.world.distribution)
         fill_features_many(self._sims, self._states, viewer, ROLLOUT, self._estimates, self._values, self._features)
         self._results = self._plain._replace(observation=self._features)
 

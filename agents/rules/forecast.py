@@ -28,7 +28,7 @@ from ppgym.core.state import (
     Params,
     StateRecord,
 )
-from ppgym.planning.rollout import describe_viewer
+from ppgym.planning.rollout import stall_price
 from ppgym.planning_view import PlanningView, writeable_fields
 from ppgym.world.options import Option
 
@@ -99,7 +99,7 @@ def observe(view: PlanningView, mask: npt.NDArray[np.generic], representations: 
     stay_p = 1.0 - view.distribution.leave_p
     params, catalog = writeable_fields(view.params), writeable_fields(view.catalog)
     # The chance that the viewer gives up is in the price of stall
-    params = params._replace(weight_rebuffer=describe_viewer(params, view.distribution).stall_price)
+    params = params._replace(weight_rebuffer=stall_price(params, view.distribution))
     return Situation(params, catalog, view.state, view.candidates.copy(), legal, stay_p, expected_bps(view))
 
 

@@ -122,7 +122,7 @@ class Evaluation:
             The sum of the returns over the sum of the drawn watch minutes.
         """
         returns = np.zeros(self._count)
-        viewer = describe_viewer(self.world.params, self.world.distribution)
+        viewer = describe_viewer(self.world.params, self.world.catalog, self.world.distribution)
         play_policy(self.world.sims(self.episodes), viewer, policy, self._scratch, returns)
         return float(returns.sum() / self._minutes)
 

@@ -155,7 +155,9 @@ class Planner:
             futures = mean_future(view, horizon_s, parameters.link)
         scale = qoe_scale(view.params)
         search = parameters.search._replace(temperature=scale * parameters.search.temperature)
-        task = SearchTask(describe_viewer(view.params, view.distribution), parameters.rollout, search)
+        task = SearchTask(
+            describe_viewer(view.params, futures.sims.catalog, view.distribution), parameters.rollout, search
+        )
         scratch = new_scratch(len(view.action_mask), parameters.search.depth)
 
         values, choice = self._values(view, futures, task, scratch, prior_values)

@@ -11,7 +11,7 @@ from ppgym.core.actions import WAIT, find_candidate, first_chunk, fits_in_memory
 from ppgym.core.content import content_s, position_s, survival_at
 from ppgym.core.decoders import expected_decode_s
 from ppgym.core.episodes import EpisodeDistribution
-from ppgym.core.jit import kernel
+from ppgym.core.jit import kernel, noinline
 from ppgym.core.link import mean_throughput
 from ppgym.core.observation import unit_backlog_s
 from ppgym.core.patience import patience_share
@@ -59,22 +59,56 @@ class Viewer(NamedTuple):
 
     leave_p: float  # P(the session ends after a video)
     stall_price: float  # QoE of a second of stall, the chance that the viewer gives up in it included
+    watched_p: F8  # [V, C] P(a video is watched up to where a chunk begins)
+    leaving_rate: F8  # [V] of a video from its beginning, see `leaving_rate`
 
 
-def describe_viewer(params: Params, distribution: EpisodeDistribution) -> Viewer:
+def describe_viewer(params: Params, catalog: CatalogArrays, distribution: EpisodeDistribution) -> Viewer:
     """What the policy is told of the viewer.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The videos.
+        distribution: How episodes are drawn.
+
+    Returns:
+        The viewer.
+    """
+    watched_p, rate = np.empty(catalog.chunk_bytes.shape[:2]), np.empty(len(catalog.n_chunks))
+    fill_retention(catalog, params.chunk_s, watched_p, rate)
+    return Viewer(distribution.leave_p, stall_price(params, distribution), watched_p, rate)
+
+
+def stall_price(params: Params, distribution: EpisodeDistribution) -> float:
+    """The expected cost of a second of stall.
 
     Args:
         params: The scenario's constants.
         distribution: How episodes are drawn.
 
     Returns:
-        The chance to leave, and a price of stall: its weight, and the cost of a video that is left out of impatience
-        times the mean hazard over the first `PATIENCE_SPAN_S` of a stall.
+        The weight of a stall, and the cost of a video that is left out of impatience times the mean hazard over the
+        first `PATIENCE_SPAN_S` of a stall.
     """
     at_s, share = np.array(distribution.patience_at_s), np.array(distribution.patience_share)
     hazard = (1.0 - patience_share(at_s, share, PATIENCE_SPAN_S)) / PATIENCE_SPAN_S
-    return Viewer(distribution.leave_p, params.weight_rebuffer + params.weight_abandon * hazard)
+    return params.weight_rebuffer + params.weight_abandon * hazard
+
+
+@noinline
+def fill_retention(catalog: CatalogArrays, chunk_s: float, watched_p: F8, rate: F8) -> None:
+    """Fill what `Viewer` tells of each video of a catalog.
+
+    Args:
+        catalog: The catalog.
+        chunk_s: Content seconds of a chunk.
+        watched_p: Output [V, C].
+        rate: Output [V].
+    """
+    for index in range(watched_p.shape[0]):
+        for chunk in range(watched_p.shape[1]):
+            watched_p[index, chunk] = survival_at(catalog, index, chunk * chunk_s)
+        rate[index] = leaving_rate(catalog, index, 0.0, watched_p[index, 0], LEAVING_SPAN_S)
 
 
 class SlotEstimates(NamedTuple):
@@ -111,19 +145,19 @@ def new_estimates() -> SlotEstimates:
 
 
 @kernel
-def leaving_rate(catalog: CatalogArrays, index: int, position: float, span_s: float) -> float:
+def leaving_rate(catalog: CatalogArrays, index: int, position: float, alive: float, span_s: float) -> float:
     """How fast a viewer is expected to leave a video, from its retention curve.
 
     Args:
         catalog: The catalog.
         index: Catalog index.
         position: Content seconds watched.
+        alive: P(they are watched).
         span_s: Over which to average; a video that ends within it is left then.
 
     Returns:
         Probability per second.
     """
-    alive = survival_at(catalog, index, position)
     later = position + span_s
     staying: float = 0.0
     if alive > 0.0 and later < catalog.duration_s[index]:
@@ -161,7 +195,7 @@ def expected_stall_s(estimates: SlotEstimates, slot: int, ready_s: float) -> flo
 def estimate_slots(
     sim: Sim,
     state: StateRecord,
-    leave_p: float,
+    viewer: Viewer,
     parameters: RolloutParameters,
     lookahead: int,
     bps: float,
@@ -172,7 +206,7 @@ def estimate_slots(
     Args:
         sim: Of its hidden draw only the playlist is read.
         state: Record of `STATE_DTYPE`.
-        leave_p: P(the session ends after a video).
+        viewer: What is known of the viewer.
         parameters: The policy's parameters.
         lookahead: Which of a slot's candidates.
         bps: Expected rate, bits per second.
@@ -189,14 +223,13 @@ def estimate_slots(
         if video >= sim.episode.playlist.shape[0]:
             continue
         index = sim.episode.playlist[video]
-        watched_s = here_s if slot == 0 else 0.0
+        alive = survival_at(catalog, index, here_s) if slot == 0 else viewer.watched_p[index, 0]
         chunk = find_candidate(sim, state, slot, lookahead)
         due_s = chunk * chunk_s
         if slot == 0:
             due_s = max(due_s - here_s, 0.0) if state.playing else (chunk - state.playhead) * chunk_s
         if chunk != NO_ENTRY and (slot > 0 or due_s < parameters.buffer_s):
-            alive = survival_at(catalog, index, watched_s)
-            played_p = min(survival_at(catalog, index, chunk * chunk_s) / alive, 1.0) if alive > 0.0 else 0.0
+            played_p = min(viewer.watched_p[index, chunk] / alive, 1.0) if alive > 0.0 else 0.0
             seconds = content_s(params, catalog, index, chunk)
             estimates.content_s[slot] = seconds
             estimates.chunk[slot] = chunk
@@ -209,8 +242,9 @@ def estimate_slots(
                     if params.option_representation[option] != representation:
                         representation = params.option_representation[option]
                         arrival_s = params.rtt_s + s_per_byte * catalog.chunk_bytes[index, chunk, representation]
-                    start_s = max(arrival_s, estimates.backlog_s[params.option_unit[option]])
-                    fastest_s = min(fastest_s, start_s + expected_decode_s(params, state, option, seconds))
+                    if arrival_s < fastest_s:
+                        start_s = max(arrival_s, estimates.backlog_s[params.option_unit[option]])
+                        fastest_s = min(fastest_s, start_s + expected_decode_s(params, state, option, seconds))
             estimates.ready_s[slot] = fastest_s
             estimates.stall_s[slot] = expected_stall_s(estimates, slot, fastest_s)
             estimates.reference[slot] = state.begun_quality
@@ -219,8 +253,11 @@ def estimate_slots(
                 if state.chunk_status[video % SLOTS, (chunk - 1) % RING] != ABSENT:
                     before = params.option_representation[option]
                     estimates.reference[slot] = catalog.quality[index, chunk - 1, before]
-        rate *= leaving_rate(catalog, index, watched_s, LEAVING_SPAN_S) / (slot + 1)
-        reach_p *= 1.0 - leave_p
+        leaving = viewer.leaving_rate[index]
+        if slot == 0:
+            leaving = leaving_rate(catalog, index, here_s, alive, LEAVING_SPAN_S)
+        rate *= leaving / (slot + 1)
+        reach_p *= 1.0 - viewer.leave_p
 
 
 @kernel
@@ -273,7 +310,7 @@ def value_actions(
     least_value = scale * params.chunk_s * parameters.least_value
     link_price, unit_price = scale * parameters.link_price, scale * parameters.unit_price
     bps *= parameters.bps_share
-    estimate_slots(sim, state, viewer.leave_p, parameters, lookahead, bps, estimates)
+    estimate_slots(sim, state, viewer, parameters, lookahead, bps, estimates)
     options, s_per_byte = params.option_unit.shape[0], 8.0 / bps
     radio = params.weight_energy * params.radio_j_per_mbit
     must_fetch = not state.playing and estimates.chunk[0] == state.playhead

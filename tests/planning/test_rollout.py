@@ -20,6 +20,7 @@ from ppgym.planning.rollout import (
     describe_viewer,
     estimate_bps,
     new_estimates,
+    stall_price,
     value_actions,
 )
 from ppgym.planning.rollout_parameters import (
@@ -60,7 +61,7 @@ def values_of(env: PromptPreamEnv, lookahead: int, policy: RolloutPolicy = POLIC
     chosen = value_actions(
         view_sim(env._sims, 0),
         env._states[0],
-        describe_viewer(env.world.params, env.world.distribution),
+        describe_viewer(env.world.params, env.world.catalog, env.world.distribution),
         policy,
         lookahead,
         new_estimates(),
@@ -89,7 +90,7 @@ class Oracle:
         )
         self.bps = bps * self.parameters.bps_share
         self.scale = self.params.weight_quality * self.params.top_quality / 1.85  # prices were tuned at q = 1.85
-        self.stall_price = describe_viewer(view.params, view.distribution).stall_price
+        self.stall_price = stall_price(view.params, view.distribution)
         self.chunk_s = self.params.chunk_s
         self.here_s = self.state.playhead * self.chunk_s
         if self.state.playing:
@@ -237,7 +238,7 @@ def test_to_choose_alone_is_to_choose_the_highest_value(kwargs: dict[str, Any]) 
     for env in situations(kwargs, 300):
         policy = to_policy(rng.random(4 * len(RolloutParameters._fields)))
         sim, estimates = view_sim(env._sims, 0), new_estimates()
-        viewer = describe_viewer(env.world.params, env.world.distribution)
+        viewer = describe_viewer(env.world.params, env.world.catalog, env.world.distribution)
         chosen = choose_action(sim, env._states[0], viewer, policy, estimates)
         expected, values = values_of(env, 0, policy)
         assert chosen == expected
@@ -283,7 +284,7 @@ def test_it_sees_nothing_that_has_not_happened() -> None:
 def test_a_stall_costs_its_weight_and_the_chance_to_lose_the_video(patience: Any, give_up_per_s: float) -> None:
     """By hand: the share that has given up after a stall of 10 s, a tenth of it for each second."""
     env = PromptPreamEnv(patience=patience)
-    viewer = describe_viewer(env.world.params, env.world.distribution)
+    viewer = describe_viewer(env.world.params, env.world.catalog, env.world.distribution)
     assert viewer.leave_p == 0.1
     assert viewer.stall_price == pytest.approx(1.85 + 18.5 * give_up_per_s)
 

@@ -84,7 +84,7 @@ class SlowSearch:
         chosen = value_actions(
             sim,
             state,
-            describe_viewer(self.view.params, self.view.distribution),
+            describe_viewer(sim.params, sim.catalog, self.view.distribution),
             self.policy,
             0,
             new_estimates(),
@@ -177,7 +177,7 @@ def both(view: PlanningView, seed: int, rounds: int, policy: RolloutPolicy) -> t
     futures = sample_futures(view, FUTURES, np.random.default_rng(seed), 30.0)
     scratch = new_scratch(len(view.action_mask), PARAMETERS.depth)
     scratch.values[:] = -np.inf
-    task = SearchTask(describe_viewer(view.params, view.distribution), policy, PARAMETERS)
+    task = SearchTask(describe_viewer(view.params, futures.sims.catalog, view.distribution), policy, PARAMETERS)
     chosen = root_values(futures, task, scratch)
     legal = np.flatnonzero(scratch.values > -np.inf)
     actions = np.unique(np.concatenate([[chosen, WAIT], legal[:: max(len(legal) // 3, 1)]])).astype(np.int32)
@@ -284,7 +284,7 @@ def test_the_prior_sees_every_look_ahead() -> None:
         futures = sample_futures(view, 2, np.random.default_rng(0), 10.0)
         scratch = new_scratch(len(view.action_mask), 1)
         scratch.values[:] = -np.inf
-        task = SearchTask(describe_viewer(view.params, view.distribution), POLICY, PARAMETERS)
+        task = SearchTask(describe_viewer(view.params, futures.sims.catalog, view.distribution), POLICY, PARAMETERS)
         chosen = root_values(futures, task, scratch)
         assert view.action_mask[chosen]
         seen = scratch.values > -np.inf

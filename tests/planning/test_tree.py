@@ -64,7 +64,7 @@ def search_small_world() -> Tree:
         sim.step(action)
     view = view_of(world, sim.state, PATIENT._replace(leave_p=0.1, jitter_sigma=0.2))
     futures = sample_futures(view, FUTURES, np.random.default_rng(3), 20.0)
-    task = SearchTask(describe_viewer(view.params, view.distribution), POLICY, PARAMETERS)
+    task = SearchTask(describe_viewer(view.params, futures.sims.catalog, view.distribution), POLICY, PARAMETERS)
     scratch = new_scratch(len(view.action_mask), PARAMETERS.depth)
     scratch.values[:] = -np.inf
     root_values(futures, task, scratch)

@@ -228,10 +228,10 @@ FORMS = "patience: expected 'published', 'none', seconds above 0, two of them in
         ([[2, 1.5]], f"{FORMS}got ((2, 1.5),)"),
         ([[2, 1], [3]], f"{FORMS}got ((2, 1), (3,))"),
         ([[-1, 1], [2, 0.5]], f"{FORMS}got ((-1, 1), (2, 0.5))"),
-        ([5.0, 2.0], "shares that fall, got (5.0, 2.0)"),
-        ([[5, 1], [2, 0.5]], "shares that fall, got ((5.0, 1.0), (2.0, 0.5))"),
-        ([[2, 0.5], [5, 0.75]], "shares that fall, got ((2.0, 0.5), (5.0, 0.75))"),
-        ([[2, 1], [5, 0], [6, 0]], "shares that fall, got ((2.0, 1.0), (5.0, 0.0), (6.0, 0.0))"),
+        ([5.0, 2.0], "none between 0 and 1e-300, got (5.0, 2.0)"),
+        ([[5, 1], [2, 0.5]], "none between 0 and 1e-300, got ((5.0, 1.0), (2.0, 0.5))"),
+        ([[2, 0.5], [5, 0.75]], "none between 0 and 1e-300, got ((2.0, 0.5), (5.0, 0.75))"),
+        ([[2, 1], [5, 0], [6, 0]], "none between 0 and 1e-300, got ((2.0, 1.0), (5.0, 0.0), (6.0, 0.0))"),
     ],
 )
 def test_a_wrong_patience_is_named(patience: Any, message: str) -> None:

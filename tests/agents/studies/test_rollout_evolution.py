@@ -31,7 +31,7 @@ def test_an_evaluation_plays_what_the_environment_plays() -> None:
             action = value_actions(
                 view_sim(env._sims, 0),
                 env._states[0],
-                describe_viewer(env.world.params, env.world.distribution),
+                describe_viewer(env.world.params, env.world.catalog, env.world.distribution),
                 RolloutPolicy(),
                 0,
                 new_estimates(),
