@@ -12,10 +12,9 @@ import numpy as np
 from agents.base import Heuristic, Mask
 from ppgym.client import Client
 from ppgym.files import suggest
-from ppgym.planning.bandwidth_calibration import BandwidthCalibration
 from ppgym.planning.explain import Explanation, explain
 from ppgym.planning.planner import Plan, Planner, PlannerParameters
-from ppgym.planning.pruning import DEFAULT_RULES, RULES
+from ppgym.planning.pruning import RULES
 from ppgym.planning_view import PlanningView
 
 if TYPE_CHECKING:
@@ -69,8 +68,6 @@ class MCTSAgent(Heuristic):
     """Plans every decision by simulating sampled futures; see `ppgym.planning.planner.Planner`.
 
     It knows the planning view alone: manifests, retention curves, `leave_p`, the device profile, the past throughputs.
-    Of earlier views of an episode it keeps the factor by which its predictions of transfers were wrong
-    (`ppgym.planning.bandwidth_calibration`).
     The paper (PromptPream, arXiv 2602.09484) names the parts, a tree search with pruning over codecs and orders with
     network and compute decided together; how they are built is ppgym's own.
     """
@@ -83,7 +80,6 @@ class MCTSAgent(Heuristic):
         simulations: int = 384,
         time_budget_ms: float | None = None,
         pruning: bool | list[str] = True,
-        bandwidth_calibration: bool = True,
         waste_weight: float = 1.0,
         stall_weight: float = 1.0,
         prior: str | None = None,
@@ -96,9 +92,7 @@ class MCTSAgent(Heuristic):
             seed: Seeds the futures that are drawn; None is 0.
             simulations: Budget of a decision.
             time_budget_ms: Milliseconds after which a decision stops early; with it decisions depend on the clock.
-            pruning: True for the default rules, False for none, or the names of those to apply.
-            bandwidth_calibration: False takes throughputs as they are. It must be False where the agent does not make
-                every decision of an episode, in order.
+            pruning: True for all rules, False for none, or the names of those to apply.
             waste_weight: Factor on the weight of waste in planning.
             stall_weight: Factor on the weight of stalls in planning.
             prior: Whose values of the actions are the prior of each search: "student" for the shipped student, a path
@@ -112,21 +106,19 @@ class MCTSAgent(Heuristic):
         for name, weight in (("waste_weight", waste_weight), ("stall_weight", stall_weight)):
             if not weight >= 0.0:
                 raise ValueError(f"{name}: expected at least 0, got {weight}")
-        names = [rule.name for rule in RULES]
-        chosen = [rule.name for rule in DEFAULT_RULES] if pruning is True else [] if pruning is False else pruning
+        chosen = RULES if pruning is True else () if pruning is False else pruning
         for name in chosen:
-            if name not in names:
-                raise ValueError(f"pruning: unknown rule {name!r}; {suggest(name, names)}")
+            if name not in RULES:
+                raise ValueError(f"pruning: unknown rule {name!r}; {suggest(name, RULES)}")
         self.waste_weight = waste_weight
         self.stall_weight = stall_weight
         self.planner = Planner(
             simulations=simulations,
             time_budget_ms=time_budget_ms,
-            rules=[rule for rule in RULES if rule.name in chosen],
+            rules=[name for name in RULES if name in chosen],
             seed=0 if seed is None else seed,
             parameters=read_parameters(parameters if prior is None else STUDENT_PRIOR | parameters),
         )
-        self.calibration = BandwidthCalibration() if bandwidth_calibration else None
         self.last_plan: Plan | None = None
         self.student = None if prior is None else load_student(client, prior)
 
@@ -137,11 +129,7 @@ class MCTSAgent(Heuristic):
             weight_rebuffer=view.params.weight_rebuffer * self.stall_weight,
         )
         seen = replace(view, params=weighted, action_mask=np.asarray(mask, np.int8))
-        if self.calibration is not None:
-            seen = self.calibration.calibrate(seen)
         self.last_plan = self.planner.plan(seen, None if self.student is None else self.student.opinion(seen))
-        if self.calibration is not None:
-            self.calibration.remember(seen, self.last_plan.futures)
         return self.last_plan.action
 
     def explain(self) -> Explanation:

@@ -51,8 +51,6 @@ class ToldPlanner(Insider, MCTSAgent):
         self.env: PromptPreamEnv = env.unwrapped  # type: ignore[assignment]
         self.told = frozenset(told)
         self.planner.sample = self._sample
-        if "link" in told:
-            self.calibration = None  # nothing is left to correct
 
     def _sample(
         self, view: PlanningView, count: int, rng: np.random.Generator, horizon_s: float, model: LinkModel | None = None

@@ -12,8 +12,7 @@ from agents.studies.cached_episodes import Variant, play_variants
 from agents.studies.tables import compare, print_table, signed
 from ppgym.benchmark.records import Record
 from ppgym.env import PromptPreamEnv
-from ppgym.planning.pruning import DEFAULT_RULES, RULES, prune
-from ppgym.planning.rollout import RECENT, estimate_bps
+from ppgym.planning.pruning import prune
 
 PLANNER = Variant("mcts")
 
@@ -24,21 +23,8 @@ ABLATIONS: dict[str, Variant] = {
     "one unit": Variant(ABLATED, {"one_unit": True}),
     "no pruning": Variant("mcts", {"pruning": False}),
     "no belief": Variant(ABLATED, {"belief": False}),
-    "no bandwidth calibration": Variant("mcts", {"bandwidth_calibration": False}),
-    **{
-        f"no rule {rule.name}": Variant(
-            "mcts", {"pruning": [other.name for other in DEFAULT_RULES if other is not rule]}
-        )
-        for rule in DEFAULT_RULES
-        if not rule.safe
-    },
-    **{
-        f"with rule {rule.name}": Variant("mcts", {"pruning": [other.name for other in (*DEFAULT_RULES, rule)]})
-        for rule in RULES
-        if rule not in DEFAULT_RULES
-    },
 }
-"""The planner without one of its parts, without each pruning rule that is not safe, and with each one it leaves out."""
+"""The planner without one of its parts."""
 
 PRUNED_SESSIONS = 8  # over whose decisions the pruning rules are counted
 
@@ -105,18 +91,15 @@ def count_removed(env: PromptPreamEnv, played: Sequence[Record]) -> dict[str, fl
         played: The sessions.
 
     Returns:
-        Means over decisions: "legal", then what each default rule removes, by name, then "left", then what each other
-        rule would remove of these.
+        Means over decisions: "legal", then what each rule removes, by name, then "left".
     """
     counts = []
     for record in played:
         env.reset(seed=record["seed"])
         for action in record["actions"]:
             view = env.planning_view()
-            requests, removed = prune(view, DEFAULT_RULES, float(estimate_bps(view.state, RECENT)))
-            further = {rule.name: int(rule.find(view, requests).sum()) for rule in RULES[len(DEFAULT_RULES) :]}
-            legal = int(view.action_mask[1:].sum())
-            counts.append({"legal": legal, **removed, "left": len(requests.action), **further})
+            mask, removed = prune(view)
+            counts.append({"legal": int(view.action_mask[1:].sum()), **removed, "left": int(mask[1:].sum())})
             env.step(action)
     return {key: float(np.mean([count[key] for count in counts])) for key in counts[0]}
 

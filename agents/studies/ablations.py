@@ -63,15 +63,14 @@ class AblatedPlanner(ChangedView):
             compute_model: False plans as if prompts were decoded at once.
             in_order: True requests chunks in the order of the feed, each video to its end before the next.
             one_unit: True decodes each representation on its fastest unit alone.
-            belief: False plans for one future, of mean bandwidth and mean watch times, and takes throughputs as they
-                are.
+            belief: False plans for one future, of mean bandwidth and mean watch times.
             **params: Of `MCTSAgent`.
         """
         super().__init__(client, seed=seed)
         self.prompts, self.compute_model = prompts, compute_model
         self.in_order, self.one_unit = in_order, one_unit
         if not belief:
-            params |= {"bandwidth_calibration": False, "futures": 1}
+            params |= {"futures": 1}
         planner = MCTSAgent(client, seed=seed, **params)
         planner.planner.belief = belief
         self.agent = planner

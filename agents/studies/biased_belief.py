@@ -1,7 +1,6 @@
 """Any agent with a biased belief: it reads retention curves or throughputs that are wrong by a factor.
 
-`planner.py` measures what this costs. Sizes and times stay right, so an agent that compares them with its throughputs,
-as the planner's bandwidth calibration does, can notice the error.
+`planner.py` measures what this costs. Sizes and times stay right.
 """
 
 from dataclasses import replace

@@ -22,8 +22,6 @@ ERRORS: tuple[Mapping[str, float], ...] = (
 )
 BELIEVERS: Mapping[str, Mapping[str, Any]] = {
     "mcts": {"agent": "mcts"},
-    # What the first is compared with
-    "mcts without bandwidth calibration": {"agent": "mcts", "bandwidth_calibration": False},
     "pdas": {"agent": "pdas"},
     "dashlet": {"agent": "dashlet"},
 }
@@ -62,10 +60,6 @@ def make_planner_tables(*, sessions: int = 48, seed: int = 0, workers: int = 1, 
         "wrong belief": [
             {"agent": name, "error": error_name(error), **compare(cell, biased[k - k % len(ERRORS)])}
             for k, ((name, error), cell) in enumerate(zip(biases, biased, strict=True))
-        ],
-        "bandwidth calibration": [
-            {"error": error_name(error), **compare(biased[k], biased[len(ERRORS) + k])}
-            for k, error in enumerate(ERRORS)
         ],
         "thinking time": [
             {"agent": agent, "charged": bool(overrides), **compare(cell, thinking[k % len(THINKERS)])}

@@ -71,8 +71,7 @@ def label_episode(expert: dict[str, Any], label_share: float, exploration_share:
     overrides = json.dumps(dict(job.overrides))
     env = environment(job.scenario, overrides, job.split)
     rng = np.random.default_rng([job.seed, 1])
-    # A planner that misses decisions cannot time the transfers of those
-    planner = MCTSAgent(env, seed=job.seed, **{"bandwidth_calibration": job.agent == EXPERT, **expert})
+    planner = MCTSAgent(env, seed=job.seed, **expert)
     agent = None if job.agent == EXPERT else make_agent(job.agent, env, seed=job.seed, **job.params)
     observation, info = env.reset(seed=job.seed)
     taken, considered, advantages = [], [], []

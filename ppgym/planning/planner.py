@@ -16,8 +16,8 @@ from ppgym.core.actions import WAIT
 from ppgym.core.jit import njit
 from ppgym.core.state import F8, HISTORY, I4
 from ppgym.planning.belief import Futures, LinkModel, mean_future, sample_futures
-from ppgym.planning.pruning import DEFAULT_RULES, Rule, prune
-from ppgym.planning.rollout import RECENT, describe_viewer, estimate_bps
+from ppgym.planning.pruning import RULES, prune
+from ppgym.planning.rollout import describe_viewer, estimate_bps
 from ppgym.planning.rollout_parameters import (
     FAST_NETWORK_BPS,
     SLOW_NETWORK_BPS,
@@ -77,8 +77,7 @@ class Planner:
     """Plans by simulation. Its decision depends on the view and the seed alone, and on the clock under a time budget.
 
     Every plan grows a new tree. A plan from a kept tree would depend on earlier decisions, and its returns would come
-    from other futures than those in which the root actions are compared. What earlier views tell enters through the
-    view itself, see `bandwidth_calibration.py`.
+    from other futures than those in which the root actions are compared.
     """
 
     def __init__(
@@ -86,7 +85,7 @@ class Planner:
         *,
         simulations: int,
         time_budget_ms: float | None = None,
-        rules: Sequence[Rule] = DEFAULT_RULES,
+        rules: Sequence[str] = RULES,
         seed: int = 0,
         belief: bool = True,
         parameters: PlannerParameters | None = None,
@@ -96,7 +95,7 @@ class Planner:
         Args:
             simulations: Budget of a decision.
             time_budget_ms: Milliseconds after which a decision stops early.
-            rules: Pruning rules.
+            rules: Pruning rules, of `ppgym.planning.pruning.RULES`.
             seed: Seeds the futures.
             belief: Whether futures are sampled. False plans for a single future of mean bandwidth and mean watch times.
             parameters: Further parameters; the default ones where None.
@@ -202,9 +201,10 @@ class Planner:
 
     def _root_actions(self, view: PlanningView, values: F8, choice: int) -> tuple[I4, dict[str, int]]:
         """The choice, then the others of the highest values that the rules leave; `WAIT` is always among them."""
-        requests, removed = prune(view, self.rules, float(estimate_bps(view.state, RECENT)))
-        others = np.append(requests.action, WAIT)
-        others = others[(others != choice) & (values[others] > -np.inf)]
+        mask, removed = prune(view, self.rules)
+        others = np.flatnonzero((mask == 1) & (values > -np.inf))
+        others = np.append(others[others != WAIT], WAIT)
+        others = others[others != choice]
         others = others[np.argsort(-values[others], kind="stable")]
         actions = np.concatenate([[choice], others[: min(self.parameters.root_actions, self.simulations) - 1]])
         if WAIT not in actions and len(actions) > 1:

@@ -1,155 +1,45 @@
-"""Pruning rules: which legal requests the planner ignores.
+"""Pruning: which legal requests the planner ignores, since another one for the same chunk is as good or better.
 
-The docstring of a *safe* rule proves that the best schedule of the remaining requests is as good as the best of all.
-The docstring of an unsafe rule states its caveat; studies measure what it costs. Legality is decided in `core.actions`.
+The docstring of a rule proves that the best schedule of the remaining requests is as good as the best of all. Legality
+is decided in `core.actions`.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from ppgym.core.actions import WAIT
-from ppgym.core.content import ROUNDING_S, position_s
-from ppgym.core.decoders import throttling
+from ppgym.core.actions import Mask
+from ppgym.core.content import content_s
+from ppgym.core.decoders import expected_decode_s
+from ppgym.core.jit import kernel, noinline
 from ppgym.core.observation import unit_backlog_s
-from ppgym.core.state import F8, LOOKAHEAD, SLOTS, UNITS
+from ppgym.core.state import I4, LOOKAHEAD, NO_ENTRY, SLOTS, CatalogArrays, Params, StateRecord
 from ppgym.planning_view import PlanningView, writeable_fields
 
-Flags = npt.NDArray[np.bool_]
-Indices = npt.NDArray[np.intp]
+RULES = ("dominated_unit", "dominated_representation")  # in the order in which they are applied
+GONE = 2  # in a mask: removed by the rule that is being applied
 
 
-class Requests(NamedTuple):
-    """The requests that are still considered, and what a client expects of each; all arrays [A]."""
-
-    action: Indices
-    slot: Indices
-    lookahead: Indices
-    option: Indices
-    unit: Indices
-    representation: Indices
-    is_generative: Flags
-    size_bytes: F8
-    quality: F8
-    decode_s: F8
-    arrival_s: F8  # from now, at the expected rate
-    free_s: F8  # until the unit has finished its queue
-    ready_s: F8  # until the chunk is decoded
-    due_s: F8  # until it plays, if nothing stalls; for a later video, from that video's start
-    played: F8  # P(it is played)
+def is_coupled(params: Params) -> bool:
+    """Whether every job affects others, or the return: contention, throttling, a price on energy, decoders to load."""
+    coupled = params.parallel_downloads > 1 or params.throttle > 1.0 or params.weight_energy > 0.0
+    return coupled or bool((params.contention != 1.0).any() or params.option_load_s.any())
 
 
-class Rule(NamedTuple):
-    """A named rule that finds requests to remove."""
-
-    name: str
-    safe: bool
-    find: Callable[[PlanningView, Requests], Flags]  # [A] true where a request is removed
-
-
-def survival(view: PlanningView, slot: Indices, seconds: F8) -> F8:
-    """P(visible videos are watched at least so long), as `ppgym.core.content.survival_at`, for many."""
-    curve, duration_s = view.catalog.retention, view.catalog.duration_s[slot]
-    second = np.minimum(seconds, np.ceil(duration_s - ROUNDING_S) - 1.0).astype(np.intp)
-    share = (np.minimum(seconds, duration_s) - second) / np.minimum(duration_s - second, 1.0)
-    here: F8 = curve[slot, second]
-    return here + share * (curve[slot, second + 1] - here)
-
-
-def expect_decode_s(view: PlanningView, option: Indices, content_s: F8) -> F8:
-    """Expected seconds to decode chunks on idle units; as `ppgym.core.decoders.expected_decode_s`, for many.
-
-    Args:
-        view: The planning view.
-        option: [A]
-        content_s: [A] of the chunks.
-
-    Returns:
-        [A].
-    """
-    params, state = view.params, view.state
-    unit = params.option_unit[option]
-    loaded = (state.loaded[unit] >> params.option_codec[option]) & 1
-    decode_s: F8 = params.option_decode_s[option] * content_s
-    if params.throttle > 1.0:
-        decode_s = decode_s * np.array([throttling(writeable_fields(params), state, u) for u in range(UNITS)])[unit]
-    decode_s = decode_s + np.where(loaded == 1, 0.0, params.option_load_s[option])
-    return decode_s
-
-
-def expect_requests(view: PlanningView, bps: float) -> Requests:
-    """All legal requests with their expected times, sizes and qualities.
-
-    Args:
-        view: The planning view.
-        bps: Expected rate of a transfer, bits per second.
-
-    Returns:
-        The requests, by action.
-    """
-    params, state, options = view.params, view.state, len(view.options)
-    action = np.flatnonzero(view.action_mask)
-    action = action[action != WAIT]
-    place, option = (action - 1) // options, (action - 1) % options
-    slot, lookahead = place // LOOKAHEAD, place % LOOKAHEAD
-    chunk = view.candidates[slot, lookahead]
-    begin_s = chunk * params.chunk_s
-    representation, unit = params.option_representation[option], params.option_unit[option]
-    backlog_s = np.array([unit_backlog_s(state, u) for u in range(UNITS)])
-    arrival_s = params.rtt_s + 8.0 * view.catalog.chunk_bytes[slot, chunk, representation] / bps
-    decode_s = expect_decode_s(view, option, np.minimum(params.chunk_s, view.catalog.duration_s[slot] - begin_s))
-
-    here_s = position_s(params.chunk_s, state)
-    due_s = np.where(slot == 0, np.maximum(begin_s - here_s, 0.0), begin_s)
-    alive = np.where(slot == 0, np.maximum(survival(view, np.array([0]), np.array([here_s])), 1e-12), 1.0)
-    reached = survival(view, slot, begin_s)
-    played = (1.0 - view.distribution.leave_p) ** slot * np.minimum(reached / alive, 1.0)
-    return Requests(
-        action=action,
-        slot=slot,
-        lookahead=lookahead,
-        option=option,
-        unit=unit.astype(np.intp),
-        representation=representation.astype(np.intp),
-        is_generative=np.array([one.is_generative for one in view.options])[option],
-        size_bytes=view.catalog.chunk_bytes[slot, chunk, representation],
-        quality=view.catalog.quality[slot, chunk, representation],
-        decode_s=decode_s,
-        arrival_s=arrival_s,
-        free_s=backlog_s[unit],
-        ready_s=np.maximum(arrival_s, backlog_s[unit]) + decode_s,
-        due_s=due_s,
-        played=played,
-    )
-
-
-def same_chunk(requests: Requests) -> Flags:
-    """Which pairs of requests are for the same chunk, [A, A]."""
-    place = requests.slot * LOOKAHEAD + requests.lookahead
-    flags: Flags = place[:, None] == place[None, :]
-    return flags
-
-
-def find_harmless(view: PlanningView, requests: Requests) -> Flags:
-    """Requests whose decoding cannot delay any other chunk, whatever the rate of the link.
+@kernel
+def is_harmless(params: Params, state: StateRecord, option: int, decode_s: float) -> bool:
+    """Whether decoding a request cannot delay any other chunk, whatever the rate of the link.
 
     The unit is free before anything can arrive, and it decodes the chunk within a round trip of its arrival. With one
     transfer at a time, the next chunk is requested at that arrival at the earliest and arrives a round trip later: it
-    finds the unit free. With contention or throttling, a price on energy or a decoder to load, every job affects others
-    or the return.
+    finds the unit free. This holds where jobs are not coupled, see `is_coupled`.
     """
-    params = view.params
-    coupled = params.throttle > 1.0 or params.weight_energy > 0.0 or params.option_load_s.any()
-    if params.parallel_downloads > 1 or (params.contention != 1.0).any() or coupled:
-        return np.zeros(len(requests.action), np.bool_)
-    harmless: Flags = (requests.free_s <= params.rtt_s) & (requests.decode_s <= params.rtt_s)
-    return harmless
+    return unit_backlog_s(state, params.option_unit[option]) <= params.rtt_s and decode_s <= params.rtt_s
 
 
-def find_dominated_units(view: PlanningView, requests: Requests) -> Flags:
-    """A harmless request (see `find_harmless`) decodes the same chunk in the same representation at least as fast.
+@kernel
+def dominates_as_unit(params: Params, option: int, decode_s: float, other: int, other_s: float) -> bool:
+    """Whether a harmless request dominates another of the same representation: it decodes at least as fast.
 
     Safe if decoding takes the profile's seconds, patience is endless and the session is not truncated. Proof: in every
     schedule the viewer then plays the same chunks in the same order. So quality and switches depend on representations
@@ -158,102 +48,96 @@ def find_dominated_units(view: PlanningView, requests: Requests) -> Flags:
     the other jobs of B start no later, and the jobs of A start at the same times. Units serve jobs in the order of
     requests, which does not change. So no later event is delayed, and no later request of the schedule.
     """
-    same = same_chunk(requests) & (requests.representation[:, None] == requests.representation[None, :])
-    faster = (requests.decode_s[None, :] < requests.decode_s[:, None]) | (
-        (requests.decode_s[None, :] == requests.decode_s[:, None]) & (requests.unit[None, :] < requests.unit[:, None])
-    )
-    dominated: Flags = (same & find_harmless(view, requests)[None, :] & faster).any(axis=1)
-    return dominated
+    faster = decode_s < other_s or (decode_s == other_s and params.option_unit[option] < params.option_unit[other])
+    return faster and params.option_representation[option] == params.option_representation[other]
 
 
-def find_dominated_representations(view: PlanningView, requests: Requests) -> Flags:
-    """A harmless request for the same chunk has the same quality, fewer bytes, and decodes at least as fast.
+@kernel
+def dominates_as_representation(
+    params: Params,
+    catalog: CatalogArrays,
+    slot: int,
+    chunk: int,
+    option: int,
+    decode_s: float,
+    other: int,
+    other_s: float,
+) -> bool:
+    """Whether a harmless request dominates another of the same quality: fewer bytes, and it decodes at least as fast.
 
-    Safe under the conditions of `find_dominated_units`. Proof: the qualities are equal, so quality and switches do not
+    Safe under the conditions of `dominates_as_unit`. Proof: the qualities are equal, so quality and switches do not
     change. Bytes are fewer, so the chunk arrives no later, the link is free no later, and waste does not grow. Memory
     is not larger, so later requests remain legal. The unit is harmless as in that proof. A representation of higher
     quality does not dominate: it may cost two switches.
     """
-    memory_bytes = view.catalog.memory_bytes_per_s[requests.representation]
-    alike = same_chunk(requests) & (requests.quality[None, :] == requests.quality[:, None])
-    smaller = requests.size_bytes[None, :] < requests.size_bytes[:, None]
-    faster = requests.decode_s[None, :] <= requests.decode_s[:, None]
-    lighter = memory_bytes[None, :] <= memory_bytes[:, None]
-    dominated: Flags = (alike & smaller & faster & lighter & find_harmless(view, requests)[None, :]).any(axis=1)
-    return dominated
+    mine, its = params.option_representation[option], params.option_representation[other]
+    alike = catalog.quality[slot, chunk, mine] == catalog.quality[slot, chunk, its]
+    smaller = catalog.chunk_bytes[slot, chunk, mine] < catalog.chunk_bytes[slot, chunk, its]
+    lighter = catalog.memory_bytes_per_s[mine] <= catalog.memory_bytes_per_s[its]
+    return alike and smaller and lighter and decode_s <= other_s
 
 
-NEGLIGIBLE = 0.05  # P(played) below which a chunk of a later video is not requested
+@noinline
+def remove_dominated(
+    params: Params, catalog: CatalogArrays, state: StateRecord, candidates: I4, by_unit: bool, mask: Mask
+) -> int:
+    """Apply a rule: remove the legal requests that a harmless legal one for the same chunk dominates.
 
+    Args:
+        params: The scenario's constants.
+        catalog: The visible videos, by slot.
+        state: Record of `STATE_DTYPE`.
+        candidates: [S, L] of chunk indices.
+        by_unit: Whether the rule is `dominates_as_unit`; else it is `dominates_as_representation`.
+        mask: [1 + S * L * O] of 0 and 1; becomes 0 where a request is removed.
 
-def find_negligible_stalls(view: PlanningView, requests: Requests) -> Flags:
-    """The chunk belongs to a later video and is unlikely to be played: the stall without it is negligible.
-
-    Caveat: on an idle link a chunk of probability p and quality q gains p q - (1 - p) times its waste. For the default
-    prompts this is positive at p above 0.18 to 0.23, and negative at `NEGLIGIBLE`.
+    Returns:
+        How many are removed.
     """
-    flags: Flags = (requests.slot > 0) & (requests.played < NEGLIGIBLE)
-    return flags
+    options, removed = params.option_unit.shape[0], 0
+    for place in range(SLOTS * LOOKAHEAD):
+        slot, first = place // LOOKAHEAD, 1 + place * options
+        chunk = candidates[slot, place % LOOKAHEAD]
+        if chunk == NO_ENTRY:
+            continue
+        seconds = content_s(params, catalog, slot, chunk)
+        for option in range(options):
+            decode_s = expected_decode_s(params, state, option, seconds)
+            if mask[first + option] == 0 or not is_harmless(params, state, option, decode_s):
+                continue
+            for other in range(options):
+                if mask[first + other] != 1:
+                    continue
+                other_s = expected_decode_s(params, state, other, seconds)
+                if by_unit:
+                    gone = dominates_as_unit(params, option, decode_s, other, other_s)
+                else:
+                    gone = dominates_as_representation(params, catalog, slot, chunk, option, decode_s, other, other_s)
+                if gone:
+                    mask[first + other] = GONE
+        for option in range(options):
+            if mask[first + option] == GONE:
+                mask[first + option] = 0
+                removed += 1
+    return removed
 
 
-def find_late_prompts(view: PlanningView, requests: Requests) -> Flags:
-    """A prompt of the current video is expected to be ready after its chunk is due, and pixels are ready sooner.
-
-    Caveat: these are expectations. On a link so slow that pixels are late, too, a prompt that is slightly later can
-    still be better, since it has a higher quality and takes less of the link's time.
-    """
-    soonest_s = np.full(SLOTS * LOOKAHEAD, np.inf)
-    place = requests.slot * LOOKAHEAD + requests.lookahead
-    pixels = ~requests.is_generative
-    np.minimum.at(soonest_s, place[pixels], requests.ready_s[pixels])
-    late = requests.ready_s > np.maximum(requests.due_s, soonest_s[place])
-    flags: Flags = (requests.slot == 0) & requests.is_generative & late
-    return flags
-
-
-def find_uncanonical_orders(view: PlanningView, requests: Requests) -> Flags:
-    """Pixels of a later chunk of a video, while an earlier chunk can be requested as pixels, too.
-
-    Two downloads of one video commute: in both orders the second one ends at about the same time, and in the order of
-    playing the first chunk arrives sooner. So pixels are requested in the order of playing. Prompts are not: they take
-    long to decode and may be requested before pixels that play first. Caveat: chunks differ in size, and a plan that
-    fetches the earlier chunk as a prompt can no longer wait for a unit with it.
-    """
-    place = requests.slot * LOOKAHEAD + requests.lookahead
-    pixels = np.zeros(SLOTS * LOOKAHEAD, np.bool_)
-    pixels[place[~requests.is_generative]] = True
-    flags: Flags = (requests.lookahead > 0) & ~requests.is_generative & pixels[np.maximum(place - 1, 0)]
-    return flags
-
-
-# In the order in which they are applied: each rule sees what the rules before it leave
-DEFAULT_RULES = (
-    Rule("dominated_unit", True, find_dominated_units),
-    Rule("dominated_representation", True, find_dominated_representations),
-    Rule("late_prompt", False, find_late_prompts),
-    Rule("negligible_stall", False, find_negligible_stalls),
-)
-
-# All rules; the planner applies the last one on request only
-RULES = (*DEFAULT_RULES, Rule("canonical_order", False, find_uncanonical_orders))
-
-
-def prune(view: PlanningView, rules: Sequence[Rule], bps: float) -> tuple[Requests, dict[str, int]]:
+def prune(view: PlanningView, rules: Sequence[str] = RULES) -> tuple[Mask, dict[str, int]]:
     """Remove the legal requests that the rules find, one rule after the other.
 
     Args:
         view: The planning view.
-        rules: The rules, in order.
-        bps: Expected rate of a transfer, bits per second.
+        rules: Of `RULES`.
 
     Returns:
-        The requests that remain, and how many each rule removed.
+        int8 [1 + S * L * O], 1 for `WAIT` and the requests that remain; and how many each rule removed.
     """
-    requests, removed = expect_requests(view, bps), {}
-    for rule in rules:
-        gone = rule.find(view, requests)
-        removed[rule.name] = int(gone.sum())
-        if removed[rule.name]:
-            columns: Any = [column[~gone] for column in requests]
-            requests = Requests(*columns)
-    return requests, removed
+    mask, candidates = np.array(view.action_mask), np.array(view.candidates)
+    if is_coupled(view.params):
+        return mask, dict.fromkeys(rules, 0)
+    params, catalog = writeable_fields(view.params), writeable_fields(view.catalog)
+    removed = {
+        rule: remove_dominated(params, catalog, view.state, candidates, rule == "dominated_unit", mask)
+        for rule in rules
+    }
+    return mask, removed

@@ -10,7 +10,6 @@ from agents.training.planner_labels import (
     CONSIDERED,
     NO_ACTION,
     LabelledEpisode,
-    label_episode,
     label_episodes,
     read_episodes,
 )
@@ -18,22 +17,6 @@ from ppgym.benchmark.episodes import Job, session_seed
 from ppgym.env import PromptPreamEnv
 from ppgym.world.scenario import DEFAULT_SCENARIO
 from tests.agents.training.tiny import EXPERT
-
-
-@pytest.mark.parametrize(("player", "sees_all"), [("mcts", True), ("greedy", False)])
-def test_an_expert_that_misses_decisions_is_not_calibrated(
-    player: str, sees_all: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[dict[str, Any]] = []
-
-    def refuse(*_: Any, **keywords: Any) -> None:
-        made.append(keywords)
-        raise RuntimeError("seen enough")
-
-    monkeypatch.setattr("agents.training.planner_labels.MCTSAgent", refuse)
-    with pytest.raises(RuntimeError, match="seen enough"):
-        label_episode(EXPERT, 0.5, 0.3, Job("low/snapdragon-8-elite/typical", {}, "train", player, {}, 11))
-    assert made[0]["bandwidth_calibration"] is sees_all
 
 
 def test_an_episode_holds_what_was_considered(episode: LabelledEpisode) -> None:
