@@ -65,12 +65,13 @@ def decisions_per_simulation(plan: Plan) -> float:
     Returns:
         The mean.
     """
-    futures, task, decisions = plan.futures, plan.task, 0
+    futures, task, decisions, now = plan.futures, plan.task, 0, plan.view.state
+    end_s, end_played_s = now.time_s + task.parameters.longest_s, now.played_s + task.parameters.horizon_s
     estimates = new_estimates()
     for future in range(COUNTED):
         sim = view_sim(futures.sims, future)
         state, action = futures.states[future : future + 1].copy()[0], plan.action
-        while not state.terminated and state.time_s < plan.view.time_s + task.parameters.horizon_s:
+        while not state.terminated and state.time_s < end_s and state.played_s < end_played_s:
             transition(sim, state, action)
             decisions += 1
             action = choose_action(sim, state, task.viewer, task.rollout, estimates)

@@ -31,7 +31,7 @@ from ppgym.planning.search import Scratch, SearchParameters, SearchTask, new_scr
 from ppgym.planning.tree import ROOT, Tree, new_tree, reset_tree
 from ppgym.planning_view import PlanningView
 
-LINK_PAST_HORIZON_S = 10.0  # drawn beyond the horizon, for the step that crosses it
+LINK_PAST_END_S = 10.0  # drawn beyond the longest simulation, for its last step
 MS_PER_S = 1000.0
 CLOCK_EVERY = 64  # simulations between two readings of the clock, under a time budget
 MAX_PRIOR_LOSS = 20.0  # QoE, as tuned; prior advantages are not lower than minus this
@@ -49,7 +49,6 @@ class PlannerParameters(NamedTuple):
     # fast network. On a fast network that choice leaves less to gain: with the same spread, noise would win more often.
     advantage_sd: float = 1.0
     fast_advantage_sd: float = 0.3
-    prior_share: float = 1.0  # share of the rollout policy's estimate of that advantage that is its prior mean
     edges: int = 8  # actions of a node below the root, at most
     search: SearchParameters = SearchParameters()
     rollout: RolloutPolicy = RolloutPolicy()
@@ -147,7 +146,7 @@ class Planner:
         # Counts only: views that differ by rounding get the same plan
         counts = int(state.chunks_begun), int(state.throughputs), int(state.video), int(state.transfers)
         rng = np.random.default_rng([self.seed, *counts])
-        horizon_s = parameters.search.horizon_s + LINK_PAST_HORIZON_S
+        horizon_s = parameters.search.longest_s + LINK_PAST_END_S
         if self.belief:
             futures = self.sample(view, parameters.futures, rng, horizon_s, parameters.link)
         else:
@@ -166,7 +165,7 @@ class Planner:
         sd = advantage_sd(view, parameters)
         spent = self._halve(futures, task, scratch, prior, sd, started_s)
 
-        advantage = posterior_advantage(self._tree, prior, sd, parameters.prior_share)
+        advantage = posterior_advantage(self._tree, prior, sd)
         visits = self._tree.children_visits[ROOT, : len(actions)].copy()
         advantage[visits < visits.max()] = -np.inf
         return Plan(
@@ -233,7 +232,7 @@ class Planner:
             if late:
                 break
             if round_ < rounds - 1:
-                advantage = posterior_advantage(self._tree, prior, sd, self.parameters.prior_share)[alive[1:]]
+                advantage = posterior_advantage(self._tree, prior, sd)[alive[1:]]
                 best = alive[1:][np.argsort(-advantage, kind="stable")[: max(len(alive) // 2 - 1, 1)]]
                 alive = np.append(alive[:1], best).astype(np.int32)
         return self.simulations - left
@@ -256,7 +255,7 @@ def advantage_sd(view: PlanningView, parameters: PlannerParameters) -> float:
 
 
 @njit
-def posterior_advantage(tree: Tree, prior: F8, sd: float, prior_share: float) -> F8:
+def posterior_advantage(tree: Tree, prior: F8, sd: float) -> F8:
     """Expected advantage of each root action over the first, from the differences of returns in the same futures.
 
     The advantage is assumed to be normal around its prior, and the differences normal around the advantage. So the
@@ -266,7 +265,6 @@ def posterior_advantage(tree: Tree, prior: F8, sd: float, prior_share: float) ->
         tree: The searched tree.
         prior: [A] prior advantages; 0 for the first.
         sd: Their standard deviation, in QoE.
-        prior_share: As in `PlannerParameters`.
 
     Returns:
         [A] QoE until the horizon; 0 for the first.
@@ -285,5 +283,5 @@ def posterior_advantage(tree: Tree, prior: F8, sd: float, prior_share: float) ->
         # one pseudo-difference of the prior's spread: two equal differences are no certainty
         variance = (((differences[:seen] - mean) ** 2).sum() + sd**2) / max(seen, 1)
         weight, prior_weight = seen / (variance + 1e-9), 1.0 / sd**2
-        advantage[action] = (weight * mean + prior_weight * prior_share * prior[action]) / (weight + prior_weight)
+        advantage[action] = (weight * mean + prior_weight * prior[action]) / (weight + prior_weight)
     return advantage

@@ -37,7 +37,9 @@ from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree
 class SearchParameters(NamedTuple):
     """Parameters of the search; tuned on 36 to 100 episodes of the validation split."""
 
-    horizon_s: float = 20.0  # of a simulation
+    # Content seconds of a simulation: all actions are compared over the same part of the feed, however much they stall
+    horizon_s: float = 20.0
+    longest_s: float = 40.0  # seconds after which a simulation ends at any rate
     kept_share: float = 0.15  # share of its quality that a received chunk counts for at the horizon
     exploration: float = 1.25  # PUCT's constant, on values normalised to [0, 1]
     temperature: float = 0.5  # of the prior, in QoE
@@ -254,20 +256,24 @@ def simulate(futures: Futures, task: SearchTask, tree: Tree, scratch: Scratch, f
     scratch.state[0] = futures.states[future]
     state = scratch.state[0]
     before = totals_of(state)
-    end_s = state.time_s + parameters.horizon_s
+    end_s, end_played_s = state.time_s + parameters.longest_s, state.played_s + parameters.horizon_s
     options = sim.params.option_unit.shape[0]
     value, depth, node, edge = 0.0, 0, ROOT, root_edge
     action = tree.children_action[ROOT, root_edge]
     while True:
-        time_s, video = state.time_s, state.video
+        time_s, played_s, video = state.time_s, state.played_s, state.video
         if node != UNVISITED:
             scratch.path_node[depth], scratch.path_edge[depth] = node, edge
             scratch.path_return[depth] = value
         transition(sim, state, action)
         after = totals_of(state)
-        value += reward_terms(sim.params, before, after, scratch.terms)
+        reward = reward_terms(sim.params, before, after, scratch.terms)
         before = after
-        ended = state.terminated or state.time_s >= end_s
+        past_s = state.played_s - end_played_s
+        if past_s > 0.0:  # only what comes before the horizon counts of the step that crosses it
+            reward *= 1.0 - past_s / (state.played_s - played_s)
+        value += reward
+        ended = state.terminated or past_s >= 0.0 or state.time_s >= end_s
         child, grows = UNVISITED, False
         if node != UNVISITED:
             tree.children_elapsed_s[node, edge] += state.time_s - time_s

@@ -166,15 +166,15 @@ def test_what_makes_no_sense_is_refused(parameters: dict[str, Any], text: str) -
 
 
 def test_the_advantage_shrinks_what_few_simulations_show() -> None:
-    """By hand: the second edge is better by 1 and by 2; its prior advantage is -0.5, half believed, of spread 1."""
+    """By hand: the second edge is better by 1 and by 2; its prior advantage is -0.5, of spread 1."""
     tree = new_tree(1, 3, 2)
     tree.root_visits[:2] = [[1, 2], [1, 1]]
     tree.root_return[:2] = [[5.0, 8.0], [6.0, 6.0]]
     # differences 1 and 2: mean 1.5, squared deviations 0.5, with a pseudo-difference (0.5 + 1) / 2 = 0.75
     weight = 2 / 0.75
-    expected = (weight * 1.5 - 0.25) / (weight + 1.0)
-    advantage = posterior_advantage(tree, np.array([0.0, -0.5, -2.0]), 1.0, 0.5)
-    assert advantage == pytest.approx([0.0, expected, -1.0])  # the third was never simulated: its prior
+    expected = (weight * 1.5 - 0.5) / (weight + 1.0)
+    advantage = posterior_advantage(tree, np.array([0.0, -0.5, -2.0]), 1.0)
+    assert advantage == pytest.approx([0.0, expected, -2.0])  # the third was never simulated: its prior
 
 
 def test_less_is_expected_of_a_search_the_faster_the_network() -> None:
@@ -214,11 +214,10 @@ def test_a_short_session_counts_no_more_than_a_long_one(monkeypatch: pytest.Monk
     # The rollout policy requests what playback waits for, and nothing else
     needed_alone = NetworkParameters(*(each._replace(least_value=1e6) for each in RolloutPolicy().slow_network))
     parameters = PlannerParameters(
-        prior_share=0.0,
         search=SearchParameters(horizon_s=10.0, depth=1),
         rollout=RolloutPolicy(needed_alone, needed_alone),
     )
-    plan = Planner(simulations=12, rules=(), parameters=parameters).plan(view)
+    plan = Planner(simulations=12, rules=(), parameters=parameters).plan(view, np.zeros(len(view.action_mask)))
     last_chunk, first_chunk = 1, 1 + LOOKAHEAD
     assert sorted(plan.root_actions.tolist()) == [WAIT, last_chunk, first_chunk]
     returns = plan.tree.root_return[:3, :2] / plan.tree.root_visits[:3, :2]

@@ -29,7 +29,9 @@ HASTY = RolloutPolicy(  # leaves chunks of the current video alone that are due 
     *(NetworkParameters(*(parameters._replace(buffer_s=3.0) for parameters in network)) for network in POLICY)
 )
 FUTURES = 5
-PARAMETERS = SearchParameters(horizon_s=8.0, kept_share=0.4, exploration=1.5, temperature=0.7, depth=3, expand_after=1)
+PARAMETERS = SearchParameters(
+    horizon_s=8.0, longest_s=14.0, kept_share=0.4, exploration=1.5, temperature=0.7, depth=3, expand_after=1
+)
 
 
 def situations(count: int, **kwargs: Any) -> Any:
@@ -95,7 +97,7 @@ class SlowSearch:
     def simulate(self, future: int, root_edge: int) -> float:
         sim = view_sim(self.futures.sims, future)
         state = self.futures.states[future].copy()
-        end_s = state.time_s + PARAMETERS.horizon_s
+        end_s, end_played_s = state.time_s + PARAMETERS.longest_s, state.played_s + PARAMETERS.horizon_s
         rewards: list[float] = []
         path: list[tuple[Edge, int]] = []  # and how many rewards came before it
         node: Node | None = self.root
@@ -103,12 +105,15 @@ class SlowSearch:
         action = edge.action
         while True:
             before, time_s, video = totals_of(state), float(state.time_s), int(state.video)
+            played_s = float(state.played_s)
             transition(sim, state, action)
             if node is not None:
                 path.append((edge, len(rewards)))
                 edge.elapsed_s += state.time_s - time_s
-            rewards.append(reward_terms(sim.params, before, totals_of(state), np.zeros(len(REWARD_TERMS))))
-            if state.terminated or state.time_s >= end_s:
+            reward = reward_terms(sim.params, before, totals_of(state), np.zeros(len(REWARD_TERMS)))
+            share = (end_played_s - played_s) / (state.played_s - played_s) if state.played_s > end_played_s else 1.0
+            rewards.append(share * reward)
+            if state.terminated or state.played_s >= end_played_s or state.time_s >= end_s:
                 break
             action, values = self.values(sim, state)
             if node is None:

@@ -41,6 +41,7 @@ from ppgym.benchmark.records import read_records
 from ppgym.benchmark.traces import Traces
 from ppgym.benchmark.validation import check_run
 from ppgym.env import PromptPreamEnv
+from ppgym.planning.pruning import RULES
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
 QOE, STALLS, WASTE, ALL = CLAIMS
@@ -298,6 +299,6 @@ def test_the_command_chooses_on_validation_and_plays_the_test_once(
     (ablated,) = written["ablations"]
     assert ablated["ablation"] == "no prompts" and ablated["ci95"] is None
     pruning = written["pruning"]
-    removed = sum(pruning[rule.name] for rule in ablation_table.DEFAULT_RULES)
+    removed = sum(pruning[rule] for rule in RULES)
     assert pruning["left"] == pytest.approx(pruning["legal"] - removed)
-    assert 0.0 < pruning["canonical_order"] < pruning["left"]
+    assert removed > 0.0
