@@ -43,7 +43,7 @@ class PlannerParameters(NamedTuple):
     What is in QoE is so on the ladder on which it was tuned; see `ppgym.planning.rollout_parameters.qoe_scale`.
     """
 
-    futures: int = 64  # sampled; further simulations reuse them in turn
+    futures: int = 96  # sampled; further simulations reuse them in turn
     root_actions: int = 16  # at most
     # Prior standard deviation of an action's advantage over the rollout policy's choice, in QoE, on a slow and on a
     # fast network. On a fast network that choice leaves less to gain: with the same spread, noise would win more often.

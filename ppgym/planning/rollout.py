@@ -122,6 +122,7 @@ class SlotEstimates(NamedTuple):
     stall_s: F8  # [S] expected stall in that case
     content_s: F8  # [S] content seconds
     reference: F8  # [S] quality of the chunk before it
+    top_quality: F8  # [S] of the usable representations
     backlog_s: F8  # [U] seconds of work of each unit
 
 
@@ -140,6 +141,7 @@ def new_estimates() -> SlotEstimates:
         stall_s=np.zeros(SLOTS),
         content_s=np.zeros(SLOTS),
         reference=np.zeros(SLOTS),
+        top_quality=np.zeros(SLOTS),
         backlog_s=np.zeros(UNITS),
     )
 
@@ -237,14 +239,17 @@ def estimate_slots(
             estimates.played_p[slot] = reach_p * played_p
             estimates.coming_rate[slot] = rate / (slot + 1)
             fastest_s, representation, arrival_s = 1e9, NO_ENTRY, 0.0
+            top_quality = 0.0
             for option in range(params.option_unit.shape[0]):
                 if params.option_usable[option]:
                     if params.option_representation[option] != representation:
                         representation = params.option_representation[option]
                         arrival_s = params.rtt_s + s_per_byte * catalog.chunk_bytes[index, chunk, representation]
+                        top_quality = max(top_quality, catalog.quality[index, chunk, representation])
                     if arrival_s < fastest_s:
                         start_s = max(arrival_s, estimates.backlog_s[params.option_unit[option]])
                         fastest_s = min(fastest_s, start_s + expected_decode_s(params, state, option, seconds))
+            estimates.top_quality[slot] = top_quality
             estimates.ready_s[slot] = fastest_s
             estimates.stall_s[slot] = expected_stall_s(estimates, slot, fastest_s)
             estimates.reference[slot] = state.begun_quality
@@ -329,6 +334,10 @@ def value_actions(
         deferred_s = expected_stall_s(estimates, slot, estimates.ready_s[slot] + parameters.defer_s)
         gain_share = played_p * parameters.gain_share
         gain_share /= 1.0 + parameters.gain_fade * max(estimates.due_s[slot], 0.0)
+        # All else only lowers the value
+        most_gain = seconds * params.weight_quality * estimates.top_quality[slot]
+        if values is None and viewer.stall_price * deferred_s + gain_share * most_gain <= best_value:
+            continue
         representation, skip, charged, transfer_s, shared = NO_ENTRY, True, False, 0.0, 0.0
         for option in range(options):
             if params.option_representation[option] != representation:

@@ -36,6 +36,13 @@ class RolloutParameters(NamedTuple):
     buffer_s: float  # no chunk of the current video is fetched further ahead
 
 
+NOT_NEGATIVE = (
+    *("link_price", "unit_price", "switch_share", "waste_share", "gain_share", "gain_fade"),
+    *("stall_share", "others_share"),
+)
+"""`choose_action` counts on it: what it has not computed yet of a value only lowers it."""
+
+
 class NetworkParameters(NamedTuple):
     """The parameters on one network: while its recent rate is slow and while it is fast."""
 
@@ -90,14 +97,14 @@ def check_policy(policy: RolloutPolicy) -> None:
         policy: The policy.
 
     Raises:
-        ValueError: A rate that is not positive, or a price of a unit or share of a stall that is negative.
+        ValueError: A rate that is not positive, or a price or share that is negative.
     """
     for network, by_rate in policy._asdict().items():
         for rate, parameters in by_rate._asdict().items():
             where = f"rollout: {network}: {rate}"
             if not parameters.bps_share > 0.0:
                 raise ValueError(f"{where}: bps_share: expected more than 0, got {parameters.bps_share}")
-            for name in ("unit_price", "stall_share", "others_share"):
+            for name in NOT_NEGATIVE:
                 if not getattr(parameters, name) >= 0.0:
                     raise ValueError(f"{where}: {name}: expected at least 0, got {getattr(parameters, name)}")
 
