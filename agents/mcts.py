@@ -106,16 +106,12 @@ class MCTSAgent(Heuristic):
         for name, weight in (("waste_weight", waste_weight), ("stall_weight", stall_weight)):
             if not weight >= 0.0:
                 raise ValueError(f"{name}: expected at least 0, got {weight}")
-        chosen = RULES if pruning is True else () if pruning is False else pruning
-        for name in chosen:
-            if name not in RULES:
-                raise ValueError(f"pruning: unknown rule {name!r}; {suggest(name, RULES)}")
         self.waste_weight = waste_weight
         self.stall_weight = stall_weight
         self.planner = Planner(
             simulations=simulations,
             time_budget_ms=time_budget_ms,
-            rules=[name for name in RULES if name in chosen],
+            rules=RULES if pruning is True else () if pruning is False else pruning,
             seed=0 if seed is None else seed,
             parameters=read_parameters(parameters if prior is None else STUDENT_PRIOR | parameters),
         )

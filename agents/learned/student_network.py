@@ -110,17 +110,17 @@ class StudentVectorEnv(PromptPreamVectorEnv):
         size = feature_layout(len(self.options)).size
         self.single_observation_space = spaces.Box(-np.inf, np.inf, (size,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self._plain = self._results
         self._features: F4 = np.zeros((self.num_envs, size), np.float32)
+        self._results = self._results._replace(observation=self._features)
+        self._viewer = describe_viewer(self.world.params, self.world.catalog, self.world.distribution)
         self._estimates = new_estimates()
         self._values = np.zeros(action_count(len(self.options)))
 
     def _move(self) -> None:
-        self._results = self._plain
         super()._move()
-        viewer = describe_viewer(self.world.params, self.world.catalog, self.world.distribution)
-        fill_features_many(self._sims, self._states, viewer, ROLLOUT, self._estimates, self._values, self._features)
-        self._results = self._plain._replace(observation=self._features)
+        fill_features_many(
+            self._sims, self._states, self._viewer, ROLLOUT, self._estimates, self._values, self._features
+        )
 
 
 def act(logits: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What each part of the planner is worth: the planner without it, and with each rule that it leaves out."""
+"""What each part of the planner is worth: the planner without it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -15,6 +15,7 @@ import numpy as np
 from ppgym.core.actions import WAIT
 from ppgym.core.jit import njit
 from ppgym.core.state import F8, HISTORY, I4
+from ppgym.files import suggest
 from ppgym.planning.belief import Futures, LinkModel, mean_future, sample_futures
 from ppgym.planning.pruning import RULES, prune
 from ppgym.planning.rollout import describe_viewer, estimate_bps
@@ -100,7 +101,8 @@ class Planner:
             parameters: Further parameters; the default ones where None.
 
         Raises:
-            ValueError: A budget below 1, fewer than 2 root actions, a negative seed, or a parameter of the wrong sign.
+            ValueError: A budget below 1, fewer than 2 root actions, a negative seed, an unknown rule, a horizon of no
+                content or longer than a simulation, or a parameter of the wrong sign.
         """
         if seed < 0:
             raise ValueError(f"seed: expected at least 0, got {seed}")
@@ -111,6 +113,13 @@ class Planner:
             if not getattr(parameters, name) > 0.0:
                 raise ValueError(f"{name}: expected more than 0, got {getattr(parameters, name)}")
         check_policy(parameters.rollout)
+        search = parameters.search
+        if not 0.0 < search.horizon_s <= search.longest_s:
+            expected = f"more than 0 and at most longest_s, {search.longest_s}"
+            raise ValueError(f"search: horizon_s: expected {expected}, got {search.horizon_s}")
+        for rule in rules:
+            if rule not in RULES:
+                raise ValueError(f"pruning: unknown rule {rule!r}; {suggest(rule, RULES)}")
         if simulations < 1:
             raise ValueError(f"simulations: expected at least 1, got {simulations}")
         if time_budget_ms is not None and time_budget_ms <= 0.0:
@@ -135,8 +144,8 @@ class Planner:
 
         Args:
             view: The planning view.
-            prior_values: [1 + S * L * O] value of each action in QoE up to a constant, -inf to leave it out; the
-                rollout policy's values where None.
+            prior_values: [1 + S * L * O] value of each action in QoE up to a constant, -inf to leave it out,
+                which `WAIT` never is; the rollout policy's values where None.
 
         Returns:
             The plan.

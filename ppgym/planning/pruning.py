@@ -1,7 +1,7 @@
 """Pruning: which legal requests the planner ignores, since another one for the same chunk is as good or better.
 
-The docstring of a rule proves that the best schedule of the remaining requests is as good as the best of all. Legality
-is decided in `core.actions`.
+The docstring of a rule proves that the best schedule of the remaining requests is as good as the best of all, and says
+under which conditions; the planner applies it without them, too. Legality is decided in `core.actions`.
 """
 
 from collections.abc import Sequence

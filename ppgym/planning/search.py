@@ -270,10 +270,10 @@ def simulate(futures: Futures, task: SearchTask, tree: Tree, scratch: Scratch, f
         reward = reward_terms(sim.params, before, after, scratch.terms)
         before = after
         past_s = state.played_s - end_played_s
-        if past_s > 0.0:  # only what comes before the horizon counts of the step that crosses it
+        if past_s > 0.0:  # the reward of the step that crosses the horizon is taken to come evenly with its content
             reward *= 1.0 - past_s / (state.played_s - played_s)
         value += reward
-        ended = state.terminated or past_s >= 0.0 or state.time_s >= end_s
+        ended = state.terminated or state.truncated or past_s >= 0.0 or state.time_s >= end_s
         child, grows = UNVISITED, False
         if node != UNVISITED:
             tree.children_elapsed_s[node, edge] += state.time_s - time_s
@@ -346,7 +346,7 @@ def log_rollout(
     scratch.state[0] = futures.states[future]
     state, action = scratch.state[0], first_action
     end_s = state.time_s + horizon_s
-    while not state.terminated and state.time_s < end_s:
+    while not (state.terminated or state.truncated) and state.time_s < end_s:
         transition(sim, state, action, log)
         action = choose_action(sim, state, task.viewer, task.rollout, scratch.estimates)
 

@@ -157,6 +157,8 @@ def test_a_budget_of_time_is_kept_whatever_the_simulations() -> None:
             {"rollout": {"slow_network": {"fast": {"bps_share": 0.0}}}},
             "rollout: slow_network: fast: bps_share: expected more than 0, got 0.0",
         ),
+        ({"search": {"horizon_s": 0.0}}, "horizon_s: expected more than 0 and at most longest_s, 40.0, got 0.0"),
+        ({"search": {"longest_s": 10.0}}, "horizon_s: expected more than 0 and at most longest_s, 10.0, got 20.0"),
         ({"pruning": ["dominated_units"]}, "unknown rule 'dominated_units'.*dominated_unit"),
     ],
 )

@@ -24,7 +24,9 @@ NETWORK = NetworkParameters(
     fast=RolloutParameters(0.85, 1.0, 0.2, 0.02, 0.65, 0.9, 1.3, 0.3, 0.6, 0.65, 1.6, 0.05, 36.0),
 )
 POLICY = RolloutPolicy(slow_network=NETWORK, fast_network=NETWORK)
-PARAMETERS = SearchParameters(horizon_s=6.0, kept_share=0.3, exploration=1.25, temperature=0.5, depth=4, expand_after=2)
+PARAMETERS = SearchParameters(
+    horizon_s=6.0, longest_s=10.0, kept_share=0.3, exploration=1.25, temperature=0.5, depth=4, expand_after=2
+)
 FUTURES = 6
 
 

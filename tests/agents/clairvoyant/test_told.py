@@ -67,6 +67,14 @@ def test_told_all_every_future_is_the_episode(world: dict[str, object]) -> None:
     assert seen > 10
 
 
+def test_it_plans_up_to_the_end_that_it_is_told() -> None:
+    """A session that is cut after 6 s stands still there, and so do its futures."""
+    env = PromptPreamEnv(max_wall_s=6.0)
+    actions = list(decisions(ToldPlanner(env, seed=0, told=("leaving",), simulations=16, futures=4), env, 0))
+    assert len(actions) > 3
+    assert env.planning_view().time_s == pytest.approx(6.0)
+
+
 @pytest.mark.parametrize("fact", FACTS)
 def test_it_is_told_one_thing_alone(fact: str) -> None:
     """What it is not told differs among the futures, and what it is told does not."""

@@ -70,7 +70,7 @@ def test_each_kind_of_work_is_measured(tmp_path: Path) -> None:
     params["PromptPream-v0"] |= small
     path = tmp_path / "small.yml"
     path.write_text(yaml.safe_dump(params))
-    for found in (vector_step(4, 10), planner_decision(2), training_step(1, path), evaluated_session("greedy", 1)):
+    for found in (vector_step(32, 50), planner_decision(2), training_step(1, path), evaluated_session("greedy", 1)):
         check(found)
         assert all(share > 0.0 for name, share in found.shares.items() if name != "new episodes"), found
 
