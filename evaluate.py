@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 import textwrap
 
@@ -36,7 +37,8 @@ def main() -> None:
         lines = ["usage: evaluate.py COMMAND [OPTIONS]; evaluate.py COMMAND --help says more", ""]
         for command, (_, summary) in COMMANDS.items():
             lines.append(textwrap.fill(summary, 80, initial_indent=f"  {command:<12} ", subsequent_indent=" " * 15))
-        print("\n".join(lines))  # at once, so that a pipe to `head` does not break
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a pipe to `head` ends it without a word
+        print("\n".join(lines))
         return
     from ppgym.commandline import run_command
 

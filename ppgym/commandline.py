@@ -6,9 +6,13 @@ No command lives here.
 import importlib
 import importlib.metadata
 import io
+import os
 import re
+import select
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from typing import TextIO
 
 
 def run_command(command: Callable[[], object], extra: str, stopped: str = "stopped") -> None:
@@ -27,6 +31,7 @@ def run_command(command: Callable[[], object], extra: str, stopped: str = "stopp
             stream.reconfigure(errors="replace")
     try:
         command()
+        sys.stdout.flush()
     except ModuleNotFoundError as error:
         hint = install_hint(error, extra)
         if hint is None:
@@ -34,11 +39,24 @@ def run_command(command: Callable[[], object], extra: str, stopped: str = "stopp
         print(f"error: {hint}", file=sys.stderr)
         sys.exit(2)
     except (OSError, ValueError, MemoryError) as error:
+        if isinstance(error, BrokenPipeError) and is_unread(sys.stdout):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left to print
+            sys.exit(128 + signal.SIGPIPE)
         print(f"error: {printable(str(error) or type(error).__name__)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)
         sys.exit(130)
+
+
+def is_unread(stream: TextIO) -> bool:
+    """Whether a stream is a pipe that nobody reads any more, as into `head`."""
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)
+    except OSError:  # no file, as under a test
+        return False
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def printable(text: str) -> str:

@@ -1,5 +1,6 @@
 """Mistakes on a command line: one line each, and the extra that brings a missing library."""
 
+import signal
 import subprocess
 import sys
 import tomllib
@@ -40,6 +41,27 @@ def test_a_mistake_is_one_line(
 def test_a_bug_keeps_its_traceback(error: Exception) -> None:
     with pytest.raises(type(error)):
         run_command(lambda: raising(error), extra="rl")
+
+
+PRINTS = "from ppgym.commandline import run_command; run_command(lambda: print('line\\n' * {lines}), extra='bench')"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["evaluate.py", "--help"], *(["-c", PRINTS.format(lines=lines)] for lines in (1, 100_000))]
+)
+def test_nothing_is_said_where_nobody_reads_on(arguments: list[str]) -> None:
+    found = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    assert found.stdout is not None
+    found.stdout.close()
+    _, said = found.communicate()
+    assert said == b""
+    assert abs(found.returncode) in (signal.SIGPIPE, 128 + signal.SIGPIPE)
+
+
+def test_a_pipe_of_ones_own_that_breaks_is_a_mistake() -> None:
+    with pytest.raises(SystemExit) as raised:
+        run_command(lambda: raising(BrokenPipeError("a worker is gone")), extra="bench")
+    assert raised.value.code == 2
 
 
 def test_extras_are_those_of_the_project() -> None:

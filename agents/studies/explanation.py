@@ -66,7 +66,10 @@ def print_explanation(
                 f"{one.video}.{one.chunk}",
                 f"{one.representation}@{one.unit}",
                 f"{one.share:.0%}",
-                *(f"{time_s:.2f}" for time_s in (one.request_s, one.arrival_s, one.ready_s, one.play_s)),
+                *(
+                    "later" if math.isnan(time_s) else f"{time_s:.2f}"
+                    for time_s in (one.request_s, one.arrival_s, one.ready_s, one.play_s)
+                ),
             )
             for one in explanation.schedule[:PLANNED]
         ],
