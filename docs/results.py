@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from interval_coverage import coverage_table  # beside this file
 
+from ppgym.benchmark.estimates import mean_estimate, ratio_estimate
 from ppgym.benchmark.summary import Row
 from ppgym.benchmark.tables import markdown_rows, markdown_table
 from ppgym.env import PromptPreamEnv
@@ -55,12 +57,32 @@ def coverage() -> str:
     return coverage_table()
 
 
+def tried() -> str:
+    """What was tried with the planner: paired differences, each scenario of the same weight."""
+    found = read("results/planner/tried.json")
+    lines = [["what", "simulations / futures", "sessions", "QoE a minute, 95 %"]]
+    for one in found["comparisons"]:
+        players = found["returns"][one["planner"]], found["returns"][one["against"]]
+        estimates = []
+        for mine, others, minutes in zip(*players, found["minutes"], strict=True):
+            count = min(len(mine), len(others))
+            difference = np.subtract(mine[:count], others[:count])
+            estimates.append(ratio_estimate(difference, np.array(minutes[:count])))
+        mean = mean_estimate(estimates)
+        assert mean.ci95 is not None, one
+        interval = f"{mean.value:+.1f} ({mean.ci95[0]:+.1f} to {mean.ci95[1]:+.1f})"
+        lines.append([one["what"], one["budget"], f"{len(estimates)} x {count}", interval])
+    return markdown_table(lines)
+
+
 def environment() -> str:
     """The docstring of the environment, which is its reference."""
     return inspect.cleandoc(PromptPreamEnv.__doc__ or "")
 
 
-TABLES: dict[str, Callable[[], str]] = {table.__name__: table for table in (summary, default, coverage, environment)}
+TABLES: dict[str, Callable[[], str]] = {
+    table.__name__: table for table in (summary, default, coverage, tried, environment)
+}
 
 
 def fill(text: str) -> str:
