@@ -26,13 +26,15 @@ IMPORTABLE = f"{__name__}:"
 
 
 def reachable(start: object) -> Iterator[tuple[str, object]]:
-    """All that attributes, items and elements lead to, with the way there; code is not opened."""
+    """All that attributes, items and elements lead to, with the way there; code, Numba's included, is not opened."""
     seen: set[int] = set()
     queue: list[tuple[str, object]] = [("client", start)]
     kept = []  # so that no id is used twice
     while queue:
         way, one = queue.pop()
         if id(one) in seen or isinstance(one, type(len) | type(dataclasses) | type | str | bytes | int | float):
+            continue
+        if type(one).__module__.split(".")[0] in ("numba", "llvmlite"):  # from there without end
             continue
         seen.add(id(one))
         kept.append(one)
