@@ -20,8 +20,8 @@ from ppgym.world.viewers import VIEWERS
 SHIPPED_SHARE = 0.4  # of the drawn worlds have a shipped ladder, cut into chunks of another length
 CHUNK_S = (0.5, 1.0, 1.0, 1.0, 2.0, 2.0, 4.0)
 TOP_MBPS = (0.8, 6.0)  # of the pixels, and so B
-SPREAD = (2.0, 8.0)  # top rate of the pixels over the lowest
-GENERATIVE_SHARE = (0.02, 0.35)  # of B, the rate of a generative representation
+SPREAD = (2.0, 16.0)  # top rate of the pixels over the lowest
+GENERATIVE_SHARE = (0.01, 0.35)  # of B, the rate of a generative representation
 QUALITY_SHARE = (0.2, 1.0)  # of q, its quality
 FASTER = (0.5, 20.0)  # generative decoding
 PRICE = (0.4, 2.5)  # factor on the default weights

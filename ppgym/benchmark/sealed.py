@@ -23,6 +23,7 @@ from ppgym.benchmark.records import SEALED, Journal, Record, write_records
 from ppgym.benchmark.run import check_output, write_board
 from ppgym.benchmark.seals import ENDED, RUN, SAID, SEAL, SESSIONS, Seal, commitment_of, salt_of
 from ppgym.benchmark.summary import REFERENCE, Board, summarize
+from ppgym.core.actions import WAIT
 from ppgym.env import Observation, PromptPreamEnv
 from ppgym.files import suggest, write_bytes, write_json
 from ppgym.progress import Progress
@@ -76,7 +77,7 @@ def run_sealed(
     scenarios = find_suite(suite).scenarios
     params = {(agent, scenario): _params(registry, agent, scenario) for agent in agents for scenario in scenarios}
     isolation = find_isolation()
-    PromptPreamEnv(scenarios[0]).reset(seed=0)  # compiles the kernel once, for all players
+    _compile(scenarios[0])
     with contextlib.ExitStack() as stack:
         players = [stack.enter_context(Player(agent, _maker(registry), scenarios, isolation)) for agent in agents]
         output.mkdir(parents=True, exist_ok=True)
@@ -134,9 +135,17 @@ def check_entries(registry: Registry, agents: Sequence[str], suite: str) -> None
         ValueError: One cannot be made; says why.
     """
     isolation, scenarios = find_isolation(), find_suite(suite).scenarios
-    PromptPreamEnv(scenarios[0]).reset(seed=0)  # compiles the kernel once, for all players
+    _compile(scenarios[0])
     for agent in agents:
         Player(agent, _maker(registry), scenarios, isolation).close()
+
+
+def _compile(scenario: str) -> None:
+    """Compile what every player runs, once for all of them: each gets a copy of the cache."""
+    env = PromptPreamEnv(scenario)
+    env.reset(seed=0)
+    env.planning_view()
+    env.step(WAIT)
 
 
 def _maker(registry: Registry) -> str:

@@ -266,10 +266,11 @@ def sample_futures(
         )
 
     chunks = catalog.chunk_bytes.shape[1]
-    jitter = np.ones((count, videos, chunks))  # a video that was left has no jobs
+    jitter = np.zeros((count, videos, chunks))  # a video that was left has no jobs
     sigma = distribution.jitter_sigma
     drawn = np.exp(sigma * rng.standard_normal((count, visible, JITTERS)) - 0.5 * sigma**2)
-    jitter[:, video:] = np.tile(drawn, -(-chunks // JITTERS))[:, :, :chunks]
+    for first in range(0, chunks, JITTERS):
+        jitter[:, video:, first : first + JITTERS] = drawn[:, :, : chunks - first]
     for unit in np.flatnonzero(state.job_video != NO_ENTRY):
         worked_s = state.time_s - state.job_start_s[unit] - state.job_load_s[unit]
         served = max(float(worked_s / state.job_expected_s[unit]), 0.0)

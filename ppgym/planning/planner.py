@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ppgym.core.actions import WAIT
+from ppgym.core.bound import Bound
 from ppgym.core.jit import njit
 from ppgym.core.state import F8, HISTORY, I4
 from ppgym.files import suggest
@@ -133,6 +134,9 @@ class Planner:
         self.parameters = parameters
         edges = max(parameters.root_actions, parameters.edges)
         self._tree = new_tree(simulations + 2, edges, parameters.futures if belief else 1)
+        # The types of what a planner is given are the same in all views
+        self._search_edges = Bound(search_edges)
+        self._advantage = Bound(posterior_advantage, self._tree)
 
     def plan(self, view: PlanningView, prior_values: F8 | None = None) -> Plan:
         """Search.
@@ -174,7 +178,7 @@ class Planner:
         sd = advantage_sd(view, parameters)
         spent = self._halve(futures, task, scratch, prior, sd, started_s)
 
-        advantage = posterior_advantage(self._tree, prior, sd)
+        advantage = self._advantage(prior, sd)
         visits = self._tree.children_visits[ROOT, : len(actions)].copy()
         advantage[visits < visits.max()] = -np.inf
         return Plan(
@@ -232,7 +236,7 @@ class Planner:
             each = left // (rounds - round_) // len(alive)
             while each > 0 and not late:
                 some = each if self.time_budget_ms is None else min(each, max(CLOCK_EVERY // len(alive), 1))
-                search_edges(futures, task, self._tree, scratch, alive, future, some)
+                self._search_edges(futures, task, self._tree, scratch, alive, future, some)
                 future, left, each = future + some, left - some * len(alive), each - some
                 late = (
                     self.time_budget_ms is not None
@@ -241,7 +245,7 @@ class Planner:
             if late:
                 break
             if round_ < rounds - 1:
-                advantage = posterior_advantage(self._tree, prior, sd)[alive[1:]]
+                advantage = self._advantage(prior, sd)[alive[1:]]
                 best = alive[1:][np.argsort(-advantage, kind="stable")[: max(len(alive) // 2 - 1, 1)]]
                 alive = np.append(alive[:1], best).astype(np.int32)
         return self.simulations - left

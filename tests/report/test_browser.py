@@ -90,8 +90,12 @@ class Visit:
 
     def draw(self, selector: str) -> None:
         """Scroll to a plot and wait until it is there."""
-        self.page.locator(selector).scroll_into_view_if_needed()
+        self.scroll_to(selector)
         self.page.wait_for_selector(f"{selector} .main-svg", timeout=120_000)
+
+    def scroll_to(self, selector: str) -> None:
+        """Scroll at once; Playwright's own scrolling waits until nothing moves, on a busy machine for ever."""
+        self.page.locator(selector).evaluate("element => element.scrollIntoView({ block: 'center' })")
 
     def leave(self, report: Path) -> None:
         """Close it; it must have kept silent and asked for nothing but itself."""
@@ -152,7 +156,7 @@ def test_plots_are_drawn_when_looked_at_and_follow_the_scenario(visit: Visit) ->
     for selector in ("[data-figure=qoe]", "[data-figure=terms]", "[data-figure=trade-off]", "[data-block=plane-0]"):
         visit.draw(selector)
     page.select_option("#view", label=SCENARIOS[1])
-    page.locator("[data-figure=qoe]").scroll_into_view_if_needed()
+    visit.scroll_to("[data-figure=qoe]")
     page.wait_for_selector("[data-figure=qoe][data-drawn='2']")
     assert SCENARIOS[1] in page.locator(".scroll:not([hidden]) caption").inner_text()
     assert page.locator("#player-scenario option:checked").inner_text() == SCENARIOS[1]
