@@ -36,11 +36,11 @@ from ppgym.core.state import (
 from ppgym.planning.rollout import (
     RECENT,
     SlotEstimates,
-    Viewer,
-    describe_viewer,
+    Tables,
     estimate_bps,
     expected_stall_s,
     leaving_rate,
+    make_tables,
     new_estimates,
     value_actions,
 )
@@ -122,7 +122,7 @@ def value_feature(params: Params, value: float) -> float:
 
 @kernel
 def fill_situation(
-    sim: Sim, state: StateRecord, viewer: Viewer, estimates: SlotEstimates, wait_value: float, out: F4
+    sim: Sim, state: StateRecord, tables: Tables, estimates: SlotEstimates, wait_value: float, out: F4
 ) -> None:
     """Fill the situation as a whole; see `fill_features` for the arguments."""
     params = sim.params
@@ -144,11 +144,11 @@ def fill_situation(
     out[at + 8] = state.begun_quality / params.top_quality
     out[at + 9] = min(1.0 * state.chunks_begun, 1.0)
     out[at + 10] = 1.0 - state.reserved_bytes / params.decoded_buffer_bytes
-    out[at + 11] = LEAVE_P_FACTOR * viewer.leave_p
+    out[at + 11] = LEAVE_P_FACTOR * tables.leave_p
     out[at + 12] = state.transfers / params.parallel_downloads
     out[at + 13] = squash(params.chunk_s, 1.0)
     out[at + 14] = squash(state.longest_stall_s, HALF_S)
-    out[at + 15] = squash(viewer.stall_price, second)
+    out[at + 15] = squash(tables.stall_price, second)
     out[at + 16] = squash(params.weight_switch * params.top_quality, second)
     out[at + 17] = squash(params.weight_waste * second_mbit, second)
     out[at + 18] = squash(params.weight_download * second_mbit, second)
@@ -253,14 +253,14 @@ def fill_requests(
 
 @kernel
 def fill_features(
-    sim: Sim, state: StateRecord, viewer: Viewer, policy: RolloutPolicy, estimates: SlotEstimates, values: F8, out: F4
+    sim: Sim, state: StateRecord, tables: Tables, policy: RolloutPolicy, estimates: SlotEstimates, values: F8, out: F4
 ) -> None:
     """Fill the features of a state.
 
     Args:
         sim: Its playlist alone is read of the hidden draw.
         state: Record of `STATE_DTYPE`.
-        viewer: What is known of the viewer.
+        tables: What the policy looks up.
         policy: The rollout policy.
         estimates: Scratch.
         values: Scratch [1 + S * L * O].
@@ -269,19 +269,19 @@ def fill_features(
     out[:] = 0.0
     for step in range(SHOWN_LOOKAHEADS):
         lookahead = SHOWN_LOOKAHEADS - 1 - step  # the first comes last: WAIT's value and the estimates are its own
-        value_actions(sim, state, viewer, policy, lookahead, estimates, values)
+        value_actions(sim, state, tables, policy, lookahead, estimates, values)
         fill_requests(sim, state, policy, lookahead, estimates, values, out)
-    fill_situation(sim, state, viewer, estimates, values[WAIT], out)
-    fill_slots(sim, state, viewer.leave_p, out)
+    fill_situation(sim, state, tables, estimates, values[WAIT], out)
+    fill_slots(sim, state, tables.leave_p, out)
 
 
 @nogil
 def fill_features_many(
-    sims: Sims, states: np.ndarray, viewer: Viewer, policy: RolloutPolicy, estimates: SlotEstimates, values: F8, out: F4
+    sims: Sims, states: np.ndarray, tables: Tables, policy: RolloutPolicy, estimates: SlotEstimates, values: F8, out: F4
 ) -> None:
     """Fill the features [N, size] of N states; see `fill_features`."""
     for i in range(states.shape[0]):
-        fill_features(take_sim(sims, i), states[i], viewer, policy, estimates, values, out[i])
+        fill_features(take_sim(sims, i), states[i], tables, policy, estimates, values, out[i])
 
 
 def student_features(view: PlanningView) -> F4:
@@ -302,7 +302,7 @@ def student_features(view: PlanningView) -> F4:
     sims, states = Sims(params, catalog, links, episodes), np.array([view.state])
     values = np.zeros(len(view.action_mask))
     out = np.zeros((1, feature_layout(len(view.options)).size), np.float32)
-    viewer = describe_viewer(params, catalog, view.distribution)
-    fill_features_many(sims, states, viewer, ROLLOUT, new_estimates(), values, out)
+    tables = make_tables(params, catalog, view.distribution)
+    fill_features_many(sims, states, tables, ROLLOUT, new_estimates(), values, out)
     features: F4 = out[0]
     return features

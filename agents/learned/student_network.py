@@ -30,7 +30,7 @@ from agents.learned.student_features import (
 )
 from ppgym.core.actions import WAIT, action_count
 from ppgym.core.state import F4, LOOKAHEAD, SLOTS
-from ppgym.planning.rollout import describe_viewer, new_estimates
+from ppgym.planning.rollout import make_tables, new_estimates
 from ppgym.vector_env import PromptPreamVectorEnv
 
 SCALE = 10.0  # of the logits
@@ -112,14 +112,14 @@ class StudentVectorEnv(PromptPreamVectorEnv):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._features: F4 = np.zeros((self.num_envs, size), np.float32)
         self._results = self._results._replace(observation=self._features)
-        self._viewer = describe_viewer(self.world.params, self.world.catalog, self.world.distribution)
+        self._tables = make_tables(self.world.params, self.world.catalog, self.world.distribution)
         self._estimates = new_estimates()
         self._values = np.zeros(action_count(len(self.options)))
 
     def _move(self) -> None:
         super()._move()
         fill_features_many(
-            self._sims, self._states, self._viewer, ROLLOUT, self._estimates, self._values, self._features
+            self._sims, self._states, self._tables, ROLLOUT, self._estimates, self._values, self._features
         )
 
 

@@ -74,7 +74,7 @@ def decisions_per_simulation(plan: Plan) -> float:
         while not state.terminated and state.time_s < end_s and state.played_s < end_played_s:
             transition(sim, state, action)
             decisions += 1
-            action = choose_action(sim, state, task.viewer, task.rollout, estimates)
+            action = choose_action(sim, state, task.tables, task.rollout, estimates)
     return decisions / COUNTED
 
 

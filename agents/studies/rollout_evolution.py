@@ -21,7 +21,7 @@ from ppgym.core.episodes import Sims, drawn_watch_s, take_sim
 from ppgym.core.jit import kernel
 from ppgym.core.qoe import REWARD_TERMS, reward_terms, totals_of
 from ppgym.core.state import F8, new_states
-from ppgym.planning.rollout import SlotEstimates, Viewer, choose_action, describe_viewer, new_estimates
+from ppgym.planning.rollout import SlotEstimates, Tables, choose_action, make_tables, new_estimates
 from ppgym.planning.rollout_parameters import NetworkParameters, RolloutParameters, RolloutPolicy
 from ppgym.world.scenario import Scenario, make_rng, make_world
 
@@ -67,12 +67,12 @@ class Scratch(NamedTuple):
 
 
 @kernel
-def play_policy(sims: Sims, viewer: Viewer, policy: RolloutPolicy, scratch: Scratch, returns: F8) -> None:
+def play_policy(sims: Sims, tables: Tables, policy: RolloutPolicy, scratch: Scratch, returns: F8) -> None:
     """Play the rollout policy through whole episodes.
 
     Args:
         sims: What is constant, and [N] draws.
-        viewer: What is known of the viewer.
+        tables: What the policy looks up.
         policy: The policy.
         scratch: Working memory.
         returns: Output [N].
@@ -82,7 +82,7 @@ def play_policy(sims: Sims, viewer: Viewer, policy: RolloutPolicy, scratch: Scra
         reset_state(sim, state, None)
         before = totals_of(state)
         while not (state.terminated or state.truncated):
-            transition(sim, state, choose_action(sim, state, viewer, policy, scratch.estimates))
+            transition(sim, state, choose_action(sim, state, tables, policy, scratch.estimates))
         returns[i] = reward_terms(sim.params, before, totals_of(state), scratch.terms)
 
 
@@ -122,8 +122,8 @@ class Evaluation:
             The sum of the returns over the sum of the drawn watch minutes.
         """
         returns = np.zeros(self._count)
-        viewer = describe_viewer(self.world.params, self.world.catalog, self.world.distribution)
-        play_policy(self.world.sims(self.episodes), viewer, policy, self._scratch, returns)
+        tables = make_tables(self.world.params, self.world.catalog, self.world.distribution)
+        play_policy(self.world.sims(self.episodes), tables, policy, self._scratch, returns)
         return float(returns.sum() / self._minutes)
 
 

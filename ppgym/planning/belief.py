@@ -108,15 +108,32 @@ def sample_rates(belief: LinkBelief, rng: np.random.Generator, count: int, horiz
     """
     steps = int(np.ceil(horizon_s / LINK_STEP_S))
     start = belief.mean + rng.standard_normal((count, 2)) @ np.linalg.cholesky(belief.covariance).T
-    # The autoregression as a sum: each shock is scaled back to the start, summed, and decays to its step
-    decay = np.exp(-LINK_STEP_S / belief.slow_s * np.arange(steps))
-    shocks = np.empty((count, steps))
-    shocks[:, 0] = start[:, 1]
-    shock_sd = belief.slow_sd * np.sqrt(1.0 - np.exp(-2.0 * LINK_STEP_S / belief.slow_s))
-    shocks[:, 1:] = rng.standard_normal((count, steps - 1)) * (shock_sd / decay[1:])
-    slow = np.cumsum(shocks, axis=1) * decay
-    noise = rng.standard_normal((count, steps)) * belief.noise_sd
-    rates: F8 = np.exp(start[:, :1] + slow + noise)
+    shocks = rng.standard_normal((count, steps - 1))
+    return rates_of(belief, start, shocks, rng.standard_normal((count, steps)))
+
+
+@njit
+def rates_of(belief: LinkBelief, start: F8, shocks: F8, noise: F8) -> F8:
+    """The rates that standard normal draws give.
+
+    Args:
+        belief: The posterior now.
+        start: [M, 2] the session's mean and the slow part now.
+        shocks: [M, steps - 1] of the slow part.
+        noise: [M, steps]
+
+    Returns:
+        Bits per second [M, steps].
+    """
+    kept = np.exp(-LINK_STEP_S / belief.slow_s)
+    shock_sd = belief.slow_sd * np.sqrt(1.0 - kept**2)
+    rates = np.empty_like(noise)
+    for i in range(rates.shape[0]):
+        slow = start[i, 1]
+        for step in range(rates.shape[1]):
+            if step > 0:
+                slow = kept * slow + shock_sd * shocks[i, step - 1]
+            rates[i, step] = np.exp(start[i, 0] + slow + belief.noise_sd * noise[i, step])
     return rates
 
 
@@ -194,6 +211,20 @@ def sample_factors(rng: np.random.Generator, sigma: float, served: float, count:
     return factors
 
 
+@njit
+def spread_jitter(drawn: F8, jitter: F8) -> None:
+    """Give each chunk one of the decode factors drawn for its video.
+
+    Args:
+        drawn: [M, videos, JITTERS]
+        jitter: Output [M, videos, C].
+    """
+    for i in range(jitter.shape[0]):
+        for video in range(jitter.shape[1]):
+            for chunk in range(jitter.shape[2]):
+                jitter[i, video, chunk] = drawn[i, video, chunk % JITTERS]
+
+
 def planning_catalog(view: PlanningView) -> tuple[CatalogArrays, list[int]]:
     """The visible manifests, and a row for each open transfer of a video that was left.
 
@@ -266,11 +297,10 @@ def sample_futures(
         )
 
     chunks = catalog.chunk_bytes.shape[1]
-    jitter = np.zeros((count, videos, chunks))  # a video that was left has no jobs
+    jitter = np.ones((count, videos, chunks))  # a video that was left has no jobs
     sigma = distribution.jitter_sigma
     drawn = np.exp(sigma * rng.standard_normal((count, visible, JITTERS)) - 0.5 * sigma**2)
-    for first in range(0, chunks, JITTERS):
-        jitter[:, video:, first : first + JITTERS] = drawn[:, :, : chunks - first]
+    spread_jitter(drawn, jitter[:, video:])
     for unit in np.flatnonzero(state.job_video != NO_ENTRY):
         worked_s = state.time_s - state.job_start_s[unit] - state.job_load_s[unit]
         served = max(float(worked_s / state.job_expected_s[unit]), 0.0)

@@ -19,7 +19,7 @@ from ppgym.core.state import F8, HISTORY, I4
 from ppgym.files import suggest
 from ppgym.planning.belief import Futures, LinkModel, mean_future, sample_futures
 from ppgym.planning.pruning import RULES, prune
-from ppgym.planning.rollout import describe_viewer, estimate_bps
+from ppgym.planning.rollout import estimate_bps, make_tables
 from ppgym.planning.rollout_parameters import (
     FAST_NETWORK_BPS,
     SLOW_NETWORK_BPS,
@@ -166,9 +166,7 @@ class Planner:
             futures = mean_future(view, horizon_s, parameters.link)
         scale = qoe_scale(view.params)
         search = parameters.search._replace(temperature=scale * parameters.search.temperature)
-        task = SearchTask(
-            describe_viewer(view.params, futures.sims.catalog, view.distribution), parameters.rollout, search
-        )
+        task = SearchTask(make_tables(view.params, futures.sims.catalog, view.distribution), parameters.rollout, search)
         scratch = new_scratch(len(view.action_mask), parameters.search.depth)
 
         values, choice = self._values(view, futures, task, scratch, prior_values)

@@ -25,6 +25,7 @@ from ppgym.core.state import (
     NO_ENTRY,
     RING,
     SLOTS,
+    U1,
     UNITS,
     CatalogArrays,
     Params,
@@ -54,17 +55,19 @@ def estimate_bps(state: StateRecord, samples: int) -> float:
     return mean_throughput(state.throughput_bps, state.throughputs, samples, DEFAULT_BPS)
 
 
-class Viewer(NamedTuple):
-    """What the policy is told of the viewer; see `describe_viewer`."""
+class Tables(NamedTuple):
+    """What the policy looks up of the viewer and of the options, made once for a search; see `make_tables`."""
 
     leave_p: float  # P(the session ends after a video)
     stall_price: float  # QoE of a second of stall, the chance that the viewer gives up in it included
     watched_p: F8  # [V, C] P(a video is watched up to where a chunk begins)
     leaving_rate: F8  # [V] of a video from its beginning, see `leaving_rate`
+    top_quality: F8  # [V, C] of the usable representations
+    quickest: I4  # the options of which one decodes a chunk first, whatever the rates and queues
 
 
-def describe_viewer(params: Params, catalog: CatalogArrays, distribution: EpisodeDistribution) -> Viewer:
-    """What the policy is told of the viewer.
+def make_tables(params: Params, catalog: CatalogArrays, distribution: EpisodeDistribution) -> Tables:
+    """Compute what the policy looks up.
 
     Args:
         params: The scenario's constants.
@@ -72,11 +75,20 @@ def describe_viewer(params: Params, catalog: CatalogArrays, distribution: Episod
         distribution: How episodes are drawn.
 
     Returns:
-        The viewer.
+        The tables.
     """
     watched_p, rate = np.empty(catalog.chunk_bytes.shape[:2]), np.empty(len(catalog.n_chunks))
     fill_retention(catalog, params.chunk_s, watched_p, rate)
-    return Viewer(distribution.leave_p, stall_price(params, distribution), watched_p, rate)
+    top_quality, quickest = np.zeros(catalog.chunk_bytes.shape[:2]), np.zeros(len(params.option_unit), np.uint8)
+    fill_options(params, catalog, top_quality, quickest)
+    return Tables(
+        distribution.leave_p,
+        stall_price(params, distribution),
+        watched_p,
+        rate,
+        top_quality,
+        np.flatnonzero(quickest).astype(np.int32),
+    )
 
 
 def stall_price(params: Params, distribution: EpisodeDistribution) -> float:
@@ -97,7 +109,7 @@ def stall_price(params: Params, distribution: EpisodeDistribution) -> float:
 
 @noinline
 def fill_retention(catalog: CatalogArrays, chunk_s: float, watched_p: F8, rate: F8) -> None:
-    """Fill what `Viewer` tells of each video of a catalog.
+    """Fill what `Tables` tells of each video of a catalog.
 
     Args:
         catalog: The catalog.
@@ -109,6 +121,61 @@ def fill_retention(catalog: CatalogArrays, chunk_s: float, watched_p: F8, rate: 
         for chunk in range(watched_p.shape[1]):
             watched_p[index, chunk] = survival_at(catalog, index, chunk * chunk_s)
         rate[index] = leaving_rate(catalog, index, 0.0, watched_p[index, 0], LEAVING_SPAN_S)
+
+
+@kernel
+def decodes_first(params: Params, catalog: CatalogArrays, option: int, other: int) -> bool:
+    """Whether an option decodes every chunk at least as early as another one, whatever the rates and queues.
+
+    It does with fewer bytes and fewer seconds on the same unit, by the same codec, whose decoder loads equally long.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The videos.
+        option: A usable option.
+        other: Another one.
+
+    Returns:
+        True; of two equal options, for the first one alone.
+    """
+    mine, its = params.option_representation[option], params.option_representation[other]
+    s, other_s = params.option_decode_s[option], params.option_decode_s[other]
+    if params.option_unit[option] != params.option_unit[other] or s > other_s:
+        return False
+    if params.option_codec[option] != params.option_codec[other]:
+        return False
+    equal = s == other_s
+    for index in range(catalog.n_chunks.shape[0]):
+        for chunk in range(catalog.n_chunks[index]):
+            size_bytes, its_bytes = catalog.chunk_bytes[index, chunk, mine], catalog.chunk_bytes[index, chunk, its]
+            if size_bytes > its_bytes:
+                return False
+            equal = equal and size_bytes == its_bytes
+    return option < other or not equal
+
+
+@noinline
+def fill_options(params: Params, catalog: CatalogArrays, top_quality: F8, quickest: U1) -> None:
+    """Fill what `Tables` tells of the options.
+
+    Args:
+        params: The scenario's constants.
+        catalog: The videos.
+        top_quality: Output [V, C].
+        quickest: Output [O], 1 for each usable option than which none decodes first.
+    """
+    for option in range(quickest.shape[0]):
+        quickest[option] = params.option_usable[option]
+        if not params.option_usable[option]:
+            continue
+        representation = params.option_representation[option]
+        for index in range(top_quality.shape[0]):
+            for chunk in range(catalog.n_chunks[index]):
+                quality = catalog.quality[index, chunk, representation]
+                top_quality[index, chunk] = max(top_quality[index, chunk], quality)
+        for other in range(quickest.shape[0]):
+            if other != option and params.option_usable[other] and decodes_first(params, catalog, other, option):
+                quickest[option] = 0
 
 
 class SlotEstimates(NamedTuple):
@@ -197,7 +264,7 @@ def expected_stall_s(estimates: SlotEstimates, slot: int, ready_s: float) -> flo
 def estimate_slots(
     sim: Sim,
     state: StateRecord,
-    viewer: Viewer,
+    tables: Tables,
     parameters: RolloutParameters,
     lookahead: int,
     bps: float,
@@ -208,7 +275,7 @@ def estimate_slots(
     Args:
         sim: Of its hidden draw only the playlist is read.
         state: Record of `STATE_DTYPE`.
-        viewer: What is known of the viewer.
+        tables: What the policy looks up.
         parameters: The policy's parameters.
         lookahead: Which of a slot's candidates.
         bps: Expected rate, bits per second.
@@ -225,31 +292,26 @@ def estimate_slots(
         if video >= sim.episode.playlist.shape[0]:
             continue
         index = sim.episode.playlist[video]
-        alive = survival_at(catalog, index, here_s) if slot == 0 else viewer.watched_p[index, 0]
+        alive = survival_at(catalog, index, here_s) if slot == 0 else tables.watched_p[index, 0]
         chunk = find_candidate(sim, state, slot, lookahead)
         due_s = chunk * chunk_s
         if slot == 0:
             due_s = max(due_s - here_s, 0.0) if state.playing else (chunk - state.playhead) * chunk_s
         if chunk != NO_ENTRY and (slot > 0 or due_s < parameters.buffer_s):
-            played_p = min(viewer.watched_p[index, chunk] / alive, 1.0) if alive > 0.0 else 0.0
+            played_p = min(tables.watched_p[index, chunk] / alive, 1.0) if alive > 0.0 else 0.0
             seconds = content_s(params, catalog, index, chunk)
             estimates.content_s[slot] = seconds
             estimates.chunk[slot] = chunk
             estimates.due_s[slot] = due_s - parameters.margin_s if slot == 0 else due_s
             estimates.played_p[slot] = reach_p * played_p
             estimates.coming_rate[slot] = rate / (slot + 1)
-            fastest_s, representation, arrival_s = 1e9, NO_ENTRY, 0.0
-            top_quality = 0.0
-            for option in range(params.option_unit.shape[0]):
-                if params.option_usable[option]:
-                    if params.option_representation[option] != representation:
-                        representation = params.option_representation[option]
-                        arrival_s = params.rtt_s + s_per_byte * catalog.chunk_bytes[index, chunk, representation]
-                        top_quality = max(top_quality, catalog.quality[index, chunk, representation])
-                    if arrival_s < fastest_s:
-                        start_s = max(arrival_s, estimates.backlog_s[params.option_unit[option]])
-                        fastest_s = min(fastest_s, start_s + expected_decode_s(params, state, option, seconds))
-            estimates.top_quality[slot] = top_quality
+            fastest_s = 1e9
+            for i in range(tables.quickest.shape[0]):
+                option = tables.quickest[i]
+                size_bytes = catalog.chunk_bytes[index, chunk, params.option_representation[option]]
+                start_s = max(params.rtt_s + s_per_byte * size_bytes, estimates.backlog_s[params.option_unit[option]])
+                fastest_s = min(fastest_s, start_s + expected_decode_s(params, state, option, seconds))
+            estimates.top_quality[slot] = tables.top_quality[index, chunk]
             estimates.ready_s[slot] = fastest_s
             estimates.stall_s[slot] = expected_stall_s(estimates, slot, fastest_s)
             estimates.reference[slot] = state.begun_quality
@@ -258,35 +320,35 @@ def estimate_slots(
                 if state.chunk_status[video % SLOTS, (chunk - 1) % RING] != ABSENT:
                     before = params.option_representation[option]
                     estimates.reference[slot] = catalog.quality[index, chunk - 1, before]
-        leaving = viewer.leaving_rate[index]
+        leaving = tables.leaving_rate[index]
         if slot == 0:
             leaving = leaving_rate(catalog, index, here_s, alive, LEAVING_SPAN_S)
         rate *= leaving / (slot + 1)
-        reach_p *= 1.0 - viewer.leave_p
+        reach_p *= 1.0 - tables.leave_p
 
 
 @kernel
-def choose_action(sim: Sim, state: StateRecord, viewer: Viewer, policy: RolloutPolicy, estimates: SlotEstimates) -> int:
+def choose_action(sim: Sim, state: StateRecord, tables: Tables, policy: RolloutPolicy, estimates: SlotEstimates) -> int:
     """The policy's choice: the action of the highest value among WAIT and the requests for the slots' next chunks.
 
     Args:
         sim: Of its hidden draw only the playlist is read.
         state: Record of `STATE_DTYPE`.
-        viewer: What is known of the viewer.
+        tables: What the policy looks up.
         policy: The policy.
         estimates: Scratch memory.
 
     Returns:
         The action.
     """
-    return value_actions(sim, state, viewer, policy, 0, estimates, None)
+    return value_actions(sim, state, tables, policy, 0, estimates, None)
 
 
 @kernel
 def value_actions(
     sim: Sim,
     state: StateRecord,
-    viewer: Viewer,
+    tables: Tables,
     policy: RolloutPolicy,
     lookahead: int,
     estimates: SlotEstimates,
@@ -297,7 +359,7 @@ def value_actions(
     Args:
         sim: Of its hidden draw only the playlist is read.
         state: Record of `STATE_DTYPE`.
-        viewer: What is known of the viewer.
+        tables: What the policy looks up.
         policy: The policy.
         lookahead: Which of a slot's candidates.
         estimates: Scratch memory.
@@ -315,7 +377,7 @@ def value_actions(
     least_value = scale * params.chunk_s * parameters.least_value
     link_price, unit_price = scale * parameters.link_price, scale * parameters.unit_price
     bps *= parameters.bps_share
-    estimate_slots(sim, state, viewer, parameters, lookahead, bps, estimates)
+    estimate_slots(sim, state, tables, parameters, lookahead, bps, estimates)
     options, s_per_byte = params.option_unit.shape[0], 8.0 / bps
     radio = params.weight_energy * params.radio_j_per_mbit
     must_fetch = not state.playing and estimates.chunk[0] == state.playhead
@@ -336,7 +398,7 @@ def value_actions(
         gain_share /= 1.0 + parameters.gain_fade * max(estimates.due_s[slot], 0.0)
         # All else only lowers the value
         most_gain = seconds * params.weight_quality * estimates.top_quality[slot]
-        if values is None and viewer.stall_price * deferred_s + gain_share * most_gain <= best_value:
+        if values is None and tables.stall_price * deferred_s + gain_share * most_gain <= best_value:
             continue
         representation, skip, charged, transfer_s, shared = NO_ENTRY, True, False, 0.0, 0.0
         for option in range(options):
@@ -349,7 +411,7 @@ def value_actions(
                 switch = params.weight_switch * parameters.switch_share * abs(quality - estimates.reference[slot])
                 waste = params.weight_waste * parameters.waste_share * (1.0 - played_p) + params.weight_download
                 gain = seconds * params.weight_quality * quality - switch
-                shared = viewer.stall_price * deferred_s + gain_share * gain
+                shared = tables.stall_price * deferred_s + gain_share * gain
                 shared -= (waste + radio) * size_bytes * MBIT_PER_BYTE
                 shared -= (link_price + params.weight_energy * params.radio_base_w) * transfer_s
                 charged = False  # with the stall of other slots
@@ -360,7 +422,7 @@ def value_actions(
             decode_s = expected_decode_s(params, state, option, seconds)
             ready_s = max(transfer_s, estimates.backlog_s[params.option_unit[option]]) + decode_s
             price = (unit_price + params.weight_energy * params.option_w[option]) * decode_s
-            own = viewer.stall_price * parameters.stall_share * expected_stall_s(estimates, slot, ready_s)
+            own = tables.stall_price * parameters.stall_share * expected_stall_s(estimates, slot, ready_s)
             # The charge for other slots only lowers the value
             if values is None and shared - price - own <= best_value:
                 continue
@@ -370,7 +432,7 @@ def value_actions(
                     if other != slot and estimates.chunk[other] != NO_ENTRY:
                         later_s = expected_stall_s(estimates, other, estimates.ready_s[other] + transfer_s)
                         others_s += later_s - estimates.stall_s[other]
-                shared -= viewer.stall_price * parameters.others_share * others_s
+                shared -= tables.stall_price * parameters.others_share * others_s
                 charged = True
             value = shared - price - own
             if values is not None:

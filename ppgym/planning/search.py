@@ -29,7 +29,7 @@ from ppgym.core.state import (
     new_states,
 )
 from ppgym.planning.belief import Futures
-from ppgym.planning.rollout import SlotEstimates, Viewer, choose_action, new_estimates, value_actions
+from ppgym.planning.rollout import SlotEstimates, Tables, choose_action, new_estimates, value_actions
 from ppgym.planning.rollout_parameters import RolloutPolicy
 from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree
 
@@ -50,7 +50,7 @@ class SearchParameters(NamedTuple):
 class SearchTask(NamedTuple):
     """What a search is told besides the futures."""
 
-    viewer: Viewer
+    tables: Tables
     rollout: RolloutPolicy
     parameters: SearchParameters
 
@@ -285,7 +285,7 @@ def simulate(futures: Futures, task: SearchTask, tree: Tree, scratch: Scratch, f
         if ended:
             break
         if grows:
-            action = value_actions(sim, state, task.viewer, task.rollout, 0, scratch.estimates, scratch.values)
+            action = value_actions(sim, state, task.tables, task.rollout, 0, scratch.estimates, scratch.values)
             tree.children_index[node, edge, branch] = expand(tree, scratch.values, action, options)
         elif child != UNVISITED:
             edge = select(tree, child, parameters)
@@ -295,7 +295,7 @@ def simulate(futures: Futures, task: SearchTask, tree: Tree, scratch: Scratch, f
         node = child
         # The first edge of a node is the rollout policy's choice, which differs by future
         if not grows and (node == UNVISITED or edge == 0):
-            action = choose_action(sim, state, task.viewer, task.rollout, scratch.estimates)
+            action = choose_action(sim, state, task.tables, task.rollout, scratch.estimates)
     if not state.terminated:
         value += terminal_value(sim, state, parameters.kept_share)
     backward(tree, scratch, depth, value, future)
@@ -348,7 +348,7 @@ def log_rollout(
     end_s = state.time_s + horizon_s
     while not (state.terminated or state.truncated) and state.time_s < end_s:
         transition(sim, state, action, log)
-        action = choose_action(sim, state, task.viewer, task.rollout, scratch.estimates)
+        action = choose_action(sim, state, task.tables, task.rollout, scratch.estimates)
 
 
 @kernel
@@ -366,5 +366,5 @@ def root_values(futures: Futures, task: SearchTask, scratch: Scratch) -> int:
     sim, state, chosen = take_sim(futures.sims, 0), futures.states[0], WAIT
     for step in range(LOOKAHEAD):
         lookahead = LOOKAHEAD - 1 - step
-        chosen = value_actions(sim, state, task.viewer, task.rollout, lookahead, scratch.estimates, scratch.values)
+        chosen = value_actions(sim, state, task.tables, task.rollout, lookahead, scratch.estimates, scratch.values)
     return chosen

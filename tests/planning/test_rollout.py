@@ -17,8 +17,8 @@ from ppgym.planning.rollout import (
     DEFAULT_BPS,
     LEAVING_SPAN_S,
     choose_action,
-    describe_viewer,
     estimate_bps,
+    make_tables,
     new_estimates,
     stall_price,
     value_actions,
@@ -61,7 +61,7 @@ def values_of(env: PromptPreamEnv, lookahead: int, policy: RolloutPolicy = POLIC
     chosen = value_actions(
         view_sim(env._sims, 0),
         env._states[0],
-        describe_viewer(env.world.params, env.world.catalog, env.world.distribution),
+        make_tables(env.world.params, env.world.catalog, env.world.distribution),
         policy,
         lookahead,
         new_estimates(),
@@ -238,8 +238,8 @@ def test_to_choose_alone_is_to_choose_the_highest_value(kwargs: dict[str, Any]) 
     for env in situations(kwargs, 300):
         policy = to_policy(rng.random(4 * len(RolloutParameters._fields)))
         sim, estimates = view_sim(env._sims, 0), new_estimates()
-        viewer = describe_viewer(env.world.params, env.world.catalog, env.world.distribution)
-        chosen = choose_action(sim, env._states[0], viewer, policy, estimates)
+        tables = make_tables(env.world.params, env.world.catalog, env.world.distribution)
+        chosen = choose_action(sim, env._states[0], tables, policy, estimates)
         expected, values = values_of(env, 0, policy)
         assert chosen == expected
         assert values[chosen] == values.max()
@@ -284,9 +284,9 @@ def test_it_sees_nothing_that_has_not_happened() -> None:
 def test_a_stall_costs_its_weight_and_the_chance_to_lose_the_video(patience: Any, give_up_per_s: float) -> None:
     """By hand: the share that has given up after a stall of 10 s, a tenth of it for each second."""
     env = PromptPreamEnv(patience=patience)
-    viewer = describe_viewer(env.world.params, env.world.catalog, env.world.distribution)
-    assert viewer.leave_p == 0.1
-    assert viewer.stall_price == pytest.approx(1.85 + 18.5 * give_up_per_s)
+    tables = make_tables(env.world.params, env.world.catalog, env.world.distribution)
+    assert tables.leave_p == 0.1
+    assert tables.stall_price == pytest.approx(1.85 + 18.5 * give_up_per_s)
 
 
 def test_the_rate_is_the_harmonic_mean_of_the_last() -> None:

@@ -15,7 +15,7 @@ from ppgym.core.state import DECODED, DECODING, LOOKAHEAD, QUEUED, RING, SLOTS, 
 from ppgym.env import PromptPreamEnv
 from ppgym.planning.belief import Futures, sample_futures
 from ppgym.planning.planner import Plan, Planner, PlannerParameters
-from ppgym.planning.rollout import describe_viewer, new_estimates, value_actions
+from ppgym.planning.rollout import make_tables, new_estimates, value_actions
 from ppgym.planning.rollout_parameters import NetworkParameters, RolloutPolicy
 from ppgym.planning.search import SearchParameters, SearchTask, new_scratch, root_values, search_edges
 from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree, new_tree, reset_tree
@@ -86,7 +86,7 @@ class SlowSearch:
         chosen = value_actions(
             sim,
             state,
-            describe_viewer(sim.params, sim.catalog, self.view.distribution),
+            make_tables(sim.params, sim.catalog, self.view.distribution),
             self.policy,
             0,
             new_estimates(),
@@ -182,7 +182,7 @@ def both(view: PlanningView, seed: int, rounds: int, policy: RolloutPolicy) -> t
     futures = sample_futures(view, FUTURES, np.random.default_rng(seed), 30.0)
     scratch = new_scratch(len(view.action_mask), PARAMETERS.depth)
     scratch.values[:] = -np.inf
-    task = SearchTask(describe_viewer(view.params, futures.sims.catalog, view.distribution), policy, PARAMETERS)
+    task = SearchTask(make_tables(view.params, futures.sims.catalog, view.distribution), policy, PARAMETERS)
     chosen = root_values(futures, task, scratch)
     legal = np.flatnonzero(scratch.values > -np.inf)
     actions = np.unique(np.concatenate([[chosen, WAIT], legal[:: max(len(legal) // 3, 1)]])).astype(np.int32)
@@ -289,7 +289,7 @@ def test_the_prior_sees_every_look_ahead() -> None:
         futures = sample_futures(view, 2, np.random.default_rng(0), 10.0)
         scratch = new_scratch(len(view.action_mask), 1)
         scratch.values[:] = -np.inf
-        task = SearchTask(describe_viewer(view.params, futures.sims.catalog, view.distribution), POLICY, PARAMETERS)
+        task = SearchTask(make_tables(view.params, futures.sims.catalog, view.distribution), POLICY, PARAMETERS)
         chosen = root_values(futures, task, scratch)
         assert view.action_mask[chosen]
         seen = scratch.values > -np.inf

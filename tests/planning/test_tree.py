@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ppgym.planning.belief import sample_futures
-from ppgym.planning.rollout import describe_viewer
+from ppgym.planning.rollout import make_tables
 from ppgym.planning.rollout_parameters import NetworkParameters, RolloutParameters, RolloutPolicy
 from ppgym.planning.search import SearchParameters, SearchTask, new_scratch, root_values, search_edges
 from ppgym.planning.tree import BRANCHES, ROOT, UNVISITED, Tree, new_tree, reset_tree
@@ -66,7 +66,7 @@ def search_small_world() -> Tree:
         sim.step(action)
     view = view_of(world, sim.state, PATIENT._replace(leave_p=0.1, jitter_sigma=0.2))
     futures = sample_futures(view, FUTURES, np.random.default_rng(3), 20.0)
-    task = SearchTask(describe_viewer(view.params, futures.sims.catalog, view.distribution), POLICY, PARAMETERS)
+    task = SearchTask(make_tables(view.params, futures.sims.catalog, view.distribution), POLICY, PARAMETERS)
     scratch = new_scratch(len(view.action_mask), PARAMETERS.depth)
     scratch.values[:] = -np.inf
     root_values(futures, task, scratch)

@@ -6,7 +6,7 @@ import pytest
 from agents.studies.rollout_evolution import RANGES, Evaluation, to_genes, to_policy
 from ppgym.core.episodes import view_sim
 from ppgym.env import PromptPreamEnv
-from ppgym.planning.rollout import describe_viewer, new_estimates, value_actions
+from ppgym.planning.rollout import make_tables, new_estimates, value_actions
 from ppgym.planning.rollout_parameters import RolloutParameters, RolloutPolicy
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
@@ -31,7 +31,7 @@ def test_an_evaluation_plays_what_the_environment_plays() -> None:
             action = value_actions(
                 view_sim(env._sims, 0),
                 env._states[0],
-                describe_viewer(env.world.params, env.world.catalog, env.world.distribution),
+                make_tables(env.world.params, env.world.catalog, env.world.distribution),
                 RolloutPolicy(),
                 0,
                 new_estimates(),
