@@ -38,7 +38,7 @@ class LinkModel(NamedTuple):
     sd_weight: float = 6.0  # number of samples that the prior `sd` counts for
     slow_share: float = 0.35  # share of the slow part in the variance
     averaging: float = 0.7  # how far a transfer averages the noise: 0 (its throughput has one draw of it) to 1 (a mean)
-    slow_s: float = 10.0  # time constant of the slow part; at least a hundredth of the seconds to draw
+    slow_s: float = 10.0  # time constant of the slow part
 
 
 class LinkBelief(NamedTuple):
