@@ -29,8 +29,8 @@ from ppgym.benchmark.speed import ENVS, STEPS, kernel_work, record_streams
 from ppgym.env import PromptPreamEnv
 from ppgym.files import write_between
 from ppgym.planning.belief import sample_futures
+from ppgym.planning.planner import Planner
 from ppgym.planning.pruning import prune
-from ppgym.planning.search import search_edges
 from ppgym.planning_view import ViewMaker
 from ppgym.vector_env import PromptPreamVectorEnv
 from ppgym.world.scenario import DEFAULT_SCENARIO, World
@@ -110,7 +110,7 @@ def planner_decision(decisions: int = DECISIONS) -> Shares:
     agent, env = MCTSAgent(PromptPreamEnv(), seed=0), PromptPreamEnv()
     list(play(agent, env, 3))  # compiles
     parts: Parts = {
-        "search": [search_edges],
+        "search": [Planner._halve],
         "futures": [sample_futures],
         "pruning": [prune],
         "view": [ViewMaker.make],
