@@ -139,12 +139,12 @@ def decodes_first(params: Params, catalog: CatalogArrays, option: int, other: in
         True; of two equal options, for the first one alone.
     """
     mine, its = params.option_representation[option], params.option_representation[other]
-    s, other_s = params.option_decode_s[option], params.option_decode_s[other]
-    if params.option_unit[option] != params.option_unit[other] or s > other_s:
+    own_s, other_s = params.option_decode_s[option], params.option_decode_s[other]
+    if params.option_unit[option] != params.option_unit[other] or own_s > other_s:
         return False
     if params.option_codec[option] != params.option_codec[other]:
         return False
-    equal = s == other_s
+    equal = own_s == other_s
     for index in range(catalog.n_chunks.shape[0]):
         for chunk in range(catalog.n_chunks[index]):
             size_bytes, its_bytes = catalog.chunk_bytes[index, chunk, mine], catalog.chunk_bytes[index, chunk, its]

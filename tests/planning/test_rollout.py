@@ -296,3 +296,24 @@ def test_the_rate_is_the_harmonic_mean_of_the_last() -> None:
             last = seen[-samples:]
             expected = DEFAULT_BPS if len(last) == 0 else len(last) / (1.0 / last).sum()
             assert estimate_bps(env._states[0], samples) == pytest.approx(expected)
+
+
+def test_an_option_is_left_out_only_where_another_one_decodes_everything_first() -> None:
+    env = PromptPreamEnv("low/snapdragon-8-elite/typical")
+    env.reset(seed=0)
+    world, names = env.world, env.client.planning_view().representations
+
+    def quickest(decode_s: dict[tuple[str, int], float], catalog: Any = world.catalog) -> set[tuple[str, int]]:
+        params = writeable_fields(world.params)
+        options = [(names[r], int(u)) for r, u in zip(params.option_representation, params.option_unit, strict=True)]
+        for option, seconds in decode_s.items():
+            params.option_decode_s[options.index(option)] = seconds
+        return {options[i] for i in make_tables(params, catalog, world.distribution).quickest}
+
+    small = {("h264-750k", 0), ("h264-750k", 3), ("prompt-r4", 1), ("prompt-r4", 2)}  # units cpu, vdec, gpu, npu
+    assert quickest({}) == small
+    assert quickest({("prompt-r4", 2): 1e3}) == small | {("prompt-r8", 2)}  # fewer bytes, but more work
+    catalog = writeable_fields(world.catalog)
+    last = catalog.n_chunks[-1] - 1
+    catalog.chunk_bytes[-1, last, names.index("h264-750k")] = 1e9  # more bytes, in a single chunk
+    assert quickest({}, catalog) == small | {("h264-1200k", 0), ("h264-1200k", 3)}
