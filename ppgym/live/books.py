@@ -4,6 +4,8 @@ A live session's `Sim` knows nothing of the future: its link is dead, so that by
 job is endless, so that it ends when a worker says so. What is drawn is the viewer: watch times, patience, who leaves.
 """
 
+import itertools
+
 import numpy as np
 
 from ppgym.core.actions import resolve_action
@@ -75,7 +77,8 @@ class Books:
     def open_transfers(self) -> list[tuple[int, int]]:
         """(feed position, chunk) of the open transfers, in the order of their requests."""
         state = self.state
-        return [(int(state.transfer_video[i]), int(state.transfer_chunk[i])) for i in range(state.transfers)]
+        places = zip(state.transfer_video.tolist(), state.transfer_chunk.tolist(), strict=True)
+        return list(itertools.islice(places, int(state.transfers)))
 
     def job(self, unit: int) -> tuple[int, int] | None:
         """(feed position, chunk) of the job on a unit."""

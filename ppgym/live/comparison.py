@@ -195,9 +195,7 @@ def summarize(registry: Registry, world: World, live: dict[str, list[Record]], p
         "sessions": len(everything),
         "sessions_with_faults": len(everything) - len(clean),
         "rtt_s": {"nominal": world.params.rtt_s, "measured": measured.params.rtt_s},
-        "one_step_ahead": {
-            name: _spread(1e3 * getattr(errors, f"{name}_s")) for name in ("transfer", "decode", "boundary")
-        },
+        "one_step_ahead": {name: _spread(1e3 * late_s) for name, late_s in ends_of(errors).items()},
         "open_loop": open_loop(world, measured, clean),
         "closed_loop": closed,
         "orders": compare_orders(live, simulated),
@@ -205,6 +203,12 @@ def summarize(registry: Registry, world: World, live: dict[str, list[Record]], p
         "abort_ms": _spread(1e3 * np.array(aborts_s)),
         "clock_zero_ms": 1e3 * max((record["diary"]["zero_error_s"] for record in everything), default=0.0),
     }
+
+
+def ends_of(errors: Errors) -> dict[str, F8]:
+    """Seconds by which live ends are later, by what ends, and of all ends."""
+    ends = {"transfer": errors.transfer_s, "decode": errors.decode_s, "boundary": errors.boundary_s}
+    return ends | {"all": np.concatenate([*ends.values()])}
 
 
 def simulate(registry: Registry, world: World, agent: str, records: Sequence[Record]) -> list[Record]:

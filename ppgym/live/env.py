@@ -4,9 +4,12 @@ Spaces, observation, mask, info, client and planning view are those of `PromptPr
 """
 
 import asyncio
+import queue
+import selectors
 import threading
 import weakref
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,18 +34,28 @@ class Loop:
 
     def __init__(self) -> None:
         """Start it."""
-        self._loop = asyncio.new_event_loop()
+        # epoll rounds waits up to a millisecond; select does not
+        self._loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
         self._thread = threading.Thread(target=self._loop.run_forever, name="ppgym-live", daemon=True)
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine there and wait for what it returns."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        answers: queue.SimpleQueue[tuple[T] | Future[None]] = queue.SimpleQueue()
+
+        async def answer() -> None:
+            answers.put((await coroutine,))  # at once: a task's callbacks come after all else that is ready
+
+        future = asyncio.run_coroutine_threadsafe(answer(), self._loop)
+        future.add_done_callback(answers.put)  # where it failed
         try:
-            return future.result()
+            found = answers.get()
+            if isinstance(found, Future):
+                raise found.exception() or RuntimeError("expected an answer")
         except BaseException:  # Ctrl-C too
             future.cancel()
             raise
+        return found[0]
 
     def stop(self) -> None:
         """End the thread."""

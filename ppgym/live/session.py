@@ -145,12 +145,12 @@ class LiveSession:
         elif not books.ended:
             self._request(acted_s, Key(video, chunk), option)
         events = int(self._log.used[0])
-        while not books.ended and (now_s := self._catch_up()) < limit_s:
+        while not books.ended and self._catch_up() < limit_s:
             if stop == STOP_AT_FREE_SLOT and state.transfers < params.parallel_downloads:
                 break
             if stop == STOP_AT_EVENT and self._log.used[0] > events:
                 break
-            woken = await self._next_change(limit_s - now_s)
+            woken = await self._next_change(limit_s)
             self._known_s = self._woken_s if woken else limit_s
 
     def note_decision(self, called_s: float) -> None:
@@ -197,9 +197,12 @@ class LiveSession:
         return now_s
 
     def _make_true(self) -> None:
-        """Cancel what the books have ended, begin what they have started, and wake up who waits."""
+        """Wake up who waits, cancel what the books have ended, and begin what they have started."""
         if self._closed:
             return
+        if not self._changed.is_set():
+            self._woken_s = self.now_s()
+        self._changed.set()  # first, so that who waits goes on before jobs begin
         books = self.books
         open_transfers = set(books.open_transfers())
         for key in [key for key in self._transfers if key not in open_transfers]:
@@ -221,9 +224,6 @@ class LiveSession:
             wake_s = min(float(books.state.playback_end_s), float(self._sim.episode.max_wall_s))
             delay_s = max(wake_s - (time.monotonic() - self._zero_s), 0.0)
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._catch_up)
-        if not self._changed.is_set():
-            self._woken_s = self.now_s()
-        self._changed.set()
 
     def _end(self, task: asyncio.Task[None]) -> None:
         task.cancel()
@@ -233,11 +233,11 @@ class LiveSession:
     def _note_abort(self, since_s: float, _: asyncio.Task[None]) -> None:
         self.diary.aborts_s.append(self.now_s() - since_s)
 
-    async def _next_change(self, most_s: float) -> bool:
-        """Wait until the books change, or some seconds; returns whether they have changed."""
+    async def _next_change(self, limit_s: float) -> bool:
+        """Wait until the books change, or until a time; returns whether they have changed."""
         self._changed.clear()
         try:
-            async with asyncio.timeout(None if most_s == NEVER_S else most_s):
+            async with asyncio.timeout_at(None if limit_s == NEVER_S else self._zero_s + limit_s):
                 await self._changed.wait()
         except TimeoutError:
             return False

@@ -39,6 +39,7 @@ def test_the_same_session_live_and_simulated(
     assert ahead["transfer"]["count"] > 0
     assert ahead["decode"]["count"] > 0
     assert ahead["boundary"]["count"] > 0
+    assert ahead["all"]["count"] == sum(ahead[name]["count"] for name in ("transfer", "decode", "boundary"))
     for name in comparison.OPEN_FIGURES:
         parts = results["open_loop"][name]
         assert parts["total"] == pytest.approx(parts["link"] + parts["decode"] + parts["clock"])
