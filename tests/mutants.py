@@ -17,7 +17,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
@@ -160,34 +163,59 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="the beginning of the files' paths")
+    parser.add_argument("--workers", type=int, default=1, help="faults that are tried at once, in a tree each")
     given = parser.parse_args()
     faults = [fault for fault in all_faults() if fault.path.startswith(given.only)]
     chosen = random.Random(given.seed).sample(faults, min(given.count, len(faults)))
     print(f"{len(chosen)} of {len(faults)} faults, seed {given.seed}", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder)
-        for name in COPIED:
-            source = ROOT / name
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, tree / name)
-        limits_s: dict[str, float] = {}
-        for tests in {tuple(tests_of(fault.path)) for fault in chosen}:
-            started_s = time.perf_counter()
-            assert run_tests(tree, list(tests), None), f"{tests}: expected tests that pass without a fault"
-            limits_s[tests[0]] = SLOWER * (time.perf_counter() - started_s)
-            print(f"{' '.join(tests)}: {limits_s[tests[0]] / SLOWER:.0f} s", flush=True)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(given.workers) as pool:
+        trees: SimpleQueue[Path] = SimpleQueue()
+        for number in range(given.workers):
+            trees.put(copy_tree(Path(folder, str(number))))
+        suites = sorted({tuple(tests_of(fault.path)) for fault in chosen})
+        limits_s = dict(zip(suites, pool.map(partial(time_tests, trees), suites), strict=True))
+        passes = pool.map(lambda fault: survives(trees, fault, limits_s[tuple(tests_of(fault.path))]), chosen)
         survivors = []
-        for number, fault in enumerate(chosen, 1):
-            tests = tests_of(fault.path)
-            path, data = tree / fault.path, (ROOT / fault.path).read_bytes()
-            path.write_bytes(data[: fault.span[0]] + fault.after.encode() + data[fault.span[1] :])
-            if run_tests(tree, tests, limits_s[tests[0]]):
+        for number, (fault, survived) in enumerate(zip(chosen, passes, strict=True), 1):
+            if survived:
                 survivors.append(fault)
                 reason = EQUIVALENT.get(str(fault))
                 print(f"{number:4} {'equivalent' if reason else 'survives'}: {fault} {reason or ''}", flush=True)
-            path.write_bytes(data)
+            elif number % 20 == 0:
+                print(f"{number:4} tried", flush=True)
     counted = [fault for fault in survivors if str(fault) not in EQUIVALENT]
     share = len(counted) / max(len(chosen) - (len(survivors) - len(counted)), 1)
     print(f"{len(counted)} of {len(chosen)} survive ({share:.1%}), {len(survivors) - len(counted)} are equivalent")
+
+
+def copy_tree(tree: Path) -> Path:
+    """A copy of what the tests need."""
+    tree.mkdir()
+    for name in COPIED:
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tree / name)
+    return tree
+
+
+def time_tests(trees: "SimpleQueue[Path]", tests: tuple[str, ...]) -> float:
+    """Seconds after which tests that hang have noticed a fault; they must pass without one."""
+    tree, began_s = trees.get(), time.perf_counter()
+    assert run_tests(tree, list(tests), None), f"{tests}: expected tests that pass without a fault"
+    took_s = time.perf_counter() - began_s
+    trees.put(tree)
+    print(f"{' '.join(tests)}: {took_s:.0f} s", flush=True)
+    return SLOWER * took_s
+
+
+def survives(trees: "SimpleQueue[Path]", fault: Fault, limit_s: float) -> bool:
+    """Whether no test notices a fault."""
+    tree = trees.get()
+    path, data = tree / fault.path, (ROOT / fault.path).read_bytes()
+    path.write_bytes(data[: fault.span[0]] + fault.after.encode() + data[fault.span[1] :])
+    passed = run_tests(tree, tests_of(fault.path), limit_s)
+    path.write_bytes(data)
+    trees.put(tree)
+    return passed
 
 
 if __name__ == "__main__":

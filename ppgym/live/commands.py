@@ -203,6 +203,33 @@ def load(sessions: tuple[int, ...] = (50,), seconds: float = 30.0, rate_mbps: fl
         print(f"{count} sessions, {found.slices} slices: {late} ms late at p50, p99 and p99.9; {found.failed} failed")
 
 
+@app.command
+def witness(network: str = "low", transfers: int = 60) -> None:
+    """Hold the paced link against a second witness: a token bucket of the kernel, in network namespaces, as root.
+
+    Example: sudo python -m ppgym.live witness --network low --transfers 60
+
+    Args:
+        network: Whose first test trace both follow.
+        transfers: Files that each of them carries, two at a time.
+    """
+    import numpy as np
+
+    from ppgym.live.witness import hear_witnesses
+    from ppgym.world.networks import load_traces
+    from ppgym.world.scenario import Scenario
+
+    scenario = Scenario(network=network)
+    heard = hear_witnesses(load_traces(network, "test")[0], transfers, scenario.link_efficiency, scenario.rtt_s)
+    print("end of a transfer minus the law's, ms: median, and 95 % within")
+    for name, late_s in (
+        ("paced", heard.paced_s),
+        ("token bucket", heard.bucket_s),
+        ("token bucket - paced", heard.bucket_s - heard.paced_s),
+    ):
+        print(f"{name}: {1e3 * np.median(late_s):.1f}, {1e3 * np.percentile(np.abs(late_s), 95):.1f}")
+
+
 def make_demo(output: Path, clips: int) -> None:
     """Write the demo's feed."""
     import torch

@@ -67,14 +67,16 @@ class Host:
         self.close()
 
 
+def end_with_parent() -> None:
+    """End this process when its standard input closes."""
+    sys.stdin.read()
+    os._exit(0)
+
+
 def main() -> None:
     """Serve until standard input closes."""
     from ppgym.commandline import run_command
     from ppgym.live.server import HOST, run_server
-
-    def end_with_parent() -> None:
-        sys.stdin.buffer.read()
-        os._exit(0)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
     run_command(lambda: run_server(Path(sys.argv[1]), HOST, int(sys.argv[2])), extra="live")

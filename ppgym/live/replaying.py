@@ -1,6 +1,8 @@
 """How far the simulator is from a live session: each end predicted from the same start, and the requests replayed."""
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +20,9 @@ from ppgym.world.scenario import World, make_rng
 
 MAX_EVENTS = 1 << 14
 ENDLESS_BYTES = 1 << 50  # of transfers whose end was measured
+
+Transfer = dict[str, Any]  # as a diary keeps it
+Law = Callable[[float], SharedLink]  # a link that no transfer uses yet, from a time on
 
 
 class Errors(NamedTuple):
@@ -61,7 +66,7 @@ def one_step_ahead(world: World, record: Record) -> Errors:
     took_s = np.array([one["end_s"] - one["start_s"] for one in jobs])
     expected_s = np.array([expected_job_s(sim, one) for one in jobs])
     return Errors(
-        transfer_s=transfer_errors(sim, diary["transfers"]),
+        transfer_s=transfer_errors(law_of(sim), diary["transfers"]),
         decode_s=took_s - expected_s,
         boundary_s=np.array([seen_s - due_s for due_s, seen_s in diary["boundaries"]]),
         ratio=took_s / expected_s,
@@ -77,34 +82,47 @@ def expected_job_s(sim: Sim, job: dict[str, Any]) -> float:
     return float(params.option_decode_s[option] * seconds * factor)
 
 
-def transfer_errors(sim: Sim, transfers: list[dict[str, Any]]) -> F8:
-    """By how much each transfer that arrived ended later than the law of the link says."""
+def law_of(sim: Sim) -> Law:
+    """The law of an episode's link."""
+    episode, params = sim.episode, sim.params
+    link = episode.link_time_s, episode.link_bits, episode.link_offset_s
+    return partial(SharedLink, *link, params.link_efficiency, params.rtt_s)
+
+
+def transfer_errors(law_from: Law, transfers: list[Transfer]) -> F8:
+    """By how much each transfer that arrived ended later than the law of the link says.
+
+    Args:
+        law_from: Of the link.
+        transfers: Each with `request_s`, `end_s` (None of one that was open at the end), `received_bytes`, `outcome`.
+
+    Returns:
+        Seconds, of those that arrived.
+    """
     arrived = [one for one in transfers if one["outcome"] == "arrived"]
-    return np.array([one["end_s"] - predicted_end_s(sim, transfers, one) for one in arrived])
+    return np.array([one["end_s"] - predicted_end_s(law_from, transfers, one) for one in arrived])
 
 
-def predicted_end_s(sim: Sim, transfers: list[dict[str, Any]], mine: dict[str, Any]) -> float:
+def predicted_end_s(law_from: Law, transfers: list[Transfer], mine: Transfer) -> float:
     """When a transfer ends by the law, given its request; the others come and go as was measured.
 
     Args:
-        sim: With the link.
-        transfers: Of the diary.
+        law_from: Of the link.
+        transfers: See `transfer_errors`.
         mine: One of them.
 
     Returns:
         Seconds since reset.
     """
-    episode, params, begin_s = sim.episode, sim.params, mine["request_s"]
-    law = SharedLink(
-        episode.link_time_s, episode.link_bits, episode.link_offset_s, params.link_efficiency, params.rtt_s, begin_s
-    )
+    begin_s = mine["request_s"]
+    law = law_from(begin_s)
     flow = law.open(begin_s, mine["received_bytes"])
     others = {}
     for one in transfers:
         end_s = NEVER_S if one["end_s"] is None else one["end_s"]
         if one is not mine and one["request_s"] < mine["end_s"] and end_s > begin_s:
             other = law.open(begin_s, ENDLESS_BYTES)
-            other.start_s = one["request_s"] + params.rtt_s
+            other.start_s = one["request_s"] + law.rtt_s
             others[other] = end_s
     changes = {flow.start_s, *(other.start_s for other in others), *others.values()}
     for at_s in sorted(change_s for change_s in changes if begin_s < change_s < NEVER_S):
