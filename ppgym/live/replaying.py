@@ -9,7 +9,7 @@ import numpy as np
 
 from ppgym.benchmark.episodes import session_seed
 from ppgym.core.content import content_s
-from ppgym.core.dynamics import STOP_AT_FREE_SLOT, STOP_NEVER, advance, reset_state
+from ppgym.core.dynamics import STOP_AT_EVENT, STOP_AT_FREE_SLOT, STOP_NEVER, advance, reset_state
 from ppgym.core.episodes import Episodes, view_sim
 from ppgym.core.events import new_log
 from ppgym.core.state import ABSENT, F8, NEVER_S, RING, SLOTS, UNIT_NAMES, Sim, StateRecord, new_states
@@ -19,6 +19,7 @@ from ppgym.live.recording import Record
 from ppgym.world.scenario import World, make_rng
 
 MAX_EVENTS = 1 << 14
+EARLY_S = 0.25  # by which a live request may come before the simulator is as far
 ENDLESS_BYTES = 1 << 50  # of transfers whose end was measured
 
 Transfer = dict[str, Any]  # as a diary keeps it
@@ -157,8 +158,8 @@ def with_params(world: World, **params: Any) -> World:
 def replay_requests(world: World, record: Record, decode_as_measured: bool) -> dict[str, float]:
     """Open loop: the requests of a live session, sent in the simulator at the same times.
 
-    A request waits for a free slot where the simulator's transfer ends later than the real one. One whose chunk cannot
-    be requested there any more is left out and counted.
+    A request waits for a free slot where the simulator's transfer ends later than the real one, and up to `EARLY_S` for
+    a swipe or a chunk's end that comes later. One whose chunk cannot be requested there is left out and counted.
 
     Args:
         world: The simulator's.
@@ -181,6 +182,9 @@ def replay_requests(world: World, record: Record, decode_as_measured: bool) -> d
             advance(sim, state, max(one["request_s"], float(state.time_s)), STOP_NEVER, log)
         if not state.terminated and state.transfers >= sim.params.parallel_downloads:
             advance(sim, state, NEVER_S, STOP_AT_FREE_SLOT, log)
+        limit_s = float(state.time_s) + EARLY_S
+        while state.time_s < limit_s and not state.terminated and is_ahead(state, one["video"], one["chunk"]):
+            advance(sim, state, limit_s, STOP_AT_EVENT, log)
         if can_request(sim, state, one["video"], one["chunk"]):
             request(sim, state, one["video"], one["chunk"], one["option"], log)
         else:
@@ -189,6 +193,12 @@ def replay_requests(world: World, record: Record, decode_as_measured: bool) -> d
         advance(sim, state, NEVER_S, STOP_NEVER, log)
     names = "rebuffer_s", "wasted_bytes", "downloaded_bytes", "played_s", "quality"
     return {name: float(state[name]) for name in names} | {"left_out": float(left_out)}
+
+
+def is_ahead(state: StateRecord, video: int, chunk: int) -> bool:
+    """Whether a chunk cannot be requested yet."""
+    first = state.playhead if video == state.video else 0
+    return bool(video >= state.video + SLOTS or chunk >= first + RING)
 
 
 def can_request(sim: Sim, state: StateRecord, video: int, chunk: int) -> bool:

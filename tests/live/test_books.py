@@ -24,15 +24,15 @@ TOTALS = "played_s", "rebuffer_s", "quality", "switch", "downloaded_bytes", "was
 COUNTS = "video", "playhead", "abandoned", "starved", "transfers", "throughputs", "chunks_begun", "terminated"
 
 
-def simulate(env: PromptPreamEnv, seed: int) -> np.ndarray:
-    """The events of a session that is played at random."""
+def simulate(env: PromptPreamEnv, seed: int, actions: int = 12) -> np.ndarray:
+    """The events of a session that is played at random, among the first legal actions."""
     _, info = env.reset(seed=seed)
     rows = [env._log.rows[:1].copy()]  # type: ignore[union-attr]
     env._timeline.extend = lambda added: rows.append(added.copy())  # type: ignore[method-assign, union-attr]
     rng, ended = np.random.default_rng(seed), False
     while not ended:
         legal = np.flatnonzero(info["action_mask"])
-        _, _, terminated, truncated, info = env.step(legal[min(rng.integers(0, 12), len(legal) - 1)])
+        _, _, terminated, truncated, info = env.step(legal[min(rng.integers(0, actions), len(legal) - 1)])
         ended = terminated or truncated
     return np.concatenate(rows)
 

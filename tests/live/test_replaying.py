@@ -20,6 +20,7 @@ from ppgym.core.events import (
 )
 from ppgym.core.state import UNIT_NAMES
 from ppgym.env import PromptPreamEnv
+from ppgym.live import replaying
 from ppgym.live.feed import check_feed, feed_scenario, feed_world
 from ppgym.live.recording import Watch, choose_sessions
 from ppgym.live.replaying import measured_link, one_step_ahead, replay_requests, with_params
@@ -31,10 +32,10 @@ def world_of(feed: Path, **fields: Any) -> World:
     return feed_world(check_feed(feed), feed_scenario(feed, **fields), "test")
 
 
-def told(world: World, number: int, late_s: float = 0.0) -> tuple[dict[str, Any], Any]:
+def told(world: World, number: int, late_s: float = 0.0, actions: int = 12) -> tuple[dict[str, Any], Any]:
     """The record that a live session would have left whose transfers ended later than the law, and its last state."""
     env = PromptPreamEnv(with_params(world, rtt_s=world.params.rtt_s + late_s), render_mode="ansi")
-    rows = simulate(env, session_seed(world.scenario.name, number))
+    rows = simulate(env, session_seed(world.scenario.name, number), actions)
     params, catalog, playlist = world.params, world.catalog, env._episodes.playlist[0]
     transfers: dict[Any, dict[str, Any]] = {}
     jobs: dict[Any, dict[str, Any]] = {}
@@ -90,6 +91,20 @@ def test_a_job_that_was_aborted_does_not_end_in_the_replay(feed: Path) -> None:
             assert replayed[name] == pytest.approx(state[name], abs=1e-6), (number, name)
         assert replayed["left_out"] == 0
     assert aborted > 0
+
+
+def test_a_request_that_comes_a_little_early_waits_for_the_viewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = PromptPreamEnv("high/pixels-only/skimmer", jitter_sigma=0.0).world
+    told_sessions = [told(world, number, actions=200) for number in range(12)]
+    for record, _ in told_sessions:
+        for one in record["diary"]["transfers"]:
+            one["request_s"] = max(one["request_s"] - 0.2, 0.0)  # the simulator is that much later
+    for record, state in told_sessions:
+        replayed = replay_requests(world, record, decode_as_measured=True)
+        assert replayed["left_out"] == 0
+        assert replayed["rebuffer_s"] <= state["rebuffer_s"] + 0.1
+    monkeypatch.setattr(replaying, "EARLY_S", 0.0)
+    assert sum(replay_requests(world, record, True)["left_out"] for record, _ in told_sessions) > 0
 
 
 def test_what_decoding_takes_comes_from_the_record(feed: Path) -> None:
