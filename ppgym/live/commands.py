@@ -204,14 +204,15 @@ def load(sessions: tuple[int, ...] = (50,), seconds: float = 30.0, rate_mbps: fl
 
 
 @app.command
-def witness(network: str = "low", transfers: int = 60) -> None:
+def witness(network: str = "low", transfers: int = 60, parallel: int = 1) -> None:
     """Hold the paced link against a second witness: a token bucket of the kernel, in network namespaces, as root.
 
     Example: sudo python -m ppgym.live witness --network low --transfers 60
 
     Args:
         network: Whose first test trace both follow.
-        transfers: Files that each of them carries, two at a time.
+        transfers: Files that each of them carries.
+        parallel: Transfers that are open at once.
     """
     import numpy as np
 
@@ -220,7 +221,8 @@ def witness(network: str = "low", transfers: int = 60) -> None:
     from ppgym.world.scenario import Scenario
 
     scenario = Scenario(network=network)
-    heard = hear_witnesses(load_traces(network, "test")[0], transfers, scenario.link_efficiency, scenario.rtt_s)
+    trace = load_traces(network, "test")[0]
+    heard = hear_witnesses(trace, transfers, parallel, scenario.link_efficiency, scenario.rtt_s)
     print("end of a transfer minus the law's, ms: median, and 95 % within")
     for name, late_s in (
         ("paced", heard.paced_s),

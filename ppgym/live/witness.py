@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
-from ppgym.core.state import F8
+from ppgym.core.state import F8, MAX_TRANSFERS
 from ppgym.live.downloads import Downloads
 from ppgym.live.feed import ChunkFile, FeedVideo, Manifest
 from ppgym.live.host import Host, end_with_parent
@@ -34,7 +34,6 @@ from ppgym.world.ladders import PIXEL, Ladder, Representation
 from ppgym.world.networks import NetworkTrace
 
 TOOLS = "ip", "tc", "unshare"
-PARALLEL = 2  # open transfers
 SIZES_BYTES = 40_000, 160_000  # of chunks of 0.3 to 1.2 Mbit/s
 STALL_S = 20.0
 SERVER, CLIENT = "10.0.0.1", "10.0.0.2"
@@ -52,12 +51,14 @@ class Job(NamedTuple):
         edges_s: Of the trace.
         rates_bps: Payload between the edges.
         rtt_s: From a request to its first byte.
+        parallel: Transfers that are open at once.
         files: By path and size.
     """
 
     edges_s: list[float]
     rates_bps: list[float]
     rtt_s: float
+    parallel: int
     files: list[dict[str, Any]]
 
 
@@ -73,12 +74,13 @@ class Witnesses(NamedTuple):
     bucket_s: F8
 
 
-def hear_witnesses(trace: NetworkTrace, transfers: int, efficiency: float, rtt_s: float) -> Witnesses:
+def hear_witnesses(trace: NetworkTrace, transfers: int, parallel: int, efficiency: float, rtt_s: float) -> Witnesses:
     """Carry the same files twice, and hold each transfer against the law.
 
     Args:
         trace: Whose rate is followed from its beginning.
         transfers: How many files.
+        parallel: Transfers that are open at once.
         efficiency: Share of the rate that carries payload.
         rtt_s: From a request to its first byte.
 
@@ -91,6 +93,8 @@ def hear_witnesses(trace: NetworkTrace, transfers: int, efficiency: float, rtt_s
     """
     if not 1 <= transfers <= 1000:
         raise ValueError(f"--transfers: expected 1 to 1000, got {transfers}")
+    if not 1 <= parallel <= MAX_TRANSFERS:
+        raise ValueError(f"--parallel: expected 1 to {MAX_TRANSFERS}, got {parallel}")
     missing = [name for name in TOOLS if shutil.which(name) is None]
     if os.geteuid() != 0 or missing:
         found = f"no {' and no '.join(missing)}" if missing else f"user {os.geteuid()}"
@@ -99,7 +103,7 @@ def hear_witnesses(trace: NetworkTrace, transfers: int, efficiency: float, rtt_s
         folder = Path(name)
         files = _write_feed(folder, transfers)
         rates_bps = (efficiency * trace.rates_bps).tolist()
-        job = Job(trace.edges_s.tolist(), rates_bps, rtt_s, [asdict(file) for file in files])
+        job = Job(trace.edges_s.tolist(), rates_bps, rtt_s, parallel, [asdict(file) for file in files])
         law = partial(SharedLink, trace.edges_s, trace.cumulative_bits, 0.0, efficiency, rtt_s)
         with Host(folder) as host:
             paced = asyncio.run(_carry_paced(host.url, job))
@@ -147,7 +151,7 @@ async def _carry_through_bucket(url: str, job: Job, server: TextIO) -> list[Tran
 
 
 async def _carry(downloads: Downloads, job: Job, zero_s: float, wait_s: float) -> list[Transfer]:
-    """Fetch all files, `PARALLEL` at a time; each request waits first."""
+    """Fetch all files, `parallel` at a time; each request waits first."""
     transfers: list[Transfer] = []
     files = [ChunkFile(**one) for one in job.files]
     waiting = iter(files)
@@ -161,7 +165,7 @@ async def _carry(downloads: Downloads, job: Job, zero_s: float, wait_s: float) -
             found |= {"end_s": time.monotonic() - zero_s, "outcome": "arrived"}
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(PARALLEL):
+        for _ in range(job.parallel):
             group.create_task(take())
     return transfers
 

@@ -30,12 +30,12 @@ def test_both_carry_the_files_at_the_rate_of_the_trace() -> None:
         pytest.skip(cannot())
     trace = NetworkTrace("steps", np.array([0.0, 1.0, 2.0]), np.array([8e6, 4e6]))
     interfaces = os.listdir("/sys/class/net")
-    heard = hear_witnesses(trace, 12, efficiency=0.9, rtt_s=RTT_S)
+    heard = hear_witnesses(trace, 12, 2, efficiency=0.9, rtt_s=RTT_S)
     assert len(heard.paced_s) == len(heard.bucket_s) == 12
-    assert (heard.paced_s > -1e-6).all()  # never before the law
-    burst_s = BURST_BYTES * 8 / bucket_bps(0.9 * 4e6)
-    # A bucket that was idle may run ahead by its burst, and its rate falls late by the time that `tc` takes
-    assert (heard.bucket_s > -burst_s - RTT_S).all()
+    # None comes before the law, but by what another one, whose end is taken as it was measured, was late itself
+    assert heard.paced_s.min() > -heard.paced_s.max()
+    burst_s = BURST_BYTES * 8 / bucket_bps(0.9 * 4e6)  # by which a bucket that was idle may run ahead
+    assert heard.bucket_s.min() > -heard.bucket_s.max() - burst_s - RTT_S
     assert os.listdir("/sys/class/net") == interfaces
 
 
@@ -48,20 +48,20 @@ def test_who_is_not_root_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = NetworkTrace("one", np.array([0.0, 1.0]), np.array([1e6]))
     monkeypatch.setattr(witness.os, "geteuid", lambda: 1000)
     with pytest.raises(OSError, match="expected root and the tools ip, tc, unshare, got"):
-        hear_witnesses(trace, 1, 0.9, RTT_S)
+        hear_witnesses(trace, 1, 1, 0.9, RTT_S)
 
 
-@pytest.mark.parametrize("transfers", [0, 1001])
-def test_how_many_is_bounded(transfers: int) -> None:
+@pytest.mark.parametrize(("transfers", "parallel"), [(0, 1), (1001, 1), (1, 0), (1, 99)])
+def test_how_many_is_bounded(transfers: int, parallel: int) -> None:
     trace = NetworkTrace("one", np.array([0.0, 1.0]), np.array([1e6]))
-    with pytest.raises(ValueError, match="expected 1 to 1000"):
-        hear_witnesses(trace, transfers, 0.9, RTT_S)
+    with pytest.raises(ValueError, match="expected 1 to"):
+        hear_witnesses(trace, transfers, parallel, 0.9, RTT_S)
 
 
 def test_a_client_that_fails_is_an_error_and_not_silence(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     if cannot():
         pytest.skip(cannot())
     monkeypatch.setattr(witness, "_write_feed", lambda folder, count: [])
-    job = Job([0.0, 1.0], [1e6], RTT_S, [{"path": "no"}])
+    job = Job([0.0, 1.0], [1e6], RTT_S, 1, [{"path": "no"}])
     with pytest.raises(OSError, match="the client ended with status 1"):
         witness._carry_in_namespace(tmp_path, job)
