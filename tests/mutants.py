@@ -140,6 +140,13 @@ def tests_of(path: str) -> list[str]:
     return next(tests for below, tests in TESTS.items() if path.startswith(below))
 
 
+def ordered(path: str, tests: list[str]) -> list[str]:
+    """The tests, with those first that notice most faults of a file soonest: its own, and those worked by hand."""
+    own = [ROOT / folder / f"test_{Path(path).stem}.py" for folder in tests]
+    by_hand = sorted(test for folder in tests for test in (ROOT / folder).glob("test_hand_worked*.py"))
+    return [str(test.relative_to(ROOT)) for test in (*own, *by_hand) if test.is_file()] + tests
+
+
 def all_faults() -> list[Fault]:
     """Of all files, in their order."""
     paths = [path for below in TESTS for path in sorted((ROOT / below).rglob("*.py") or [ROOT / below])]
@@ -212,7 +219,7 @@ def survives(trees: "SimpleQueue[Path]", fault: Fault, limit_s: float) -> bool:
     tree = trees.get()
     path, data = tree / fault.path, (ROOT / fault.path).read_bytes()
     path.write_bytes(data[: fault.span[0]] + fault.after.encode() + data[fault.span[1] :])
-    passed = run_tests(tree, tests_of(fault.path), limit_s)
+    passed = run_tests(tree, ordered(fault.path, tests_of(fault.path)), limit_s)
     path.write_bytes(data)
     trees.put(tree)
     return passed

@@ -19,7 +19,7 @@ import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -141,7 +141,7 @@ async def _carry_paced(url: str, job: Job) -> list[Transfer]:
         return await _carry(downloads, job, zero_s, 0.0)
 
 
-async def _carry_through_bucket(url: str, job: Job, server: TextIO) -> list[Transfer]:
+async def _carry_through_bucket(url: str, job: Job, server: IO[str]) -> list[Transfer]:
     """Through the bucket, which the server's own pacing leaves all to do; the client waits for the round trip."""
     fast = LinkRequest(edges_s=(0.0, 1.0), rates_bps=(FAST_BPS,), offset_s=0.0, efficiency=1.0, rtt_s=0.0)
     async with Downloads(url, STALL_S) as downloads:
@@ -185,7 +185,7 @@ def _start(role: str, folder: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def _tell(process_input: TextIO, line: str) -> None:
+def _tell(process_input: IO[str], line: str) -> None:
     process_input.write(f"{line}\n")
     process_input.flush()
 

@@ -4,6 +4,7 @@ import functools
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_a_bucket_counts_headers() -> None:
 
 def test_who_is_not_root_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = NetworkTrace("one", np.array([0.0, 1.0]), np.array([1e6]))
-    monkeypatch.setattr(witness.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(OSError, match="expected root and the tools ip, tc, unshare, got"):
         hear_witnesses(trace, 1, 1, 0.9, RTT_S)
 
@@ -58,7 +59,7 @@ def test_how_many_is_bounded(transfers: int, parallel: int) -> None:
         hear_witnesses(trace, transfers, parallel, 0.9, RTT_S)
 
 
-def test_a_client_that_fails_is_an_error_and_not_silence(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_fails_is_an_error_and_not_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if cannot():
         pytest.skip(cannot())
     monkeypatch.setattr(witness, "_write_feed", lambda folder, count: [])
