@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ppgym.codec.generator import Generator
 
 BATCH = {"cpu": 2, "gpu": 30}  # frames of a generator's pass: a batch on a CPU ends within about 100 ms
-NICE = 10  # a decoder gives way to the client, the server and their clocks, which need little
 TORCH_DEVICES = {"cpu": "cpu", "gpu": "cuda"}
 
 
@@ -32,7 +31,6 @@ def main() -> None:
     """Decode until standard input closes."""
     unit, name = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    os.nice(NICE)
     output = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # a library's prints go to standard error
     jobs: queue.SimpleQueue[tuple[dict[str, Any], bytes]] = queue.SimpleQueue()
