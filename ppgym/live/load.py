@@ -19,6 +19,7 @@ from ppgym.live.server import LinkRequest
 from ppgym.world.ladders import PIXEL, Ladder, Representation
 
 STALL_S = 10.0
+FAST_BPS = 1e9  # of a rehearsal, after which server and client have done everything once
 JOIN_S = 2.0  # within which the sessions begin, one after the other
 
 
@@ -80,22 +81,24 @@ def _write_feed(folder: Path, size_bytes: int) -> ChunkFile:
 
 
 async def _take(url: str, file: ChunkFile, sessions: int, rate_bps: float) -> Lateness:
-    request = LinkRequest(edges_s=(0.0, 1.0), rates_bps=(rate_bps,), offset_s=0.0, efficiency=1.0, rtt_s=0.0).to_json()
     late_s: list[float] = []
 
-    async def one(delay_s: float) -> None:
+    async def one(delay_s: float, link_bps: float = rate_bps) -> None:
         await asyncio.sleep(delay_s)
+        request = LinkRequest(edges_s=(0.0, 1.0), rates_bps=(link_bps,), offset_s=0.0, efficiency=1.0, rtt_s=0.0)
         async with Downloads(url, STALL_S) as downloads:
-            await downloads.open_link(request)
+            await downloads.open_link(request.to_json())
             began_s, received = time.monotonic(), 0
 
             def on_bytes(count: int) -> None:
                 nonlocal received
-                late_s.append(time.monotonic() - began_s - (received + 1) * 8 / rate_bps)
+                late_s.append(time.monotonic() - began_s - (received + 1) * 8 / link_bps)
                 received += count
 
             await downloads.fetch(file, on_bytes)
 
+    await one(0.0, FAST_BPS)
+    late_s.clear()
     delays_s = np.linspace(0.0, JOIN_S, sessions)
     done = await asyncio.gather(*map(one, delays_s.tolist()), return_exceptions=True)
     failed = [each for each in done if isinstance(each, BaseException)]
