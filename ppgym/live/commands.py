@@ -207,7 +207,7 @@ def load(sessions: tuple[int, ...] = (50,), seconds: float = 30.0, rate_mbps: fl
 def witness(network: str = "low", transfers: int = 60, parallel: int = 1) -> None:
     """Hold the paced link against a second witness: a token bucket of the kernel, in network namespaces, as root.
 
-    Example: sudo python -m ppgym.live witness --network low --transfers 60
+    Example: python -m ppgym.live witness --network low --transfers 60
 
     Args:
         network: Whose first test trace both follow.
