@@ -35,6 +35,7 @@ TESTS = {  # of the files below a path
 LEFT_OUT = ("jit.py", "__init__.py", "explain.py", "rollout_parameters.py")
 SLOWER = 5.0
 EQUIVALENT = {  # a fault as it is listed, and why nothing can tell it from the code
+    "ppgym/core/dynamics.py:122: 0 -> (1)": "nobody reads the option of an absent chunk",
     "ppgym/core/link.py:110: 1 -> (2)": "the search for an edge begins with another stride and ends at the same edge",
     "ppgym/core/step.py:197: changed or not (room and had_room) -> (True)": "it writes again what is there",
 }

@@ -14,7 +14,7 @@ VIDEOS = 12
 COUNT = 200
 
 
-def draw(patience: tuple[tuple[float, float], ...], same: float) -> Episodes:
+def draw(patience: tuple[tuple[float, float], ...], same: float, links: Links | None = None) -> Episodes:
     """Draws of a feed of twelve videos."""
     rows = np.array(patience).reshape(-1, 2)
     distribution = EpisodeDistribution(
@@ -27,7 +27,7 @@ def draw(patience: tuple[tuple[float, float], ...], same: float) -> Episodes:
         wall_per_feed_s=5.0,
     )
     sim = make_sim([3.5] * VIDEOS)
-    links = Links(sim.episode.link_time_s, sim.episode.link_bits, np.array([0, 2], np.int32))
+    links = links or Links(sim.episode.link_time_s, sim.episode.link_bits, np.array([0, 2], np.int32))
     sims = Sims(sim.params, sim.catalog, links, new_episodes(COUNT, VIDEOS, 4))
     rng = np.random.Generator(np.random.PCG64(7))
     for i in range(COUNT):
@@ -51,6 +51,18 @@ def test_an_episode_is_watched_to_its_feed_and_cut_after_it() -> None:
     np.testing.assert_allclose(episodes.max_wall_s, 60.0 + 5.0 * 3.5 * VIDEOS)
     np.testing.assert_array_equal(np.sort(episodes.playlist), [range(VIDEOS)] * COUNT)
     np.testing.assert_array_equal(episodes.watch_s, 3.5)  # all watch to the end
+
+
+def test_every_trace_is_drawn_as_often_and_begins_anywhere() -> None:
+    durations_s = np.array([10.0, 20.0, 40.0])
+    edges_s = np.ravel([[0.0, end_s] for end_s in durations_s])
+    episodes = draw((), 0.5, Links(edges_s, 1e6 * edges_s, np.array([0, 2, 4, 6], np.int32)))
+    counts = np.bincount(episodes.link, minlength=3)
+    assert (abs(counts - COUNT / 3) < 30).all()  # 4.5 standard deviations
+    place = episodes.link_offset_s / durations_s[episodes.link]
+    assert (place >= 0.0).all() and (place < 1.0).all()
+    for link in range(3):
+        assert abs(place[episodes.link == link].mean() - 0.5) < 0.2
 
 
 @pytest.mark.parametrize("same, pairs", [(1.0, 1.0), (0.0, 0.0), (0.5, 0.25)])

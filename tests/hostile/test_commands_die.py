@@ -62,7 +62,7 @@ from tests.agents.training.tiny import SHORT, write_hyperparams
 training.RIVALS = dict.fromkeys(training.RIVALS, ("random",))
 training.UPDATE_THREADS = 1
 new = {"output": folder, "hyperparams": write_hyperparams(folder.parent / "tiny.yml"), "overrides": SHORT}
-training.train(**({"resume": folder} if (folder / "latest.json").exists() else new))
+training.train(**({"resume": folder} if (folder / "config.json").exists() else new))
 """,
 }
 QUICK = "breakeven", "train"
