@@ -11,6 +11,7 @@ import math
 import os
 import re
 import reprlib
+import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -227,7 +228,8 @@ def _deep_line(text: str) -> int | None:
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
+    # The same words of many objects are held once
+    found = {sys.intern(key): sys.intern(value) if type(value) is str else value for key, value in pairs}
     if len(found) < len(pairs):
         raise KeyError
     return found
