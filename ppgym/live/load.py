@@ -7,19 +7,19 @@ import asyncio
 import hashlib
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ppgym.live.downloads import Downloads, TransferError
-from ppgym.live.feed import MAX_CHUNK_BYTES, ChunkFile, FeedVideo, Manifest
+from ppgym.live.feed import MANIFEST, MAX_CHUNK_BYTES, ChunkFile, FeedVideo, Manifest
 from ppgym.live.host import Host
 from ppgym.live.server import LinkRequest
 from ppgym.world.ladders import PIXEL, Ladder, Representation
 
 STALL_S = 10.0
-FAST_BPS = 1e9  # of a rehearsal, after which server and client have done everything once
 JOIN_S = 2.0  # within which the sessions begin, one after the other
 
 
@@ -64,41 +64,52 @@ def measure_load(sessions: int, seconds: float, rate_bps: float) -> Lateness:
             f"sessions of {seconds:g} s at {rate_bps:g} bit/s"
         )
     with tempfile.TemporaryDirectory() as name:
-        file = _write_feed(Path(name), size_bytes)
+        (file,) = write_random_feed(Path(name), [size_bytes])
         with Host(Path(name)) as host:
             return asyncio.run(_take(host.url, file, sessions, rate_bps))
 
 
-def _write_feed(folder: Path, size_bytes: int) -> ChunkFile:
-    data = np.random.default_rng(0).bytes(size_bytes)
-    (folder / "load.bin").write_bytes(data)
-    file = ChunkFile(path="load.bin", size_bytes=size_bytes, sha256=hashlib.sha256(data).hexdigest(), quality=1.0)
-    one = Representation(name="load", codec="h264", kind=PIXEL, bitrate_bps=1.0, quality=1.0)
-    video = FeedVideo(name="load", duration_s=1.0, chunks=((file,),))
-    ladder = Ladder(name="load", representations=(one,))
-    Manifest(name="load", provenance="random bytes", ladder=ladder, videos=(video,)).write(folder / "manifest.json")
-    return file
+def write_random_feed(folder: Path, sizes_bytes: Sequence[int]) -> list[ChunkFile]:
+    """Write a feed of one video whose chunks are random bytes: there is something to carry, and nothing to decode.
+
+    Args:
+        folder: Of the feed.
+        sizes_bytes: Of the chunks.
+
+    Returns:
+        The chunks.
+    """
+    rng, files = np.random.default_rng(0), []
+    for number, size_bytes in enumerate(sizes_bytes):
+        data, path = rng.bytes(size_bytes), f"{number}.bin"
+        (folder / path).write_bytes(data)
+        digest = hashlib.sha256(data).hexdigest()
+        files.append(ChunkFile(path=path, size_bytes=size_bytes, sha256=digest, quality=1.0))
+    one = Representation(name="random", codec="h264", kind=PIXEL, bitrate_bps=1.0, quality=1.0)
+    video = FeedVideo(name="random", duration_s=float(len(files)), chunks=tuple((file,) for file in files))
+    ladder = Ladder(name="random", representations=(one,))
+    manifest = Manifest(name="random", provenance="random bytes", ladder=ladder, videos=(video,))
+    manifest.write(folder / MANIFEST)
+    return files
 
 
 async def _take(url: str, file: ChunkFile, sessions: int, rate_bps: float) -> Lateness:
+    request = LinkRequest(edges_s=(0.0, 1.0), rates_bps=(rate_bps,), offset_s=0.0, efficiency=1.0, rtt_s=0.0).to_json()
     late_s: list[float] = []
 
-    async def one(delay_s: float, link_bps: float = rate_bps) -> None:
+    async def one(delay_s: float) -> None:
         await asyncio.sleep(delay_s)
-        request = LinkRequest(edges_s=(0.0, 1.0), rates_bps=(link_bps,), offset_s=0.0, efficiency=1.0, rtt_s=0.0)
         async with Downloads(url, STALL_S) as downloads:
-            await downloads.open_link(request.to_json())
+            await downloads.open_link(request)
             began_s, received = time.monotonic(), 0
 
             def on_bytes(count: int) -> None:
                 nonlocal received
-                late_s.append(time.monotonic() - began_s - (received + 1) * 8 / link_bps)
+                late_s.append(time.monotonic() - began_s - (received + 1) * 8 / rate_bps)
                 received += count
 
             await downloads.fetch(file, on_bytes)
 
-    await one(0.0, FAST_BPS)
-    late_s.clear()
     delays_s = np.linspace(0.0, JOIN_S, sessions)
     done = await asyncio.gather(*map(one, delays_s.tolist()), return_exceptions=True)
     failed = [each for each in done if isinstance(each, BaseException)]

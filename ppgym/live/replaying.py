@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppgym.benchmark.episodes import session_seed
+from ppgym.core.actions import first_chunk
 from ppgym.core.content import content_s
 from ppgym.core.dynamics import STOP_AT_EVENT, STOP_AT_FREE_SLOT, STOP_NEVER, advance, reset_state
 from ppgym.core.episodes import Episodes, view_sim
@@ -183,7 +184,7 @@ def replay_requests(world: World, record: Record, decode_as_measured: bool) -> d
         if not state.terminated and state.transfers >= sim.params.parallel_downloads:
             advance(sim, state, NEVER_S, STOP_AT_FREE_SLOT, log)
         limit_s = float(state.time_s) + EARLY_S
-        while state.time_s < limit_s and not state.terminated and is_ahead(state, one["video"], one["chunk"]):
+        while is_ahead(state, one["video"], one["chunk"]) and state.time_s < limit_s:
             advance(sim, state, limit_s, STOP_AT_EVENT, log)
         if can_request(sim, state, one["video"], one["chunk"]):
             request(sim, state, one["video"], one["chunk"], one["option"], log)
@@ -196,14 +197,14 @@ def replay_requests(world: World, record: Record, decode_as_measured: bool) -> d
 
 
 def is_ahead(state: StateRecord, video: int, chunk: int) -> bool:
-    """Whether a chunk cannot be requested yet."""
-    first = state.playhead if video == state.video else 0
-    return bool(video >= state.video + SLOTS or chunk >= first + RING)
+    """Whether a chunk cannot be requested yet, in a session that goes on."""
+    ended = state.terminated or state.truncated
+    return bool(not ended and (video >= state.video + SLOTS or chunk >= first_chunk(state, video) + RING))
 
 
 def can_request(sim: Sim, state: StateRecord, video: int, chunk: int) -> bool:
     """Whether a chunk is still to be requested."""
     if state.terminated or state.truncated or not state.video <= video < state.video + SLOTS:
         return False
-    first = state.playhead if video == state.video else 0
+    first = first_chunk(state, video)
     return bool(first <= chunk < first + RING and state.chunk_status[video % SLOTS, chunk % RING] == ABSENT)

@@ -7,7 +7,6 @@ end with this command, so nothing else on the machine is touched. That needs roo
 """
 
 import asyncio
-import hashlib
 import json
 import os
 import shutil
@@ -23,14 +22,15 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from ppgym.commandline import run_command
 from ppgym.core.state import F8, MAX_TRANSFERS
 from ppgym.live.downloads import Downloads
-from ppgym.live.feed import ChunkFile, FeedVideo, Manifest
+from ppgym.live.feed import ChunkFile
 from ppgym.live.host import Host, end_with_parent
 from ppgym.live.link import SharedLink
+from ppgym.live.load import write_random_feed
 from ppgym.live.replaying import Transfer, transfer_errors
 from ppgym.live.server import LinkRequest, run_server
-from ppgym.world.ladders import PIXEL, Ladder, Representation
 from ppgym.world.networks import NetworkTrace
 
 TOOLS = "ip", "tc", "unshare"
@@ -101,7 +101,8 @@ def hear_witnesses(trace: NetworkTrace, transfers: int, parallel: int, efficienc
         raise OSError(f"a network namespace: expected root and the tools {', '.join(TOOLS)}, got {found}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        files = _write_feed(folder, transfers)
+        sizes_bytes = np.random.default_rng(0).integers(*SIZES_BYTES, size=transfers).tolist()
+        files = write_random_feed(folder, sizes_bytes)
         rates_bps = (efficiency * trace.rates_bps).tolist()
         job = Job(trace.edges_s.tolist(), rates_bps, rtt_s, parallel, [asdict(file) for file in files])
         law = partial(SharedLink, trace.edges_s, trace.cumulative_bits, 0.0, efficiency, rtt_s)
@@ -113,22 +114,6 @@ def hear_witnesses(trace: NetworkTrace, transfers: int, parallel: int, efficienc
 def bucket_bps(payload_bps: float) -> float:
     """Rate of a bucket, which counts headers, that carries so much payload."""
     return max(payload_bps * SEGMENT_BYTES / PAYLOAD_BYTES, LEAST_BPS)
-
-
-def _write_feed(folder: Path, count: int) -> list[ChunkFile]:
-    rng = np.random.default_rng(0)
-    files = []
-    for number, size_bytes in enumerate(rng.integers(*SIZES_BYTES, size=count).tolist()):
-        data, path = rng.bytes(size_bytes), f"{number}.bin"
-        (folder / path).write_bytes(data)
-        digest = hashlib.sha256(data).hexdigest()
-        files.append(ChunkFile(path=path, size_bytes=size_bytes, sha256=digest, quality=1.0))
-    one = Representation(name="witness", codec="h264", kind=PIXEL, bitrate_bps=1.0, quality=1.0)
-    video = FeedVideo(name="witness", duration_s=float(count), chunks=tuple((file,) for file in files))
-    ladder = Ladder(name="witness", representations=(one,))
-    manifest = Manifest(name="witness", provenance="random bytes", ladder=ladder, videos=(video,))
-    manifest.write(folder / "manifest.json")
-    return files
 
 
 async def _carry_paced(url: str, job: Job) -> list[Transfer]:
@@ -191,7 +176,9 @@ def _tell(process_input: IO[str], line: str) -> None:
 
 
 def _run(command: str) -> None:
-    subprocess.run(command.split(), check=True)
+    status = subprocess.run(command.split()).returncode
+    if status:
+        raise OSError(f"{command}: ended with status {status}")
 
 
 def client_main(folder: Path) -> None:
@@ -207,6 +194,8 @@ def client_main(folder: Path) -> None:
         _run("ip link set near up")
         _tell(server.stdin, json.dumps([job.edges_s, job.rates_bps]))
         url = server.stdout.readline().strip()
+        if not url:
+            raise OSError("the server in the namespace did not start; its words are above")
         transfers = asyncio.run(_carry_through_bucket(url, job, server.stdin))
     finally:
         server.kill()
@@ -241,4 +230,5 @@ def server_main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"client": client_main, "server": server_main}[sys.argv[1]](Path(sys.argv[2]))
+    role = {"client": client_main, "server": server_main}[sys.argv[1]]
+    run_command(lambda: role(Path(sys.argv[2])), extra="live")

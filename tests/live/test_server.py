@@ -5,6 +5,8 @@ import hashlib
 import json
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -257,6 +259,32 @@ def test_a_client_that_takes_nothing_holds_nobody_up(big: Path, monkeypatch: pyt
         running.stop()
 
 
+FIRST_ANSWER = """
+import asyncio, sys
+from starlette.responses import StreamingResponse
+from ppgym.live.server import rehearse
+
+async def body():
+    yield b"x"
+
+async def never(*_):
+    await asyncio.Event().wait()
+
+async def sent(_):
+    pass
+
+rehearse()
+known = set(sys.modules)
+asyncio.run(StreamingResponse(body())({"type": "http", "asgi": {"spec_version": "2.3"}}, never, sent))
+sys.exit(f"imported by the first answer: {new}" if (new := set(sys.modules) - known) else 0)
+"""
+
+
+def test_the_first_answer_imports_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", FIRST_ANSWER], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_few_bytes_wait_to_be_sent(big: Path) -> None:
     running = Running(big)
     try:
@@ -266,6 +294,7 @@ def test_few_bytes_wait_to_be_sent(big: Path) -> None:
             assert connection.transport.get_write_buffer_size() <= server.SEND_BUFFER_BYTES // 2
             sending = connection.transport.get_extra_info("socket")
             assert sending.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= server.SEND_BUFFER_BYTES // 2
+            assert sending.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)  # a small slice waits for no answer
     finally:
         running.stop()
 

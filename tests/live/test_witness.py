@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ppgym.live import witness
-from ppgym.live.witness import BURST_BYTES, TOOLS, Job, bucket_bps, hear_witnesses
+from ppgym.live.witness import BURST_BYTES, SIZES_BYTES, TOOLS, Job, bucket_bps, hear_witnesses
 from ppgym.world.networks import NetworkTrace
 
 RTT_S = 0.03
@@ -43,9 +43,9 @@ def test_the_bucket_follows_the_trace() -> None:
     if cannot():
         pytest.skip(cannot())
     trace = NetworkTrace("rising", np.array([0.0, 0.5, 20.0]), np.array([1e6, 16e6]))
-    heard = hear_witnesses(trace, 8, 2, efficiency=0.9, rtt_s=RTT_S)
-    stuck_s = 8 * 40_000 * 8 / bucket_bps(0.9 * 1e6)  # what the smallest files take at the first rate
-    assert heard.bucket_s.max() < stuck_s
+    heard = hear_witnesses(trace, 8, 1, efficiency=0.9, rtt_s=RTT_S)
+    stuck_s = SIZES_BYTES[0] * 8 / bucket_bps(0.9 * 1e6)  # what the smallest of the files takes at the first rate
+    assert np.median(heard.bucket_s) < stuck_s / 2
 
 
 def test_a_bucket_counts_headers() -> None:
@@ -67,10 +67,9 @@ def test_how_many_is_bounded(transfers: int, parallel: int) -> None:
         hear_witnesses(trace, transfers, parallel, 0.9, RTT_S)
 
 
-def test_a_client_that_fails_is_an_error_and_not_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_fails_is_an_error_and_not_silence(tmp_path: Path) -> None:
     if cannot():
         pytest.skip(cannot())
-    monkeypatch.setattr(witness, "_write_feed", lambda folder, count: [])
     job = Job([0.0, 1.0], [1e6], RTT_S, 1, [{"path": "no"}])
-    with pytest.raises(OSError, match="the client ended with status 1"):
+    with pytest.raises(OSError, match="the client ended with status 2"):
         witness._carry_in_namespace(tmp_path, job)
