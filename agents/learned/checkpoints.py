@@ -16,25 +16,31 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from agents.learned.cards import SCHEMA, check_hash, read_card
+from agents.learned.cards import SCHEMA, check_hash, next_path, read_card, read_weights, settle, training_path
 from ppgym.files import write_bytes, write_text
 
 Tensors = dict[str, Tensor]
 
 
-def write_checkpoint(path: Path, weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
-    """Write weights and card, each as a whole. A graph of the weights before is deleted.
+def write_checkpoint(
+    path: Path, weights: Mapping[str, Tensor], card: Mapping[str, Any], optimizer: torch.optim.Optimizer | None = None
+) -> None:
+    """Write weights, card and what training needs to go on: all of it, or none. A graph of older weights is deleted.
 
     Args:
         path: ``.../NAME.safetensors``.
         weights: Named tensors.
         card: The keys of `CARD`; schema and the weights' hash are added.
+        optimizer: Its state and that of the global generators are written too, but where it is None.
     """
     path.with_suffix(".onnx").unlink(missing_ok=True)
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
-    write_bytes(path, content)
     full = {"schema": SCHEMA, "sha256": hashlib.sha256(content).hexdigest(), **card}
-    write_text(path.with_suffix(".json"), f"{json.dumps(full, indent=2)}\n")
+    if optimizer is not None:
+        write_bytes(next_path(training_path(path)), save(training_state(optimizer)))
+    write_text(next_path(path.with_suffix(".json")), f"{json.dumps(full, indent=2)}\n")
+    write_bytes(path, content)
+    settle(path)
 
 
 def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
@@ -51,17 +57,19 @@ def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
         ValueError: One of the two is not what it should be, or they do not belong together.
     """
     card = read_card(path)
-    content = _read(path)
+    content = read_weights(path)
     check_hash(path, content, card)
     return _tensors(path, content), card
 
 
-def write_training_state(path: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Write what training needs to go on: the optimizer's state and the global generators of random numbers.
+def training_state(optimizer: torch.optim.Optimizer) -> Tensors:
+    """What training needs to go on: the optimizer's state and the global generators of random numbers.
 
     Args:
-        path: ``.../NAME.safetensors`` of the checkpoint.
         optimizer: Its state per parameter.
+
+    Returns:
+        Named tensors.
     """
     _, keys, position, *_ = np.random.get_state()  # noqa: NPY002 (Stable-Baselines3 draws from it)
     tensors = {
@@ -71,11 +79,11 @@ def write_training_state(path: Path, optimizer: torch.optim.Optimizer) -> None:
     }
     for index, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value.cpu().contiguous() for key, value in values.items()}
-    write_bytes(_training_path(path), save(tensors))
+    return tensors
 
 
 def restore_training_state(path: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Undo `write_training_state`.
+    """Restore what `training_state` gave.
 
     Args:
         path: ``.../NAME.safetensors`` of the checkpoint.
@@ -85,8 +93,8 @@ def restore_training_state(path: Path, optimizer: torch.optim.Optimizer) -> None
         FileNotFoundError: There is none.
         ValueError: It is not of such an optimizer.
     """
-    path = _training_path(path)
-    tensors = _tensors(path, _read(path))
+    path = training_path(path)
+    tensors = _tensors(path, read_weights(path))
     try:
         torch.set_rng_state(tensors.pop("rng.torch"))
         keys, position = tensors.pop("rng.numpy.keys"), tensors.pop("rng.numpy.position")
@@ -98,16 +106,6 @@ def restore_training_state(path: Path, optimizer: torch.optim.Optimizer) -> None
         optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: expected the state of an optimizer and of generators: {error}") from error
-
-
-def _training_path(path: Path) -> Path:
-    return path.with_name(f"{path.stem}-training.safetensors")
-
-
-def _read(path: Path) -> bytes:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    return path.read_bytes()
 
 
 def _tensors(path: Path, content: bytes) -> Tensors:

@@ -11,11 +11,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Image
 
 from agents.learned.cards import provenance
-from agents.learned.checkpoints import write_training_state
 from agents.learned.masks import without_idling
 from agents.learned.padding import Padding
 from agents.learned.sb3_policies import decide, decide_by_value
-from agents.training.config import LATEST, Run
+from agents.training.config import Run
 from agents.training.vec_env import SB3VecEnv, begin_episodes, make_vec_env
 from agents.training.worlds import share_out, world_groups
 from ppgym.core.qoe import REWARD_TERMS
@@ -58,9 +57,9 @@ class TrainingCallback(BaseCallback):
         Args:
             name: "latest" or "best".
         """
-        if name == "latest":
-            write_training_state(self.run.folder / LATEST, self.model.policy.optimizer)
-        self.run.write_checkpoint(name, self.model.policy.state_dict(), self.model.num_timesteps, self._code)
+        policy = self.model.policy
+        optimizer = policy.optimizer if name == "latest" else None
+        self.run.write_checkpoint(name, policy.state_dict(), self.model.num_timesteps, self._code, optimizer)
         self._saved(name)
 
     def evaluate(self) -> None:
@@ -77,9 +76,8 @@ class TrainingCallback(BaseCallback):
             self.logger.record(f"validation/{name}", score)
         self.logger.record("validation/timeline", Image(self._timeline(), "HWC"))
         self.logger.dump(timesteps)
-        self.save("latest")
-        if self.run.improved():
-            self.save("best")
+        for name in ("best", "latest") if self.run.improved() else ("latest",):  # a resumed run begins at the latest
+            self.save(name)
         if self.run.config["agent"] == "ppo":
             begin_episodes(self.model, self.run.config["seed"])
         terms = ", ".join(f"{name} {scores[name]:.1f}" for name in REWARD_TERMS)

@@ -100,7 +100,12 @@ class Run(NamedTuple):
         write_text(self.folder / CONFIG, f"{json.dumps(self.config, indent=2)}\n")
 
     def write_checkpoint(
-        self, name: str, weights: Mapping[str, Tensor], timesteps: int, code: Mapping[str, Any]
+        self,
+        name: str,
+        weights: Mapping[str, Tensor],
+        timesteps: int,
+        code: Mapping[str, Any],
+        optimizer: torch.optim.Optimizer | None = None,
     ) -> None:
         """Write a checkpoint with the curve so far.
 
@@ -109,9 +114,10 @@ class Run(NamedTuple):
             weights: Named tensors.
             timesteps: So far.
             code: `agents.learned.cards.provenance`.
+            optimizer: As for `agents.learned.checkpoints.write_checkpoint`.
         """
         card = {"config": self.config, "timesteps": timesteps, "scores": self.curve, **code}
-        write_checkpoint(self.folder / f"{name}.safetensors", weights, card)
+        write_checkpoint(self.folder / f"{name}.safetensors", weights, card, optimizer)
 
     def improved(self) -> bool:
         """Whether the last evaluation is better than all before it."""

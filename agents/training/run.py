@@ -41,7 +41,7 @@ from agents.training.planner_labels import EXPERT
 from agents.training.student import train_student
 from agents.training.vec_env import SB3VecEnv, begin_episodes, make_vec_env
 from agents.training.worlds import most_representations, share_out, world_groups
-from ppgym.benchmark.run import run_benchmark
+from ppgym.benchmark.run import PAGE, run_benchmark
 from ppgym.benchmark.summary import Row
 from ppgym.benchmark.tables import print_board, print_standings
 from ppgym.env import PromptPreamEnv
@@ -53,6 +53,7 @@ RIVALS = {"ppo": RULES, "dqn": RULES, "student": (EXPERT, "ppo", "greedy", "fixe
 
 UPDATE_THREADS = min(2, torch.get_num_threads())  # fixed: the sums of floats, and so the learning curve, depend on it
 DAGGER_SEEDS = 1_000_000  # beyond the seeds of the episodes that the expert plays
+COMPARISON = "comparison"  # folder of a run; its page is written last
 LOG_INTERVAL = {"ppo": 1, "dqn": 1000}  # rollouts or, of DQN, episodes
 
 Model = MaskablePPO | MaskedDQN
@@ -190,13 +191,13 @@ def compare_with_rivals(run: Run) -> list[Row]:
         The table's rows.
     """
     agent, scenarios = run.config["agent"], names_of(run.config["scenario"])
-    shutil.rmtree(run.folder / "comparison", ignore_errors=True)
+    shutil.rmtree(run.folder / COMPARISON, ignore_errors=True)
     board = run_benchmark(
         REGISTRY,
         [agent, *RIVALS[agent]],
         scenarios,
         sessions=max(round(run.config["hyperparams"]["evaluation"]["test_episodes"] / len(scenarios)), 1),
-        output=run.folder / "comparison",
+        output=run.folder / COMPARISON,
         overrides=run.config["overrides"],
         params={agent: {"weights": str(run.folder / "best.safetensors")}},
     )
@@ -295,12 +296,15 @@ def train(
         run.config["trained_on"] = range_of(world.parse() for group in groups for world in group)
     else:
         run = reopen_run(resume, agent, timesteps)
-        if run.done and "timesteps" in run.config:
+        compared = (run.folder / COMPARISON / PAGE).is_file()  # else it was stopped before
+        if run.done and compared and "timesteps" in run.config:
             raise ValueError(f"{resume}: has its {run.timesteps} timesteps; ask for more with --timesteps")
     console = Console(stderr=True)
     console.print(f"Training {run.config['agent']} on {run.config['scenario']} in {run.folder}", soft_wrap=True)
     try:
-        if run.config["agent"] == "student":
+        if run.done:
+            console.print("It has been trained to its end")
+        elif run.config["agent"] == "student":
             train_student(run, console, torch_device, saved, workers or os.cpu_count() or 1)
         else:
             train_by_reward(run, console, torch_device, saved)

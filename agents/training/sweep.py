@@ -15,7 +15,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from agents.training.config import holds_run, reopen_run
+from agents.learned.cards import next_path, settle, training_path
+from agents.training.config import LATEST, holds_run, reopen_run
 from agents.training.run import compare_with_rivals, train
 from ppgym.benchmark.summary import Row
 from ppgym.benchmark.workers import check_workers, connect_ray
@@ -24,6 +25,7 @@ from ppgym.progress import Progress
 
 Files = dict[str, bytes]  # of a run's folder, by relative path
 
+WEIGHTS = ("best.safetensors", LATEST)
 GATHER_S = 10.0  # between two copies of what the tasks have saved
 
 
@@ -184,9 +186,14 @@ def read_files(folder: Path) -> Files:
 
 
 def write_files(folder: Path, files: Files) -> None:
-    """Undo `read_files`: cards last, so that whoever finds a card finds its weights."""
-    for name in sorted(files, key=lambda name: name.endswith(".json")):
-        write_bytes(folder / name, files[name])
+    """Undo `read_files`: what belongs to weights waits for them, as `agents.learned.cards` says."""
+    weights = {folder / name for name in files if name in WEIGHTS}
+    waiting = {place for path in weights for place in (path.with_suffix(".json"), training_path(path))}
+    for name, content in sorted(files.items(), key=lambda file: file[0] in WEIGHTS):
+        place = folder / name
+        write_bytes(next_path(place) if place in waiting else place, content)
+    for path in weights:
+        settle(path)
 
 
 def _print_summary(rows: Mapping[str, Sequence[Row]], curves: Mapping[str, Sequence[Any]]) -> None:

@@ -46,9 +46,9 @@ def situation(env: PromptPreamEnv) -> tuple[np.ndarray, np.ndarray]:
     return padding.observations(observation[None]), padding.masks(mask)
 
 
-def write_policy(path: Path, policy: Any, config: dict[str, Any] = CONFIG) -> None:
+def write_policy(path: Path, policy: Any, config: dict[str, Any] = CONFIG, optimizer: Any = None) -> None:
     card = {"config": config, "timesteps": 7, "scores": [], **cards.provenance()}
-    checkpoints.write_checkpoint(path, policy.state_dict(), card)
+    checkpoints.write_checkpoint(path, policy.state_dict(), card, optimizer)
 
 
 @pytest.fixture
@@ -187,8 +187,7 @@ def test_checkpoint_round_trip(env: PromptPreamEnv, tmp_path: Path) -> None:
     observation = torch.zeros(2, padded_layout(R).size)
     policy.predict_values(observation).sum().backward()
     policy.optimizer.step()
-    write_policy(path, policy)
-    checkpoints.write_training_state(path, policy.optimizer)
+    write_policy(path, policy, optimizer=policy.optimizer)
     drawn = torch.rand(3), np.random.rand(3)  # noqa: NPY002
 
     weights, card = checkpoints.read_checkpoint(path)

@@ -26,7 +26,7 @@ def run(hyperparams: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def call(folder: Path, **kwargs: Any) -> dict[str, Any]:
         new = {"output": folder, "hyperparams": hyperparams, "overrides": SHORT}
-        training.train(**({"resume": folder} if (folder / "latest.json").exists() else new) | kwargs)
+        training.train(**({"resume": folder} if (folder / "config.json").exists() else new) | kwargs)
         card: dict[str, Any] = json.loads((folder / "latest.json").read_text())
         return card
 

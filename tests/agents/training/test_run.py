@@ -73,6 +73,49 @@ def test_a_killed_run_goes_on_as_if_it_had_never_stopped(
     assert resumed["sha256"] == whole["sha256"]
 
 
+class Killed(BaseException):
+    """Ends a run as SIGKILL does: nothing in it catches this."""
+
+
+def test_a_run_killed_after_any_file_goes_on_as_if_it_had_never_stopped(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, written, last = Path.replace, [0], 0
+
+    def die(self: Path, target: Path) -> Path:
+        replace(self, target)
+        written[0] += 1
+        if written[0] >= last:
+            raise Killed
+        return target
+
+    def at(folder: Path, kill: int) -> dict[str, Any]:
+        nonlocal last
+        written[0], last = 0, kill or 10**6
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", die if kill else replace)
+            card: dict[str, Any] = run(folder, timesteps=128)
+            return card
+
+    whole = at(tmp_path / "whole", 0)
+    best = json.loads((tmp_path / "whole" / "best.json").read_text())
+    kill, killed = 0, True
+    while killed:
+        kill += 1
+        folder, killed = tmp_path / str(kill), False
+        try:
+            at(folder, kill)
+        except Killed:
+            killed = True
+            if not (folder / "comparison" / "README.md").is_file():
+                at(folder, 0)
+            resumed = json.loads((folder / "latest.json").read_text())
+            assert resumed["scores"] == whole["scores"]
+            assert resumed["sha256"] == whole["sha256"]
+            assert json.loads((folder / "best.json").read_text())["sha256"] == best["sha256"]
+    assert kill > 15
+
+
 def test_dqn_same_seed_same_learning_curve_and_goes_on(run: Any, tmp_path: Path) -> None:
     hyperparams = write_hyperparams(tmp_path / "dqn.yml", TINY_DQN)
     cards = {
