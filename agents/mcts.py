@@ -68,8 +68,9 @@ class MCTSAgent(Heuristic):
     """Plans every decision by simulating sampled futures; see `ppgym.planning.planner.Planner`.
 
     It knows the planning view alone: manifests, retention curves, `leave_p`, the device profile, the past throughputs.
-    The paper (PromptPream, arXiv 2602.09484) names the parts, a tree search with pruning over codecs and orders with
-    network and compute decided together; how they are built is ppgym's own.
+    The paper (PromptPream, arXiv 2602.09484) names the parts, a Monte Carlo tree search with pruning over codecs and
+    orders with network and compute decided together; how they are built is ppgym's own. A tree below the first action
+    brought nothing here, as docs/planner.md shows, so that a simulation is one action and the rollout policy after it.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class MCTSAgent(Heuristic):
         client: Client | gymnasium.Env[Any, Any],
         *,
         seed: int | None = None,
-        simulations: int = 384,
+        simulations: int = 640,
         time_budget_ms: float | None = None,
         pruning: bool | list[str] = True,
         waste_weight: float = 1.0,
@@ -90,7 +91,7 @@ class MCTSAgent(Heuristic):
         Args:
             client: What it looks at; an environment's is taken.
             seed: Seeds the futures that are drawn; None is 0.
-            simulations: Budget of a decision.
+            simulations: Budget of a decision; most are clear with less.
             time_budget_ms: Milliseconds after which a decision stops early; with it decisions depend on the clock.
             pruning: True for all rules, False for none, or the names of those to apply.
             waste_weight: Factor on the weight of waste in planning.

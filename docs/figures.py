@@ -277,6 +277,26 @@ def intervals() -> Figure:
     return figure
 
 
+def frontier() -> Figure:
+    """QoE against stalls and against waste of every policy, over its settings."""
+    rows = [row for row in read("frontier/frontier.json")["rows"] if row["agent"] != "next_one"]  # far off
+    agents = list(dict.fromkeys(row["agent"] for row in rows))
+    colours = {"mcts": BLUE, "student": TEAL, "ppo": VIOLET, "dqn": RED, "greedy": AMBER}
+    figure, panels = new_figure(9, 4, ncols=2, sharey=True)
+    for axes, column, label in zip(panels, ("stall_s", "wasted_mbit"), ("stalls, s", "waste, Mbit"), strict=True):
+        for agent in agents:
+            own = sorted((row for row in rows if row["agent"] == agent), key=lambda row: row[column])
+            kind = ("rules with prompts", "#b9a3d9") if agent.endswith("+prompt") else ("rules for pixels", GREY)
+            name, colour = (agent, colours[agent]) if agent in colours else kind
+            own_xy = [row[column] for row in own], [row["qoe"] for row in own]
+            axes.plot(*own_xy, color=colour, marker="o", markersize=4, linewidth=1, label=name)
+        axes.set_xlabel(f"{label} a minute (less is better)")
+    panels[0].set_ylabel("QoE a minute")
+    found = dict(zip(*reversed(panels[1].get_legend_handles_labels()), strict=True))
+    panels[1].legend(found.values(), found.keys(), fontsize=8)
+    return figure
+
+
 def layers() -> Figure:
     """The layers of the packages, top first."""
     rows = [
@@ -308,7 +328,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     draw.__name__: draw
     for draw in (
         *(episode, my_agent, two_worlds, reward, options, networks, retention, devices, plan),
-        *(default, intervals, layers),
+        *(default, intervals, frontier, layers),
     )
 }
 

@@ -38,9 +38,9 @@ class Errors(NamedTuple):
 
 def play(job: Job) -> dict[str, float]:
     """The return, the drawn watch minutes and the trace of a session."""
-    [played] = replay([play_episode(REGISTRY, job)])
-    trace = played.totals["trace"] + 1000 * SPLITS.index(job.split)
-    return {"return": played.totals["return"], "minutes": played.totals["drawn_watch_s"] / 60.0, "trace": trace}
+    played = {key: float(column[0]) for key, column in replay([play_episode(REGISTRY, job)]).totals.items()}
+    trace = played["trace"] + 1000 * SPLITS.index(job.split)
+    return {"return": played["return"], "minutes": played["drawn_watch_s"] / 60.0, "trace": trace}
 
 
 def play_pool(workers: int = 2) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from interval_coverage import coverage_table  # beside this file
 
+from agents.studies.cached_episodes import Variant
+from agents.studies.frontier import COLUMNS
 from ppgym.benchmark.estimates import mean_estimate, ratio_estimate
 from ppgym.benchmark.summary import Row
 from ppgym.benchmark.tables import markdown_rows, markdown_table
@@ -59,9 +61,9 @@ def coverage() -> str:
 
 def tried() -> str:
     """What was tried with the planner: paired differences, each scenario of the same weight."""
-    found = read("results/planner/tried.json")
     lines = [["what", "simulations / futures", "sessions", "QoE a minute, 95 %"]]
-    for one in found["comparisons"]:
+    files = [read(f"results/planner/{name}.json") for name in ("tried", "budget")]
+    for found, one in ((file, one) for file in files for one in file["comparisons"]):
         players = found["returns"][one["planner"]], found["returns"][one["against"]]
         estimates = []
         for mine, others, minutes in zip(*players, found["minutes"], strict=True):
@@ -75,13 +77,24 @@ def tried() -> str:
     return markdown_table(lines)
 
 
+def frontier() -> str:
+    """The settings that no other one beats in QoE, stalls, waste and energy, and each agent's default."""
+    lines = [["policy", *(f"{name} a minute" for name in COLUMNS.values()), "unbeaten"]]
+    for row in sorted(read("results/frontier/frontier.json")["rows"], key=lambda row: -row["qoe"]):
+        if row["unbeaten"] or not row["params"]:
+            figures = [f"{row[column]:.1f}" for column in COLUMNS]
+            name = Variant(row["agent"], row["params"]).name
+            lines.append([f"`{name}`", *figures, "yes" if row["unbeaten"] else ""])
+    return markdown_table(lines)
+
+
 def environment() -> str:
     """The docstring of the environment, which is its reference."""
     return inspect.cleandoc(PromptPreamEnv.__doc__ or "")
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    table.__name__: table for table in (summary, default, coverage, tried, environment)
+    table.__name__: table for table in (summary, default, coverage, tried, frontier, environment)
 }
 
 

@@ -69,8 +69,6 @@ class AblatedPlanner(ChangedView):
         super().__init__(client, seed=seed)
         self.prompts, self.compute_model = prompts, compute_model
         self.in_order, self.one_unit = in_order, one_unit
-        if not belief:
-            params |= {"futures": 1}
         planner = MCTSAgent(client, seed=seed, **params)
         planner.planner.belief = belief
         self.agent = planner

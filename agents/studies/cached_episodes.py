@@ -29,6 +29,11 @@ class Variant(NamedTuple):
     params: Mapping[str, Any] = {}
     overrides: Mapping[str, Any] = {}
 
+    @property
+    def name(self) -> str:
+        """Agent and parameters in words, such as "static each=2"."""
+        return " ".join([self.agent, *(f"{key}={value:g}" for key, value in self.params.items())])
+
 
 def play_variants(
     variants: Sequence[Variant],

@@ -23,7 +23,7 @@ PLAYERS: dict[str, Variant] = {
     "planner, told the link": Variant(TOLD, {"told": ["link"]}),
     "planner, told both": Variant(TOLD, {"told": ["swipes", "link"]}),
     "planner, told all": Variant(TOLD),
-    "best found": Variant("mcts", {"simulations": 3072, "futures": 512}),
+    "best found": Variant("mcts", {"simulations": 3072, "futures": 512, "indifference": 0.0}),
     "clairvoyant": Variant("clairvoyant"),
 }
 """Best found is the best player that knows nothing of what is hidden; it is no bound for such players."""

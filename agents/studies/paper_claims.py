@@ -108,8 +108,7 @@ class Point(NamedTuple):
     @property
     def name(self) -> str:
         """In words, such as "static each=2"."""
-        agent = self.variant.agent.replace(ABLATED, PLANNER)
-        return " ".join([agent, *(f"{key}={value:g}" for key, value in self.variant.params.items())])
+        return self.variant._replace(agent=self.variant.agent.replace(ABLATED, PLANNER)).name
 
 
 def find_place(name: str) -> Place:

@@ -26,10 +26,10 @@ from agents.mcts import MCTSAgent
 from agents.studies.planner_speed import play
 from ppgym.benchmark.episodes import ENV_ID, Job, play_episode
 from ppgym.benchmark.speed import ENVS, STEPS, kernel_work, record_streams
+from ppgym.core.bound import Bound
 from ppgym.env import PromptPreamEnv
 from ppgym.files import write_between
 from ppgym.planning.belief import sample_futures
-from ppgym.planning.planner import Planner
 from ppgym.planning.pruning import prune
 from ppgym.planning_view import ViewMaker
 from ppgym.vector_env import PromptPreamVectorEnv
@@ -110,7 +110,7 @@ def planner_decision(decisions: int = DECISIONS) -> Shares:
     agent, env = MCTSAgent(PromptPreamEnv(), seed=0), PromptPreamEnv()
     list(play(agent, env, 3))  # compiles
     parts: Parts = {
-        "search": [Planner._halve],
+        "search": [Bound.__call__],  # the compiled parts; those of the environment's step are nothing beside them
         "futures": [sample_futures],
         "pruning": [prune],
         "view": [ViewMaker.make],

@@ -86,7 +86,7 @@ def label_episode(expert: dict[str, Any], label_share: float, exploration_share:
             assert plan is not None, "it has just decided"
             count = len(plan.root_actions)
             actions[:count] = plan.root_actions
-            advantage[:count] = posterior_advantage(plan.tree, plan.prior, plan.advantage_sd)
+            advantage[:count], _ = posterior_advantage(plan.root, plan.prior, plan.advantage_sd)
         if agent is not None:
             action = int(agent.predict(observation, deterministic=True, action_masks=mask)[0])
         if labelled and rng.random() < exploration_share:

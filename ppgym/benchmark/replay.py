@@ -13,6 +13,7 @@ from ppgym.benchmark.records import SEALED, Record
 from ppgym.core.actions import action_count
 from ppgym.core.episodes import drawn_watch_s
 from ppgym.core.replay import REPLAY_COLUMNS, Recorded, new_replay_results, replay_many
+from ppgym.core.state import F8
 from ppgym.files import agree
 from ppgym.world.ladders import Ladder
 from ppgym.world.networks import NETWORKS
@@ -21,11 +22,14 @@ from ppgym.world.scenario import Scenario, World, make_rng, make_world
 BATCH = 512  # records of one call, which bounds the memory of their draws
 
 
-class Replay(NamedTuple):
-    """What the actions of a record lead to."""
+ADDED_COLUMNS = ("drawn_watch_s", "trace", "file_traces", "top_quality", "requests", "generative_requests")
 
-    totals: dict[str, float]  # REPLAY_COLUMNS, and what `_replay_batch` adds
-    problem: str  # how the record differs from its replay; empty where it does not
+
+class Replays(NamedTuple):
+    """What the actions of n records lead to."""
+
+    totals: dict[str, F8]  # [n] each: REPLAY_COLUMNS and ADDED_COLUMNS
+    problems: list[str]  # how each record differs from its replay; empty where it does not
 
 
 FindWorld = Callable[[Record], World]
@@ -46,7 +50,7 @@ def named_world(record: Record) -> World:
     return make_world(Scenario.parse(record["scenario"], **record.get("overrides", {})), record["split"])
 
 
-def replay(records: Sequence[Record], find_world: FindWorld = named_world) -> list[Replay]:
+def replay(records: Sequence[Record], find_world: FindWorld = named_world) -> Replays:
     """Play the actions of records again, and compare the totals, to 1e-9 relative.
 
     The last digits of a double differ between kinds of processors, which add up in another order.
@@ -56,7 +60,7 @@ def replay(records: Sequence[Record], find_world: FindWorld = named_world) -> li
         find_world: Gives the world of a record; every session of a sealed run has its own.
 
     Returns:
-        One for each record, in their order.
+        Totals and problems of the records, in their order.
 
     Raises:
         ValueError: A record names no scenario or split that can be made; names it.
@@ -67,7 +71,8 @@ def replay(records: Sequence[Record], find_world: FindWorld = named_world) -> li
         session = record["seed"] if SEALED in record else None
         key = json.dumps([record["scenario"], record.get("overrides", {}), record["split"], session], sort_keys=True)
         worlds.setdefault(key, []).append(place)
-    found: dict[int, Replay] = {}
+    totals = {key: np.empty(len(records)) for key in (*REPLAY_COLUMNS, *ADDED_COLUMNS)}
+    problems = [""] * len(records)
     for places in worlds.values():
         try:
             world = find_world(records[places[0]])
@@ -75,12 +80,15 @@ def replay(records: Sequence[Record], find_world: FindWorld = named_world) -> li
             raise ValueError(f"record {places[0] + 1}: {error}") from error
         for first in range(0, len(places), BATCH):
             batch = places[first : first + BATCH]
-            replays = _replay_batch(world, [records[place] for place in batch])
-            found.update(zip(batch, replays, strict=True))
-    return [found[place] for place in range(len(records))]
+            found = _replay_batch(world, [records[place] for place in batch])
+            for key, column in found.totals.items():
+                totals[key][batch] = column
+            for place, problem in zip(batch, found.problems, strict=True):
+                problems[place] = problem
+    return Replays(totals, problems)
 
 
-def _replay_batch(world: World, records: Sequence[Record]) -> list[Replay]:
+def _replay_batch(world: World, records: Sequence[Record]) -> Replays:
     seeds = list(dict.fromkeys(record["seed"] for record in records))
     episodes = world.new_episodes(len(seeds))
     for i, seed in enumerate(seeds):
@@ -92,23 +100,25 @@ def _replay_batch(world: World, records: Sequence[Record]) -> list[Replay]:
     actions = np.fromiter(within, np.int64, sum(lengths))
     results = new_replay_results(len(records), len(world.representations), len(world.options))
     replay_many(world.sims(episodes), Recorded(draws, np.cumsum([0, *lengths], dtype=np.int64), actions), results)
-    drawn_s = drawn_watch_s(episodes)
     # Generated networks have no end of traces; of files there are these and no others
     file_traces = 0.0 if world.scenario.network in NETWORKS else float(len(world.links.first) - 1)
     is_generative = np.array([one.is_generative for one in world.representations])
     top_quality = Ladder.load(world.scenario.ladder).top_quality  # of the file: knobs do not change it
-    replays = []
+    added = (
+        drawn_watch_s(episodes)[draws],
+        episodes.link[draws],  # indices
+        np.full(len(records), file_traces),
+        np.full(len(records), top_quality),
+        results.requests.sum(axis=1),
+        results.requests[:, is_generative].sum(axis=1),
+    )
+    totals = dict(zip((*REPLAY_COLUMNS, *ADDED_COLUMNS), (*results.totals.T, *added), strict=True))
+    problems = []
     for i, record in enumerate(records):
-        came = dict(zip(REPLAY_COLUMNS, results.totals[i].tolist(), strict=True))
-        came["drawn_watch_s"] = float(drawn_s[draws[i]])
-        came["trace"] = float(episodes.link[draws[i]])  # its index
-        came["file_traces"] = file_traces
-        came["top_quality"] = top_quality
-        came["requests"] = float(results.requests[i].sum())
-        came["generative_requests"] = float(results.requests[i, is_generative].sum())
+        came = {key: float(column[i]) for key, column in totals.items()}
         ended = bool(results.states[i].terminated or results.states[i].truncated)
-        replays.append(Replay(came, _problem(record, came, int(results.played[i]), ended)))
-    return replays
+        problems.append(_problem(record, came, int(results.played[i]), ended))
+    return Replays(totals, problems)
 
 
 def _problem(record: Record, came: dict[str, float], played: int, ended: bool) -> str:

@@ -129,31 +129,27 @@ class Played(NamedTuple):
     """The sessions of one agent on one scenario, sorted by seed."""
 
     records: list[Record]
-    totals: list[dict[str, float]]  # replayed
+    totals: Mapping[str, F8]  # [n] each, replayed
 
     @property
     def seeds(self) -> list[int]:
         """Seeds of the sessions."""
         return [record["seed"] for record in self.records]
 
-    def column(self, key: str) -> F8:
-        """[n] A total of each session."""
-        return np.array([total[key] for total in self.totals])
-
     @property
     def returns(self) -> F8:
         """[n] Return of each session."""
-        return self.column("return")
+        return self.totals["return"]
 
     @property
     def minutes(self) -> F8:
         """[n] Drawn watch minutes of each session."""
-        return self.column("drawn_watch_s") / 60.0
+        return self.totals["drawn_watch_s"] / 60.0
 
     @property
     def traces(self) -> int | None:
         """How many trace files there are; None where traces are generated."""
-        return int(self.totals[0]["file_traces"]) or None
+        return int(self.totals["file_traces"][0]) or None
 
     def per_minute(self, values: F8) -> Estimate:
         """Sum of values over the sum of the drawn watch minutes.
@@ -168,11 +164,11 @@ class Played(NamedTuple):
 
     def ratio(self, numerators: F8, denominators: F8) -> Estimate:
         """As `per_minute`, of any denominators."""
-        clusters = self.column("trace") if (self.traces or 0) >= LEAST_CLUSTERS else None
+        clusters = self.totals["trace"] if (self.traces or 0) >= LEAST_CLUSTERS else None
         return ratio_estimate(numerators, denominators, clusters)
 
 
-def replayed(records: Sequence[Record], find_world: FindWorld = named_world) -> list[dict[str, float]]:
+def replayed(records: Sequence[Record], find_world: FindWorld = named_world) -> dict[str, F8]:
     """The totals of replayed records; see `ppgym.benchmark.replay`.
 
     Args:
@@ -180,7 +176,7 @@ def replayed(records: Sequence[Record], find_world: FindWorld = named_world) -> 
         find_world: Gives the world of a record.
 
     Returns:
-        Totals, one mapping a record.
+        Totals by name, [records] each.
 
     Raises:
         ValueError: No records, or some do not come back; names them.
@@ -189,12 +185,12 @@ def replayed(records: Sequence[Record], find_world: FindWorld = named_world) -> 
         raise ValueError("no records")
     replays = replay(records, find_world)
     problems = [
-        f"record {number} ({record['agent']}, seed {record['seed']}): {one.problem}"
-        for number, (record, one) in enumerate(zip(records, replays, strict=True), 1)
-        if one.problem
+        f"record {number} ({record['agent']}, seed {record['seed']}): {problem}"
+        for number, (record, problem) in enumerate(zip(records, replays.problems, strict=True), 1)
+        if problem
     ]
     check_problems(f"{len(problems)} of {len(records)} records", problems)
-    return [one.totals for one in replays]
+    return replays.totals
 
 
 def check_problems(what: str, problems: Sequence[str]) -> None:
@@ -237,16 +233,16 @@ def summarize(
         ValueError: A record does not come back, the agents of a scenario did not meet the same sessions, or the
             parameters of an agent change from session to session.
     """
+    totals = replayed(records, find_world)
+    places: dict[str, dict[str, list[int]]] = {}
+    for place, record in enumerate(records):
+        places.setdefault(record["scenario"], {}).setdefault(record["agent"], []).append(place)
     groups: dict[str, dict[str, Played]] = {}
-    for record, totals in zip(records, replayed(records, find_world), strict=True):
-        agents = groups.setdefault(record["scenario"], {})
-        played = agents.setdefault(record["agent"], Played([], []))
-        played.records.append(record)
-        played.totals.append(totals)
-    for scenario, agents in groups.items():
-        for name, played in agents.items():
-            order = np.argsort(played.seeds, kind="stable").tolist()
-            agents[name] = Played([played.records[i] for i in order], [played.totals[i] for i in order])
+    for scenario, by_agent in places.items():
+        agents = groups[scenario] = {}
+        for name, own in by_agent.items():
+            own.sort(key=lambda place: records[place]["seed"])
+            agents[name] = Played([records[place] for place in own], {key: all_[own] for key, all_ in totals.items()})
         _check_pairs(scenario, agents)
     rows = [
         make_row(played, agents.get(baseline), agents.get(reference), bounds, is_ranked(name))
@@ -306,7 +302,7 @@ def make_row(
         The row.
     """
     first, minutes, qoe = played.records[0], played.minutes, played.per_minute(played.returns)
-    total = {key: float(played.column(key).sum()) for key in played.totals[0]}
+    total = {key: float(column.sum()) for key, column in played.totals.items()}
     decision_ms = _decision_ms(played.records)
     compared: dict[str, Any] = {}
     if baseline is not None:
@@ -331,7 +327,7 @@ def make_row(
         traces=played.traces,
         qoe=qoe.value,
         qoe_ci95=qoe.ci95,
-        qoe_relative=qoe.value / (60.0 * played.totals[0]["top_quality"]),
+        qoe_relative=qoe.value / (60.0 * played.totals["top_quality"][0]),
         stall_ratio=_ratio(total["rebuffer_s"], total["rebuffer_s"] + total["played_s"]),
         waste_ratio=_ratio(total["wasted_bytes"], total["downloaded_bytes"]),
         wasted_mbit_per_min=total["wasted_bytes"] * MBIT_PER_BYTE / float(minutes.sum()),

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 
 from ppgym.benchmark.estimates import LEAST_CLUSTERS
@@ -37,6 +36,6 @@ def find_traces(records: Sequence[Record]) -> Traces:
     first = records[0]
     if Scenario.parse(first["scenario"], **first.get("overrides", {})).network in NETWORKS:
         return Traces()
-    totals = [one.totals for one in replay(records)]
-    count = int(totals[0]["file_traces"])
-    return Traces(count, np.array([total["trace"] for total in totals]) if count >= LEAST_CLUSTERS else None)
+    totals = replay(records).totals
+    count = int(totals["file_traces"][0])
+    return Traces(count, totals["trace"] if count >= LEAST_CLUSTERS else None)

@@ -62,7 +62,7 @@ def open_cache() -> Path | None:
     except OSError as error:
         warnings.warn(
             f"ppgym cannot keep compiled code in {folder} ({error.strerror}): every process compiles anew, which takes "
-            "about a minute. Set NUMBA_CACHE_DIR to a folder that can be written.",
+            "one to three minutes. Set NUMBA_CACHE_DIR to a folder that can be written.",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -77,7 +77,11 @@ CACHE = None if _config.DISABLE_JIT else open_cache()
 def announce() -> None:
     """Say once that it compiles; without a word the first call seems to hang. Workers leave it to their parent."""
     if multiprocessing.parent_process() is None:
-        print("ppgym: compiling, about a minute; the next run finds the code in its cache", file=sys.stderr, flush=True)
+        print(
+            "ppgym: compiling, one to three minutes; the next run finds it in the cache",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 _FunctionCache: Any = FunctionCache  # which has no types

@@ -85,7 +85,7 @@ def explain(plan: Plan) -> Explanation:
         The explanation.
     """
     view, futures = plan.view, plan.futures
-    scratch = new_scratch(len(view.action_mask), 1)
+    scratch = new_scratch(len(view.action_mask))
     rollouts = min(ROLLOUTS, len(futures.states))
     times: dict[tuple[int, int, int], list[dict[int, float]]] = {}
     for future in range(rollouts):
@@ -116,12 +116,12 @@ def explain(plan: Plan) -> Explanation:
                 play_s=means_s[EVENT_PLAY],
             )
         )
-    total = max(int(plan.visits.sum()), 1)
-    order = np.argsort(-plan.visits, kind="stable")
+    total = max(int(plan.simulated.sum()), 1)
+    order = np.argsort(-plan.simulated, kind="stable")
     return Explanation(
         choice=name_action(plan, plan.action),
         considered=tuple(
-            (name_action(plan, int(plan.root_actions[i])), plan.visits[i] / total, float(plan.advantage[i]))
+            (name_action(plan, int(plan.root_actions[i])), plan.simulated[i] / total, float(plan.advantage[i]))
             for i in order
         ),
         schedule=tuple(sorted(schedule, key=lambda request: request.request_s)),

@@ -2,12 +2,13 @@
 
 It puts the other files of this folder together; `agents/mcts.py` makes an agent of it.
 
-Shape legend: A actions at the root, M futures.
+Shape legend: A actions at the root.
 """
 
+import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,13 +30,20 @@ from ppgym.planning.rollout_parameters import (
     log_share,
     qoe_scale,
 )
-from ppgym.planning.search import Scratch, SearchParameters, SearchTask, new_scratch, root_values, search_edges
-from ppgym.planning.tree import ROOT, Tree, new_tree, reset_tree
+from ppgym.planning.search import (
+    Root,
+    Scratch,
+    SearchParameters,
+    SearchTask,
+    new_root,
+    new_scratch,
+    root_values,
+    simulate_actions,
+)
 from ppgym.planning_view import PlanningView
 
 LINK_PAST_END_S = 10.0  # drawn beyond the longest simulation, for its last step
 MS_PER_S = 1000.0
-CLOCK_EVERY = 64  # simulations between two readings of the clock, under a time budget
 MAX_PRIOR_LOSS = 20.0  # QoE, as tuned; prior advantages are not lower than minus this
 
 
@@ -45,13 +53,14 @@ class PlannerParameters(NamedTuple):
     What is in QoE is so on the ladder on which it was tuned; see `ppgym.planning.rollout_parameters.qoe_scale`.
     """
 
-    futures: int = 96  # sampled; further simulations reuse them in turn
+    futures: int = 96  # sampled at once, and as many again where the search has used them
     root_actions: int = 16  # at most
     # Prior standard deviation of an action's advantage over the rollout policy's choice, in QoE, on a slow and on a
     # fast network. On a fast network that choice leaves less to gain: with the same spread, noise would win more often.
     advantage_sd: float = 1.0
     fast_advantage_sd: float = 0.3
-    edges: int = 8  # actions of a node below the root, at most
+    batch: int = 96  # simulations, at most, between two looks at the advantages
+    indifference: float = 0.01  # expected gain of further simulations that ends a search; in `advantage_sd`
     search: SearchParameters = SearchParameters()
     rollout: RolloutPolicy = RolloutPolicy()
     link: LinkModel = LinkModel()
@@ -65,21 +74,17 @@ class Plan(NamedTuple):
     advantage: F8  # [A] return over that of the first action, until the horizon; -inf: dropped
     prior: F8  # [A] the advantage that was expected before any simulation
     advantage_sd: float  # its standard deviation, in QoE
-    visits: I4  # [A]
+    simulated: I4  # [A] in how many futures
     simulations: int  # spent
     removed: dict[str, int]  # number of requests removed, by rule
-    tree: Tree  # the planner's own: the next plan overwrites it
-    futures: Futures
+    root: Root  # the planner's own: the next plan overwrites it
+    futures: Futures  # the first that were sampled
     task: SearchTask
     view: PlanningView
 
 
 class Planner:
-    """Plans by simulation. Its decision depends on the view and the seed alone, and on the clock under a time budget.
-
-    Every plan grows a new tree. A plan from a kept tree would depend on earlier decisions, and its returns would come
-    from other futures than those in which the root actions are compared.
-    """
+    """Plans by simulation; a decision depends on the view and the seed alone, and on the clock under a time budget."""
 
     def __init__(
         self,
@@ -102,14 +107,15 @@ class Planner:
             parameters: Further parameters; the default ones where None.
 
         Raises:
-            ValueError: A budget below 1, fewer than 2 root actions, a negative seed, an unknown rule, a horizon of no
-                content or longer than a simulation, or a parameter of the wrong sign.
+            ValueError: A budget below 1, fewer than 2 root actions or simulations at once, a negative seed, an unknown
+                rule, a horizon of no content or longer than a simulation, or a parameter of the wrong sign.
         """
         if seed < 0:
             raise ValueError(f"seed: expected at least 0, got {seed}")
         parameters = parameters or PlannerParameters()
-        if parameters.root_actions < 2:
-            raise ValueError(f"root_actions: expected at least 2, got {parameters.root_actions}")
+        for name, least in (("root_actions", 2), ("batch", 2), ("futures", 1), ("indifference", 0.0)):
+            if not getattr(parameters, name) >= least:
+                raise ValueError(f"{name}: expected at least {least}, got {getattr(parameters, name)}")
         for name in ("advantage_sd", "fast_advantage_sd"):
             if not getattr(parameters, name) > 0.0:
                 raise ValueError(f"{name}: expected more than 0, got {getattr(parameters, name)}")
@@ -132,18 +138,19 @@ class Planner:
         self.belief = belief
         self.sample = sample_futures  # who is told what is hidden has another, of the same signature
         self.parameters = parameters
-        edges = max(parameters.root_actions, parameters.edges)
-        self._tree = new_tree(simulations + 2, edges, parameters.futures if belief else 1)
+        self._root = new_root(parameters.root_actions, max(simulations // 2, 1))  # two actions at least are compared
         # The types of what a planner is given are the same in all views
-        self._search_edges = Bound(search_edges)
-        self._advantage = Bound(posterior_advantage, self._tree)
+        self._simulate = Bound(simulate_actions)
+        self._posterior = Bound(posterior_advantage, self._root)
+        self._gains = Bound(expected_gains)
 
     def plan(self, view: PlanningView, prior_values: F8 | None = None) -> Plan:
         """Search.
 
         1. Sample futures that agree with the view.
         2. Choose the root actions by their prior values.
-        3. Sequential halving: simulate all of them in the same futures, keep the better half, and so on.
+        3. Sequential halving: simulate all of them in the same futures, keep the better half of those that are still
+           open, and so on, until the best action is clear or the budget is spent.
         4. Take the action of the highest posterior advantage over the first one.
 
         Args:
@@ -155,44 +162,49 @@ class Planner:
             The plan.
         """
         started_s = time.perf_counter()
-        parameters, state = self.parameters, view.state
-        # Counts only: views that differ by rounding get the same plan
-        counts = int(state.chunks_begun), int(state.throughputs), int(state.video), int(state.transfers)
-        rng = np.random.default_rng([self.seed, *counts])
-        horizon_s = parameters.search.longest_s + LINK_PAST_END_S
-        if self.belief:
-            futures = self.sample(view, parameters.futures, rng, horizon_s, parameters.link)
-        else:
-            futures = mean_future(view, horizon_s, parameters.link)
-        scale = qoe_scale(view.params)
-        search = parameters.search._replace(temperature=scale * parameters.search.temperature)
-        task = SearchTask(make_tables(view.params, futures.sims.catalog, view.distribution), parameters.rollout, search)
-        scratch = new_scratch(len(view.action_mask), parameters.search.depth)
+        parameters, blocks = self.parameters, self._sample_blocks(view)
+        futures, scale = next(blocks), qoe_scale(view.params)
+        tables = make_tables(view.params, futures.sims.catalog, view.distribution)
+        task = SearchTask(tables, parameters.rollout, parameters.search)
+        scratch = new_scratch(len(view.action_mask))
 
         values, choice = self._values(view, futures, task, scratch, prior_values)
         actions, removed = self._root_actions(view, values, choice)
         prior = np.clip(values[actions] - values[choice], -scale * MAX_PRIOR_LOSS, 0.0)
-        reset_tree(self._tree, actions, prior)
         sd = advantage_sd(view, parameters)
-        spent = self._halve(futures, task, scratch, prior, sd, started_s)
+        self._root.actions[: len(actions)], self._root.simulated[:] = actions, 0
+        spent = self._halve(itertools.chain([futures], blocks), task, scratch, prior, sd, started_s)
 
-        advantage = self._advantage(prior, sd)
-        visits = self._tree.children_visits[ROOT, : len(actions)].copy()
-        advantage[visits < visits.max()] = -np.inf
+        advantage, _ = self._posterior(prior, sd)
+        simulated = self._root.simulated[: len(actions)].copy()
+        advantage[simulated < simulated.max()] = -np.inf
         return Plan(
             action=int(actions[int(advantage.argmax())]),
             root_actions=actions,
             advantage=advantage,
             prior=prior,
             advantage_sd=sd,
-            visits=visits,
+            simulated=simulated,
             simulations=spent,
             removed=removed,
-            tree=self._tree,
+            root=self._root,
             futures=futures,
             task=task,
             view=view,
         )
+
+    def _sample_blocks(self, view: PlanningView) -> Iterator[Futures]:
+        """Futures, more and more of them; a single one where they are not sampled."""
+        parameters, state = self.parameters, view.state
+        horizon_s = parameters.search.longest_s + LINK_PAST_END_S
+        if not self.belief:
+            yield mean_future(view, horizon_s, parameters.link)
+            return
+        # Counts only: views that differ by rounding get the same plan
+        counts = int(state.chunks_begun), int(state.throughputs), int(state.video), int(state.transfers)
+        rng = np.random.default_rng([self.seed, *counts])
+        while True:
+            yield self.sample(view, parameters.futures, rng, horizon_s, parameters.link)
 
     @staticmethod
     def _values(
@@ -222,30 +234,39 @@ class Planner:
         return actions.astype(np.int32), removed
 
     def _halve(
-        self, futures: Futures, task: SearchTask, scratch: Scratch, prior: F8, sd: float, started_s: float
+        self, blocks: Iterator[Futures], task: SearchTask, scratch: Scratch, prior: F8, sd: float, started_s: float
     ) -> int:
-        """Sequential halving; the first action stays, as the baseline. Returns the simulations spent."""
-        if len(prior) == 1:
-            return 0
+        """Sequential halving; returns the simulations spent.
+
+        The first action stays, as the baseline. Besides the half, an action goes that would hardly gain if its
+        advantage were known; where that is so of all but the best one, the search is over.
+        """
+        parameters, left = self.parameters, self.simulations
         alive = np.arange(len(prior), dtype=np.int32)
-        rounds = math.ceil(math.log2(len(prior)))
-        left, future, late = self.simulations, 0, False
-        for round_ in range(rounds):
-            each = left // (rounds - round_) // len(alive)
-            while each > 0 and not late:
-                some = each if self.time_budget_ms is None else min(each, max(CLOCK_EVERY // len(alive), 1))
-                self._search_edges(futures, task, self._tree, scratch, alive, future, some)
-                future, left, each = future + some, left - some * len(alive), each - some
-                late = (
-                    self.time_budget_ms is not None
-                    and MS_PER_S * (time.perf_counter() - started_s) > self.time_budget_ms
-                )
-            if late:
+        futures, first = next(blocks), 0
+        while len(alive) > 1 and left >= 2:
+            rounds = math.ceil(math.log2(len(alive)))
+            each = min(left // rounds, parameters.batch) // len(alive)  # of a small budget none, and the prior halves
+            while each > 0:
+                if first == len(futures.states):
+                    following = next(blocks, None)
+                    if following is None:
+                        return self.simulations - left
+                    futures, first = following, 0
+                some = min(each, len(futures.states) - first)
+                self._simulate(futures, task, scratch, self._root, alive, first, some)
+                first, each, left = first + some, each - some, left - some * len(alive)
+            if self.time_budget_ms is not None:
+                if MS_PER_S * (time.perf_counter() - started_s) > self.time_budget_ms:
+                    break
+            mean, variance = self._posterior(prior, sd)
+            gain = self._gains(mean[alive], variance[alive])
+            best = mean[alive].argmax()
+            better = 1 + np.argsort(-mean[alive[1:]], kind="stable")[: max(len(alive) // 2 - 1, 1)]
+            kept = better[(gain[better] > parameters.indifference * sd) | (better == best)]
+            if max(gain[0], gain[kept].max(initial=0.0)) <= parameters.indifference * sd:
                 break
-            if round_ < rounds - 1:
-                advantage = self._advantage(prior, sd)[alive[1:]]
-                best = alive[1:][np.argsort(-advantage, kind="stable")[: max(len(alive) // 2 - 1, 1)]]
-                alive = np.append(alive[:1], best).astype(np.int32)
+            alive = alive[np.append(0, kept)]
         return self.simulations - left
 
 
@@ -266,33 +287,53 @@ def advantage_sd(view: PlanningView, parameters: PlannerParameters) -> float:
 
 
 @njit
-def posterior_advantage(tree: Tree, prior: F8, sd: float) -> F8:
-    """Expected advantage of each root action over the first, from the differences of returns in the same futures.
+def posterior_advantage(root: Root, prior: F8, sd: float) -> tuple[F8, F8]:
+    """Posterior of each root action's advantage over the first, from the differences of returns in the same futures.
 
     The advantage is assumed to be normal around its prior, and the differences normal around the advantage. So the
     posterior mean shrinks what few simulations show towards the prior.
 
     Args:
-        tree: The searched tree.
+        root: The returns of the actions.
         prior: [A] prior advantages; 0 for the first.
         sd: Their standard deviation, in QoE.
 
     Returns:
-        [A] QoE until the horizon; 0 for the first.
+        [A] mean, in QoE until the horizon, and [A] variance; both 0 for the first.
     """
-    visits, returns = tree.root_visits, tree.root_return
-    advantage = np.zeros(len(prior))
-    differences = np.empty(visits.shape[1])
+    means, variances = np.zeros(len(prior)), np.zeros(len(prior))
     for action in range(1, len(prior)):
-        seen = 0
-        for future in range(visits.shape[1]):
-            if visits[action, future] > 0 and visits[0, future] > 0:
-                own = returns[action, future] / visits[action, future]
-                differences[seen] = own - returns[0, future] / visits[0, future]
-                seen += 1
-        mean = differences[:seen].sum() / max(seen, 1)
+        seen = root.simulated[action]
+        differences = root.returns[action, :seen] - root.returns[0, :seen]
+        mean = differences.sum() / max(seen, 1)
         # one pseudo-difference of the prior's spread: two equal differences are no certainty
-        variance = (((differences[:seen] - mean) ** 2).sum() + sd**2) / max(seen, 1)
+        variance = (((differences - mean) ** 2).sum() + sd**2) / max(seen, 1)
         weight, prior_weight = seen / (variance + 1e-9), 1.0 / sd**2
-        advantage[action] = (weight * mean + prior_weight * prior[action]) / (weight + prior_weight)
-    return advantage
+        means[action] = (weight * mean + prior_weight * prior[action]) / (weight + prior_weight)
+        variances[action] = 1.0 / (weight + prior_weight)
+    return means, variances
+
+
+@njit
+def expected_gains(mean: F8, variance: F8) -> F8:
+    """What would be gained on average if it were known whether an action is better than the best one.
+
+    The expectation of max(difference, 0) of a normal difference, as in Howard, "Information value theory", 1966; the
+    covariance of the two advantages is left out.
+
+    Args:
+        mean: [A] of the advantages.
+        variance: [A] of the advantages.
+
+    Returns:
+        [A] QoE, not negative; 0 for the best action.
+    """
+    best = mean.argmax()
+    gains = np.zeros(len(mean))
+    for action in range(len(mean)):
+        sd = math.sqrt(variance[action] + variance[best])
+        if action != best and sd > 0.0:
+            z = (mean[action] - mean[best]) / sd
+            density, share = math.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi), 0.5 * math.erfc(-z / math.sqrt(2.0))
+            gains[action] = sd * (density + z * share)
+    return gains

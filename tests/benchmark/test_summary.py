@@ -1,13 +1,16 @@
 """The figures of a row, against sums by hand."""
 
 import math
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
+from agents import REGISTRY
+from ppgym.benchmark.episodes import Job, play_episode
 from ppgym.benchmark.estimates import ratio_estimate
-from ppgym.benchmark.summary import Played, improvement, make_row
+from ppgym.benchmark.summary import Played, improvement, make_row, replayed
 from ppgym.core.qoe import REWARD_TERMS
 from ppgym.core.state import UNIT_NAMES
 
@@ -47,7 +50,8 @@ def played(returns: list[float], watches_s: list[float], times_us: dict[str, int
         session(number, returned, watch_s, times_us or {"1": 1})
         for number, (returned, watch_s) in enumerate(zip(returns, watches_s, strict=True))
     ]
-    return Played([record for record, _ in found], [totals for _, totals in found])
+    columns = {key: np.array([totals[key] for _, totals in found]) for key in found[0][1]}
+    return Played([record for record, _ in found], columns)
 
 
 WATCHES_S = [30.0 + 6.0 * (k % 5) for k in range(SESSIONS)]
@@ -121,3 +125,14 @@ def test_traces_that_share_sessions_are_one_cluster() -> None:
     assert clustered is not None and alone is not None
     ratio = (clustered[1] - clustered[0]) / (alone[1] - alone[0])
     assert ratio == pytest.approx(math.sqrt(3.0), rel=0.05)
+
+
+def test_a_record_that_does_not_come_back_is_named_by_its_place() -> None:
+    record = play_episode(REGISTRY, Job("low/pixels-only/typical", {"n_videos": 2}, "test", "on_demand", {}, 7))
+    wrong = record | {"totals": record["totals"] | {"played_s": -1.0}}
+    expected = (
+        f"1 of 3 records do not come back:\nrecord 2 (on_demand, seed {record['seed']}): played_s -1.0, replayed "
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(expected)}"):
+        replayed([record, wrong, record])
+    assert replayed([record, record])["played_s"].tolist() == [record["totals"]["played_s"]] * 2

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,15 @@ from ppgym.core.state import HISTORY, LOOKAHEAD
 from ppgym.env import PromptPreamEnv
 from ppgym.planning import planner
 from ppgym.planning.explain import name_action
-from ppgym.planning.planner import Planner, PlannerParameters, advantage_sd, posterior_advantage
+from ppgym.planning.planner import Planner, PlannerParameters, advantage_sd, expected_gains, posterior_advantage
 from ppgym.planning.rollout_parameters import FAST_NETWORK_BPS, SLOW_NETWORK_BPS, NetworkParameters, RolloutPolicy
-from ppgym.planning.search import SearchParameters
-from ppgym.planning.tree import ROOT, new_tree
+from ppgym.planning.search import SearchParameters, new_root
 from ppgym.world.ladders import Ladder
 from tests.core.kernel import KernelSimulator
 from tests.planning.futures import PATIENT, VDEC, futures_of, second_edition, view_of, world_of
 from tests.test_env import other_future, random_legal
 
-SMALL = PlannerParameters(futures=12, root_actions=6, edges=4)
+SMALL = PlannerParameters(futures=12, root_actions=6)
 
 
 def situations(count: int, **kwargs: Any) -> Any:
@@ -81,7 +81,7 @@ def test_a_decision_is_a_function_of_the_view_whatever_was_planned_before() -> N
     for view, plan in reversed(list(zip(views, first, strict=True))):
         again = used[0].plan(view)
         assert again.action == plan.action
-        assert np.array_equal(again.visits, plan.visits)
+        assert np.array_equal(again.simulated, plan.simulated)
         assert np.array_equal(again.advantage, plan.advantage)
 
 
@@ -120,7 +120,7 @@ def test_any_budget_gives_a_legal_action(simulations: int) -> None:
         view = env.planning_view()
         plan = planner.plan(view)
         assert view.action_mask[plan.action]
-        assert plan.visits.sum() == plan.simulations
+        assert plan.simulated.sum() == plan.simulations
         assert plan.simulations <= max(simulations, len(plan.root_actions))
         assert plan.advantage[0] in (0.0, -math.inf)
 
@@ -147,6 +147,10 @@ def test_a_budget_of_time_is_kept_whatever_the_simulations() -> None:
         ({"simulations": 0}, "simulations: expected at least 1, got 0"),
         ({"time_budget_ms": 0.0}, "time_budget_ms: expected more than 0"),
         ({"time_budget_ms": -1.0}, "time_budget_ms: expected more than 0"),
+        ({"root_actions": 1}, "root_actions: expected at least 2, got 1"),
+        ({"batch": 1}, "batch: expected at least 2, got 1"),
+        ({"futures": 0}, "futures: expected at least 1, got 0"),
+        ({"indifference": -0.1}, "indifference: expected at least 0.0, got -0.1"),
         ({"advantage_sd": 0.0}, "advantage_sd: expected more than 0, got 0.0"),
         ({"fast_advantage_sd": -1.0}, "fast_advantage_sd: expected more than 0, got -1.0"),
         (
@@ -169,14 +173,42 @@ def test_what_makes_no_sense_is_refused(parameters: dict[str, Any], text: str) -
 
 def test_the_advantage_shrinks_what_few_simulations_show() -> None:
     """By hand: the second edge is better by 1 and by 2; its prior advantage is -0.5, of spread 1."""
-    tree = new_tree(1, 3, 2)
-    tree.root_visits[:2] = [[1, 2], [1, 1]]
-    tree.root_return[:2] = [[5.0, 8.0], [6.0, 6.0]]
+    root = new_root(3, 4)
+    root.simulated[:] = 2, 2, 0
+    root.returns[:2, :2] = [[5.0, 4.0], [6.0, 6.0]]
     # differences 1 and 2: mean 1.5, squared deviations 0.5, with a pseudo-difference (0.5 + 1) / 2 = 0.75
     weight = 2 / 0.75
     expected = (weight * 1.5 - 0.5) / (weight + 1.0)
-    advantage = posterior_advantage(tree, np.array([0.0, -0.5, -2.0]), 1.0)
-    assert advantage == pytest.approx([0.0, expected, -2.0])  # the third was never simulated: its prior
+    mean, variance = posterior_advantage(root, np.array([0.0, -0.5, -2.0]), 1.0)
+    assert mean == pytest.approx([0.0, expected, -2.0])  # the third was never simulated: its prior
+    assert variance == pytest.approx([0.0, 1.0 / (weight + 1.0), 1.0])
+
+
+def test_the_gain_of_knowing_better_is_the_expectation_of_what_is_above_the_best() -> None:
+    mean, variance = np.array([0.0, 0.7, 0.5, -3.0]), np.array([0.0, 0.04, 0.21, 1.0])
+    gains = expected_gains(mean, variance)
+    assert gains[1] == 0.0
+    for action in (0, 2, 3):
+        difference = NormalDist(mean[action] - 0.7, math.sqrt(variance[action] + 0.04))
+        grid = np.linspace(0.0, 8.0, 80_001)
+        expected = np.trapezoid([x * difference.pdf(x) for x in grid.tolist()], grid)
+        assert gains[action] == pytest.approx(expected, rel=1e-6)
+    assert expected_gains(np.zeros(2), np.zeros(2)).tolist() == [0.0, 0.0]
+
+
+def test_a_search_ends_where_the_best_action_is_clear() -> None:
+    """One that never gains from knowing better ends after a batch; one that always does spends its budget."""
+    views = [env.planning_view() for env in situations(12)]
+    spent = {}
+    for indifference in (0.0, 0.01, 100.0):
+        parameters = SMALL._replace(indifference=indifference, batch=48)
+        planner = Planner(simulations=384, parameters=parameters)
+        spent[indifference] = np.array([planner.plan(view).simulations for view in views])
+    assert (spent[100.0] <= 48).all()
+    assert (spent[100.0] <= spent[0.01]).all()
+    assert (spent[0.01] <= spent[0.0]).all()
+    assert spent[100.0].sum() < spent[0.01].sum() < spent[0.0].sum()
+    assert (spent[0.0] > 384 - 16).any()
 
 
 def test_less_is_expected_of_a_search_the_faster_the_network() -> None:
@@ -216,13 +248,13 @@ def test_a_short_session_counts_no_more_than_a_long_one(monkeypatch: pytest.Monk
     # The rollout policy requests what playback waits for, and nothing else
     needed_alone = NetworkParameters(*(each._replace(least_value=1e6) for each in RolloutPolicy().slow_network))
     parameters = PlannerParameters(
-        search=SearchParameters(horizon_s=10.0, depth=1),
+        search=SearchParameters(horizon_s=10.0),
         rollout=RolloutPolicy(needed_alone, needed_alone),
     )
     plan = Planner(simulations=12, rules=(), parameters=parameters).plan(view, np.zeros(len(view.action_mask)))
     last_chunk, first_chunk = 1, 1 + LOOKAHEAD
     assert sorted(plan.root_actions.tolist()) == [WAIT, last_chunk, first_chunk]
-    returns = plan.tree.root_return[:3, :2] / plan.tree.root_visits[:3, :2]
+    returns = plan.root.returns[:3, :2]
     by_action = dict(zip(plan.root_actions.tolist(), returns.tolist(), strict=True))
     waiting = [2.5 - 0.5 - 1.85 * 0.6, 5.0 - 0.5 - 1.85 * 0.8]  # half a second of the content has been played
     assert by_action[WAIT] == pytest.approx(waiting)
@@ -394,12 +426,6 @@ def test_names_of_actions_by_hand() -> None:
 def test_there_is_nothing_to_explain_before_a_decision() -> None:
     with pytest.raises(RuntimeError, match="call predict first"):
         MCTSAgent(PromptPreamEnv()).explain()
-
-
-def test_root_statistics_of_a_plan_are_those_of_its_tree() -> None:
-    for env in situations(3):
-        plan = Planner(simulations=40, parameters=SMALL).plan(env.planning_view())
-        assert np.array_equal(plan.visits, plan.tree.children_visits[ROOT, : len(plan.root_actions)])
 
 
 def test_a_ladder_in_another_unit_of_quality_is_planned_for_alike() -> None:

@@ -48,4 +48,4 @@ def test_the_command_shows_every_player_up_to_the_bound(
 def test_who_is_shown_for_comparison_alone_does_not_compete() -> None:
     ranked = {name for name, one in limits.PLAYERS.items() if is_ranked(one.agent)}
     assert ranked == {"planner", "best found"}
-    assert limits.PLAYERS["best found"].params == {"simulations": 3072, "futures": 512}
+    assert limits.PLAYERS["best found"].params == {"simulations": 3072, "futures": 512, "indifference": 0.0}
