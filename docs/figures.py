@@ -289,7 +289,7 @@ def frontier() -> Figure:
             kind = ("rules with prompts", "#b9a3d9") if agent.endswith("+prompt") else ("rules for pixels", GREY)
             name, colour = (agent, colours[agent]) if agent in colours else kind
             own_xy = [row[column] for row in own], [row["qoe"] for row in own]
-            axes.plot(*own_xy, color=colour, marker="o", markersize=4, linewidth=1, label=name)
+            axes.plot(*own_xy, color=colour, marker="o", markersize=5, linestyle="none", label=name)
         axes.set_xlabel(f"{label} a minute (less is better)")
     panels[0].set_ylabel("QoE a minute")
     found = dict(zip(*reversed(panels[1].get_legend_handles_labels()), strict=True))
