@@ -18,7 +18,7 @@ COMMANDS = {
     "power": ("agents.studies.power:print_power", "say how many sessions a difference needs"),
     "breakeven": ("agents.studies.breakeven:find_breakeven", "find where generative codecs begin to pay"),
     "claims": ("agents.studies.paper_claims:check_claims", "check the paper's claims"),
-    "frontier": ("agents.studies.frontier:find_frontier", "show what each policy can have by its own parameter"),
+    "frontier": ("agents.studies.frontier:find_frontier", "show what each policy can have by its own parameters"),
     "study": ("agents.studies.planner:make_planner_tables", "measure what each part of the planner brings"),
     "limits": ("agents.studies.limits:find_limits", "find how far knowledge of the future would lead"),
     "tune": ("agents.studies.tuning:tune", "find an agent's parameters on validation sessions"),

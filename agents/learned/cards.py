@@ -18,6 +18,7 @@ import ppgym
 from ppgym.files import check_keys, read_json
 
 SCHEMA = "ppgym-checkpoint/1"
+WAITING = ".next"  # ends the name of a file that waits for its weights
 CARD = ("config", "timesteps", "scores", "git_commit", "versions")  # what the writer of a checkpoint says of it
 PACKAGES = ("gymnasium", "numpy", "sb3-contrib", "stable-baselines3", "torch")
 
@@ -53,7 +54,7 @@ def next_path(path: Path) -> Path:
     Args:
         path: Of the file in its place.
     """
-    return path.with_name(f"{path.name}.next")
+    return path.with_name(f"{path.name}{WAITING}")
 
 
 def settle(path: Path) -> None:

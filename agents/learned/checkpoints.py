@@ -25,13 +25,15 @@ Tensors = dict[str, Tensor]
 def write_checkpoint(
     path: Path, weights: Mapping[str, Tensor], card: Mapping[str, Any], optimizer: torch.optim.Optimizer | None = None
 ) -> None:
-    """Write weights, card and what training needs to go on: all of it, or none. A graph of older weights is deleted.
+    """Write weights, card and what training needs to go on. A kill leaves the checkpoint before, or the new one.
+
+    A graph of older weights is deleted first.
 
     Args:
         path: ``.../NAME.safetensors``.
         weights: Named tensors.
         card: The keys of `CARD`; schema and the weights' hash are added.
-        optimizer: Its state and that of the global generators are written too, but where it is None.
+        optimizer: Where given, its state and that of the global generators of random numbers are written too.
     """
     path.with_suffix(".onnx").unlink(missing_ok=True)
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})

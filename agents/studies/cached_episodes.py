@@ -32,7 +32,8 @@ class Variant(NamedTuple):
     @property
     def name(self) -> str:
         """Agent and parameters in words, such as "static each=2"."""
-        return " ".join([self.agent, *(f"{key}={value:g}" for key, value in self.params.items())])
+        shown = {key: f"{value:g}" if type(value) in (int, float) else value for key, value in self.params.items()}
+        return " ".join([self.agent, *(f"{key}={value}" for key, value in shown.items())])
 
 
 def play_variants(

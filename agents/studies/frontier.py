@@ -1,7 +1,7 @@
-"""The frontier: what QoE, stalls, waste and energy each policy can have, by its own parameter.
+"""The frontier: what QoE, stalls, waste and energy each policy can have, by its own parameters.
 
-The planner turns the weights with which it plans, every rule how eagerly it preloads, the greedy policy the price of
-the link; a learned agent is a single point. Nothing is chosen here: all points are shown.
+The planner turns the weights with which it plans, a rule how eagerly it preloads, the greedy policy the price of the
+link and the least value of a request; a learned agent is a single point. Nothing is chosen here: all points are shown.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Any
 
 from agents.studies.cached_episodes import Variant, play_variants
 from agents.studies.paper_claims import KNOB, PRELOADING
-from agents.studies.tables import print_table
+from agents.studies.tables import print_table, unbeaten
 from ppgym.benchmark.records import Record, returns_and_minutes
 from ppgym.core.qoe import MBIT_PER_BYTE
 from ppgym.files import write_json
@@ -59,7 +59,9 @@ def find_frontier(
     played = play_variants(
         variants, scenario=scenario, sessions=sessions, seed=seed, workers=workers, output=output, figures=(FIGURES,)
     )
-    rows = mark_unbeaten([row_of(*cell) for cell in zip(variants, played, strict=True)])
+    rows = [row_of(*cell) for cell in zip(variants, played, strict=True)]
+    marks = unbeaten([[row[column] if column == "qoe" else -row[column] for column in COLUMNS] for row in rows])
+    rows = [{**row, "unbeaten": mark} for row, mark in zip(rows, marks, strict=True)]
     if output is not None:
         write_json(output / FIGURES, {"scenario": scenario, "sessions": sessions, "rows": rows})
     print_table(
@@ -91,16 +93,3 @@ def row_of(variant: Variant, played: Sequence[Record]) -> dict[str, Any]:
     figures = (returns.sum(), sums["rebuffer_s"], sums["wasted_bytes"] * MBIT_PER_BYTE, sums["energy_j"])
     found = {column: float(figure / minutes.sum()) for column, figure in zip(COLUMNS, figures, strict=True)}
     return {"agent": variant.agent, "params": dict(variant.params), **found}
-
-
-def mark_unbeaten(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Add to each row whether it is `unbeaten`: no other one is as good in all `COLUMNS`, and better in one."""
-
-    def good(row: Mapping[str, Any]) -> list[float]:
-        return [row[column] if column == "qoe" else -row[column] for column in COLUMNS]
-
-    def beats(other: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
-        pairs = list(zip(good(other), good(row), strict=True))
-        return all(theirs >= own for theirs, own in pairs) and any(theirs > own for theirs, own in pairs)
-
-    return [{**row, "unbeaten": not any(beats(other, row) for other in rows)} for row in rows]

@@ -25,7 +25,7 @@ from scipy.special import ndtr
 from agents.studies.ablation_table import make_ablation_tables, print_ablation_tables
 from agents.studies.ablations import ABLATED
 from agents.studies.cached_episodes import Variant, play_variants
-from agents.studies.tables import print_table
+from agents.studies.tables import print_table, unbeaten
 from ppgym.benchmark.episodes import STANDARD_DEVICES, STANDARD_NETWORKS
 from ppgym.benchmark.estimates import Estimate, holm, ratio_estimate
 from ppgym.benchmark.records import Record, returns_and_minutes
@@ -61,7 +61,7 @@ REAL_FOLDERS = {"network": "network_traces", "videos": "short_video_size", "view
 PRELOADING: dict[str, tuple[Mapping[str, Any], ...]] = {
     "on_demand": ({},),
     "next_one": ({},),
-    "static": tuple({"each": each} for each in (0, 1, 2, 3, 5)),
+    "static": ({}, *({"each": each} for each in (0, 1, 2, 3, 5))),
     "fixed_preload": ({}, *({"chunks": chunks} for chunks in (2, 3, 4))),
     "douyin": ({}, *({"preload_bytes": size} for size in (6e4, 2.5e5, 5e5, 8e5))),
     "no_save": ({}, *({"preload_bytes": size} for size in (1e5, 2.5e5, 5e5, 8e5))),
@@ -150,16 +150,7 @@ def point_of(variant: Variant, played: Sequence[Record]) -> Point:
 
 def frontier(points: Sequence[Point]) -> list[Point]:
     """The points that no other one beats: as good in every measure, and better in one or named earlier."""
-
-    def beaten(place: int) -> bool:
-        own = points[place].sums
-        return any(
-            (other.sums >= own).all() and ((other.sums > own).any() or before < place)
-            for before, other in enumerate(points)
-            if before != place
-        )
-
-    return [point for place, point in enumerate(points) if not beaten(place)]
+    return [point for point, stays in zip(points, unbeaten([one.sums for one in points]), strict=True) if stays]
 
 
 def relative_gain(new: F8, old: F8, clusters: npt.NDArray[Any] | None = None) -> Estimate:

@@ -54,6 +54,25 @@ def compare(new: Sequence[Record], old: Sequence[Record]) -> dict[str, Any]:
     return paired_difference(returns, others, minutes, find_traces(new).clusters)
 
 
+def unbeaten(good: Sequence[Sequence[float] | F8]) -> list[bool]:
+    """Whether no other row is as good in all columns, and better in one or earlier.
+
+    Args:
+        good: Rows of figures; more is better.
+
+    Returns:
+        One for each row.
+    """
+    rows = np.array(good)
+    found = []
+    for place, own in enumerate(rows):
+        as_good = (rows >= own).all(axis=1)
+        as_good[place] = False
+        better = (rows > own).any(axis=1) | (np.arange(len(rows)) < place)
+        found.append(not (as_good & better).any())
+    return found
+
+
 def signed(value: float, interval: Interval | None) -> str:
     """A signed figure with its interval, where it has one."""
     if interval is None:

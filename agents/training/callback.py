@@ -42,7 +42,7 @@ class TrainingCallback(BaseCallback):
         self.run, self.console, self._update_threads, self._saved = run, console, update_threads, saved
         evaluation = run.config["hyperparams"]["evaluation"]
         self._code = provenance()  # now: something else may be committed during the run
-        self._every, self._patience = evaluation["every"], evaluation["patience"]
+        self._every, self._is_best_due = evaluation["every"], False
         self._decide = DECIDE[run.config["agent"]]
         self._groups = [group[:VALIDATION_WORLDS] for group in world_groups(run.config)]
         scenarios, counts = share_out(self._groups, evaluation["validation_episodes"])
@@ -51,16 +51,14 @@ class TrainingCallback(BaseCallback):
         self._evaluation_s, self._note = 0.0, ""
         self._progress = Progress("Training", run.config["timesteps"] - run.timesteps, console)
 
-    def save(self, name: str) -> None:
-        """Write a checkpoint of the model as it is.
-
-        Args:
-            name: "latest" or "best".
-        """
+    def save(self) -> None:
+        """Write the model as it is as the latest checkpoint, and as the best before that, if it is and is not yet."""
         policy = self.model.policy
-        optimizer = policy.optimizer if name == "latest" else None
-        self.run.write_checkpoint(name, policy.state_dict(), self.model.num_timesteps, self._code, optimizer)
-        self._saved(name)
+        for name in ("best", "latest") if self._is_best_due else ("latest",):  # a resumed run begins at the latest
+            optimizer = policy.optimizer if name == "latest" else None
+            self.run.write_checkpoint(name, policy.state_dict(), self.model.num_timesteps, self._code, optimizer)
+            self._saved(name)
+        self._is_best_due = False
 
     def evaluate(self) -> None:
         """Evaluate the model on the validation split; write it as the latest checkpoint, and as the best if it is.
@@ -69,15 +67,15 @@ class TrainingCallback(BaseCallback):
         bit. DQN's do not: a resumed run has lost its replay buffer anyway.
         """
         began_s = time.perf_counter()
-        scores = self._scores()
+        scores, timeline = self._scores(), self._timeline()
         timesteps = self.model.num_timesteps
         self.run.curve.append({"timesteps": timesteps, **scores})
+        self._is_best_due = self.run.improved()
         for name, score in scores.items():
             self.logger.record(f"validation/{name}", score)
-        self.logger.record("validation/timeline", Image(self._timeline(), "HWC"))
+        self.logger.record("validation/timeline", Image(timeline, "HWC"))
         self.logger.dump(timesteps)
-        for name in ("best", "latest") if self.run.improved() else ("latest",):  # a resumed run begins at the latest
-            self.save(name)
+        self.save()
         if self.run.config["agent"] == "ppo":
             begin_episodes(self.model, self.run.config["seed"])
         terms = ", ".join(f"{name} {scores[name]:.1f}" for name in REWARD_TERMS)
@@ -124,10 +122,6 @@ class TrainingCallback(BaseCallback):
         picture: npt.NDArray[np.uint8] = self._drawn.render()  # type: ignore[assignment]
         return picture
 
-    def _out_of_patience(self) -> bool:
-        qoe = [row["qoe"] for row in self.run.curve]
-        return self._patience is not None and len(qoe) - 1 - int(np.argmax(qoe)) >= self._patience
-
     def _on_training_start(self) -> None:
         self._progress.start()
         env: SB3VecEnv = self.training_env  # type: ignore[assignment]
@@ -142,8 +136,9 @@ class TrainingCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         self._progress.advance(self.training_env.num_envs, self._note)
-        if self._out_of_patience():
-            self.console.print(f"Stopped early: no better for {self._patience} evaluations")
+        if self.run.out_of_patience:
+            patience = self.run.config["hyperparams"]["evaluation"]["patience"]
+            self.console.print(f"Stopped early: no better for {patience} evaluations")
             return False
         return True
 

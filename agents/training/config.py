@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from agents.learned.cards import read_card
+from agents.learned.cards import read_card, settle
 from agents.learned.checkpoints import write_checkpoint
 from ppgym.files import check_keys, read_json, suggest, write_text
 from ppgym.world.devices import DEVICES
@@ -90,10 +90,22 @@ class Run(NamedTuple):
 
     @property
     def done(self) -> bool:
-        """Whether it was trained to its end before it was opened."""
+        """Whether it was trained to its end, and evaluated there, before it was opened."""
         if self.config["agent"] == "student":
             return len(self.curve) >= len(self.config["hyperparams"]["rounds"])
-        return self.timesteps >= int(self.config["timesteps"])
+        return self.evaluated and self.timesteps >= int(self.config["timesteps"])
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether it was evaluated at the step at which it was opened."""
+        return bool(self.curve) and self.curve[-1]["timesteps"] == self.timesteps
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether as many evaluations as its hyperparameters allow have brought nothing better."""
+        patience = self.config["hyperparams"]["evaluation"].get("patience")
+        qoe = [scores["qoe"] for scores in self.curve]
+        return patience is not None and bool(qoe) and len(qoe) - 1 - qoe.index(max(qoe)) >= patience
 
     def write_config(self) -> None:
         """Write config.json, so that the run can be resumed."""
@@ -271,7 +283,9 @@ def _check_student(timesteps: int | None) -> None:
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a folder holds a training run."""
+    """Whether a folder holds a training run; what waits for its weights is put into its place."""
+    if (folder / LATEST).is_file():
+        settle(folder / LATEST)
     return (folder / CONFIG).is_file() or (folder / LATEST).with_suffix(".json").is_file()
 
 

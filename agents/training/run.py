@@ -179,6 +179,11 @@ def restore(model: Model, path: Path, config: Mapping[str, Any]) -> None:
     begin_episodes(model, config["seed"])
 
 
+def forget_comparison(folder: Path) -> None:
+    """Delete the page by which a run counts as compared."""
+    (folder / COMPARISON / PAGE).unlink(missing_ok=True)
+
+
 def compare_with_rivals(run: Run) -> list[Row]:
     """Play the best checkpoint and its rivals on the same sessions of the test split, and print the table.
 
@@ -191,6 +196,7 @@ def compare_with_rivals(run: Run) -> list[Row]:
         The table's rows.
     """
     agent, scenarios = run.config["agent"], names_of(run.config["scenario"])
+    forget_comparison(run.folder)
     shutil.rmtree(run.folder / COMPARISON, ignore_errors=True)
     board = run_benchmark(
         REGISTRY,
@@ -239,7 +245,7 @@ def train_by_reward(run: Run, console: Console, torch_device: str, saved: Callab
         model.learn(remaining, callback=callback, log_interval=log_interval, reset_num_timesteps=False)
         callback.evaluate()
     except KeyboardInterrupt:
-        callback.save("latest")
+        callback.save()
         raise
     finally:
         callback.close()
@@ -296,13 +302,16 @@ def train(
         run.config["trained_on"] = range_of(world.parse() for group in groups for world in group)
     else:
         run = reopen_run(resume, agent, timesteps)
-        compared = (run.folder / COMPARISON / PAGE).is_file()  # else it was stopped before
-        if run.done and compared and "timesteps" in run.config:
-            raise ValueError(f"{resume}: has its {run.timesteps} timesteps; ask for more with --timesteps")
+    compared = (run.folder / COMPARISON / PAGE).is_file()  # else it was stopped before
+    if run.done and compared and "timesteps" in run.config:
+        raise ValueError(f"{resume}: has its {run.timesteps} timesteps; ask for more with --timesteps")
+    is_trained = run.done or (run.out_of_patience and not compared)
     console = Console(stderr=True)
     console.print(f"Training {run.config['agent']} on {run.config['scenario']} in {run.folder}", soft_wrap=True)
+    if not is_trained:
+        forget_comparison(run.folder)
     try:
-        if run.done:
+        if is_trained:
             console.print("It has been trained to its end")
         elif run.config["agent"] == "student":
             train_student(run, console, torch_device, saved, workers or os.cpu_count() or 1)

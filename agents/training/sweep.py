@@ -15,7 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from agents.learned.cards import next_path, settle, training_path
+from agents.learned.cards import WAITING, next_path, settle, training_path
 from agents.training.config import LATEST, holds_run, reopen_run
 from agents.training.run import compare_with_rivals, train
 from ppgym.benchmark.summary import Row
@@ -181,8 +181,13 @@ def _gather(ray: Any, vault: Any, output: Path) -> None:
 
 
 def read_files(folder: Path) -> Files:
-    """The files of a folder, and of those in it; none where there is no such folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """The files of a folder, and of those in it, but for half-written ones; none where there is no such folder."""
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            settle(folder / name)
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    whole = [path for path in paths if path.suffix != WAITING and not path.name.startswith(".")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in whole}
 
 
 def write_files(folder: Path, files: Files) -> None:

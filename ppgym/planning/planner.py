@@ -44,6 +44,7 @@ from ppgym.planning_view import PlanningView
 
 LINK_PAST_END_S = 10.0  # drawn beyond the longest simulation, for its last step
 MS_PER_S = 1000.0
+LOOKS = 7  # at the advantages in a decision, at least, if its budget is large
 MAX_PRIOR_LOSS = 20.0  # QoE, as tuned; prior advantages are not lower than minus this
 
 
@@ -59,8 +60,9 @@ class PlannerParameters(NamedTuple):
     # fast network. On a fast network that choice leaves less to gain: with the same spread, noise would win more often.
     advantage_sd: float = 1.0
     fast_advantage_sd: float = 0.3
-    batch: int = 96  # simulations, at most, between two looks at the advantages
-    indifference: float = 0.01  # expected gain of further simulations that ends a search; in `advantage_sd`
+    batch: int = 96  # simulations between two looks at the advantages; of a large budget 1 / LOOKS, where that is more
+    # A search ends where it would gain no more, on average, to know an action's advantage; in prior standard deviations
+    indifference: float = 0.01
     search: SearchParameters = SearchParameters()
     rollout: RolloutPolicy = RolloutPolicy()
     link: LinkModel = LinkModel()
@@ -107,13 +109,13 @@ class Planner:
             parameters: Further parameters; the default ones where None.
 
         Raises:
-            ValueError: A budget below 1, fewer than 2 root actions or simulations at once, a negative seed, an unknown
-                rule, a horizon of no content or longer than a simulation, or a parameter of the wrong sign.
+            ValueError: A budget below 1, fewer than 2 root actions, no future or simulation at once, a negative seed,
+                an unknown rule, a horizon of no content or longer than a simulation, or a parameter of the wrong sign.
         """
         if seed < 0:
             raise ValueError(f"seed: expected at least 0, got {seed}")
         parameters = parameters or PlannerParameters()
-        for name, least in (("root_actions", 2), ("batch", 2), ("futures", 1), ("indifference", 0.0)):
+        for name, least in (("root_actions", 2), ("batch", 1), ("futures", 1), ("indifference", 0.0)):
             if not getattr(parameters, name) >= least:
                 raise ValueError(f"{name}: expected at least {least}, got {getattr(parameters, name)}")
         for name in ("advantage_sd", "fast_advantage_sd"):
@@ -242,11 +244,14 @@ class Planner:
         advantage were known; where that is so of all but the best one, the search is over.
         """
         parameters, left = self.parameters, self.simulations
+        has_clock = self.time_budget_ms is not None  # which is read at every look
+        batch = parameters.batch if has_clock else max(parameters.batch, self.simulations // LOOKS)
         alive = np.arange(len(prior), dtype=np.int32)
         futures, first = next(blocks), 0
         while len(alive) > 1 and left >= 2:
             rounds = math.ceil(math.log2(len(alive)))
-            each = min(left // rounds, parameters.batch) // len(alive)  # of a small budget none, and the prior halves
+            # Of a small budget an action may get none: then the prior halves
+            each = min(left // rounds // len(alive), max(batch // len(alive), 1))
             while each > 0:
                 if first == len(futures.states):
                     following = next(blocks, None)

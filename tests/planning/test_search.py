@@ -193,7 +193,7 @@ def test_what_holds_for_every_plan() -> None:
 
 
 def test_futures_never_come_twice() -> None:
-    """More of them are sampled where a search has used the first, and no others than without blocks of that size."""
+    """More of them are sampled where a search has used the first; each is simulated once, in order."""
     view = next(situations(1))
     planner = Planner(simulations=200, parameters=PlannerParameters(futures=8, indifference=0.0, search=PARAMETERS))
     sampled: list[Futures] = []

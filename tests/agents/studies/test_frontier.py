@@ -38,12 +38,6 @@ def test_every_setting_has_its_figures(
     assert row["energy_j"] == pytest.approx(totals["energy_j"] / minutes)
 
 
-def test_beaten_is_who_is_nowhere_better_and_somewhere_worse() -> None:
-    figures = [(10.0, 5.0, 3.0, 1.0), (10.0, 5.0, 3.0, 1.0), (9.0, 5.0, 3.0, 1.0), (9.0, 4.0, 9.0, 9.0)]
-    rows = [dict(zip(frontier.COLUMNS, one, strict=True)) for one in figures]
-    assert [row["unbeaten"] for row in frontier.mark_unbeaten(rows)] == [True, True, False, True]
-
-
 def test_the_planner_is_swept_over_both_weights() -> None:
     swept = {key for params in frontier.FAMILIES["mcts"] for key in params}
     assert swept == {"waste_weight", "stall_weight"}

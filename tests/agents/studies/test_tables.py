@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agents.studies.tables import compare, signed
+from agents.studies.tables import compare, signed, unbeaten
 from ppgym.world.scenario import DEFAULT_SCENARIO
 
 
@@ -33,3 +33,8 @@ def test_other_sessions_are_refused() -> None:
 def test_a_figure_without_an_interval_is_shown_alone() -> None:
     assert signed(1.25, None) == "+1.2"
     assert signed(-1.0, (-2.0, 0.5)) == "-1.0 (-2.0 to +0.5)"
+
+
+def test_beaten_is_who_is_nowhere_better_and_somewhere_worse_or_later() -> None:
+    rows = [(10.0, -5.0, -3.0), (10.0, -5.0, -3.0), (9.0, -5.0, -3.0), (9.0, -4.0, -9.0), (9.0, -4.0, -8.0)]
+    assert unbeaten(rows) == [True, False, False, False, True]

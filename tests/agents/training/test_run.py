@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from stable_baselines3.common.logger import Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import agents.training.run as training
@@ -114,6 +115,46 @@ def test_a_run_killed_after_any_file_goes_on_as_if_it_had_never_stopped(
             assert resumed["sha256"] == whole["sha256"]
             assert json.loads((folder / "best.json").read_text())["sha256"] == best["sha256"]
     assert kill > 15
+
+
+def test_an_interrupt_after_an_evaluation_keeps_the_best(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: Logger, step: int = 0) -> None:  # between the scores and the checkpoints
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Logger, "dump", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "run")
+    cards = [json.loads((tmp_path / "run" / f"{name}.json").read_text()) for name in ("best", "latest")]
+    assert [[row["timesteps"] for row in card["scores"]] for card in cards] == [[0], [0]]
+    assert [row["timesteps"] for row in run(tmp_path / "run")["scores"]] == [0, 128, 256]
+
+
+def test_a_run_is_compared_when_it_is_resumed_if_it_was_not(run: Any, tmp_path: Path) -> None:
+    """Once trained to its end, and once out of patience before it."""
+    stuck = TINY["evaluation"] | {"every": 64, "patience": 2}
+    hyperparams = write_hyperparams(tmp_path / "stuck.yml", learning_rate=0.0, n_steps=8, evaluation=stuck)
+    for folder, arguments in (
+        (tmp_path / "whole", {}),
+        (tmp_path / "stuck", {"hyperparams": hyperparams, "timesteps": 2048}),
+    ):
+        first = run(folder, **arguments)
+        (folder / "comparison" / "README.md").unlink()
+        again = run(folder)
+        assert again == first
+        assert (folder / "comparison" / "README.md").is_file()
+
+
+def test_a_first_checkpoint_counts_though_its_card_still_waits(run: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    first = run(folder)
+    for name in ("latest.json", "latest-training.safetensors"):
+        (folder / name).rename(folder / f"{name}.next")
+    (folder / "comparison" / "README.md").unlink()
+    training.train(resume=folder)
+    assert json.loads((folder / "latest.json").read_text()) == first
 
 
 def test_dqn_same_seed_same_learning_curve_and_goes_on(run: Any, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from safetensors.torch import load_file
 
 import agents.training.sweep as sweep_module
-from agents.training.sweep import plan_sweep, train_sweep
+from agents.training.config import reopen_run
+from agents.training.sweep import plan_sweep, read_files, train_sweep, write_files
 from ppgym.benchmark.workers import connect_ray
 from tests.agents.training.tiny import SHORT, TINY, write_hyperparams
 
@@ -32,6 +33,17 @@ def test_runs_of_one_command(run: Any, hyperparams: Path, tmp_path: Path) -> Non
     assert curves["tiny-seed-3"] != curves["tiny-seed-4"]
     alone = run(tmp_path / "alone", seed=4, timesteps=128)
     assert alone["scores"] == curves["tiny-seed-4"]
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["before its weights", "after its weights"])
+def test_what_a_kill_leaves_behind_spoils_no_copy(written: bool, run: Any, tmp_path: Path) -> None:
+    """The files of a run with a checkpoint of which the card still waits."""
+    card = run(tmp_path / "run")
+    waiting = {**card, "timesteps": 999, "sha256": card["sha256"] if written else "0" * 64}
+    (tmp_path / "run" / "latest.json.next").write_text(json.dumps(waiting))
+    write_files(tmp_path / "copy", read_files(tmp_path / "run"))
+    assert reopen_run(tmp_path / "copy").timesteps == (999 if written else card["timesteps"])
+    assert not list((tmp_path / "copy").rglob("*.next"))
 
 
 @pytest.mark.slow
