@@ -245,7 +245,8 @@ def test_every_setting_can_be_made() -> None:
     for agent, params in settings:
         make_agent(agent, env, seed=0, **params)
     assert KNOB[0] == {} and {"waste_weight": 4.0, "stall_weight": 2.0} in KNOB
-    assert point(ABLATED, [1.0], [0.0], [0.0], prompts=False, waste_weight=2.0).name == "mcts prompts=0 waste_weight=2"
+    named = point(ABLATED, [1.0], [0.0], [0.0], prompts=False, waste_weight=2.0)
+    assert named.name == "mcts prompts=False waste_weight=2"
 
 
 def test_all_standard_scenarios_that_can_decode_prompts_are_played() -> None:
