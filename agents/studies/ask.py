@@ -18,7 +18,6 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 from rich.console import Console
-from scipy.special import stdtrit
 
 from agents.base import Heuristic, Mask
 from agents.settings import Settings
@@ -26,7 +25,7 @@ from agents.studies.ablations import ABLATED
 from agents.studies.assumptions import find_assumptions
 from agents.studies.cached_episodes import Variant, play_variants
 from agents.studies.tables import print_table, signed
-from ppgym.benchmark.estimates import Estimate, ratio_estimate
+from ppgym.benchmark.estimates import Estimate, ratio_estimate, t_quantile
 from ppgym.benchmark.records import Record, returns_and_minutes
 from ppgym.benchmark.summary import Row, summarize
 from ppgym.core.actions import WAIT
@@ -213,7 +212,7 @@ def judge(gain: Estimate, sessions: int, least: float) -> str:
     Returns:
         "yes" where it is surely above 0, "no" where it is surely below `least`, else "unclear".
     """
-    half = float(stdtrit(sessions - 1, LOOK_LEVEL)) * gain.error
+    half = t_quantile(LOOK_LEVEL, sessions - 1) * gain.error
     if gain.value - half > 0.0:
         return "yes"
     return "no" if gain.value + half < least else "unclear"

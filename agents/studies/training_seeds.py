@@ -14,11 +14,10 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import tyro
-from scipy.special import stdtrit
 
 from agents.learned.cards import read_card
 from agents.studies.tables import DIFFERENCE, print_differences
-from ppgym.benchmark.estimates import LEVEL, Interval, ratio_estimate
+from ppgym.benchmark.estimates import LEVEL, Interval, ratio_estimate, t_quantile
 from ppgym.benchmark.records import NAME, Record, read_records, returns_and_minutes, write_records
 from ppgym.commandline import run_command
 from ppgym.core.state import F8
@@ -136,7 +135,7 @@ def crossed_interval(gained: F8, minutes: F8) -> Interval | None:
     half, seeds = over_sessions.ci95[1] - over_sessions.value, len(gained)
     if seeds > 1:
         by_seed = gained.sum(axis=1) / minutes.sum()
-        half = float(np.hypot(half, stdtrit(seeds - 1, LEVEL) * by_seed.std(ddof=1) / seeds**0.5))
+        half = float(np.hypot(half, t_quantile(LEVEL, seeds - 1) * by_seed.std(ddof=1) / seeds**0.5))
     return over_sessions.value - half, over_sessions.value + half
 
 

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
 
 from ppgym.core.state import F8
 
@@ -29,6 +28,21 @@ class Estimate(NamedTuple):
     value: float
     error: float
     ci95: Interval | None
+
+
+def t_quantile(level: float, freedom: int) -> float:
+    """A quantile of Student's t.
+
+    Args:
+        level: Its probability.
+        freedom: Degrees of freedom.
+
+    Returns:
+        The quantile.
+    """
+    from scipy.special import stdtrit  # here: a command that estimates nothing starts without it
+
+    return float(stdtrit(freedom, level))
 
 
 def ratio_estimate(numerators: F8, denominators: F8, clusters: npt.NDArray[Any] | None = None) -> Estimate:
@@ -55,7 +69,7 @@ def ratio_estimate(numerators: F8, denominators: F8, clusters: npt.NDArray[Any] 
     if count < 2:
         return Estimate(value, math.nan, None)
     error = float(residuals.std(ddof=1) * math.sqrt(count) / abs(denominators.sum()))
-    half = float(stdtrit(count - 1, LEVEL)) * error
+    half = t_quantile(LEVEL, count - 1) * error
     enough = len(numerators) >= LEAST_SESSIONS
     return Estimate(value, error, (value - half, value + half) if enough else None)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ppgym.benchmark.episodes import Registry, versions
-from ppgym.benchmark.estimates import Estimate, ratio_estimate
+from ppgym.benchmark.estimates import Estimate, ratio_estimate, t_quantile
 from ppgym.codec.parts import Parts
 from ppgym.core.state import F8, U1
 from ppgym.env import PromptPreamEnv
@@ -354,11 +354,9 @@ def _sign(estimate: Estimate) -> int | None:
 
 
 def _interval90(estimate: Estimate, count: int) -> list[float] | None:
-    from scipy.special import stdtrit
-
     if count < 2:
         return None
-    half = float(stdtrit(count - 1, 0.95)) * estimate.error
+    half = t_quantile(0.95, count - 1) * estimate.error
     return [estimate.value - half, estimate.value + half]
 
 
