@@ -1,1 +1,1 @@
-"""Studies behind the tables of the site: claims, the planner, break-even, seeds, tuning, rollout evolution."""
+"""Studies behind the site's tables: claims, the frontier, the planner, break-even, seeds, tuning, rollout evolution."""
