@@ -61,7 +61,7 @@ def coverage() -> str:
 
 def tried() -> str:
     """What was tried with the planner: paired differences, each scenario of the same weight."""
-    lines = [["what", "simulations / futures", "sessions", "QoE a minute, 95 %"]]
+    lines = [["what", "QoE a minute, 95 %", "simulations / futures", "sessions"]]
     files = [read(f"results/planner/{name}.json") for name in ("tried", "budget")]
     for found, one in ((file, one) for file in files for one in file["comparisons"]):
         players = found["returns"][one["planner"]], found["returns"][one["against"]]
@@ -73,7 +73,7 @@ def tried() -> str:
         mean = mean_estimate(estimates)
         assert mean.ci95 is not None, one
         interval = f"{mean.value:+.1f} ({mean.ci95[0]:+.1f} to {mean.ci95[1]:+.1f})"
-        lines.append([one["what"], one["budget"], f"{len(estimates)} x {count}", interval])
+        lines.append([one["what"], interval, one["budget"], f"{len(estimates)} x {count}"])
     return markdown_table(lines)
 
 
