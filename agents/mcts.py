@@ -91,7 +91,7 @@ class MCTSAgent(Heuristic):
         Args:
             client: What it looks at; an environment's is taken.
             seed: Seeds the futures that are drawn; None is 0.
-            simulations: Budget of a decision; most are clear with less.
+            simulations: Budget of a decision; one that is clear earlier stops earlier.
             time_budget_ms: Milliseconds after which a decision stops early; with it decisions depend on the clock.
             pruning: True for all rules, False for none, or the names of those to apply.
             waste_weight: Factor on the weight of waste in planning.
