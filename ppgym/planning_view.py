@@ -20,7 +20,6 @@ from ppgym.core.state import (
     CatalogArrays,
     Params,
     StateRecord,
-    new_states,
 )
 from ppgym.world.devices import DeviceProfile
 from ppgym.world.options import Option
@@ -105,14 +104,12 @@ def public_state(state: StateRecord) -> StateRecord:
     Returns:
         The copy; the ends of what is under way are `UNKNOWN_S`.
     """
-    copies = new_states(1)
-    copies[0] = state
-    copy = copies[0]
-    if not state.terminated:
-        copy.playback_end_s = UNKNOWN_S
-    copy.transfer_end_s[np.arange(MAX_TRANSFERS) < state.transfers] = UNKNOWN_S
-    copy.job_end_s[state.job_video != NO_ENTRY] = UNKNOWN_S
-    return copy
+    copies = np.frombuffer(bytearray(state.tobytes()), STATE_DTYPE)  # by columns: a record's attributes are slow
+    if not copies["terminated"][0]:
+        copies["playback_end_s"] = UNKNOWN_S
+    copies["transfer_end_s"][0, : copies["transfers"][0]] = UNKNOWN_S
+    copies["job_end_s"][copies["job_video"] != NO_ENTRY] = UNKNOWN_S
+    return copies[0]
 
 
 class ViewMaker:
@@ -143,13 +140,12 @@ class ViewMaker:
             self._params, self._device = frozen_fields(world.params), copy.deepcopy(world.profile)
             self._distribution = frozen_fields(world.distribution)
             self._representations = tuple(representation.name for representation in world.representations)
-        self._show_manifests(world.catalog, playlist, int(state.video))
+        video, opened, seen = (int(state[key]) for key in ("video", "transfers", "throughputs"))
+        self._show_manifests(world.catalog, playlist, video)
+        index = playlist[state["transfer_video"][:opened]]
+        representation = world.params.option_representation[state["transfer_option"][:opened]]
         transfer_bytes = np.zeros(MAX_TRANSFERS)
-        for i in range(state.transfers):
-            representation = world.params.option_representation[state.transfer_option[i]]
-            index = playlist[state.transfer_video[i]]
-            transfer_bytes[i] = world.catalog.chunk_bytes[index, state.transfer_chunk[i], representation]
-        seen = int(state.throughputs)
+        transfer_bytes[:opened] = world.catalog.chunk_bytes[index, state["transfer_chunk"][:opened], representation]
         places = np.arange(max(seen - HISTORY, 0), seen) % HISTORY
         return PlanningView(
             state=np.ndarray((), STATE_DTYPE, public_state(state).tobytes())[()],
@@ -160,11 +156,11 @@ class ViewMaker:
             options=world.options,
             representations=self._representations,
             transfer_bytes=frozen(transfer_bytes),
-            throughput_bps=frozen(state.throughput_bps[places]),
-            throughput_time_s=frozen(state.throughput_time_s[places]),
+            throughput_bps=frozen(state["throughput_bps"][places]),
+            throughput_time_s=frozen(state["throughput_time_s"][places]),
             candidates=frozen(candidates),
             action_mask=frozen(mask),
-            videos_left=max(len(playlist) - 1 - int(state.video), 0),
+            videos_left=max(len(playlist) - 1 - video, 0),
         )
 
     def _show_manifests(self, catalog: CatalogArrays, playlist: npt.NDArray[np.int32], video: int) -> None:

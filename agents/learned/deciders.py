@@ -5,6 +5,7 @@ hash of the weights that it was made of.
 """
 
 import functools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -73,6 +74,7 @@ def open_graph(path: Path) -> Any:
     Raises:
         ValueError: It is too large, or no graph.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else its import writes to HOME what it reports to its maker
     import onnxruntime
 
     if path.stat().st_size > MOST_GRAPH_BYTES:

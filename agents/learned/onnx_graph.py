@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import torch
 
 from agents.learned.deciders import WEIGHTS_SHA256
@@ -121,14 +120,12 @@ class Agreement(NamedTuple):
     cpu_ms: npt.NDArray[np.float64]  # [decisions] CPU time, which others on the machine do not lengthen
 
 
-def check_agreement(
-    policy: Deployed, graph: onnxruntime.InferenceSession, situations: Sequence[Situation]
-) -> Agreement:
+def check_agreement(policy: Deployed, graph: Any, situations: Sequence[Situation]) -> Agreement:
     """Let a policy and its graph decide on the same situations.
 
     Args:
         policy: The original.
-        graph: Its export.
+        graph: Its export, as `agents.learned.deciders.open_graph` opens it.
         situations: At least one.
 
     Returns:

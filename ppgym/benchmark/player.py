@@ -10,6 +10,7 @@ bytes. An empty frame ends a session.
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import json
 import os
@@ -44,6 +45,7 @@ READY = -1  # answer to what is no question; no action has this index
 SILENCE_S = 60.0  # after which an entry ends
 WARM_UP_S = 600.0  # to import, compile and warm up, before any session
 WARM_UP_DECISIONS = 3
+LAYOUTS_KEPT = 64  # of frames: those of most decisions are alike
 ERROR_BYTES = 2000  # of what the process wrote to standard error, in a message
 
 _LENGTHS = struct.Struct("<QQ")  # of the frame after them, and of its header
@@ -104,9 +106,19 @@ def to_frame(arrays: Arrays) -> bytes:
     Returns:
         The frame.
     """
-    header = json.dumps([[name, array.dtype.str, array.shape] for name, array in arrays.items()]).encode()
-    body = b"".join([header, *(array.tobytes() for array in arrays.values())])
-    return _LENGTHS.pack(len(body), len(header)) + body
+    header = _header(tuple((name, array.dtype, array.shape) for name, array in arrays.items()))
+    parts = [header, *(array.tobytes() for array in arrays.values())]
+    return b"".join([_LENGTHS.pack(sum(map(len, parts)), len(header)), *parts])
+
+
+@functools.lru_cache(LAYOUTS_KEPT)
+def _header(layout: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]) -> bytes:
+    return json.dumps([[name, kind.str, shape] for name, kind, shape in layout]).encode()
+
+
+@functools.lru_cache(LAYOUTS_KEPT)
+def _layout(header: bytes) -> list[tuple[str, np.dtype[Any], tuple[int, ...]]]:
+    return [(name, np.dtype(kind), tuple(shape)) for name, kind, shape in json.loads(header)]
 
 
 def read_frame(pipe: int) -> dict[str, npt.NDArray[Any]] | None:
@@ -126,7 +138,7 @@ def read_frame(pipe: int) -> dict[str, npt.NDArray[Any]] | None:
     if body is None:
         return None
     arrays, start = {}, header_length
-    for name, kind, shape in json.loads(body[:header_length]):
+    for name, kind, shape in _layout(body[:header_length]):
         array: npt.NDArray[Any] = np.ndarray(shape, kind, body, start)
         arrays[name], start = array, start + array.nbytes
     return arrays
@@ -208,6 +220,7 @@ class Player:
         os.set_blocking(self._to, False)
         try:
             self._answer(time.monotonic() + WARM_UP_S)
+            self._renew_home()  # imports may write there
             self._lock_cache()
         except BaseException:
             self.close()

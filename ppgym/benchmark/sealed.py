@@ -22,7 +22,7 @@ from ppgym.benchmark.player import EntryError, Player, find_isolation
 from ppgym.benchmark.records import SEALED, Journal, Record, write_records
 from ppgym.benchmark.run import check_output, write_board
 from ppgym.benchmark.seals import ENDED, RUN, SAID, SEAL, SESSIONS, Seal, commitment_of, salt_of
-from ppgym.benchmark.summary import REFERENCE, Board, summarize
+from ppgym.benchmark.summary import REFERENCE, Board, replayed, summarize
 from ppgym.core.actions import WAIT
 from ppgym.env import Observation, PromptPreamEnv
 from ppgym.files import suggest, write_bytes, write_json
@@ -109,11 +109,8 @@ def run_sealed(
             stack.close()  # the players end before anything is revealed
             if not records:
                 raise ValueError("no entry has come to its end")
-            board = summarize(
-                records,
-                baseline=baseline or REFERENCE,
-                find_world=lambda record: sessions.world(record["scenario"], record["seed"]),
-            )
+            totals = replayed(records, lambda record: sessions.world(record["scenario"], record["seed"]))
+            board = summarize(records, baseline=baseline or REFERENCE, totals=totals)
             write_records(output, records)
             sessions.write(output / SESSIONS)
             write_bytes(output / SEAL, data)

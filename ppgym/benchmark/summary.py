@@ -214,7 +214,7 @@ def summarize(
     reference: str = REFERENCE,
     bounds: Bounds | None = None,
     is_ranked: RankedTest = lambda agent: True,
-    find_world: FindWorld = named_world,
+    totals: Mapping[str, F8] | None = None,
 ) -> Board:
     """The figures of records, from their replayed totals.
 
@@ -224,7 +224,7 @@ def summarize(
         reference: Agent at which the gap to the bound begins, if it is among them.
         bounds: Return that no policy exceeds, for each session; where None no row has figures of it.
         is_ranked: Tells which agents compete.
-        find_world: Gives the world of a record.
+        totals: What `replayed` gave for these records; by default they are replayed in the worlds that they name.
 
     Returns:
         Rows and standings.
@@ -233,7 +233,8 @@ def summarize(
         ValueError: A record does not come back, the agents of a scenario did not meet the same sessions, or the
             parameters of an agent change from session to session.
     """
-    totals = replayed(records, find_world)
+    if totals is None:
+        totals = replayed(records)
     places: dict[str, dict[str, list[int]]] = {}
     for place, record in enumerate(records):
         places.setdefault(record["scenario"], {}).setdefault(record["agent"], []).append(place)

@@ -8,7 +8,8 @@ import json
 import multiprocessing
 import re
 import time
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -17,16 +18,19 @@ from typing import Any, NamedTuple
 from ppgym.benchmark.episodes import Registry, bound_episodes, session_seed, versions
 from ppgym.benchmark.ranks import ask_ranked
 from ppgym.benchmark.records import Record, check_paths, read_records
-from ppgym.benchmark.replay import FindWorld, named_world
+from ppgym.benchmark.replay import named_world
 from ppgym.benchmark.revealed import open_sealed
 from ppgym.benchmark.run import CSV, PAGE, RECORDS, RESULTS, board_content
 from ppgym.benchmark.seals import RUN, SEAL, SESSIONS
 from ppgym.benchmark.summary import REFERENCE, check_problems, replayed, summarize
 from ppgym.benchmark.tables import to_csv, to_markdown
+from ppgym.core.state import F8
 from ppgym.files import differences, read_json, read_text
 
 FIGURES = (RESULTS, CSV, PAGE)
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?", re.ASCII)
+MAX_ACTION = 2**15 - 1  # far outside of every action space, where one number acts as the other
+SHARED = {"params", "overrides", "versions"}  # parts of a record that many others have too
 NUMBERS_TRIED = 200_000  # of a first session
 
 
@@ -67,19 +71,18 @@ def check_run(folder: Path, registry: Registry, data: Path | None = None) -> Che
             not follow from the records, are missing or surplus; names them.
     """
     started_s = time.perf_counter()
-    records = list(read_records(folder))
+    records = _read_compact(folder)
     notes: list[str] = []
     try:
         check_paths(records, data)
         revealed = open_sealed(folder, records, registry)
-        find_world = named_world if revealed is None else revealed.find_world
-        replayed(records, find_world)
+        totals = replayed(records, named_world if revealed is None else revealed.find_world)
         seconds = time.perf_counter() - started_s
         figures = [name for name in FIGURES if (folder / name).exists()]
         if RESULTS in figures:
             check_params(records)
             stated = read_json(folder / RESULTS)
-            problems = list(_wrong_figures(folder, stated, records, find_world))
+            problems = list(_wrong_figures(folder, stated, records, totals))
             check_problems(f"{len(problems)} figures", problems)
             _check_ranks(stated, registry, folder)
         elif figures:
@@ -100,6 +103,18 @@ def check_run(folder: Path, registry: Registry, data: Path | None = None) -> Che
         notes.append(f"not compared: {', '.join(others)}")
     transitions = sum(len(record["actions"]) for record in records)
     return Checked(len(records), transitions, seconds, tuple(compared), tuple(notes))
+
+
+def _read_compact(folder: Path) -> list[Record]:
+    """Records to read alone, so that many fit into memory: actions take two bytes each, equal parts are shared."""
+    shared: dict[str, Any] = {}
+    records = []
+    for record in read_records(folder):
+        record["actions"] = array("h", [action if 0 <= action <= MAX_ACTION else -1 for action in record["actions"]])
+        for key in SHARED.intersection(record):
+            record[key] = shared.setdefault(repr(record[key]), record[key])
+        records.append(record)
+    return records
 
 
 def check_params(records: Sequence[Record]) -> None:
@@ -127,7 +142,7 @@ def _stated_rows(stated: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _wrong_figures(
-    folder: Path, stated: dict[str, Any], records: Sequence[Record], find_world: FindWorld
+    folder: Path, stated: dict[str, Any], records: Sequence[Record], totals: Mapping[str, F8]
 ) -> Iterator[str]:
     """Where the files differ from what follows from the records, and from the stated baseline and ranks."""
     rows = _stated_rows(stated)
@@ -139,7 +154,7 @@ def _wrong_figures(
         baseline=baseline,
         bounds=bounds,
         is_ranked=lambda agent: agent not in unranked,
-        find_world=find_world,
+        totals=totals,
     )
     made = json.loads(json.dumps(board_content(board)))
     yield from (f"{RESULTS}: {line}" for line in differences(stated, made))

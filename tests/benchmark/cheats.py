@@ -96,6 +96,18 @@ class Learner(OnDemand):
         print("no answer")
 
 
+class WarmUpWriter(OnDemand):
+    """No cheat: writes into its home before any session, as some libraries do when they are imported."""
+
+    def __init__(self, client: Any, *, seed: int | None = None) -> None:
+        super().__init__(client, seed=seed)
+        home = Path(os.environ["HOME"])
+        if os.getpid() == PARENT:
+            (home / "cache of a library").write_text("of the warm-up")
+        else:
+            assert not list(home.iterdir())
+
+
 class NoteTaker(OnDemand):
     """Leaves a note in the cache of compiled code, for its next session."""
 

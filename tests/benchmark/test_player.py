@@ -56,12 +56,21 @@ def compiled() -> None:
 
 
 def play_two(agent: str, isolation: player.Isolation) -> None:
-    """Play two sessions of an agent in processes of its own."""
+    """Play two sessions of an agent, a shipped one or a class of `cheats`, in processes of its own."""
     sessions = Sessions.generate([SCENARIO], 2, 5)
-    with Player(f"{cheats.__name__}:{agent}", "agents:make_agent", [SCENARIO], isolation) as one:
+    path = f"{cheats.__name__}:{agent}" if hasattr(cheats, agent) else agent
+    with Player(path, "agents:make_agent", [SCENARIO], isolation) as one:
         for seed in sessions.seeds[0].tolist():
             sealed._play_session(one, sessions.world(SCENARIO, seed), 0, seed, 1)
             time.sleep(0.05)
+
+
+def test_what_the_warm_up_writes_is_deleted_before_the_first_session(compiled: None) -> None:
+    play_two("WarmUpWriter", find_isolation())
+
+
+def test_shipped_agents_with_a_graph_can_be_sealed(compiled: None) -> None:
+    play_two("ppo", find_isolation())
 
 
 def test_a_session_leaves_no_notes(compiled: None) -> None:

@@ -1,6 +1,7 @@
 """Where the scores of a checkpoint's actions come from: its graph, and torch where there is none."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,15 @@ def weights(tmp_path: Path) -> Path:
 def test_shipped_agents_need_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_graph_reports_nothing_to_the_makers_of_its_library(tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}  # CI among the variables would switch it off too
+    program = (
+        f"from agents.learned.deciders import *; open_graph(Path({str(StudentAgent.WEIGHTS.with_suffix('.onnx'))!r}))"
+    )
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    assert not [path for path in tmp_path.rglob("*") if "onnx" in path.name]
 
 
 def test_shipped_pairs_are_small() -> None:
