@@ -14,18 +14,20 @@ from typing import Any
 
 import numpy as np
 from interval_coverage import coverage_table  # beside this file
+from scipy.special import ndtr
 
 from agents.studies.cached_episodes import Variant
 from agents.studies.frontier import COLUMNS
-from ppgym.benchmark.estimates import mean_estimate, ratio_estimate
-from ppgym.benchmark.summary import Row
-from ppgym.benchmark.tables import markdown_rows, markdown_table
+from ppgym.benchmark.estimates import LEVEL, holm, mean_estimate, ratio_estimate, t_quantile
+from ppgym.benchmark.summary import Row, Standing
+from ppgym.benchmark.tables import markdown_rows, markdown_standings, markdown_table
 from ppgym.env import PromptPreamEnv
 from ppgym.files import read_json, read_text, suggest, write_text
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs/results").glob("*.md")))
 SUMMARY = ("mcts", "student", "ppo", "greedy", "on_demand")  # and the best rule for pixels
+LEARNED_AND_GREEDY = ("mcts", "student", "ppo", "dqn", "greedy")
 PIXELS = ["on_demand", "next_one", "douyin", "static", "fixed_preload", "no_save", "pdas", "dashlet"]
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -88,6 +90,48 @@ def frontier() -> str:
     return markdown_table(lines)
 
 
+def read_suite(suite: str) -> tuple[list[Row], list[Standing]]:
+    """The rows and standings of a suite's committed results."""
+    content = read(f"results/{suite}/results.json")
+    return [Row(**row) for row in content["rows"]], [Standing(**one) for one in content["overall"]]
+
+
+def standings(suite: str) -> str:
+    """All agents over all scenarios of a suite."""
+    return markdown_standings(read_suite(suite)[1])
+
+
+def scenarios(suite: str) -> str:
+    """The QoE of a few agents, of the best rule for pixels and of the bound, in each scenario of a suite."""
+    rows, _ = read_suite(suite)
+    lines = [["scenario", *LEARNED_AND_GREEDY, "best pixel rule", "on_demand", "bound", "mcts of bound"]]
+    for scenario in dict.fromkeys(row.scenario for row in rows):
+        found = {row.agent: row for row in rows if row.scenario == scenario}
+        best = max((found[agent] for agent in PIXELS), key=lambda row: row.qoe)
+        qoe = [f"{found[agent].qoe:.1f}" for agent in LEARNED_AND_GREEDY]
+        planner = found["mcts"]
+        ends = [f"{found['on_demand'].qoe:.1f}", f"{planner.bound:.1f}", f"{planner.share:.0%}"]
+        lines.append([f"`{scenario}`", *qoe, f"{best.qoe:.1f} (`{best.agent}`)", *ends])
+    return markdown_table(lines)
+
+
+def losses(suite: str) -> str:
+    """Where an agent is above the planner in a suite, with the p value of each by itself, and among all of them."""
+    rows = [row for row in read_suite(suite)[0] if row.agent != row.baseline]
+    p_values = []
+    for row in rows:
+        assert row.baseline == "mcts" and row.difference is not None and row.difference_ci95 is not None, row
+        error = (row.difference_ci95[1] - row.difference_ci95[0]) / 2.0 / t_quantile(LEVEL, row.sessions - 1)
+        p_values.append(2.0 * float(ndtr(-abs(row.difference) / error)))
+    lines = [["scenario", "agent", "over mcts, QoE a minute, 95 %", "p", "p among all (Holm)"]]
+    for row, p, adjusted in zip(rows, p_values, holm(p_values), strict=True):
+        if row.difference is not None and row.difference > 0.0 and row.difference_ci95 is not None:
+            low, high = row.difference_ci95
+            interval = f"{row.difference:+.1f} ({low:+.1f} to {high:+.1f})"
+            lines.append([f"`{row.scenario}`", f"`{row.agent}`", interval, f"{p:.2g}", f"{adjusted:.2g}"])
+    return markdown_table(lines) if len(lines) > 1 else "Nowhere."
+
+
 def environment() -> str:
     """The docstring of the environment, which is its reference."""
     return inspect.cleandoc(PromptPreamEnv.__doc__ or "")
@@ -95,6 +139,10 @@ def environment() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     table.__name__: table for table in (summary, default, coverage, tried, frontier, environment)
+} | {
+    f"{suite}-{table.__name__}": functools.partial(table, suite)
+    for suite in ("standard", "generative")
+    for table in (standings, scenarios, losses)
 }
 
 

@@ -30,7 +30,7 @@ JOULE_PRICE = (0.003, 0.1)  # seconds at q, where energy has a price: in `PRICED
 THROTTLE = (1.1, 3.0)  # where units slow down: likewise
 PRICED_SHARE = 0.25
 CODECS = ("prompt", "promptmobile")  # generative ones that phones' profiles know
-MOST_PIXELS, MOST_GENERATIVE = 7, 5
+MOST_PIXELS, MOST_GENERATIVE = 9, 6
 
 
 class WorldName(NamedTuple):
@@ -85,7 +85,7 @@ def draw_world(rng: np.random.Generator) -> WorldName:
 def _draw_ladder(rng: np.random.Generator, between: Any) -> dict[str, Any]:
     top_mbps, pixels, generative = between(TOP_MBPS), int(rng.integers(1, MOST_PIXELS + 1)), 0
     if rng.random() < 0.7:
-        generative = int(rng.integers(1, MOST_GENERATIVE + 1))
+        generative = int(rng.integers(1, min(MOST_GENERATIVE, MAX_REPRESENTATIONS - pixels) + 1))
     rates = top_mbps / np.geomspace(between(SPREAD), 1.0, pixels) if pixels > 1 else np.array([top_mbps])
     codec = str(rng.choice(CODECS))
     shares = np.sort([between(GENERATIVE_SHARE) for _ in range(generative)])
