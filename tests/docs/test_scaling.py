@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
-import scaling  # noqa: E402
+import scaling
 
 
 def test_workers_take_tasks_in_order_and_one_process_hands_them_out() -> None:
