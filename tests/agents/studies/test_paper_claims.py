@@ -46,7 +46,6 @@ from ppgym.world.scenario import DEFAULT_SCENARIO
 
 QOE, STALLS, WASTE, BOTH, ALL = CLAIMS
 RNG = np.random.default_rng(3)
-GENERATIVE = ("prompt", "promptmobile")
 
 
 def point(name: str, returns: list[float], stall_s: list[float], wasted_mbit: list[float], **params: Any) -> Point:
@@ -254,7 +253,7 @@ def test_every_setting_can_be_made() -> None:
 def test_all_standard_scenarios_that_can_decode_prompts_are_played() -> None:
     assert len(SCENARIOS) == 16 and "high/snapdragon-8-elite/typical" in SCENARIOS
     for scenario in SCENARIOS:
-        assert any(option.usable and option.codec in GENERATIVE for option in PromptPreamEnv(scenario).options)
+        assert any(option.usable and option.is_generative for option in PromptPreamEnv(scenario).options)
 
 
 def test_real_data_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
