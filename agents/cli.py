@@ -43,7 +43,7 @@ def run(
     Args:
         agents: Names, or import paths module:Class.
         scenarios: Names network/device/viewer[/ladder], or scenario files; the suite's where none is given.
-        suite: Which suite: quick or standard.
+        suite: Which suite: quick, standard or generative.
         sessions: Of each scenario; the suite's number by default.
         seed: Number of the first session.
         engine: local (processes), or ray: the cluster that RAY_ADDRESS names, a local one by default.
@@ -124,7 +124,7 @@ def seal(
     Args:
         output: File of the secret; it must not exist.
         agents: The entries, by names or import paths module:Class, whose code the seal commits to.
-        suite: Which suite: quick or standard.
+        suite: Which suite: quick, standard or generative.
         sessions: Of each scenario; the suite's number by default.
         beacon: Name of a public random number of a later time, which is mixed into the secret.
     """

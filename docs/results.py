@@ -139,11 +139,7 @@ def environment() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     table.__name__: table for table in (summary, default, coverage, tried, frontier, environment)
-} | {
-    f"{suite}-{table.__name__}": functools.partial(table, suite)
-    for suite in ("standard", "generative")
-    for table in (standings, scenarios, losses)
-}
+} | {f"standard-{table.__name__}": functools.partial(table, "standard") for table in (standings, scenarios, losses)}
 
 
 def fill(text: str) -> str:
