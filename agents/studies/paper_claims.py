@@ -379,7 +379,8 @@ def check_claims(
 
     Args:
         scenarios: Names network/device/viewer[/ladder], or mmgc2022. Where none is given, all standard ones that can
-            decode prompts, those of the ladder promptmobile, and mmgc2022 where PPGYM_MMGC2022 names the folder of the challenge's data.
+            decode prompts, those of the ladder promptmobile, and mmgc2022 where PPGYM_MMGC2022 names the folder of the
+            challenge's data.
         sessions: Of the test split, for each point that is compared.
         validation_sessions: Of the validation split, for every point of the sweeps.
         workers: Processes.
