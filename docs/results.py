@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from interval_coverage import coverage_table  # beside this file
+from scaling import simulated  # likewise
 from scipy.special import ndtr
 
 from agents.studies.cached_episodes import Variant
@@ -132,13 +133,20 @@ def losses(suite: str) -> str:
     return markdown_table(lines) if len(lines) > 1 else "Nowhere."
 
 
+def scaling() -> str:
+    """Sessions a second by workers: two were measured, the rest is simulated."""
+    lines = [["workers", "sessions a second", "of each worker's time used"]]
+    lines += [[f"{workers:,}", f"{rate:,.0f}", f"{efficiency:.0%}"] for workers, rate, efficiency in simulated()]
+    return markdown_table(lines)
+
+
 def environment() -> str:
     """The docstring of the environment, which is its reference."""
     return inspect.cleandoc(PromptPreamEnv.__doc__ or "")
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    table.__name__: table for table in (summary, default, coverage, tried, frontier, environment)
+    table.__name__: table for table in (summary, default, coverage, tried, frontier, scaling, environment)
 } | {f"standard-{table.__name__}": functools.partial(table, "standard") for table in (standings, scenarios, losses)}
 
 
