@@ -28,7 +28,7 @@ from ppgym.files import read_json, read_text, suggest, write_text
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs/results").glob("*.md")))
 SUMMARY = ("mcts", "student", "ppo", "greedy", "on_demand")  # and the best rule for pixels
-LEARNED_AND_GREEDY = ("mcts", "student", "ppo", "dqn", "greedy")
+COMPARED = ("mcts", "student", "ppo", "dqn", "greedy")
 PIXELS = ["on_demand", "next_one", "douyin", "static", "fixed_preload", "no_save", "pdas", "dashlet"]
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -91,34 +91,33 @@ def frontier() -> str:
     return markdown_table(lines)
 
 
-def read_suite(suite: str) -> tuple[list[Row], list[Standing]]:
-    """The rows and standings of a suite's committed results."""
-    content = read(f"results/{suite}/results.json")
-    return [Row(**row) for row in content["rows"]], [Standing(**one) for one in content["overall"]]
+def standard_rows() -> list[Row]:
+    """The figures of each agent in each scenario of the suite `standard`."""
+    return [Row(**row) for row in read("results/standard/results.json")["rows"]]
 
 
-def standings(suite: str) -> str:
-    """All agents over all scenarios of a suite."""
-    return markdown_standings(read_suite(suite)[1])
+def standings() -> str:
+    """All agents over all scenarios of the suite `standard`."""
+    return markdown_standings([Standing(**one) for one in read("results/standard/results.json")["overall"]])
 
 
-def scenarios(suite: str) -> str:
-    """The QoE of a few agents, of the best rule for pixels and of the bound, in each scenario of a suite."""
-    rows, _ = read_suite(suite)
-    lines = [["scenario", *LEARNED_AND_GREEDY, "best pixel rule", "on_demand", "bound", "mcts of bound"]]
+def scenarios() -> str:
+    """The QoE of a few agents, the best rule for pixels and the bound in each scenario of the suite `standard`."""
+    rows = standard_rows()
+    lines = [["scenario", *COMPARED, "best pixel rule", "on_demand", "bound", "mcts of bound"]]
     for scenario in dict.fromkeys(row.scenario for row in rows):
         found = {row.agent: row for row in rows if row.scenario == scenario}
         best = max((found[agent] for agent in PIXELS), key=lambda row: row.qoe)
-        qoe = [f"{found[agent].qoe:.1f}" for agent in LEARNED_AND_GREEDY]
+        qoe = [f"{found[agent].qoe:.1f}" for agent in COMPARED]
         planner = found["mcts"]
         ends = [f"{found['on_demand'].qoe:.1f}", f"{planner.bound:.1f}", f"{planner.share:.0%}"]
         lines.append([f"`{scenario}`", *qoe, f"{best.qoe:.1f} (`{best.agent}`)", *ends])
     return markdown_table(lines)
 
 
-def losses(suite: str) -> str:
-    """Where an agent is above the planner in a suite, with the p value of each by itself, and among all of them."""
-    rows = [row for row in read_suite(suite)[0] if row.agent != row.baseline]
+def losses() -> str:
+    """Where an agent is above the planner in the suite `standard`: the p value of each by itself, and among all."""
+    rows = [row for row in standard_rows() if row.agent != row.baseline]
     p_values = []
     for row in rows:
         assert row.baseline == "mcts" and row.difference is not None and row.difference_ci95 is not None, row
@@ -126,11 +125,11 @@ def losses(suite: str) -> str:
         p_values.append(2.0 * float(ndtr(-abs(row.difference) / error)))
     lines = [["scenario", "agent", "over mcts, QoE a minute, 95 %", "p", "p among all (Holm)"]]
     for row, p, adjusted in zip(rows, p_values, holm(p_values), strict=True):
-        if row.difference is not None and row.difference > 0.0 and row.difference_ci95 is not None:
+        if row.difference > 0.0:
             low, high = row.difference_ci95
             interval = f"{row.difference:+.1f} ({low:+.1f} to {high:+.1f})"
             lines.append([f"`{row.scenario}`", f"`{row.agent}`", interval, f"{p:.2g}", f"{adjusted:.2g}"])
-    return markdown_table(lines) if len(lines) > 1 else "Nowhere."
+    return markdown_table(lines)
 
 
 def scaling() -> str:
@@ -146,8 +145,9 @@ def environment() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    table.__name__: table for table in (summary, default, coverage, tried, frontier, scaling, environment)
-} | {f"standard-{table.__name__}": functools.partial(table, "standard") for table in (standings, scenarios, losses)}
+    table.__name__: table
+    for table in (summary, default, standings, scenarios, losses, coverage, tried, frontier, scaling, environment)
+}
 
 
 def fill(text: str) -> str:

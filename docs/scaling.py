@@ -18,9 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from agents import REGISTRY
+from ppgym.benchmark.episodes import plan_jobs, play_episode
 from ppgym.benchmark.records import Journal, Record, read_records
 from ppgym.benchmark.workers import JOBS_A_TASK, run_jobs
 from ppgym.files import read_json, write_json
+from ppgym.world.scenario import DEFAULT_SCENARIO
 
 MEASURED = Path(__file__).parent / "results" / "scaling.json"
 PLAYED = Path(__file__).parent / "results" / "default"  # whose sessions' seconds are drawn
@@ -32,10 +35,6 @@ WORKERS = (1, 2, 8, 32, 128, 512, 1000)
 
 def seconds(engine: str, workers: int | None) -> float:
     """Wall time of some sessions of the planner, once the workers have loaded the kernel."""
-    from agents import REGISTRY
-    from ppgym.benchmark.episodes import plan_jobs, play_episode
-    from ppgym.world.scenario import DEFAULT_SCENARIO
-
     play = functools.partial(play_episode, REGISTRY)
     jobs = plan_jobs(
         REGISTRY, ["mcts"], [DEFAULT_SCENARIO], sessions=EPISODES, seed=0, split="train", overrides={}, params={}
@@ -68,7 +67,7 @@ def answer(record: Record, place: int) -> Record:
     return record
 
 
-def task_s(record: Record) -> float:
+def measure_task_s(record: Record) -> float:
     """Seconds of the process that hands tasks out, for each task: it sends it, takes its results and keeps them."""
     jobs = list(range(EMPTY_TASKS * JOBS_A_TASK))
     with tempfile.TemporaryDirectory() as folder, Journal(Path(folder), "empty") as journal:
@@ -79,12 +78,8 @@ def task_s(record: Record) -> float:
         return (time.perf_counter() - started_s) / EMPTY_TASKS
 
 
-def start_s() -> float:
+def measure_start_s() -> float:
     """Seconds that a worker takes for its imports and for loading the kernel, with a warm cache."""
-    from agents import REGISTRY
-    from ppgym.benchmark.episodes import plan_jobs, play_episode
-    from ppgym.world.scenario import DEFAULT_SCENARIO
-
     jobs = plan_jobs(
         REGISTRY, ["on_demand"], [DEFAULT_SCENARIO], sessions=2, seed=0, split="train", overrides={}, params={}
     )
@@ -99,8 +94,8 @@ def measure() -> dict[str, Any]:
     return {
         "local_s": [seconds("local", 1), seconds("local", 2)],
         "ray_s": [on_cluster(1, lambda: seconds("ray", None)), on_cluster(2, lambda: seconds("ray", None))],
-        "task_s": on_cluster(1, lambda: task_s(record)),
-        "start_s": start_s(),
+        "task_s": on_cluster(1, lambda: measure_task_s(record)),
+        "start_s": measure_start_s(),
     }
 
 
@@ -120,13 +115,11 @@ def simulate(durations_s: np.ndarray, workers: int, task_s: float, start_s: floa
     """
     tasks = np.add.reduceat(durations_s, np.arange(0, len(durations_s), JOBS_A_TASK))
     free_s = [start_s] * workers
-    handed_s, ends_s = 0.0, []
+    handed_s = 0.0
     for duration_s in tasks.tolist():
         handed_s += task_s
-        end_s = max(heapq.heappop(free_s), handed_s) + duration_s
-        heapq.heappush(free_s, end_s)
-        ends_s.append(end_s)
-    return max(*ends_s, handed_s)
+        heapq.heappush(free_s, max(heapq.heappop(free_s), handed_s) + duration_s)
+    return max(free_s)
 
 
 def simulated() -> list[tuple[int, float, float]]:

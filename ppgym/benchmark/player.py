@@ -39,6 +39,7 @@ from ppgym.env import PromptPreamEnv
 from ppgym.planning_view import PlanningView, frozen
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+Layout = tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]  # of a frame: name, type and shape of each array
 Fingerprint = dict[str, tuple[int, ...]]  # of a folder: by path, what tells a file from a changed one
 
 READY = -1  # answer to what is no question; no action has this index
@@ -112,13 +113,13 @@ def to_frame(arrays: Arrays) -> bytes:
 
 
 @functools.lru_cache(LAYOUTS_KEPT)
-def _header(layout: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]) -> bytes:
+def _header(layout: Layout) -> bytes:
     return json.dumps([[name, kind.str, shape] for name, kind, shape in layout]).encode()
 
 
 @functools.lru_cache(LAYOUTS_KEPT)
-def _layout(header: bytes) -> list[tuple[str, np.dtype[Any], tuple[int, ...]]]:
-    return [(name, np.dtype(kind), tuple(shape)) for name, kind, shape in json.loads(header)]
+def _layout(header: bytes) -> Layout:
+    return tuple((name, np.dtype(kind), tuple(shape)) for name, kind, shape in json.loads(header))
 
 
 def read_frame(pipe: int) -> dict[str, npt.NDArray[Any]] | None:

@@ -12,7 +12,7 @@ from ppgym.benchmark.episodes import session_seed
 from ppgym.benchmark.records import Journal, read_records, write_records
 from ppgym.benchmark.run import write_board
 from ppgym.benchmark.summary import Board, summarize
-from ppgym.benchmark.validation import check_run, chosen_sessions, validate
+from ppgym.benchmark.validation import _read_compact, check_run, chosen_sessions, validate
 from ppgym.core.jit import kernel_hash
 from tests.benchmark.forgers import AGENTS, SCENARIOS, SESSIONS, evil, of_records, of_results, of_text
 
@@ -147,3 +147,15 @@ def test_the_module_of_an_entry_is_never_imported_where_it_is_judged(
     assert "evil_agent" not in sys.modules
     write_board(copied, summarize(list(read_records(copied)), is_ranked=lambda agent: "evil" not in agent))
     check_run(copied, REGISTRY)
+
+
+def test_records_that_are_only_read_are_held_small(copied: Path) -> None:
+    first, second = list(read_records(copied))[:2]
+    first["actions"] = [0, 10**30, -5, 3]
+    write_records(copied, [first, second])
+    found = _read_compact(copied)
+    assert found[0]["actions"].tolist() == [0, -1, -1, 3], "what no space holds is illegal all the same"
+    assert found[1]["actions"].tolist() == second["actions"]
+    assert {one["actions"].itemsize for one in found} == {2}
+    assert found[0]["versions"] == first["versions"]
+    assert found[0]["versions"] is found[1]["versions"]
