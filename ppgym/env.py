@@ -230,14 +230,15 @@ class PromptPreamEnv(gymnasium.Env[Observation, np.int64]):
             scenario = Scenario.of(scenario)
         self.render_mode = render_mode
         self.world: World = make_world(scenario, split) if isinstance(scenario, Scenario) else scenario
-        actions, size = action_count(len(self.world.options)), self.world.features.layout.size
+        size, options = self.world.features.layout.size, len(self.world.options)
+        actions = action_count(options)
         self.action_space: spaces.Discrete = spaces.Discrete(actions)
         self.observation_space = spaces.Box(-1.0, 1.0, (size,), np.float32)
 
         self._views = ViewMaker()
         self._states = new_states(1)
         self._episodes = self.world.new_episodes(1)
-        self._results = new_results(1, size, actions)
+        self._results = new_results(1, size, options)
         self._todo = np.full(1, STEP, np.uint8)
         self._action = np.zeros(1, np.int64)
         self._action_count = actions

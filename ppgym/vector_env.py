@@ -17,7 +17,6 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from ppgym.action_index import as_index
-from ppgym.core.actions import action_count
 from ppgym.core.bound import Bound
 from ppgym.core.episodes import drawn_watch_s
 from ppgym.core.state import new_states
@@ -115,11 +114,10 @@ class PromptPreamVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[
         self.action_space = batch_space(single.action_space, num_envs)
         self.observation_space = batch_space(single.observation_space, num_envs)
 
-        size, actions = self.world.features.layout.size, action_count(len(self.world.options))
         self._states = new_states(num_envs)
         self._episodes = self.world.new_episodes(num_envs)
         self._sims = self.world.sims(self._episodes)
-        self._results = new_results(num_envs, size, actions)
+        self._results = new_results(num_envs, self.world.features.layout.size, len(self.world.options))
         self._todo = np.full(num_envs, SKIP, np.uint8)
         self._actions = np.zeros(num_envs, np.int64)
         whole = Share(self._sims, self.world.features, self._states, self._todo, self._actions, self._results)

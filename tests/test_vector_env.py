@@ -93,7 +93,7 @@ def test_threads_and_shared_arrays_change_nothing(threads: int) -> None:
 def test_what_a_row_shows_is_what_its_state_says(mode: AutoresetMode, memory_bytes: int) -> None:
     """Rows are written where they change; here each is written anew, whole."""
     envs = PromptPreamVectorEnv(COUNT, autoreset_mode=mode, decoded_buffer_bytes=memory_bytes, **SHORT)
-    fresh = new_results(COUNT, envs.single_observation_space.shape[0], int(envs.single_action_space.n))
+    fresh = new_results(COUNT, envs.single_observation_space.shape[0], len(envs.options))
     rng = np.random.default_rng(1)
     observations, _ = envs.reset(seed=3)
     for _ in range(300):

@@ -121,6 +121,24 @@ def fits_in_memory(sim: Sim, state: StateRecord, slot: int, chunk: int, represen
 
 
 @kernel
+def is_legal(sim: Sim, state: StateRecord, slot: int, chunk: int, option: int) -> bool:
+    """Whether a candidate may be requested by an option.
+
+    Args:
+        sim: What is constant, and the playlist.
+        state: Record of `STATE_DTYPE`.
+        slot: Visible slot.
+        chunk: Its candidate.
+        option: The option.
+
+    Returns:
+        True where the device has the option and memory the room.
+    """
+    usable = sim.params.option_usable[option] != 0
+    return usable and fits_in_memory(sim, state, slot, chunk, sim.params.option_representation[option])
+
+
+@kernel
 def resolve_action(sim: Sim, state: StateRecord, action: int) -> tuple[int, int, int]:
     """What a download action means now.
 
@@ -139,58 +157,9 @@ def resolve_action(sim: Sim, state: StateRecord, action: int) -> tuple[int, int,
         slot = place // LOOKAHEAD
         if sim.params.option_usable[option]:
             chunk = find_candidate(sim, state, slot, place - slot * LOOKAHEAD)
-            if chunk != NO_ENTRY and fits_in_memory(sim, state, slot, chunk, sim.params.option_representation[option]):
+            if chunk != NO_ENTRY and is_legal(sim, state, slot, chunk, option):
                 return state.video + slot, chunk, option
     return NO_ENTRY, NO_ENTRY, NO_ENTRY
-
-
-@kernel
-def has_room(sim: Sim, state: StateRecord) -> bool:
-    """Whether any chunk at all fits in memory.
-
-    Args:
-        sim: What is constant; nothing hidden is read.
-        state: Record of `STATE_DTYPE`.
-
-    Returns:
-        True where memory forbids nothing.
-    """
-    free_bytes = sim.params.decoded_buffer_bytes - state.reserved_bytes
-    for representation in range(sim.catalog.memory_bytes_per_s.shape[0]):
-        if np.rint(sim.catalog.memory_bytes_per_s[representation] * sim.params.chunk_s) > free_bytes:
-            return False
-    return True
-
-
-@kernel
-def fill_slot_mask(sim: Sim, state: StateRecord, candidates: I4, slot: int, room: bool, mask: Mask) -> None:
-    """Fill the part of the legality mask that one slot has.
-
-    Args:
-        sim: What is constant; nothing hidden is read.
-        state: Record of `STATE_DTYPE`.
-        candidates: [S, L], as `find_candidates` fills it.
-        slot: The slot.
-        room: What `has_room` says.
-        mask: Output int8 [1 + S * L * O].
-    """
-    usable: U1 = sim.params.option_usable
-    options = usable.shape[0]
-    index = 1 + slot * LOOKAHEAD * options
-    for lookahead in range(LOOKAHEAD):
-        chunk = candidates[slot, lookahead]
-        if chunk == NO_ENTRY:
-            for option in range(options):
-                mask[index + option] = 0
-        elif room:
-            for option in range(options):
-                mask[index + option] = usable[option]
-        else:
-            for option in range(options):
-                mask[index + option] = usable[option] and fits_in_memory(
-                    sim, state, slot, chunk, sim.params.option_representation[option]
-                )
-        index += options
 
 
 @kernel
@@ -198,12 +167,84 @@ def fill_mask(sim: Sim, state: StateRecord, candidates: I4, mask: Mask) -> None:
     """Fill the legality mask, given the candidates.
 
     Args:
-        sim: What is constant; nothing hidden is read.
+        sim: Its playlist alone is read of the hidden draw: it gives the visible videos, which are public.
         state: Record of `STATE_DTYPE`.
         candidates: [S, L], as `find_candidates` fills it.
         mask: Output int8 [1 + S * L * O]: 1 where the action is legal; WAIT always is.
     """
     mask[WAIT] = 1
-    room = has_room(sim, state)
+    options = sim.params.option_usable.shape[0]
     for slot in range(SLOTS):
-        fill_slot_mask(sim, state, candidates, slot, room, mask)
+        for lookahead in range(LOOKAHEAD):
+            chunk = candidates[slot, lookahead]
+            for option in range(options):
+                legal = chunk != NO_ENTRY and is_legal(sim, state, slot, chunk, option)
+                mask[1 + (slot * LOOKAHEAD + lookahead) * options + option] = legal
+
+
+@kernel
+def find_fitting(sim: Sim, state: StateRecord, fitting: U1) -> tuple[bool, bool]:
+    """The usable options of which a whole chunk fits in memory.
+
+    Args:
+        sim: What is constant; nothing hidden is read.
+        state: Record of `STATE_DTYPE`.
+        fitting: Output [O], 1 where it does.
+
+    Returns:
+        Whether `fitting` has changed, and whether memory forbids no usable option.
+    """
+    changed, room = False, True
+    for option in range(fitting.shape[0]):
+        per_s = sim.catalog.memory_bytes_per_s[sim.params.option_representation[option]]
+        whole_bytes = np.rint(per_s * sim.params.chunk_s)
+        fits = state.reserved_bytes + whole_bytes <= sim.params.decoded_buffer_bytes
+        legal = sim.params.option_usable[option] * fits
+        changed |= fitting[option] != legal
+        room &= legal == sim.params.option_usable[option]
+        fitting[option] = legal
+    return changed, room
+
+
+@kernel
+def is_whole(sim: Sim, state: StateRecord, slot: int, chunk: int) -> bool:
+    """Whether memory treats a candidate as any other: it is not the last chunk, which may be shorter, nor exempt.
+
+    Args:
+        sim: What is constant, and the playlist.
+        state: Record of `STATE_DTYPE`.
+        slot: The slot.
+        chunk: Its candidate.
+
+    Returns:
+        True where `find_fitting` holds for it.
+    """
+    is_last = chunk == sim.catalog.n_chunks[sim.episode.playlist[state.video + slot]] - 1
+    return not is_last and not (slot == 0 and chunk == state.playhead)
+
+
+@kernel
+def fill_slot_mask(sim: Sim, state: StateRecord, candidates: I4, slot: int, fitting: U1, mask: Mask) -> None:
+    """Fill the part of the legality mask that one slot has.
+
+    Args:
+        sim: What is constant, and the playlist.
+        state: Record of `STATE_DTYPE`.
+        candidates: [S, L], as `find_candidates` fills it.
+        slot: The slot.
+        fitting: [O], as `find_fitting` fills it.
+        mask: Output int8 [1 + S * L * O].
+    """
+    options = fitting.shape[0]
+    for lookahead in range(LOOKAHEAD):
+        chunk, first = candidates[slot, lookahead], 1 + (slot * LOOKAHEAD + lookahead) * options
+        legal = mask[first : first + options]
+        if chunk == NO_ENTRY:
+            for option in range(options):
+                legal[option] = 0
+        elif is_whole(sim, state, slot, chunk):
+            for option in range(options):
+                legal[option] = fitting[option]
+        else:
+            for option in range(options):
+                legal[option] = is_legal(sim, state, slot, chunk, option)

@@ -66,6 +66,21 @@ def throttling(params: Params, state: StateRecord, unit: int) -> float:
 
 
 @kernel
+def is_loaded(params: Params, state: StateRecord, option: int) -> bool:
+    """Whether a job of an option's codec has started on its unit.
+
+    Args:
+        params: The scenario's constants.
+        state: Record of `STATE_DTYPE`.
+        option: Option index.
+
+    Returns:
+        True where its decoder is loaded.
+    """
+    return ((state.loaded[params.option_unit[option]] >> params.option_codec[option]) & 1) != 0
+
+
+@kernel
 def load_left_s(params: Params, state: StateRecord, option: int) -> float:
     """Seconds to load an option's decoder, where no job of its codec has started on its unit yet.
 
@@ -77,8 +92,7 @@ def load_left_s(params: Params, state: StateRecord, option: int) -> float:
     Returns:
         Seconds; 0 once it is loaded.
     """
-    loaded = (state.loaded[params.option_unit[option]] >> params.option_codec[option]) & 1
-    return 0.0 if loaded else params.option_load_s[option]
+    return 0.0 if is_loaded(params, state, option) else params.option_load_s[option]
 
 
 @kernel

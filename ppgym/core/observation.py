@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ppgym.core.actions import first_chunk
 from ppgym.core.content import content_s, position_s, survival_at
-from ppgym.core.decoders import load_left_s, throttling
+from ppgym.core.decoders import is_loaded, throttling
 from ppgym.core.episodes import EpisodeDistribution
 from ppgym.core.jit import kernel
 from ppgym.core.patience import patience_share
@@ -161,12 +161,12 @@ class Features(NamedTuple):
     """What of the observation is constant in a scenario, scaled once."""
 
     layout: Layout
-    candidate_bytes: F4  # [K, C, R]
-    candidate_quality: F4  # [K, C, R]
+    candidate: F4  # [K, C, 2, R] bytes and quality, side by side in memory
     candidate_decode: F4  # [R]
     unit_present: F4  # [U]
     unit_speed: F4  # [U]
     option_decode: F4  # [O]
+    option_load: F4  # [O] before its decoder is loaded
     option_energy: F4  # [O]
     option_generative: F4  # [O]
     constants: F4  # the fields from `chunk_length` on
@@ -247,12 +247,18 @@ def make_features(
     ]
     return Features(
         layout=make_layout(observation_fields(representations, options)),
-        candidate_bytes=squashed(catalog.chunk_bytes, params.reference_bps * params.chunk_s / 8.0),
-        candidate_quality=squashed(catalog.quality, params.top_quality),
+        candidate=np.stack(
+            [
+                squashed(catalog.chunk_bytes, params.reference_bps * params.chunk_s / 8.0),
+                squashed(catalog.quality, params.top_quality),
+            ],
+            axis=2,
+        ),
         candidate_decode=squashed(fastest_s, DECODE_HALF_S),
         unit_present=np.asarray(unit_present, dtype=np.float32),
         unit_speed=(1.0 / (1.0 + unit_fastest_s)).astype(np.float32),
         option_decode=squashed(decode_s, DECODE_HALF_S),
+        option_load=squashed(params.option_load_s, LOAD_HALF_S),
         option_energy=squashed(params.weight_energy * option_j, second_qoe),
         option_generative=params.option_generative.astype(np.float32),
         constants=np.array(constants, np.float32),
@@ -369,14 +375,48 @@ def observe_candidates(
     for lookahead in range(LOOKAHEAD):
         chunk = candidates[slot, lookahead]
         first = (slot * LOOKAHEAD + lookahead) * representations
-        for r in range(representations):
-            size, quality, decode = 0.0, 0.0, 0.0
-            if chunk != NO_ENTRY:
-                size, quality = features.candidate_bytes[index, chunk, r], features.candidate_quality[index, chunk, r]
-                decode = features.candidate_decode[r]
-            observation[layout.candidate_bytes + first + r] = size
-            observation[layout.candidate_quality + first + r] = quality
-            observation[layout.candidate_decode + first + r] = decode
+        size = observation[layout.candidate_bytes + first :]
+        quality = observation[layout.candidate_quality + first :]
+        decode = observation[layout.candidate_decode + first :]
+        if chunk == NO_ENTRY:
+            for r in range(representations):
+                size[r], quality[r], decode[r] = 0.0, 0.0, 0.0
+        else:
+            candidate = features.candidate[index, chunk]
+            for r in range(representations):
+                size[r], quality[r], decode[r] = candidate[0, r], candidate[1, r], features.candidate_decode[r]
+    if slot > 0:
+        observe_reach(sim, state, layout, candidates, slot, observation)
+
+
+@kernel
+def observe_reach(sim: Sim, state: StateRecord, layout: Layout, candidates: I4, slot: int, observation: F4) -> None:
+    """Fill how far the viewer is in one slot's video, and how far and how probably away its candidates are.
+
+    Args:
+        sim: Its playlist alone is read of the hidden draw: it gives the visible videos, which are public.
+        state: Record of `STATE_DTYPE`.
+        layout: Of the observation.
+        candidates: [S, L] as `actions.find_candidates` fills it.
+        slot: The slot.
+        observation: Output float32 [size].
+    """
+    video, chunk_s, index, played_s, alive = state.video + slot, sim.params.chunk_s, 0, 0.0, 0.0
+    if video < sim.episode.playlist.shape[0]:
+        index = sim.episode.playlist[video]
+        played_s = position_s(chunk_s, state) if slot == 0 else 0.0
+        alive = survival_at(sim.catalog, index, played_s)
+    observation[layout.slot_position + slot] = squash(played_s, DURATION_HALF_S)
+    for lookahead in range(LOOKAHEAD):
+        chunk, reached, ahead = candidates[slot, lookahead], 0.0, 0.0
+        if chunk != NO_ENTRY:
+            begin_s = chunk * chunk_s
+            if alive > 0.0:
+                reached = unit_interval(survival_at(sim.catalog, index, begin_s) / alive)
+            ahead = squash(begin_s - played_s, CONTENT_HALF_S)
+        place = slot * LOOKAHEAD + lookahead
+        observation[layout.survival + place] = reached
+        observation[layout.candidate_ahead + place] = ahead
 
 
 @kernel
@@ -384,13 +424,15 @@ def observe_situation(sim: Sim, state: StateRecord, features: Features, candidat
     """Fill the fields that change from one decision to the next; see `observe` for the arguments."""
     layout = features.layout
     videos = sim.episode.playlist.shape[0]
+    observe_reach(sim, state, layout, candidates, 0, observation)
     for slot in range(SLOTS):
-        observe_slot(sim, state, layout, candidates, slot, observation)
+        observe_buffer(sim, state, layout, slot, observation)
     for unit in range(UNITS):
         observation[layout.unit_backlog + unit] = squash(unit_backlog_s(state, unit), BACKLOG_HALF_S)
         observation[layout.unit_throttle + unit] = 1.0 - 1.0 / throttling(sim.params, state, unit)
-    for option in range(features.option_decode.shape[0]):
-        observation[layout.option_load + option] = squash(load_left_s(sim.params, state, option), LOAD_HALF_S)
+    for option in range(features.option_load.shape[0]):
+        loaded = is_loaded(sim.params, state, option)
+        observation[layout.option_load + option] = 0.0 if loaded else features.option_load[option]
 
     for back in range(HISTORY):
         rate, age = 0.0, 1.0
@@ -412,56 +454,49 @@ def observe_situation(sim: Sim, state: StateRecord, features: Features, candidat
 
 
 @kernel
-def observe_slot(sim: Sim, state: StateRecord, layout: Layout, candidates: I4, slot: int, observation: F4) -> None:
-    """Fill the fields of one slot that change as chunks arrive and play.
+def observe_buffer(sim: Sim, state: StateRecord, layout: Layout, slot: int, observation: F4) -> None:
+    """Fill the seconds of one slot that are decoded, queued and in flight.
 
     Args:
         sim: Its playlist alone is read of the hidden draw: it gives the visible videos, which are public.
         state: Record of `STATE_DTYPE`.
         layout: Of the observation.
-        candidates: [S, L] as `actions.find_candidates` fills it.
         slot: The slot.
         observation: Output float32 [size].
     """
-    video, first = state.video + slot, slot * LOOKAHEAD
-    if video >= sim.episode.playlist.shape[0]:
-        observation[layout.slot_position + slot] = 0.0
-        observation[layout.slot_decoded + slot] = 0.0
-        observation[layout.slot_queued + slot] = 0.0
-        observation[layout.slot_in_flight + slot] = 0.0
-        observation[layout.survival + first : layout.survival + first + LOOKAHEAD] = 0.0
-        observation[layout.candidate_ahead + first : layout.candidate_ahead + first + LOOKAHEAD] = 0.0
-        return
-    index, row = sim.episode.playlist[video], video % SLOTS
-    decoded, queued, in_flight = 0, 0, 0
-    for column in range(RING):  # a place that holds no chunk of the video is ABSENT
-        status = state.chunk_status[row, column]
-        decoded += status == DECODED
-        queued += (status == QUEUED) | (status == DECODING)
-        in_flight += status == IN_FLIGHT
-    chunk_s, last = sim.params.chunk_s, sim.catalog.n_chunks[index] - 1
-    decoded_s, queued_s, in_flight_s = decoded * chunk_s, queued * chunk_s, in_flight * chunk_s
-    if last < first_chunk(state, video) + RING:  # it may be shorter
-        missing_s, status = (
-            chunk_s - content_s(sim.params, sim.catalog, index, last),
-            state.chunk_status[row, last % RING],
-        )
-        decoded_s -= missing_s * (status == DECODED)
-        queued_s -= missing_s * ((status == QUEUED) | (status == DECODING))
-        in_flight_s -= missing_s * (status == IN_FLIGHT)
-    played_s = position_s(chunk_s, state) if slot == 0 else 0.0
-    observation[layout.slot_position + slot] = squash(played_s, DURATION_HALF_S)
+    decoded_s, queued_s, in_flight_s = 0.0, 0.0, 0.0
+    video = state.video + slot
+    if video < sim.episode.playlist.shape[0]:
+        index, row, chunk_s = sim.episode.playlist[video], video % SLOTS, sim.params.chunk_s
+        decoded, queued, in_flight = count_chunks(state, row)
+        decoded_s, queued_s, in_flight_s = decoded * chunk_s, queued * chunk_s, in_flight * chunk_s
+        last = sim.catalog.n_chunks[index] - 1
+        if last < first_chunk(state, video) + RING:  # it may be shorter
+            missing_s = chunk_s - content_s(sim.params, sim.catalog, index, last)
+            status = state.chunk_status[row, last % RING]
+            decoded_s -= missing_s * (status == DECODED)
+            queued_s -= missing_s * ((status == QUEUED) | (status == DECODING))
+            in_flight_s -= missing_s * (status == IN_FLIGHT)
     observation[layout.slot_decoded + slot] = squash(decoded_s, CONTENT_HALF_S)
     observation[layout.slot_queued + slot] = squash(queued_s, CONTENT_HALF_S)
     observation[layout.slot_in_flight + slot] = squash(in_flight_s, CONTENT_HALF_S)
 
-    alive = survival_at(sim.catalog, index, played_s)
-    for lookahead in range(LOOKAHEAD):
-        chunk, reached, ahead = candidates[slot, lookahead], 0.0, 0.0
-        if chunk != NO_ENTRY:
-            begin_s = chunk * chunk_s
-            if alive > 0.0:
-                reached = unit_interval(survival_at(sim.catalog, index, begin_s) / alive)
-            ahead = squash(begin_s - played_s, CONTENT_HALF_S)
-        observation[layout.survival + first + lookahead] = reached
-        observation[layout.candidate_ahead + first + lookahead] = ahead
+
+@kernel
+def count_chunks(state: StateRecord, row: int) -> tuple[int, int, int]:
+    """How many chunks of a video are decoded, received and not decoded yet, and requested and not received yet.
+
+    Args:
+        state: Record of `STATE_DTYPE`.
+        row: Feed position % SLOTS.
+
+    Returns:
+        The counts.
+    """
+    decoded, queued, in_flight = np.uint8(0), np.uint8(0), np.uint8(0)  # bytes, of which a processor adds many at once
+    for column in range(RING):  # a place that holds no chunk of the video is ABSENT
+        status = state.chunk_status[row, column]
+        decoded = np.uint8(decoded + np.uint8(status == DECODED))
+        queued = np.uint8(queued + np.uint8((status == QUEUED) | (status == DECODING)))
+        in_flight = np.uint8(in_flight + np.uint8(status == IN_FLIGHT))
+    return int(decoded), int(queued), int(in_flight)

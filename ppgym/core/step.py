@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ppgym.core.actions import WAIT, Mask, fill_slot_mask, find_candidates, has_room
+from ppgym.core.actions import WAIT, Mask, action_count, fill_slot_mask, find_candidates, find_fitting, is_whole
 from ppgym.core.dynamics import reset_state, transition
 from ppgym.core.episodes import Episodes, Sims, take_sim
 from ppgym.core.events import EventLog
@@ -69,7 +69,7 @@ class StepResults(NamedTuple):
     truncated: npt.NDArray[np.bool_]  # [N]
     candidates: I4  # [S, L] of the last state
     shown: I4  # [N, S, 1 + L] what each row shows of each slot: the video's catalog index, and its candidates
-    room: U1  # [N] whether memory forbade nothing in each row
+    fitting: U1  # [N, O] what `find_fitting` found for each row
 
 
 class Share(NamedTuple):
@@ -84,27 +84,27 @@ class Share(NamedTuple):
     log: EventLog | None = None
 
 
-def new_results(count: int, observation_size: int, actions: int) -> StepResults:
+def new_results(count: int, observation_size: int, options: int) -> StepResults:
     """Room for the results of a call.
 
     Args:
         count: N.
         observation_size: Length of an observation.
-        actions: Size of the action space.
+        options: O.
 
     Returns:
         Blank results.
     """
     return StepResults(
         observation=np.zeros((count, observation_size), np.float32),
-        mask=np.zeros((count, actions), np.int8),
+        mask=np.zeros((count, action_count(options)), np.int8),
         info=np.zeros((count, len(INFO_COLUMNS))),
         reward=np.zeros(count),
         terminated=np.zeros(count, np.bool_),
         truncated=np.zeros(count, np.bool_),
         candidates=np.zeros((SLOTS, LOOKAHEAD), np.int32),
         shown=np.full((count, SLOTS, 1 + LOOKAHEAD), BLANK, np.int32),
-        room=np.zeros(count, np.uint8),
+        fitting=np.zeros((count, options), np.uint8),
     )
 
 
@@ -181,21 +181,23 @@ def write_situation(sim: Sim, state: StateRecord, features: Features, results: S
     if shown[0, 0] == BLANK:
         mask[WAIT] = 1
         observe_constants(features, observation)
-    room, had_room = has_room(sim, state), results.room[i]
-    results.room[i] = room
+    fitting = results.fitting[i]
+    refit, room = find_fitting(sim, state, fitting)
     for slot in range(SLOTS):
         video, index = state.video + slot, NO_ENTRY
         if video < sim.episode.playlist.shape[0]:
             index = sim.episode.playlist[video]
-        changed = shown[slot, 0] != index
+        changed, whole = shown[slot, 0] != index, True
         shown[slot, 0] = index
         for lookahead in range(LOOKAHEAD):
-            changed |= shown[slot, 1 + lookahead] != candidates[slot, lookahead]
-            shown[slot, 1 + lookahead] = candidates[slot, lookahead]
+            chunk = candidates[slot, lookahead]
+            changed |= shown[slot, 1 + lookahead] != chunk
+            shown[slot, 1 + lookahead] = chunk
+            whole &= room or chunk == NO_ENTRY or is_whole(sim, state, slot, chunk)
         if changed:
             observe_candidates(sim, state, features, candidates, slot, observation)
-        if changed or not (room and had_room):
-            fill_slot_mask(sim, state, candidates, slot, room, mask)
+        if changed or refit or not whole:
+            fill_slot_mask(sim, state, candidates, slot, fitting, mask)
     observe_situation(sim, state, features, candidates, observation)
 
 
