@@ -41,8 +41,8 @@ EQUIVALENT = {  # a fault by its file, its line of code and its change, and why 
     ),
     (
         "ppgym/core/step.py",
-        "if changed or not (room and had_room):",
-        "changed or not (room and had_room) -> (True)",
+        "if changed or refit or not whole:",
+        "changed or refit or not whole -> (True)",
     ): "it writes again what is there",
     (
         "ppgym/benchmark/summary.py",
@@ -196,11 +196,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--begin", type=int, default=1, help="number of the first fault, where a run goes on")
     parser.add_argument("--only", default="", help="the beginning of the files' paths")
     parser.add_argument("--workers", type=int, default=1, help="faults that are tried at once, in a tree each")
     given = parser.parse_args()
     faults = [fault for fault in all_faults() if fault.path.startswith(given.only)]
-    chosen = random.Random(given.seed).sample(faults, min(given.count, len(faults)))
+    sample = random.Random(given.seed).sample(faults, min(given.count, len(faults)))
+    chosen = sample[given.begin - 1 :]
     print(f"{len(chosen)} of {len(faults)} faults, seed {given.seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(given.workers) as pool:
         trees: SimpleQueue[Path] = SimpleQueue()
@@ -210,7 +212,7 @@ def main() -> None:
         limits_s = dict(zip(suites, pool.map(partial(time_tests, trees), suites), strict=True))
         passes = pool.map(lambda fault: survives(trees, fault, limits_s[tuple(tests_of(fault.path))]), chosen)
         survivors = []
-        for number, (fault, survived) in enumerate(zip(chosen, passes, strict=True), 1):
+        for number, (fault, survived) in enumerate(zip(chosen, passes, strict=True), given.begin):
             if survived:
                 survivors.append(fault)
                 print(f"{number:4} {'equivalent' if fault.excuse else 'survives'}: {fault} {fault.excuse}", flush=True)

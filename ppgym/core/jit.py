@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import numba
 from numba.core.caching import FunctionCache
+from numba.core.runtime.nrt import rtsys
 from numba.misc.appdirs import AppDirs
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -93,7 +94,8 @@ class KernelCache(_FunctionCache):  # type: ignore[misc]
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Compiled code for a signature, or None."""
         try:
-            found = super().load_overload(sig, target_context)
+            rtsys.initialize(target_context)  # all that loaded code needs of what Numba prepares to compile
+            found = self._load_overload(sig, target_context)
         except Exception:  # unpickling a damaged file can raise anything
             found = None
             self._forget()

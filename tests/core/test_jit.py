@@ -35,11 +35,11 @@ def clone(tmp_path: Path) -> Path:
     return core.parent.parent
 
 
-def call_outer(clone: Path, **environment: str) -> tuple[str, str]:
-    """What `outer(1)` returns in a process of its own, and what the process says."""
+def call_outer(clone: Path, then: str = "", **environment: str) -> tuple[str, str]:
+    """What `outer(1)` returns in a process of its own, which then runs a program, and what the process says."""
     keep = {key: os.environ[key] for key in ("PATH", "LD_LIBRARY_PATH") if key in os.environ}
     done = subprocess.run(
-        [sys.executable, "-c", "from ppgym.core.outer import outer; print(outer(1))"],
+        [sys.executable, "-c", "from ppgym.core.outer import outer; print(outer(1)); " + then],
         cwd=clone,
         env=keep | {"XDG_CACHE_HOME": str(clone / "cache"), "HOME": str(clone / "home")} | environment,
         capture_output=True,
@@ -64,6 +64,14 @@ def test_an_edit_in_a_called_file_is_noticed_and_only_the_first_run_compiles(clo
     assert found == "11"
     assert "compiling" in said
     assert len(caches(clone)) == 2
+
+
+def test_what_is_loaded_needs_nothing_that_only_compiling_needs(clone: Path) -> None:
+    compiler = "numba.np.linalg"  # one of its modules, which imports much of SciPy
+    found, _ = call_outer(clone, f"import sys; print({compiler!r} in sys.modules)")
+    assert found == "2\nTrue"
+    found, _ = call_outer(clone, f"import sys; print({compiler!r} in sys.modules)")
+    assert found == "2\nFalse"
 
 
 def test_the_folder_that_the_user_names_wins(clone: Path, tmp_path: Path) -> None:
